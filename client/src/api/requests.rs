@@ -1,0 +1,183 @@
+//! Request bodies of the index API. Names and hashes are checked while they are parsed; unknown fields are ignored.
+
+use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
+use serde::{Deserialize, Serialize};
+
+/// One file of a registration or an announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// The name (F1).
+    pub name: FileName,
+    /// The version the peer believes it has (F6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// SHA-256 of the bytes.
+    pub hash: ContentHash,
+}
+
+/// `POST /register`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisterRequest {
+    /// Who registers.
+    pub peer_id: PeerId,
+    /// Base URL of its HTTP server.
+    pub address: String,
+    /// Its holdings, or one page of them; may be left out with `digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<FileEntry>>,
+    /// Failure zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Bytes it is willing to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// Marks `files` as one page of a listing (P2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<ListingPage>,
+    /// SHA-256 over unchanged holdings (P2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<ContentHash>,
+    /// Number of holdings behind `digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// False for a peer that only writes and serves no files; its holdings do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<bool>,
+}
+
+/// Which page of which listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingPage {
+    /// The listing's id, chosen by the peer.
+    pub id: String,
+    /// Whether this page completes it.
+    pub last: bool,
+}
+
+/// `POST /announce`: either `file` or `files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnnounceRequest {
+    /// Who announces.
+    pub peer_id: PeerId,
+    /// One file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileEntry>,
+    /// Many holdings at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<FileEntry>>,
+    /// The lease under which a new version is published (F5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_token: Option<LeaseToken>,
+    /// Keep the lease after publishing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_lease: Option<bool>,
+}
+
+/// `POST /lease`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub peer_id: PeerId,
+    /// For which name.
+    pub file_name: FileName,
+    /// Duration in milliseconds (L1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// Join the line if the lease is taken (L5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
+    /// How long this request may hang, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+/// `POST /lease/renew`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewRequest {
+    /// The holder.
+    pub peer_id: PeerId,
+    /// The leased name.
+    pub file_name: FileName,
+    /// The grant's secret.
+    pub lease_token: LeaseToken,
+    /// New duration in milliseconds; the granted one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// `POST /lease/release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRequest {
+    /// The holder.
+    pub peer_id: PeerId,
+    /// The leased name.
+    pub file_name: FileName,
+    /// The grant's secret.
+    pub lease_token: LeaseToken,
+}
+
+/// `POST /lease/leave`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveRequest {
+    /// Who leaves.
+    pub peer_id: PeerId,
+    /// Whose line.
+    pub file_name: FileName,
+}
+
+/// `POST /delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteRequest {
+    /// Who deletes.
+    pub peer_id: PeerId,
+    /// What.
+    pub file_name: FileName,
+    /// Everywhere, as a version of its own (F7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub everywhere: Option<bool>,
+    /// The lease, for `everywhere`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_token: Option<LeaseToken>,
+}
+
+/// `POST /heartbeat`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatRequest {
+    /// Who lives.
+    pub peer_id: PeerId,
+    /// Its newest registration (P6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// How long to wait for tasks, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// Free bytes on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// Ids of the tasks it is working on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working: Option<Vec<String>>,
+    /// Tasks it gave up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Vec<FailedTask>>,
+}
+
+/// A task a peer gave up, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTask {
+    /// The task's id.
+    pub id: String,
+    /// A short machine-readable reason such as `unreachable`, `hash_mismatch`, `disk_full`.
+    pub code: String,
+}

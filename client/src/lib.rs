@@ -1,0 +1,3 @@
+//! The raftshare peer and the library that talks to an index cluster.
+
+pub mod api;

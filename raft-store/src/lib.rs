@@ -1,0 +1,19 @@
+//! The replicated index of raftshare: a pure *catalog*, and below the feature `storage` its Raft log and snapshots.
+//!
+//! ```text
+//!  Batch{stamp, commands} ──► Catalog::apply ──► Applied{replies, events}      pure: no clock, no I/O, no randomness
+//!        ▲                         │
+//!        │ log entry               │ encode / decode (canonical bytes)
+//!  openraft ──► storage::log ──► LogDevice (sled | simulated)     storage::snapshot (checksummed files)
+//! ```
+//!
+//! The crate never reads a clock and draws no random number: both travel inside entries (rules T1, D2). Rule numbers
+//! (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
+
+pub mod catalog;
+pub mod types;
+
+#[cfg(feature = "storage")]
+pub mod raft;
+#[cfg(feature = "storage")]
+pub mod storage;
