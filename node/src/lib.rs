@@ -1,1 +1,3 @@
 //! placeholder
+pub mod liveness;
+pub mod search;

@@ -1,0 +1,172 @@
+//! Search over file names: a derived index, rebuilt from the catalog at start and kept up by its events.
+//!
+//! ```text
+//!   FileName ──fold──► "docs report 2024"  ──► blocks (scanned)   exact > prefix > word start > substring
+//!                                          └─► vocabulary (typos) fuzzy
+//! ```
+//!
+//! Invariants:
+//! * An answer is exact: the same hits, order and total as asking every name by itself.
+//! * The order of two hits is that of their tier, then the shorter name, then the bytes of the name; scores never rise
+//!   from one hit to the next.
+//! * No lock and no thread is in here, and nothing is ever written to disk.
+
+mod blocks;
+mod fold;
+mod query;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use raft_store::types::FileName;
+
+use blocks::{Blocks, Slot};
+use fold::fold;
+use query::{Hit, Query, Ranked};
+use vocabulary::Vocabulary;
+
+/// Longest query, in bytes; a longer one has no hits. Four times a name's length leaves room for any separators.
+pub const QUERY_BYTES_MAX: usize = 4 * 1_024;
+
+/// How a query is matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Every term occurs somewhere, with one typo allowed in words of five letters and more.
+    #[default]
+    Fuzzy,
+    /// Every term occurs somewhere.
+    Substring,
+    /// The name begins with the query.
+    Prefix,
+}
+
+/// How well a name fits; the order is that of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// The name is the query.
+    Exact,
+    /// The name begins with the query.
+    Prefix,
+    /// Every term begins a word.
+    WordStart,
+    /// Every term occurs.
+    Substring,
+    /// Every term occurs or is one typo away from a word.
+    Fuzzy,
+}
+
+/// The answer to a query.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SearchResult {
+    /// The best hits in order, each with a score above 0 and up to 1.
+    pub hits: Vec<(FileName, f64)>,
+    /// Hits in all, before the limit.
+    pub total: usize,
+}
+
+/// The index over a set of names.
+#[derive(Debug, Default)]
+pub struct SearchIndex {
+    names: BTreeMap<Arc<FileName>, Slot>,
+    blocks: Blocks,
+    vocabulary: Vocabulary,
+}
+
+impl SearchIndex {
+    /// An index without names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of names.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Adds a name; false if it was in already.
+    pub fn insert(&mut self, name: &FileName) -> bool {
+        if self.names.contains_key(name) {
+            return false;
+        }
+        let name = Arc::new(name.clone());
+        let text = fold(name.as_str());
+        self.vocabulary.add(&text);
+        let slot = self.blocks.insert(Arc::clone(&name), &text);
+        self.names.insert(name, slot);
+        true
+    }
+
+    /// Takes a name out; false if it was not in.
+    pub fn remove(&mut self, name: &FileName) -> bool {
+        let Some(slot) = self.names.remove(name) else { return false };
+        self.vocabulary.remove(&fold(name.as_str()));
+        for (moved, slot) in self.blocks.remove(slot) {
+            self.names.insert(moved, slot);
+        }
+        true
+    }
+
+    /// The best `limit` hits among the names that `filter` admits, and the number of all of them.
+    ///
+    /// `filter` is asked once for each match, so it should be cheap. An empty query lists by name.
+    pub fn query(&self, q: &str, mode: Mode, limit: usize, mut filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        if q.len() > QUERY_BYTES_MAX {
+            return SearchResult::default();
+        }
+        match Query::parse(q, mode) {
+            Query::All => self.list(limit, filter),
+            Query::Literal(text) => {
+                // Nothing but punctuation was asked for: the folded text cannot tell, the names themselves can.
+                let mut ranked = Ranked::new(limit);
+                for name in self.names.keys() {
+                    if let Some(tier) = query::literal_tier(&text, name.as_str(), mode)
+                        && filter(name)
+                    {
+                        ranked.push(Hit { tier, name });
+                    }
+                }
+                ranked.finish()
+            }
+            Query::Terms(terms) => {
+                let typos = match mode {
+                    Mode::Fuzzy => terms.each.iter().map(|term| self.vocabulary.near(term)).collect(),
+                    Mode::Substring | Mode::Prefix => vec![Vec::new(); terms.each.len()],
+                };
+                let mut ranked = Ranked::new(limit);
+                self.blocks.scan(&terms, &typos, mode, |tier, name| {
+                    if filter(name) {
+                        ranked.push(Hit { tier, name });
+                    }
+                });
+                ranked.finish()
+            }
+        }
+    }
+
+    /// Names that follow `after` in byte order; for listings that are read in pages.
+    pub fn names_after<'a>(&'a self, after: Option<&FileName>) -> impl Iterator<Item = &'a FileName> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range::<FileName, _>((from, Bound::Unbounded)).map(|(name, _)| &**name)
+    }
+
+    fn list(&self, limit: usize, mut filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        let mut result = SearchResult::default();
+        for name in self.names.keys().filter(|name| filter(name)) {
+            if result.hits.len() < limit {
+                result.hits.push((FileName::clone(name), 1.0));
+            }
+            result.total += 1;
+        }
+        result
+    }
+}
