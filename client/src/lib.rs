@@ -1,3 +1,4 @@
 //! The raftshare peer and the library that talks to an index cluster.
 
 pub mod api;
+pub mod cluster;

@@ -1,0 +1,85 @@
+//! Idempotency keys of the form `session:sequence`, and the floor below which nothing is awaited any more (X2).
+//!
+//! Invariant: a key is used for one operation only, and the floor sent with any request never exceeds the sequence of an
+//! operation that is still awaited. Once an operation is given up, later floors pass it, so a late copy of it on the
+//! network is refused with `key_expired` instead of being applied behind the caller's back.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+
+/// The keys of one client: a random session and a counter.
+#[derive(Debug)]
+pub(super) struct Keys {
+    session: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    next: u64,
+    awaited: BTreeSet<u64>,
+}
+
+/// One operation's key. Dropping it says that its answer is not awaited any more.
+#[derive(Debug)]
+pub(super) struct Key<'a> {
+    keys: &'a Keys,
+    sequence: u64,
+}
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        let session = format!("{:016x}", rand::random::<u64>());
+        Self { session, state: Mutex::new(State { next: 1, awaited: BTreeSet::new() }) }
+    }
+
+    pub(super) fn begin(&self) -> Key<'_> {
+        let mut state = self.state.lock();
+        let sequence = state.next;
+        state.next += 1;
+        state.awaited.insert(sequence);
+        Key { keys: self, sequence }
+    }
+}
+
+impl Key<'_> {
+    /// The header `Idempotency-Key`.
+    pub(super) fn header(&self) -> String {
+        format!("{}:{}", self.keys.session, self.sequence)
+    }
+
+    /// The header `Idempotency-Floor`, as of now: at most this key's own sequence.
+    pub(super) fn floor(&self) -> u64 {
+        self.keys.state.lock().awaited.first().copied().unwrap_or(self.sequence)
+    }
+}
+
+impl Drop for Key<'_> {
+    fn drop(&mut self) {
+        self.keys.state.lock().awaited.remove(&self.sequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_lowest_sequence_still_awaited() {
+        let keys = Keys::new();
+        let (first, second) = (keys.begin(), keys.begin());
+        assert_ne!(first.header(), second.header());
+        assert_eq!((first.floor(), second.floor()), (1, 1));
+        drop(first);
+        assert_eq!(second.floor(), 2);
+        let third = keys.begin();
+        drop(second);
+        assert_eq!(third.floor(), 3);
+    }
+
+    #[test]
+    fn sessions_differ() {
+        assert_ne!(Keys::new().session, Keys::new().session);
+    }
+}

@@ -1,0 +1,227 @@
+//! How a read is answered: by the leader if it answers at once, else by a follower, and then it says so (R1, R2, R4).
+//!
+//! Invariant: an answer that was asked for with `consistency=stale` is always marked [`Freshness::stale`]; no decision
+//! about a lease rests on a read (R1).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde::de::DeserializeOwned;
+
+use super::retry::{self, Class, Repeat};
+use super::routes::Slot;
+use super::transport::{Call, Failure, Reply};
+use super::write_engine::Effort;
+use super::{Error, IndexClient};
+use crate::api::headers;
+use raft_store::types::NodeId;
+
+/// How long one server may take for a read before it counts as silent; a strong read without a majority fails within 5 s.
+const READ_ATTEMPT_MAX: Duration = Duration::from_secs(6);
+
+/// How consistent a read has to be (R1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// The leader's answer, or a follower's marked as stale if the leader does not answer at once.
+    #[default]
+    Auto,
+    /// Only the leader's answer, under its lease.
+    Leader,
+    /// Confirmed with a majority.
+    Linearizable,
+    /// Whatever a node has applied.
+    Stale,
+}
+
+/// What a read accepts.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// How consistent it has to be.
+    pub consistency: Consistency,
+    /// The oldest state it accepts (R2).
+    pub max_staleness: Option<Duration>,
+    /// The log index it has to include (R3). The client's own writes are added, except for answers marked as stale.
+    pub min_index: Option<u64>,
+}
+
+/// An answer and how fresh it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read<T> {
+    /// The answer.
+    pub value: T,
+    /// Whose state it describes, and how old that is.
+    pub freshness: Freshness,
+    /// `Raftshare-Total`: number of hits before the limit of a search.
+    pub total: Option<u64>,
+}
+
+/// Whose state an answer describes, and how old that is (R2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freshness {
+    /// The node.
+    pub node: Option<NodeId>,
+    /// leader, follower, learner or candidate; empty if the node did not say.
+    pub role: String,
+    /// Its term.
+    pub term: u64,
+    /// Its applied log index.
+    pub applied: u64,
+    /// The age of its state in milliseconds.
+    pub staleness_ms: u64,
+    /// Whether the answer is one that may miss acknowledged writes.
+    pub stale: bool,
+    /// Whether it certainly misses writes of this client.
+    pub misses_own_writes: bool,
+}
+
+impl<T> Read<T> {
+    /// The same answer with its value converted.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Read<U> {
+        Read { value: convert(self.value), freshness: self.freshness, total: self.total }
+    }
+}
+
+/// One way to get the answer.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    slot: Slot,
+    stale: bool,
+}
+
+impl IndexClient {
+    /// Reads `path?query` as consistently as the client's [`ReadOptions`] ask for.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Read<T>, Error> {
+        let mut effort = Effort::new(self.deadline());
+        loop {
+            let candidates = self.candidates().await;
+            let failure = match self.race(candidates, path, query, effort.remaining()).await {
+                Ok((reply, stale)) => {
+                    let value = reply.json().map_err(|detail| Error::Protocol { server: self.servers(), detail })?;
+                    return Ok(Read {
+                        value,
+                        freshness: self.freshness(&reply, stale),
+                        total: reply.number(headers::TOTAL),
+                    });
+                }
+                Err(failure) => failure,
+            };
+            match effort.failed(failure, Repeat::Harmless) {
+                Ok(pause) => tokio::time::sleep(pause).await,
+                Err(Error::Unreachable { last, .. }) => {
+                    return Err(Error::Unreachable { servers: self.servers(), last });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whom to ask, best first.
+    async fn candidates(&self) -> VecDeque<Candidate> {
+        let leader = match self.reading.consistency {
+            Consistency::Stale | Consistency::Linearizable => None,
+            Consistency::Auto | Consistency::Leader => self.find_leader().await,
+        };
+        let turn = self.shared.routes.lock().in_turn(Instant::now());
+        let strong = |slot| Candidate { slot, stale: false };
+        let stale = |slot| Candidate { slot, stale: true };
+        match self.reading.consistency {
+            Consistency::Stale => turn.into_iter().map(stale).collect(),
+            Consistency::Linearizable => turn.into_iter().map(strong).collect(),
+            // Without a known leader any server may forward; more than one such request at a time helps nobody.
+            Consistency::Leader => leader.or(turn.first().copied()).map(strong).into_iter().collect(),
+            Consistency::Auto => {
+                let others = turn.iter().copied().filter(|&slot| Some(slot) != leader).map(stale);
+                // Cut off from its majority, the leader itself may be the last server that answers.
+                leader.map(strong).into_iter().chain(others).chain(leader.map(stale)).collect()
+            }
+        }
+    }
+
+    /// Asks the candidates one after the other, without waiting for one that failed, and not longer than the hedging
+    /// delay for one that keeps silent; the first answer wins.
+    async fn race(
+        &self,
+        mut candidates: VecDeque<Candidate>,
+        path: &str,
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<(Reply, bool), Failure> {
+        let limit = limit.min(READ_ATTEMPT_MAX);
+        let ask = |candidate: Candidate| async move {
+            let call = Call::get(self.target(path, query, candidate.stale));
+            (candidate.stale, self.attempt(candidate.slot, &call, limit).await)
+        };
+        let mut running = FuturesUnordered::new();
+        let mut last = Failure::NotSent("no server is known".into());
+        loop {
+            if let Some(candidate) = candidates.pop_front() {
+                running.push(ask(candidate));
+            } else if running.is_empty() {
+                return Err(last);
+            }
+            tokio::select! {
+                Some((stale, result)) = running.next() => match result {
+                    Ok(reply) => return Ok((reply, stale)),
+                    Err(Failure::Answered(problem)) if is_final(&problem) => return Err(Failure::Answered(problem)),
+                    // A server's own words say more than a refused connection.
+                    Err(failure @ Failure::NotSent(_)) => {
+                        if matches!(last, Failure::NotSent(_)) {
+                            last = failure;
+                        }
+                    }
+                    Err(failure) => last = failure,
+                },
+                () = tokio::time::sleep(self.shared.options.hedge_after), if !candidates.is_empty() => {}
+            }
+        }
+    }
+
+    fn target(&self, path: &str, query: &[(&str, String)], stale: bool) -> String {
+        let mut pairs = form_pairs(query);
+        let consistency = match (stale, self.reading.consistency) {
+            (true, _) => "stale",
+            (false, Consistency::Linearizable) => "linearizable",
+            (false, Consistency::Auto | Consistency::Leader | Consistency::Stale) => "leader",
+        };
+        pairs.push(format!("consistency={consistency}"));
+        if let Some(staleness) = self.reading.max_staleness {
+            pairs.push(format!("max_staleness_ms={}", staleness.as_millis()));
+        }
+        let own = if stale { 0 } else { self.last_index() };
+        let min_index = self.reading.min_index.unwrap_or(0).max(own);
+        if min_index > 0 {
+            pairs.push(format!("min_index={min_index}"));
+        }
+        format!("{path}?{}", pairs.join("&"))
+    }
+
+    fn freshness(&self, reply: &Reply, stale: bool) -> Freshness {
+        let applied = reply.number(headers::APPLIED).unwrap_or(0);
+        Freshness {
+            node: reply.number(headers::NODE),
+            role: reply.text(headers::ROLE).unwrap_or_default().to_owned(),
+            term: reply.number(headers::TERM).unwrap_or(0),
+            applied,
+            staleness_ms: reply.number(headers::STALENESS_MS).unwrap_or(0),
+            stale,
+            misses_own_writes: stale && applied < self.last_index(),
+        }
+    }
+}
+
+/// Whether every other server would say the same.
+fn is_final(problem: &crate::api::Problem) -> bool {
+    matches!(retry::classify(problem), Class::Decided | Class::Turned)
+}
+
+fn form_pairs(query: &[(&str, String)]) -> Vec<String> {
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect()
+}

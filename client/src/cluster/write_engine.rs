@@ -1,0 +1,222 @@
+//! How a write reaches the leader: pick a server, attempt, learn, and repeat as the retry policy says.
+//!
+//! Invariant: every attempt of a keyed write carries the same key and the same bytes, so that the catalog applies it once
+//! (X1); an attempt that kept silent is never counted as "not applied".
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::retry::{self, Class, Next, Repeat, Situation};
+use super::routes::Slot;
+use super::transport::{Call, Failure, Reply};
+use super::{BootTime, Error, IndexClient};
+use crate::api::{ErrorCode, Problem};
+
+/// How long the first attempt may take beyond the time it is asked to hang; a node without a majority says so within 5 s.
+const ATTEMPT_MAX: Duration = Duration::from_secs(6);
+/// Silence after which the other servers are asked whether another node leads by now.
+const SUSPICION: Duration = Duration::from_secs(1);
+
+/// What has happened to a call so far.
+pub(super) struct Effort {
+    started: BootTime,
+    deadline: Duration,
+    attempts: u32,
+    maybe_applied: bool,
+    never_connected: bool,
+    last: String,
+    problem: Option<Box<Problem>>,
+}
+
+impl Effort {
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self {
+            started: BootTime::now(),
+            deadline,
+            attempts: 0,
+            maybe_applied: false,
+            never_connected: true,
+            last: String::new(),
+            problem: None,
+        }
+    }
+
+    /// Time left; never zero, so that a last attempt can fail by itself.
+    pub(super) fn remaining(&self) -> Duration {
+        self.deadline.saturating_sub(self.started.elapsed()).max(Duration::from_millis(1))
+    }
+
+    /// Takes a failure into account: `Ok` is the pause before the next attempt, `Err` how the call ends.
+    pub(super) fn failed(&mut self, failure: Failure, repeat: Repeat) -> Result<Duration, Error> {
+        let class = match &failure {
+            Failure::NotSent(_) => Class::NotSent,
+            Failure::Silent(_) | Failure::Broken(_) => Class::Unknown,
+            Failure::Answered(problem) => retry::classify(problem),
+        };
+        self.attempts = self.attempts.saturating_add(1);
+        self.never_connected &= class == Class::NotSent;
+        self.last = failure.to_string();
+        if let Failure::Answered(problem) = failure {
+            self.problem = Some(problem);
+        }
+        let situation = Situation {
+            attempts: self.attempts,
+            elapsed: self.started.elapsed(),
+            deadline: self.deadline,
+            maybe_applied: self.maybe_applied,
+            never_connected: self.never_connected,
+            chance: rand::random(),
+        };
+        self.maybe_applied |= class == Class::Unknown;
+        match retry::next(class, repeat, situation) {
+            Next::Again(pause) => Ok(pause),
+            Next::GiveUpUnknown => Err(Error::Unknown { after: self.started.elapsed(), last: self.last.clone() }),
+            Next::GiveUp => Err(self.definite(class)),
+        }
+    }
+
+    /// How a call ends of which it is known that nothing was applied, or which the catalog decided.
+    fn definite(&mut self, class: Class) -> Error {
+        let after = self.started.elapsed();
+        let last = self.last.clone();
+        match (class, self.problem.take()) {
+            (Class::Decided | Class::Turned, Some(problem)) => Error::Refused(problem),
+            (Class::Unknown, _) => Error::TimedOut { after, last },
+            (_, Some(problem)) if problem.code == ErrorCode::TooStale => Error::TooStale(problem),
+            (_, Some(problem)) => Error::Unavailable(problem),
+            (_, None) => Error::Unreachable { servers: String::new(), last },
+        }
+    }
+}
+
+impl IndexClient {
+    /// Posts a write under an idempotency key. `hang` is how long the server was asked to wait before it answers.
+    pub(super) async fn write<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        hang: Duration,
+    ) -> Result<(T, BootTime), Error> {
+        let own = self.shared.keys.begin();
+        let key = self.key.as_deref().map_or_else(|| own.header(), str::to_owned);
+        let floor = self.key.is_none().then(|| own.floor());
+        let call = Call { key: Some(key), floor, ..Call::post(path, encode(body)) };
+        self.post(call, hang, Repeat::Keyed).await
+    }
+
+    /// Posts something that has no key.
+    pub(super) async fn post_unkeyed<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        hang: Duration,
+        repeat: Repeat,
+    ) -> Result<(T, BootTime), Error> {
+        self.post(Call::post(path, encode(body)), hang, repeat).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        mut call: Call,
+        hang: Duration,
+        repeat: Repeat,
+    ) -> Result<(T, BootTime), Error> {
+        let mut effort = Effort::new(self.deadline().saturating_add(hang));
+        let mut patience = ATTEMPT_MAX;
+        loop {
+            let leader = self.find_leader().await;
+            call.forward_never = leader.is_some();
+            let slot = leader.unwrap_or_else(|| self.next_server());
+            let limit = hang.saturating_add(patience).min(effort.remaining());
+            let failure = match self.attempt_watched(slot, &call, hang, limit, repeat).await {
+                Ok(reply) => {
+                    self.note_index(&reply);
+                    return decode(&reply, &effort, repeat);
+                }
+                Err(failure) => failure,
+            };
+            if matches!(failure, Failure::Silent(_)) {
+                patience = patience.saturating_mul(2);
+            }
+            match effort.failed(failure, repeat) {
+                Ok(pause) => tokio::time::sleep(pause).await,
+                Err(Error::Unreachable { last, .. }) => {
+                    return Err(Error::Unreachable { servers: self.servers(), last });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next server in turn, when nobody is known to lead.
+    pub(super) fn next_server(&self) -> Slot {
+        self.shared.routes.lock().in_turn(std::time::Instant::now()).first().copied().unwrap_or(0)
+    }
+
+    /// An attempt that is given up early if the other servers agree on a newer leader while this one keeps silent: a
+    /// paused or cut-off leader would otherwise hold the call for the whole limit.
+    async fn attempt_watched(
+        &self,
+        slot: Slot,
+        call: &Call,
+        hang: Duration,
+        limit: Duration,
+        repeat: Repeat,
+    ) -> Result<Reply, Failure> {
+        let attempt = self.attempt(slot, call, limit);
+        if repeat == Repeat::Once || !self.shared.options.follow_hints {
+            return attempt.await;
+        }
+        tokio::select! {
+            result = attempt => result,
+            waited = self.superseded(slot, hang.saturating_add(SUSPICION)) => {
+                self.shared.routes.lock().failed(slot, std::time::Instant::now());
+                Err(Failure::Silent(waited))
+            }
+        }
+    }
+
+    /// Returns once another node than `slot` is known to lead; looks for it after `quiet`, then every second.
+    async fn superseded(&self, slot: Slot, quiet: Duration) -> Duration {
+        let mut waited = quiet;
+        tokio::time::sleep(quiet).await;
+        loop {
+            self.ask_for_leader(Some(slot)).await;
+            let leader = self.shared.routes.lock().leader(std::time::Instant::now());
+            if leader.is_some_and(|leader| leader != slot) {
+                return waited;
+            }
+            tokio::time::sleep(SUSPICION).await;
+            waited = waited.saturating_add(SUSPICION);
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn get(target: String) -> Self {
+        Self { target, body: None, key: None, floor: None, forward_never: false }
+    }
+
+    fn post(path: &str, body: Bytes) -> Self {
+        Self { body: Some(body), ..Self::get(path.to_owned()) }
+    }
+}
+
+fn encode<B: Serialize>(body: &B) -> Bytes {
+    // The contract's types hold only text, numbers and lists of those, which always encode.
+    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
+}
+
+/// A 2xx answer that cannot be read leaves open what was applied, except for requests that change nothing.
+fn decode<T: DeserializeOwned>(reply: &Reply, effort: &Effort, repeat: Repeat) -> Result<(T, BootTime), Error> {
+    reply.json().map(|value| (value, reply.sent)).map_err(|detail| {
+        let last = format!("the server's answer is not the API's: {detail}");
+        match repeat {
+            Repeat::Harmless => Error::TimedOut { after: effort.started.elapsed(), last },
+            Repeat::Keyed | Repeat::Once => Error::Unknown { after: effort.started.elapsed(), last },
+        }
+    })
+}

@@ -1,0 +1,147 @@
+//! The writes of the contract, one method each; and the wait in line for a lease (L5).
+//!
+//! Invariant: the polls of one wait carry one key and one body, so that they are one operation whose grant is remembered.
+
+use std::time::Duration;
+
+use raft_store::types::{PeerId, limits};
+
+use super::retry::Repeat;
+use super::{BootTime, Error, IndexClient};
+use crate::api::{
+    AnnounceManyResponse, AnnounceRequest, AnnounceResponse, DeleteRequest, DeniedResponse, FileEntry, GrantResponse,
+    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, RegisterRequest, RegisterResponse,
+    ReleaseRequest, RenewRequest,
+};
+
+/// How long one poll of a wait may hang at the server; below the window after which a silent waiter is dropped (L5).
+const POLL_MAX: Duration = Duration::from_secs(5);
+/// Shortest hang of a poll, and pause after a poll that came back early.
+const POLL_MIN: Duration = Duration::from_millis(100);
+
+/// A granted lease, and when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The answer.
+    pub response: GrantResponse,
+    /// When the request that was answered was sent: the TTL counts from here (T4).
+    pub sent: BootTime,
+}
+
+impl Grant {
+    /// When the lease ends by the client's own count: never later than the cluster's.
+    pub fn ends(&self) -> BootTime {
+        self.sent + Duration::from_millis(self.response.ttl_ms)
+    }
+}
+
+/// The answer to asking for a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    /// The lease is the caller's.
+    Granted(Grant),
+    /// It is somebody else's.
+    Denied(DeniedResponse),
+}
+
+impl IndexClient {
+    /// Registers a peer, with its holdings, one page of them, or their digest (P1, P2).
+    pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, Error> {
+        self.write("/register", request, Duration::ZERO).await.map(|(answer, _)| answer)
+    }
+
+    /// Announces a holding, creates a file, or publishes a version under a lease (F3–F6). `request.file` must be set.
+    pub async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, Error> {
+        self.write("/announce", request, Duration::ZERO).await.map(|(answer, _)| answer)
+    }
+
+    /// Announces many holdings; each has its own result, in order (X4).
+    pub async fn announce_many(&self, peer: &PeerId, files: Vec<FileEntry>) -> Result<AnnounceManyResponse, Error> {
+        let request = AnnounceRequest {
+            peer_id: peer.clone(),
+            file: None,
+            files: Some(files),
+            lease_token: None,
+            keep_lease: None,
+        };
+        self.write("/announce", &request, Duration::ZERO).await.map(|(answer, _)| answer)
+    }
+
+    /// Asks for a lease once (L1–L6). With `wait`, the place in line stays taken; see [`IndexClient::acquire_waiting`].
+    pub async fn acquire(&self, request: &LeaseRequest) -> Result<LeaseAnswer, Error> {
+        let hang = Duration::from_millis(request.wait_ms.unwrap_or(0));
+        let (answer, sent) = self.write("/lease", request, hang).await?;
+        Ok(match answer {
+            LeaseResponse::Granted(response) => LeaseAnswer::Granted(Grant { response, sent }),
+            LeaseResponse::Denied(denied) => LeaseAnswer::Denied(denied),
+        })
+    }
+
+    /// Waits in line until the lease is granted, or for `patience` at most; then the place is given up again.
+    ///
+    /// `on_denied` hears every answer that is not the grant, with the position in line. `request.wait` and
+    /// `request.wait_ms` are set here.
+    pub async fn acquire_waiting(
+        &self,
+        request: &LeaseRequest,
+        patience: Option<Duration>,
+        mut on_denied: impl FnMut(&DeniedResponse) + Send,
+    ) -> Result<LeaseAnswer, Error> {
+        let started = BootTime::now();
+        let ttl = Duration::from_millis(request.ttl_ms.unwrap_or(limits::LEASE_TTL_MS_DEFAULT));
+        // A grant counts from when its poll was sent (T4), so a poll must be short compared with the TTL.
+        let poll = (ttl / 4).min(patience.unwrap_or(POLL_MAX)).clamp(POLL_MIN, POLL_MAX);
+        let wait_ms = u64::try_from(poll.as_millis()).unwrap_or(u64::MAX);
+        let request = LeaseRequest { wait: Some(true), wait_ms: Some(wait_ms), ..request.clone() };
+        let own = self.shared.keys.begin();
+        let keyed = if self.key.is_some() { self.clone() } else { self.with_key(own.header()) };
+        loop {
+            let asked = BootTime::now();
+            let denied = match keyed.acquire(&request).await? {
+                granted @ LeaseAnswer::Granted(_) => return Ok(granted),
+                LeaseAnswer::Denied(denied) => denied,
+            };
+            on_denied(&denied);
+            if patience.is_some_and(|patience| started.elapsed() >= patience) {
+                let leave = LeaveRequest { peer_id: request.peer_id.clone(), file_name: request.file_name.clone() };
+                self.without_key().leave(&leave).await?;
+                return Ok(LeaseAnswer::Denied(denied));
+            }
+            // A server that does not hang must not be asked in a tight loop.
+            if asked.elapsed() < POLL_MIN {
+                tokio::time::sleep(POLL_MIN).await;
+            }
+        }
+    }
+
+    /// Extends a lease; never shortens it (L1).
+    pub async fn renew(&self, request: &RenewRequest) -> Result<Grant, Error> {
+        let (response, sent) = self.write("/lease/renew", request, Duration::ZERO).await?;
+        Ok(Grant { response, sent })
+    }
+
+    /// Ends a lease.
+    pub async fn release(&self, request: &ReleaseRequest) -> Result<(), Error> {
+        self.write("/lease/release", request, Duration::ZERO).await.map(|((), _)| ())
+    }
+
+    /// Gives up a place in line; fine if there is none (L5).
+    pub async fn leave(&self, request: &LeaveRequest) -> Result<(), Error> {
+        self.write("/lease/leave", request, Duration::ZERO).await.map(|((), _)| ())
+    }
+
+    /// Drops one copy, or the name everywhere under a lease (F7).
+    pub async fn delete(&self, request: &DeleteRequest) -> Result<(), Error> {
+        self.write("/delete", request, Duration::ZERO).await.map(|((), _)| ())
+    }
+
+    /// Says that a peer lives, and asks for its tasks (P3). Not a logged write: it has no key and may be repeated.
+    pub async fn heartbeat(&self, request: &HeartbeatRequest) -> Result<HeartbeatResponse, Error> {
+        let hang = Duration::from_millis(request.wait_ms.unwrap_or(0));
+        self.post_unkeyed("/heartbeat", request, hang, Repeat::Harmless).await.map(|(answer, _)| answer)
+    }
+
+    fn without_key(&self) -> Self {
+        Self { key: None, ..self.clone() }
+    }
+}
