@@ -1,0 +1,334 @@
+//! A shared folder D with its private state in `D/.raftshare/`: opening it, its locks, and from names to paths.
+//!
+//! ```text
+//! .raftshare/identity.json   who this peer is            files.jsonl   the table of known files
+//!            serving         held by a running `serve`   lock, install.lock   short locks between processes
+//!            leases.json     the command line's leases   tmp/  partial downloads   trash/  removed copies
+//! ```
+//! Invariants: nothing below `.raftshare/` is ever shared; no name leads out of the folder, by links neither; state files
+//! are replaced atomically. Everything here blocks: async callers go through `spawn_blocking`.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use raft_store::types::{ContentHash, FileName, PeerId};
+
+use super::error::FolderError;
+use super::fsio::{self, Stamp};
+use super::identity::Identity;
+use super::table::{Copy, Record, Table};
+
+/// Name of the private folder (F1).
+pub const STATE_DIR: &str = ".raftshare";
+/// How long `serve` tries to get its lock: a one-shot command that looks whether the folder is served holds it briefly.
+const SERVING_LOCK_WAIT: Duration = Duration::from_millis(300);
+
+/// An open shared folder. Share it in an `Arc`.
+pub struct Folder {
+    root: PathBuf,
+    state: PathBuf,
+    identity: RwLock<Identity>,
+    pub(super) table: Table,
+    /// Hashes of bytes that differ from what was announced, so that nothing is hashed twice. At most one per file.
+    hashes: Mutex<HashMap<FileName, (Stamp, ContentHash)>>,
+}
+
+/// Held while `serve` runs for the folder; the operating system frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct ServingLock {
+    _file: File,
+}
+
+/// What is on disk under a name, compared with what was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// No file.
+    Absent,
+    /// Exactly the bytes that were last announced.
+    Announced(Copy),
+    /// Bytes put in place by a task or a publication that the index has not accepted yet.
+    Pending(Copy),
+    /// The user's own bytes, never announced.
+    Other {
+        /// Their hash.
+        hash: ContentHash,
+        /// What the file looks like.
+        stamp: Stamp,
+    },
+}
+
+impl Disk {
+    /// Hash of the bytes, if there are any.
+    pub fn hash(&self) -> Option<ContentHash> {
+        match self {
+            Disk::Absent => None,
+            Disk::Announced(copy) | Disk::Pending(copy) => Some(copy.hash),
+            Disk::Other { hash, .. } => Some(*hash),
+        }
+    }
+}
+
+impl Folder {
+    /// Opens a folder, makes it a shared one if it is not yet, and creates it if it is missing.
+    ///
+    /// `peer_id` names the peer where there is none yet; a folder that has another id is refused.
+    pub fn open(dir: &Path, peer_id: Option<PeerId>) -> Result<Self, FolderError> {
+        fs::create_dir_all(dir).map_err(|error| FolderError::io("create", dir, error))?;
+        let root = fs::canonicalize(dir).map_err(|error| FolderError::io("open", dir, error))?;
+        let state = root.join(STATE_DIR);
+        for folder in [state.clone(), state.join("tmp"), state.join("trash")] {
+            match fs::DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(FolderError::io("create", &folder, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let path = state.join("identity.json");
+        let identity = match Identity::load(&path)? {
+            Some(identity) => identity,
+            None => Self::create_identity(&state, peer_id.clone())?,
+        };
+        if let Some(asked) = peer_id.filter(|asked| *asked != identity.peer_id) {
+            return Err(FolderError::WrongPeer { path: root, has: identity.peer_id, asked });
+        }
+        let table = Table::open(&state)?;
+        Ok(Self { root, state, identity: RwLock::new(identity), table, hashes: Mutex::default() })
+    }
+
+    /// Two processes may open a new folder at once; the lock makes both end up with one id.
+    fn create_identity(state: &Path, peer_id: Option<PeerId>) -> Result<Identity, FolderError> {
+        let _guard = lock_file(&state.join("install.lock"))?;
+        let path = state.join("identity.json");
+        if let Some(identity) = Identity::load(&path)? {
+            return Ok(identity);
+        }
+        let identity = Identity::new(peer_id);
+        identity.store(&path)?;
+        Ok(identity)
+    }
+
+    /// Opens a folder only if it is a shared one already.
+    pub fn open_existing(dir: &Path) -> Result<Option<Self>, FolderError> {
+        if dir.join(STATE_DIR).join("identity.json").exists() { Self::open(dir, None).map(Some) } else { Ok(None) }
+    }
+
+    /// The folder's absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where partial downloads go.
+    pub fn tmp_dir(&self) -> PathBuf {
+        self.state.join("tmp")
+    }
+
+    /// Where removed copies go.
+    pub fn trash_dir(&self) -> PathBuf {
+        self.state.join("trash")
+    }
+
+    /// Where the command line keeps the leases it holds; written with [`fsio::write_atomic`].
+    pub fn leases_path(&self) -> PathBuf {
+        self.state.join("leases.json")
+    }
+
+    /// Who the folder is, as last read.
+    pub fn identity(&self) -> Identity {
+        self.identity.read().clone()
+    }
+
+    /// The peer id; it never changes.
+    pub fn peer_id(&self) -> PeerId {
+        self.identity.read().peer_id.clone()
+    }
+
+    /// Reads the identity again: another process may have registered meanwhile.
+    pub fn reload_identity(&self) -> Result<Identity, FolderError> {
+        if let Some(identity) = Identity::load(&self.state.join("identity.json"))? {
+            *self.identity.write() = identity;
+        }
+        Ok(self.identity())
+    }
+
+    /// Changes secret, incarnation or address, durably.
+    pub fn update_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<Identity, FolderError> {
+        let _guard = self.lock_installs()?;
+        let mut identity = self.reload_identity()?;
+        let before = identity.clone();
+        change(&mut identity);
+        if identity != before {
+            identity.store(&self.state.join("identity.json"))?;
+            *self.identity.write() = identity.clone();
+        }
+        Ok(identity)
+    }
+
+    /// Whether a `serve` runs for this folder, in whatever process.
+    pub fn is_served(&self) -> bool {
+        let Ok(file) = File::open(self.state.join("serving")) else { return false };
+        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
+
+    /// Takes the lock that says "served". `about` tells a second `serve` who has it.
+    pub fn lock_for_serving(&self, about: &str) -> Result<ServingLock, FolderError> {
+        let path = self.state.join("serving");
+        let failed = |error| FolderError::io("lock", &path, error);
+        let mut options = File::options();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let deadline = std::time::Instant::now() + SERVING_LOCK_WAIT;
+        while let Err(error) = file.try_lock() {
+            match error {
+                fs::TryLockError::WouldBlock if std::time::Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                fs::TryLockError::WouldBlock => {
+                    let mut by = String::new();
+                    let _ = file.read_to_string(&mut by); // only decorates the error
+                    return Err(FolderError::AlreadyServed { path: self.root.clone(), by: by.trim().to_owned() });
+                }
+                fs::TryLockError::Error(error) => return Err(failed(error)),
+            }
+        }
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(about.as_bytes())).map_err(failed)?;
+        Ok(ServingLock { _file: file })
+    }
+
+    /// Serialises everything that puts files in place, between processes too. Held for milliseconds.
+    pub(super) fn lock_installs(&self) -> Result<File, FolderError> {
+        lock_file(&self.state.join("install.lock"))
+    }
+
+    /// Whether the folder is still there: an unmounted disk must not look like a thousand deletions.
+    pub fn is_present(&self) -> bool {
+        self.state.join("identity.json").exists()
+    }
+
+    /// What is known about a name, other processes' changes included.
+    pub fn record(&self, name: &FileName) -> Result<Record, FolderError> {
+        self.table.refresh()?;
+        Ok(self.table.get(name).unwrap_or_else(|| Record::new(name.clone())))
+    }
+
+    /// Everything that is known, other processes' changes included, in name order.
+    pub fn records(&self) -> Result<Vec<Record>, FolderError> {
+        self.table.refresh()?;
+        Ok(self.table.records())
+    }
+
+    /// The name's path, whether or not there is a file.
+    pub fn path_of(&self, name: &FileName) -> PathBuf {
+        self.root.join(name.as_str())
+    }
+
+    /// The real path of an existing regular file; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`FolderError::Outside`] if a link leads out of the folder or into its state.
+    pub fn existing_path(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
+        let path = self.path_of(name);
+        let real = match fs::canonicalize(&path) {
+            Ok(real) => real,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(FolderError::io("open", &path, error)),
+        };
+        if !self.contains(&real) {
+            return Err(FolderError::Outside { name: name.clone() });
+        }
+        Ok(real.is_file().then_some(real))
+    }
+
+    /// Whether a canonical path lies in the shared part of the folder.
+    pub(super) fn contains(&self, real: &Path) -> bool {
+        real.starts_with(&self.root) && !real.starts_with(&self.state)
+    }
+
+    /// Creates the folders on the way to a name, and answers its path.
+    pub(super) fn prepare_parent(&self, name: &FileName) -> Result<PathBuf, FolderError> {
+        let mut path = self.root.clone();
+        let segments: Vec<&str> = name.as_str().split('/').collect();
+        for segment in &segments[..segments.len() - 1] {
+            let parent = path.clone();
+            path.push(segment);
+            match fs::create_dir(&path) {
+                Ok(()) => fsio::sync_dir(&parent).map_err(|error| FolderError::io("flush", &parent, error))?,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let real = fs::canonicalize(&path).map_err(|error| FolderError::io("open", &path, error))?;
+                    if !self.contains(&real) {
+                        return Err(FolderError::Outside { name: name.clone() });
+                    }
+                    if !real.is_dir() {
+                        return Err(FolderError::InTheWay { name: name.clone(), path });
+                    }
+                }
+                Err(error) => return Err(FolderError::io("create", &path, error)),
+            }
+        }
+        path.push(segments[segments.len() - 1]);
+        Ok(path)
+    }
+
+    /// What is on disk under a name. Reads the bytes only if size, time or inode differ from what is known.
+    pub fn disk(&self, name: &FileName) -> Result<Disk, FolderError> {
+        let record = self.record(name)?;
+        self.disk_against(&record)
+    }
+
+    /// Like [`Folder::disk`], against a record read before.
+    pub(super) fn disk_against(&self, record: &Record) -> Result<Disk, FolderError> {
+        let Some(path) = self.existing_path(&record.name)? else { return Ok(Disk::Absent) };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if is_absent(&error) => return Ok(Disk::Absent),
+            Err(error) => return Err(FolderError::io("open", &path, error)),
+        };
+        let stamp = Stamp::of(&metadata);
+        if let Some(copy) = record.held.filter(|copy| copy.stamp == stamp) {
+            return Ok(Disk::Announced(copy));
+        }
+        if let Some(copy) = record.pending.filter(|copy| copy.stamp == stamp) {
+            return Ok(Disk::Pending(copy));
+        }
+        let (hash, stamp) = self.hash_cached(&record.name, &path, stamp)?;
+        if let Some(copy) = record.held.filter(|copy| copy.hash == hash) {
+            return Ok(Disk::Announced(Copy { stamp, ..copy }));
+        }
+        if let Some(copy) = record.pending.filter(|copy| copy.hash == hash) {
+            return Ok(Disk::Pending(Copy { stamp, ..copy }));
+        }
+        Ok(Disk::Other { hash, stamp })
+    }
+
+    fn hash_cached(&self, name: &FileName, path: &Path, stamp: Stamp) -> Result<(ContentHash, Stamp), FolderError> {
+        if let Some((seen, hash)) = self.hashes.lock().get(name)
+            && *seen == stamp
+        {
+            return Ok((*hash, *seen));
+        }
+        let (hash, stamp) = fsio::hash_file(path).map_err(|error| FolderError::io("read", path, error))?;
+        self.hashes.lock().insert(name.clone(), (stamp, hash));
+        Ok((hash, stamp))
+    }
+}
+
+/// "There is no such file": also when a folder on the way is a file.
+pub(super) fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn lock_file(path: &Path) -> Result<File, FolderError> {
+    let failed = |error| FolderError::io("lock", path, error);
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

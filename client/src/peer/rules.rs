@@ -1,0 +1,216 @@
+//! What a task may do to a file on this peer (F8, L8), as a pure function.
+//!
+//! Invariant: a late, repeated or fenced-off task never leads to a verdict that replaces or removes newer bytes, and no
+//! verdict lets the user's own bytes disappear: whoever executes it moves them to a conflict copy first.
+
+use raft_store::types::{ContentHash, FencingToken, Version};
+
+use super::folder::Disk;
+use super::table::Record;
+use crate::api::{Task, TaskKind};
+
+/// What matters of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Which kind.
+    pub kind: TaskKind,
+    /// The version to end up with, or the tombstone's.
+    pub version: Version,
+    /// Its hash; `None` for a removal.
+    pub hash: Option<ContentHash>,
+    /// The grant it was published under.
+    pub fence: FencingToken,
+}
+
+impl From<&Task> for Order {
+    fn from(task: &Task) -> Self {
+        Self { kind: task.kind, version: task.version, hash: task.hash, fence: task.fencing_token }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Fetch the version and put it in place.
+    Fetch,
+    /// The bytes are here already: announce them.
+    Adopt,
+    /// Move the announced bytes into the trash.
+    Trash,
+    /// The user's own bytes are in the way of a removal: move them to a conflict copy.
+    SetAside,
+    /// There is nothing to remove.
+    NothingThere,
+    /// Leave everything as it is.
+    Refuse(Refusal),
+}
+
+/// Why a task is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The task was made under an older grant than one this peer has seen (L8).
+    #[error("it carries fencing token {has}, but token {seen} was seen for this file")]
+    Fenced {
+        /// The task's token.
+        has: FencingToken,
+        /// The highest token seen.
+        seen: FencingToken,
+    },
+    /// This peer has that version, or a newer one.
+    #[error("version {have} is here already")]
+    NotNewer {
+        /// The highest version this peer has had.
+        have: Version,
+    },
+    /// The user deleted the copy here; that is about to be announced.
+    #[error("the copy was deleted here")]
+    DeletedHere,
+    /// A task that carries no hash cannot be verified.
+    #[error("it names no hash to verify the bytes with")]
+    NoHash,
+}
+
+impl Refusal {
+    /// The code in a heartbeat's `failed`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::Fenced { .. } => "fenced",
+            Refusal::NotNewer { .. } => "not_newer",
+            Refusal::DeletedHere => "deleted_here",
+            Refusal::NoHash => "bad_task",
+        }
+    }
+}
+
+/// Decides about a task, given what is remembered and what is on disk.
+pub fn decide(record: &Record, disk: &Disk, order: Order) -> Verdict {
+    if order.fence < record.fence {
+        return Verdict::Refuse(Refusal::Fenced { has: order.fence, seen: record.fence });
+    }
+    match order.kind {
+        TaskKind::Remove => decide_removal(record, disk, order),
+        TaskKind::Update | TaskKind::Replicate => decide_fetch(record, disk, order),
+    }
+}
+
+fn decide_removal(record: &Record, disk: &Disk, order: Order) -> Verdict {
+    if *disk == Disk::Absent {
+        return Verdict::NothingThere;
+    }
+    if record.version >= order.version {
+        return Verdict::Refuse(Refusal::NotNewer { have: record.version });
+    }
+    match disk {
+        Disk::Announced(_) => Verdict::Trash,
+        Disk::Pending(_) if !record.pending_own => Verdict::Trash,
+        Disk::Pending(_) | Disk::Other { .. } | Disk::Absent => Verdict::SetAside,
+    }
+}
+
+fn decide_fetch(record: &Record, disk: &Disk, order: Order) -> Verdict {
+    let Some(hash) = order.hash else { return Verdict::Refuse(Refusal::NoHash) };
+    let not_newer = Verdict::Refuse(Refusal::NotNewer { have: record.version });
+    if order.version < record.version {
+        return not_newer;
+    }
+    if disk.hash() == Some(hash) {
+        return Verdict::Adopt;
+    }
+    // One version has one hash for ever (F2): other bytes under the same version are the user's, and no update's business.
+    match (order.kind, disk) {
+        (TaskKind::Update, Disk::Absent) if record.held.is_some() => Verdict::Refuse(Refusal::DeletedHere),
+        (TaskKind::Update, _) if order.version == record.version => not_newer,
+        _ => Verdict::Fetch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_store::types::FileName;
+
+    use super::*;
+    use crate::peer::fsio::Stamp;
+    use crate::peer::table::Copy;
+
+    fn copy(version: Version) -> Copy {
+        let stamp = Stamp { size: 1, mtime_ns: version as i64, inode: 1 };
+        Copy { version, hash: ContentHash([version as u8; 32]), stamp, fence: version * 10 }
+    }
+
+    fn holding(version: Version) -> Record {
+        let mut record = Record::new(FileName::parse("f").expect("valid name"));
+        record.hold(copy(version));
+        record
+    }
+
+    fn order(kind: TaskKind, version: Version) -> Order {
+        let hash = (kind != TaskKind::Remove).then_some(ContentHash([version as u8; 32]));
+        Order { kind, version, hash, fence: version * 10 }
+    }
+
+    const MINE: Disk = Disk::Other { hash: ContentHash([99; 32]), stamp: Stamp { size: 2, mtime_ns: 9, inode: 2 } };
+
+    /// One row per combination of what the peer has, what is on disk, and what the task wants.
+    #[test]
+    fn the_table_of_f8_and_l8() {
+        use TaskKind::{Remove, Replicate, Update};
+        let nothing = Record::new(FileName::parse("f").expect("valid name"));
+        let v3 = holding(3);
+        let has3 = Disk::Announced(copy(3));
+        let not_newer = Verdict::Refuse(Refusal::NotNewer { have: 3 });
+        for (record, disk, kind, version, expected) in [
+            (&nothing, Disk::Absent, Replicate, 1, Verdict::Fetch),
+            (&nothing, Disk::Absent, Update, 2, Verdict::Fetch),
+            (&nothing, MINE, Replicate, 1, Verdict::Fetch),
+            (&v3, has3, Update, 4, Verdict::Fetch),
+            (&v3, MINE, Update, 4, Verdict::Fetch),
+            (&v3, MINE, Replicate, 3, Verdict::Fetch),
+            (&v3, Disk::Absent, Replicate, 3, Verdict::Fetch),
+            (&v3, has3, Update, 3, Verdict::Adopt),
+            (&v3, has3, Replicate, 3, Verdict::Adopt),
+            (&v3, MINE, Update, 3, not_newer),
+            (&v3, Disk::Absent, Update, 4, Verdict::Refuse(Refusal::DeletedHere)),
+            (&v3, has3, Remove, 4, Verdict::Trash),
+            (&v3, MINE, Remove, 4, Verdict::SetAside),
+            (&v3, has3, Remove, 3, not_newer),
+            (&v3, MINE, Remove, 3, not_newer),
+            (&v3, Disk::Absent, Remove, 4, Verdict::NothingThere),
+            (&nothing, MINE, Remove, 4, Verdict::SetAside),
+        ] {
+            let verdict = decide(record, &disk, order(kind, version));
+            assert_eq!(verdict, expected, "{kind:?} to v{version} on {disk:?} having v{}", record.version);
+        }
+    }
+
+    #[test]
+    fn late_tasks_are_refused_whatever_is_on_disk() {
+        let record = holding(3);
+        for kind in [TaskKind::Replicate, TaskKind::Update, TaskKind::Remove] {
+            for disk in [Disk::Absent, Disk::Announced(copy(3)), MINE] {
+                let fenced = decide(&record, &disk, order(kind, 2));
+                assert_eq!(fenced, Verdict::Refuse(Refusal::Fenced { has: 20, seen: 30 }));
+                let unfenced = decide(&record, &disk, Order { fence: 30, ..order(kind, 2) });
+                let harmless = matches!(unfenced, Verdict::Refuse(_) | Verdict::NothingThere);
+                assert!(harmless, "{kind:?} to v2 on {disk:?}: {unfenced:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_fence_is_remembered_after_the_bytes_are_gone() {
+        let mut record = holding(3);
+        record.held = None;
+        let verdict = decide(&record, &Disk::Absent, order(TaskKind::Replicate, 2));
+        assert_eq!(verdict, Verdict::Refuse(Refusal::Fenced { has: 20, seen: 30 }));
+    }
+
+    #[test]
+    fn bytes_that_only_wait_to_be_announced_may_be_replaced_but_the_users_are_set_aside() {
+        let mut record = holding(3);
+        record.pending = Some(copy(4));
+        let disk = Disk::Pending(copy(4));
+        assert_eq!(decide(&record, &disk, order(TaskKind::Remove, 5)), Verdict::Trash);
+        record.pending_own = true;
+        assert_eq!(decide(&record, &disk, order(TaskKind::Remove, 5)), Verdict::SetAside);
+    }
+}
