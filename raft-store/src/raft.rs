@@ -46,3 +46,52 @@ openraft::declare_raft_types!(
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
 );
+
+/// What a committed log id says about the leader that made it: the term.
+pub type CommittedLeader =
+    <openraft::impls::leader_id_std::LeaderId<u64, NodeId> as openraft::vote::RaftLeaderId>::Committed;
+/// A position in the log.
+pub type LogId = openraft::LogId<CommittedLeader>;
+/// A log entry.
+pub type Entry = <TypeConfig as openraft::RaftTypeConfig>::Entry;
+/// What a node voted for.
+pub type Vote = <TypeConfig as openraft::RaftTypeConfig>::Vote;
+/// A membership and the entry that set it.
+pub type StoredMembership = openraft::StoredMembership<CommittedLeader, NodeId, Member>;
+/// openraft's description of a snapshot.
+pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeader, NodeId, Member>;
+/// A snapshot with its bytes.
+pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, bytes::Bytes>;
+
+/// openraft's settings for this store (`cluster` appears in logs only).
+///
+/// `enable_leader_restore` has to stay off: this store groups flushes, and openraft replicates an entry before the leader's
+/// own flush. A leader that crashed in between and resumed its old term would write another entry under the same log id,
+/// and replicas would diverge. With it off a restarted leader stands for election in a new term.
+pub fn raft_config(cluster: &str) -> openraft::Config {
+    openraft::Config {
+        cluster_name: cluster.to_owned(),
+        heartbeat_interval: 50,
+        election_timeout_min: 150,
+        election_timeout_max: 300,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(5_000),
+        max_in_snapshot_log_to_keep: 1_000,
+        // Entries are up to 16 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
+        max_payload_entries: 256,
+        ..openraft::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restarted_leader_stands_for_election() {
+        let config = raft_config("test").validate().expect("the settings are consistent");
+        assert_eq!(config.enable_leader_restore, Some(false), "replicas diverge with it, see raft_config");
+        assert_eq!(config.enable_pre_vote, Some(true));
+    }
+}

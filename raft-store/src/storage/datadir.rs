@@ -1,0 +1,217 @@
+//! Whose data directory this is: its lock, its identity, and the checks before anything in it is used (C1, C3, D3).
+//!
+//! Invariants
+//! * At most one process has a directory open.
+//! * `IDENTITY` is written after the log's own identity record is durable. A directory with `IDENTITY` but without that
+//!   record has lost its log, and with it its vote: it is refused, never started as an empty one (C3).
+//! * The cluster id is set once; before the node has voted or stored an entry it may still be replaced.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::device::{DeviceBatch, LogDevice, MetaKey};
+use super::error::{FatalSignal, StorageError};
+use super::log_store::LogShared;
+use super::sled_device::SledDevice;
+use super::{codec, durable, recovery};
+use crate::types::NodeId;
+
+/// Version of the directory's layout.
+const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_WORD: &str = "raftshare-data";
+
+/// Who opens a directory.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// The node's id.
+    pub node_id: NodeId,
+    /// A random number; becomes the directory's store id if it is new (C1). The crate itself draws nothing (D2).
+    pub new_store_id: u64,
+}
+
+/// Whose directory this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node it belongs to.
+    pub node_id: NodeId,
+    /// Drawn when the directory was made; tells this disk from a later one under the same node id (C3).
+    pub store_id: u64,
+    /// The cluster it is a member of, once known.
+    pub cluster_id: Option<u64>,
+}
+
+/// Reads and completes the identity. Cheap to clone.
+#[derive(Clone)]
+pub struct IdentityHandle {
+    log: Arc<LogShared>,
+    current: Arc<Mutex<Identity>>,
+    /// One adoption at a time, so that two of them cannot both find the id unset.
+    adopting: Arc<tokio::sync::Mutex<()>>,
+    _lock: Arc<File>,
+}
+
+impl IdentityHandle {
+    /// The identity now.
+    pub fn get(&self) -> Identity {
+        *self.current.lock()
+    }
+
+    /// Makes this the directory of a member of `cluster_id`, durably. Allowed once; again only while the node has neither
+    /// voted nor stored an entry (C1).
+    pub async fn adopt_cluster(&self, cluster_id: u64) -> Result<(), StorageError> {
+        let _one_at_a_time = self.adopting.lock().await;
+        let mut identity = self.get();
+        match identity.cluster_id {
+            Some(found) if found == cluster_id => return Ok(()),
+            Some(found) if !self.log.is_pristine() => {
+                return Err(StorageError::OtherCluster { found, wanted: cluster_id });
+            }
+            Some(_) | None => {}
+        }
+        identity.cluster_id = Some(cluster_id);
+        let record = encode(&identity)?;
+        let saved = self.log.save_meta(MetaKey::Identity, record).await;
+        saved.map_err(|error| StorageError::Failed(error.to_string()))?;
+        *self.current.lock() = identity;
+        Ok(())
+    }
+}
+
+/// A locked directory.
+pub(crate) struct DataDir {
+    dir: PathBuf,
+    lock: Arc<File>,
+    /// What `IDENTITY` says, if it exists.
+    stated: Option<(NodeId, u64)>,
+}
+
+impl DataDir {
+    /// Creates the directory if needed, locks it, and checks whose it is.
+    pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
+        durable::create_directory(dir)?;
+        let lock = lock(dir)?;
+        let stated = read_identity_file(dir)?;
+        if let Some((found, _)) = stated
+            && found != options.node_id
+        {
+            return Err(StorageError::OtherNode { dir: dir.to_path_buf(), found, wanted: options.node_id });
+        }
+        Ok(Self { dir: dir.to_path_buf(), lock: Arc::new(lock), stated })
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.dir.join("snap")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Opens the log, and makes or checks the identity.
+    pub(crate) fn open_log(
+        &self,
+        options: &OpenOptions,
+        fatal: &FatalSignal,
+    ) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+        let path = self.log();
+        if self.stated.is_some() && !path.join("db").is_file() {
+            return Err(self.lost_log());
+        }
+        durable::create_directory(&path)?;
+        let device: Arc<dyn LogDevice> = Arc::new(SledDevice::open(&path)?);
+        let identity = self.identity(device.as_ref(), options)?;
+        let log = LogShared::open(device, fatal.clone())?;
+        let handle = IdentityHandle {
+            log: Arc::clone(&log),
+            current: Arc::new(Mutex::new(identity)),
+            adopting: Arc::default(),
+            _lock: Arc::clone(&self.lock),
+        };
+        Ok((log, handle))
+    }
+
+    fn identity(&self, device: &dyn LogDevice, options: &OpenOptions) -> Result<Identity, StorageError> {
+        let recorded: Option<Identity> = recovery::read_meta(device, MetaKey::Identity)?;
+        let identity = match (recorded, self.stated) {
+            (None, Some(_)) => return Err(self.lost_log()),
+            (Some(recorded), Some((_, store_id))) if recorded.store_id != store_id => {
+                return Err(StorageError::damaged(
+                    format!("the data directory {}", self.dir.display()),
+                    format!("its log has store id {:016x}, its IDENTITY file says {store_id:016x}", recorded.store_id),
+                ));
+            }
+            (Some(recorded), _) if recorded.node_id != options.node_id => {
+                return Err(StorageError::OtherNode {
+                    dir: self.dir.clone(),
+                    found: recorded.node_id,
+                    wanted: options.node_id,
+                });
+            }
+            (Some(recorded), Some(_)) => return Ok(recorded),
+            // The process died between the two steps of making the directory.
+            (Some(recorded), None) => recorded,
+            (None, None) => {
+                let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id: None };
+                let meta = [(MetaKey::Identity, encode(&identity)?)].into();
+                let made = device.apply(DeviceBatch { meta, ..DeviceBatch::default() }).and_then(|()| device.sync());
+                made.map_err(|source| StorageError::io("write to the log in", &self.dir, source))?;
+                identity
+            }
+        };
+        let text =
+            format!("{LAYOUT_WORD} {LAYOUT_VERSION}\nnode {}\nstore {:016x}\n", identity.node_id, identity.store_id);
+        durable::replace_file(&self.dir.join("IDENTITY"), &[text.as_bytes()])?;
+        Ok(identity)
+    }
+
+    fn lost_log(&self) -> StorageError {
+        StorageError::damaged(
+            format!("the data directory {}", self.dir.display()),
+            "its log is gone, and with it what this node voted for",
+        )
+    }
+}
+
+fn encode(identity: &Identity) -> Result<Vec<u8>, StorageError> {
+    codec::encode(identity).map_err(|error| StorageError::damaged("the identity", error.to_string()))
+}
+
+fn lock(dir: &Path) -> Result<File, StorageError> {
+    let path = dir.join("LOCK");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| StorageError::io("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StorageError::InUse { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(StorageError::io("lock", &path, source)),
+    }
+}
+
+fn read_identity_file(dir: &Path) -> Result<Option<(NodeId, u64)>, StorageError> {
+    let path = dir.join("IDENTITY");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StorageError::io("read", &path, source)),
+    };
+    let name = || path.display().to_string();
+    let unreadable = || StorageError::damaged(name(), "it is not an identity file of raftshare");
+    let mut lines = text.lines();
+    let layout = lines.next().and_then(|line| line.strip_prefix(LAYOUT_WORD)).ok_or_else(unreadable)?;
+    let found: u32 = layout.trim().parse().map_err(|_| unreadable())?;
+    if found != LAYOUT_VERSION {
+        return Err(StorageError::UnknownVersion { what: name(), found, known: LAYOUT_VERSION });
+    }
+    let node = lines.next().and_then(|line| line.strip_prefix("node ")).and_then(|id| id.parse().ok());
+    let store =
+        lines.next().and_then(|line| line.strip_prefix("store ")).and_then(|id| u64::from_str_radix(id, 16).ok());
+    node.zip(store).map(Some).ok_or_else(unreadable)
+}

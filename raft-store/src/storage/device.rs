@@ -1,0 +1,76 @@
+//! The border between the log and the thing that stores it: a small synchronous key-value device.
+//!
+//! Invariant every device keeps: a batch is atomic (after a crash all of it is there or nothing), batches survive in the
+//! order in which they were applied (what survives is a prefix), and everything applied before a successful
+//! [`LogDevice::sync`] survives loss of power.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+
+/// Largest record in bytes. Above a quarter of its segment (1 MiB) sled keeps a value in a separate file that it never
+/// syncs; log entries stay far below (16 KiB of commands), so this refuses only what would be stored unsafely.
+pub const RECORD_BYTES_MAX: usize = 512 * 1024;
+
+/// Names of the records that are not log entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetaKey {
+    /// Term and candidate this node voted for.
+    Vote,
+    /// Last log id that was purged.
+    Purged,
+    /// Last log id known to be committed; may lag behind.
+    Committed,
+    /// Node, store and cluster id (C1).
+    Identity,
+}
+
+impl MetaKey {
+    /// The key on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vote => "vote",
+            Self::Purged => "purged",
+            Self::Committed => "committed",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+/// Changes that become visible, and survive a crash, together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceBatch {
+    /// Log index → record; `None` removes it.
+    pub log: BTreeMap<u64, Option<Vec<u8>>>,
+    /// Named record → its new bytes.
+    pub meta: BTreeMap<MetaKey, Vec<u8>>,
+}
+
+impl DeviceBatch {
+    /// Whether applying it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.meta.is_empty()
+    }
+}
+
+/// What the log is stored on. All calls may block; none is made while a lock is held.
+pub trait LogDevice: Send + Sync + 'static {
+    /// Applies a batch: readable at once, durable after the next [`LogDevice::sync`].
+    fn apply(&self, batch: DeviceBatch) -> io::Result<()>;
+
+    /// Makes everything applied so far durable. After an error the device is not to be used for writing again: the
+    /// system may have dropped the dirty pages, so that a second, successful sync proves nothing (W4).
+    fn sync(&self) -> io::Result<()>;
+
+    /// A named record.
+    fn meta(&self, key: MetaKey) -> io::Result<Option<Vec<u8>>>;
+
+    /// The log records in a range of indexes, ascending.
+    fn records(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>>;
+
+    /// The log indexes present in a range, ascending, at most `limit`.
+    fn indexes(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<u64>>;
+
+    /// Bytes this log occupies on disk.
+    fn bytes_on_disk(&self) -> io::Result<u64>;
+}

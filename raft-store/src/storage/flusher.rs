@@ -1,0 +1,307 @@
+//! Group commit: one queue, one thread, one durable flush for everything that waited.
+//!
+//! Invariants
+//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike.
+//! * An operation is completed with success only after a sync that began after it was applied has succeeded.
+//! * After the first error nothing is written, synced or acknowledged any more: everything queued and later fails, and
+//!   the [`FatalSignal`] is raised (W4). A failed sync is never repeated.
+//! * A purge point is durable before the first record below it is deleted; the deletion goes on in small steps between
+//!   appends, and is done again at the next opening if a crash interrupts it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::device::{DeviceBatch, LogDevice, MetaKey};
+use super::error::FatalSignal;
+use super::sled_device::panic_message;
+use super::stats::FlushStats;
+
+/// Operations that may wait for the flusher; the next caller waits for room.
+pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
+/// Bytes of records that may wait for the flusher; the next caller waits for room.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of records in one group; what is queued beyond waits for the next flush.
+pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Purged records deleted in one step between two groups.
+pub const PURGE_STEP_RECORDS: usize = 512;
+
+/// Told the outcome of an operation, from the flusher's thread.
+pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// One write.
+pub(crate) enum Change {
+    /// Log records, ascending and without gaps.
+    Append(Vec<(u64, Vec<u8>)>),
+    /// Removes every record at or above this index.
+    TruncateFrom(u64),
+    /// Stores the purge point, then removes every record up to and with this index.
+    Purge { record: Vec<u8>, upto: u64 },
+    /// Stores a named record.
+    Meta(MetaKey, Vec<u8>),
+    /// Stores a named record together with the next change that needs a flush; causes none itself.
+    LazyMeta(MetaKey, Vec<u8>),
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(records) => records.iter().map(|(_, record)| record.len()).sum(),
+            Self::TruncateFrom(_) => 0,
+            Self::Purge { record, .. } | Self::Meta(_, record) | Self::LazyMeta(_, record) => record.len(),
+        }
+    }
+}
+
+struct Operation {
+    change: Change,
+    done: Option<Completion>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The sending side. Dropping it lets the thread finish what is queued, and waits for that.
+pub(crate) struct Flusher {
+    queue: Option<mpsc::Sender<Operation>>,
+    room: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+    fatal: FatalSignal,
+}
+
+/// What the thread tells the log after each group.
+pub(crate) type OnDevice = Box<dyn Fn(u64) + Send>;
+
+impl Flusher {
+    /// Starts the thread. `end` is the index after the last record on the device; `purged` the purge point's index, below
+    /// which records may be left over. `on_device` is called with the new `end` after each group that succeeded.
+    pub(crate) fn start(
+        device: Arc<dyn LogDevice>,
+        end: u64,
+        fatal: FatalSignal,
+        stats: Arc<FlushStats>,
+        on_device: OnDevice,
+    ) -> io::Result<Self> {
+        let (queue, receiver) = mpsc::channel(QUEUE_OPERATIONS_MAX);
+        let worker = Worker {
+            receiver,
+            device,
+            end,
+            purge_upto: None,
+            lazy: BTreeMap::new(),
+            fatal: fatal.clone(),
+            stats,
+            on_device,
+        };
+        let thread = std::thread::Builder::new().name("log-flusher".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { queue: Some(queue), room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), thread: Some(thread), fatal })
+    }
+
+    /// Queues a change; returns once it has its place in line. `done` is called from the flusher's thread, exactly once
+    /// unless this returns an error.
+    pub(crate) async fn submit(&self, change: Change, done: Option<Completion>) -> io::Result<()> {
+        let failed = || self.fatal.as_io_error().unwrap_or_else(|| io::Error::other("the log is closed"));
+        if let Some(error) = self.fatal.as_io_error() {
+            return Err(error);
+        }
+        let bytes = u32::try_from(change.bytes().min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| failed())?;
+        let queue = self.queue.as_ref().ok_or_else(failed)?;
+        queue.send(Operation { change, done, _room: room }).await.map_err(|_| failed())
+    }
+
+    /// Queues a change and waits until it is durable.
+    pub(crate) async fn submit_and_wait(&self, change: Change) -> io::Result<()> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let done: Completion = Box::new(move |result| {
+            // Nobody waits any more: the caller was dropped, which changes nothing about what is on disk.
+            let _ = sender.send(result);
+        });
+        self.submit(change, Some(done)).await?;
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log's flusher stopped")))
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.fatal.raise("the log's flusher panicked");
+        }
+    }
+}
+
+struct Worker {
+    receiver: mpsc::Receiver<Operation>,
+    device: Arc<dyn LogDevice>,
+    /// Index after the last record on the device.
+    end: u64,
+    /// Records up to and with this index wait to be deleted.
+    purge_upto: Option<u64>,
+    /// Named records that go out with the next flush.
+    lazy: BTreeMap<MetaKey, Vec<u8>>,
+    fatal: FatalSignal,
+    stats: Arc<FlushStats>,
+    on_device: OnDevice,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(first) = self.next() {
+            let group = self.drain(first);
+            self.commit(group);
+        }
+        let rest = std::mem::take(&mut self.lazy);
+        if !rest.is_empty() && self.fatal.get().is_none() {
+            let batch = DeviceBatch { meta: rest, ..DeviceBatch::default() };
+            self.guarded(|worker| worker.write_and_sync(batch));
+        }
+    }
+
+    /// The next operation; purges step by step while there is none. `None` when the log is closed.
+    fn next(&mut self) -> Option<Operation> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(operation) => return Some(operation),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if self.purge_upto.is_some() => {
+                    self.guarded(Self::purge_step);
+                }
+                Err(TryRecvError::Empty) => return self.receiver.blocking_recv(),
+            }
+        }
+    }
+
+    fn drain(&mut self, first: Operation) -> Vec<Operation> {
+        let mut bytes = first.change.bytes();
+        let mut group = vec![first];
+        while bytes < GROUP_BYTES_MAX
+            && let Ok(operation) = self.receiver.try_recv()
+        {
+            bytes += operation.change.bytes();
+            group.push(operation);
+        }
+        group
+    }
+
+    /// Writes a group, syncs once, and tells everybody in order.
+    fn commit(&mut self, group: Vec<Operation>) {
+        let mut completions = Vec::with_capacity(group.len());
+        let mut changes = Vec::with_capacity(group.len());
+        let mut rooms = Vec::with_capacity(group.len());
+        for Operation { change, done, _room } in group {
+            changes.push(change);
+            completions.extend(done);
+            rooms.push(_room);
+        }
+        let durable = self.guarded(|worker| worker.write(changes));
+        for done in completions {
+            let result = if durable {
+                Ok(())
+            } else {
+                Err(self.fatal.as_io_error().unwrap_or_else(|| io::Error::other("storage failed")))
+            };
+            done(result);
+        }
+    }
+
+    /// Runs a step unless storage has failed; its error, or panic, is the failure. True if it succeeded.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> io::Result<()>) -> bool {
+        if self.fatal.get().is_some() {
+            self.purge_upto = None;
+            return false;
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| step(self)));
+        match outcome {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.fatal.raise(error.to_string()),
+            Err(panic) => self.fatal.raise(panic_message(panic.as_ref())),
+        }
+        self.purge_upto = None;
+        false
+    }
+
+    fn write(&mut self, changes: Vec<Change>) -> io::Result<()> {
+        let mut batch = DeviceBatch::default();
+        let mut needs_sync = false;
+        let mut end = self.end;
+        let mut purge_upto = self.purge_upto;
+        let mut entries = 0_u64;
+        for change in changes {
+            needs_sync |= !matches!(change, Change::LazyMeta(..));
+            match change {
+                Change::Append(records) => {
+                    entries += records.len() as u64;
+                    for (index, record) in records {
+                        end = index + 1;
+                        batch.log.insert(index, Some(record));
+                    }
+                }
+                Change::TruncateFrom(from) => {
+                    // Removes from the device what is there, and from this batch what would have been.
+                    for index in from..end.max(from) {
+                        batch.log.insert(index, None);
+                    }
+                    end = end.min(from);
+                }
+                Change::Purge { record, upto } => {
+                    batch.meta.insert(MetaKey::Purged, record);
+                    purge_upto = purge_upto.max(Some(upto));
+                    end = end.max(upto + 1);
+                }
+                Change::Meta(key, record) => {
+                    self.lazy.remove(&key);
+                    batch.meta.insert(key, record);
+                }
+                Change::LazyMeta(key, record) => {
+                    self.lazy.insert(key, record);
+                }
+            }
+        }
+        if !needs_sync {
+            return Ok(());
+        }
+        batch.meta.append(&mut self.lazy);
+        self.write_and_sync(batch)?;
+        self.stats.count_entries(entries);
+        self.end = end;
+        self.purge_upto = purge_upto;
+        (self.on_device)(end);
+        Ok(())
+    }
+
+    fn write_and_sync(&mut self, batch: DeviceBatch) -> io::Result<()> {
+        let started = Instant::now();
+        self.device.apply(batch)?;
+        self.device.sync()?;
+        self.stats.count_flush(started.elapsed());
+        Ok(())
+    }
+
+    /// Deletes a few purged records. Not synced: the purge point is durable, so a crash only means doing it again.
+    fn purge_step(&mut self) -> io::Result<()> {
+        let Some(upto) = self.purge_upto else { return Ok(()) };
+        if delete_records(self.device.as_ref(), upto)? < PURGE_STEP_RECORDS {
+            self.purge_upto = None;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes up to [`PURGE_STEP_RECORDS`] records with indexes up to and with `upto`; returns how many.
+pub(crate) fn delete_records(device: &dyn LogDevice, upto: u64) -> io::Result<usize> {
+    let indexes = device.indexes(0..upto.saturating_add(1), PURGE_STEP_RECORDS)?;
+    let deleted = indexes.len();
+    if deleted > 0 {
+        let log = indexes.into_iter().map(|index| (index, None)).collect();
+        device.apply(DeviceBatch { log, ..DeviceBatch::default() })?;
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,340 @@
+//! openraft's log, on a [`LogDevice`].
+//!
+//! Invariants
+//! * An entry is readable as soon as `append` returns, and acknowledged only when it is durable (W1).
+//! * A read returns exactly the entries of its range that the log has, or an error; never a hole.
+//! * The log has no holes: an append that would make one is refused.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use parking_lot::Mutex;
+
+use super::device::{LogDevice, MetaKey, RECORD_BYTES_MAX};
+use super::error::{FatalSignal, StorageError};
+use super::flusher::{Change, Completion, Flusher};
+use super::stats::{FlushStats, StorageStats};
+use super::tail::LogMemory;
+use super::{Entry, LogId, Vote, codec, recovery};
+use crate::raft::TypeConfig;
+
+/// Bytes of entries that one replication read returns at most; one entry is always returned.
+pub const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Times a read starts again because a truncation overtook it.
+const READ_ATTEMPTS_MAX: usize = 8;
+
+/// What log, readers and handles share. Dropping the last reference finishes what is queued.
+pub(crate) struct LogShared {
+    // First, so that the flusher stops before the device goes.
+    flusher: Flusher,
+    device: Arc<dyn LogDevice>,
+    memory: Arc<Mutex<LogMemory>>,
+    stats: Arc<FlushStats>,
+    fatal: FatalSignal,
+}
+
+impl LogShared {
+    /// Checks the log on the device, finishes an interrupted purge, and starts the flusher. Blocks.
+    pub(crate) fn open(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Arc<Self>, StorageError> {
+        let memory = Arc::new(Mutex::new(recovery::recover(device.as_ref())?));
+        let stats = Arc::new(FlushStats::default());
+        let end = memory.lock().end();
+        let on_device = {
+            let memory = Arc::clone(&memory);
+            Box::new(move |end| memory.lock().set_on_device(end))
+        };
+        let flusher = Flusher::start(Arc::clone(&device), end, fatal.clone(), Arc::clone(&stats), on_device)
+            .map_err(|source| StorageError::io("start the thread of", "the log", source))?;
+        Ok(Arc::new(Self { flusher, device, memory, stats, fatal }))
+    }
+
+    /// Whether this log never held an entry nor a vote.
+    pub(crate) fn is_pristine(&self) -> bool {
+        let memory = self.memory.lock();
+        memory.last.is_none() && memory.vote.is_none()
+    }
+
+    /// Index of the last purged entry.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.memory.lock().purged
+    }
+
+    /// Stores a named record durably.
+    pub(crate) async fn save_meta(&self, key: MetaKey, record: Vec<u8>) -> io::Result<()> {
+        self.flusher.submit_and_wait(Change::Meta(key, record)).await
+    }
+
+    /// Fills in what the log knows. May read the disk.
+    pub(crate) fn read_stats(&self, stats: &mut StorageStats) {
+        {
+            let memory = self.memory.lock();
+            stats.log_first_index = memory.first;
+            stats.log_entries = memory.end() - memory.first;
+            stats.purged_index = memory.purged.map(|purged| purged.index);
+        }
+        stats.log_bytes = self.device.bytes_on_disk().unwrap_or_default();
+        self.stats.read_into(stats);
+    }
+
+    /// The entries of `range` that the log has; stops after `bytes_max`, but not before the first entry.
+    async fn read(self: &Arc<Self>, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        for _ in 0..READ_ATTEMPTS_MAX {
+            let (wanted, split, generation) = {
+                let memory = self.memory.lock();
+                let wanted = memory.clip(&range);
+                let split = memory.tail_start().clamp(wanted.start, wanted.end);
+                if split == wanted.start {
+                    return Ok(limited(memory.cached(wanted).map(|(entry, bytes)| (entry.clone(), *bytes)), bytes_max));
+                }
+                (wanted, split, memory.generation)
+            };
+            let shared = Arc::clone(self);
+            let old = tokio::task::spawn_blocking(move || shared.read_device(wanted.start..split, bytes_max))
+                .await
+                .map_err(io::Error::other)??;
+            let memory = self.memory.lock();
+            if memory.generation != generation {
+                continue;
+            }
+            // A purge may have overtaken the read: what it took is absent from the beginning, which is no hole.
+            let wanted = memory.clip(&range);
+            let mut next = wanted.start;
+            let mut bytes = 0;
+            let mut entries = Vec::new();
+            for (entry, size) in old.into_iter().skip_while(|(entry, _)| entry.log_id().index < wanted.start) {
+                if entry.log_id().index != next {
+                    return Err(hole(next));
+                }
+                next += 1;
+                bytes += size;
+                entries.push(entry);
+            }
+            if bytes >= bytes_max && !entries.is_empty() {
+                return Ok(entries);
+            }
+            if next < split.max(wanted.start) {
+                return Err(hole(next));
+            }
+            if next < memory.tail_start() {
+                // Entries left the cache since the split was chosen: read again.
+                continue;
+            }
+            let cached = memory.cached(next..wanted.end.max(next)).map(|(entry, bytes)| (entry.clone(), *bytes));
+            let rest = bytes_max.saturating_sub(bytes);
+            if rest > 0 {
+                entries.extend(limited(cached, rest));
+            }
+            return Ok(entries);
+        }
+        Err(io::Error::other("the log was truncated again and again while it was read"))
+    }
+
+    fn read_device(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<(Entry, usize)>> {
+        const STEP: u64 = 256;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut start = range.start;
+        while start < range.end && bytes < bytes_max {
+            let end = range.end.min(start + STEP);
+            for (index, record) in self.device.records(start..end)? {
+                bytes += record.len();
+                entries.push((recovery::decode_entry(index, &record).map_err(io::Error::other)?, record.len()));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            start = end;
+        }
+        Ok(entries)
+    }
+}
+
+fn limited(entries: impl Iterator<Item = (Entry, usize)>, bytes_max: usize) -> Vec<Entry> {
+    let mut bytes = 0;
+    let mut taken = Vec::new();
+    for (entry, size) in entries {
+        taken.push(entry);
+        bytes += size;
+        if bytes >= bytes_max {
+            break;
+        }
+    }
+    taken
+}
+
+fn hole(index: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the log has no entry {index} although it should"))
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end.max(start)
+}
+
+/// The log; goes to `Raft::new`. There is one per data directory.
+pub struct LogStore {
+    shared: Arc<LogShared>,
+}
+
+impl LogStore {
+    pub(crate) fn new(shared: Arc<LogShared>) -> Self {
+        Self { shared }
+    }
+
+    /// A log on any device, without data directory or identity; for tests and simulation. Blocks.
+    pub fn on_device(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Self, StorageError> {
+        Ok(Self::new(LogShared::open(device, fatal)?))
+    }
+
+    /// The log id before `from`.
+    async fn log_id_before(&self, from: u64) -> io::Result<Option<LogId>> {
+        let (first, purged, cached) = {
+            let memory = self.shared.memory.lock();
+            let cached = from.checked_sub(1).and_then(|index| memory.cached_log_id(index));
+            (memory.first, memory.purged, cached)
+        };
+        if from <= first {
+            return Ok(purged);
+        }
+        match cached {
+            Some(log_id) => Ok(Some(log_id)),
+            None => Ok(self.shared.read(from - 1..from, usize::MAX).await?.first().map(RaftEntry::log_id)),
+        }
+    }
+}
+
+/// Reads the log; openraft makes one for each of its tasks.
+#[derive(Clone)]
+pub struct LogReader {
+    shared: Arc<LogShared>,
+}
+
+impl RaftLogReader<TypeConfig> for LogReader {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.shared.read(bounds(&range), usize::MAX).await
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.memory.lock().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.shared.read(start..end.max(start), READ_BYTES_MAX).await
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let memory = self.shared.memory.lock();
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: memory.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared) }
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let record = codec::encode(vote).map_err(io::Error::other)?;
+        self.shared.flusher.submit_and_wait(Change::Meta(MetaKey::Vote, record)).await?;
+        self.shared.memory.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.shared.memory.lock().committed = committed;
+        let record = codec::encode(&committed).map_err(io::Error::other)?;
+        self.shared.flusher.submit(Change::LazyMeta(MetaKey::Committed, record), None).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        if let Some(error) = self.shared.fatal.as_io_error() {
+            return Err(error);
+        }
+        let mut records = Vec::new();
+        let mut encoded = Vec::new();
+        for entry in entries {
+            let record = codec::encode(&entry).map_err(io::Error::other)?;
+            if record.len() > RECORD_BYTES_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("log entry {} has {} bytes; the limit is {RECORD_BYTES_MAX}", entry.log_id(), record.len()),
+                ));
+            }
+            encoded.push((entry.log_id().index, record.len()));
+            records.push((entry, record));
+        }
+        let gap = encoded.windows(2).any(|pair| matches!(pair, [(one, _), (two, _)] if one + 1 != *two));
+        let changes = {
+            let mut memory = self.shared.memory.lock();
+            if let Some((first, _)) = encoded.first()
+                && (gap || !memory.continues_at(*first))
+            {
+                let message = format!(
+                    "entries from index {first} on do not continue the log, which ends before {}",
+                    memory.end()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            let mut changes = Vec::with_capacity(records.len());
+            for (entry, record) in records {
+                let index = entry.log_id().index;
+                memory.push(entry, record.len());
+                changes.push((index, record));
+            }
+            changes
+        };
+        let done: Completion = Box::new(move |result| callback.io_completed(result));
+        self.shared.flusher.submit(Change::Append(changes), Some(done)).await
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |last| last.index + 1);
+        if from >= self.shared.memory.lock().end() {
+            return Ok(());
+        }
+        let last = self.log_id_before(from).await?;
+        let from = {
+            let mut memory = self.shared.memory.lock();
+            let from = from.max(memory.first);
+            memory.truncate(from, last);
+            from
+        };
+        self.shared.flusher.submit_and_wait(Change::TruncateFrom(from)).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        if self.shared.memory.lock().purged.is_some_and(|purged| purged.index >= log_id.index) {
+            return Ok(());
+        }
+        let record = codec::encode(&log_id).map_err(io::Error::other)?;
+        // Readers learn it first: the records may start to go before this call returns, and that must not look like a hole.
+        self.shared.memory.lock().purge(log_id);
+        self.shared.flusher.submit_and_wait(Change::Purge { record, upto: log_id.index }).await
+    }
+}

@@ -1,0 +1,91 @@
+//! Everything between Raft and the disk: the log, the snapshots, and the identity of the data directory.
+//!
+//! ```text
+//!  <data>/LOCK        held while a process uses the directory
+//!  <data>/IDENTITY    whose directory this is, and its format (C1, D3)
+//!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity)
+//!  <data>/snap/       <term>-<index>.snap
+//! ```
+//! Invariant: what was acknowledged to Raft is on disk (W1); after the first storage error nothing is (W4).
+
+mod codec;
+mod datadir;
+mod device;
+mod durable;
+mod error;
+mod flusher;
+mod log_store;
+mod recovery;
+mod shared;
+mod sled_device;
+mod snapshot;
+mod state_machine;
+mod stats;
+mod tail;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use datadir::{Identity, IdentityHandle, OpenOptions};
+pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
+pub use error::{FatalSignal, StorageError};
+pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
+pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
+pub use shared::{AppliedEntry, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+pub use sled_device::{SledDevice, sled_file};
+pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
+pub use stats::{FLUSH_BUCKETS_US, StorageStats};
+pub use tail::TAIL_BYTES_MAX;
+
+pub use crate::raft::{Entry, LogId, StoredMembership, Vote};
+
+/// An opened data directory. Take it apart: two parts go to `Raft::new`, the others stay with the node.
+pub struct Storage {
+    /// The log.
+    pub log_store: LogStore,
+    /// The catalog and its snapshots.
+    pub state_machine: StateMachine,
+    /// The catalog for readers.
+    pub state: SharedState,
+    /// Whose directory this is.
+    pub identity: IdentityHandle,
+    /// Raised by the first storage error: the node has to exit (W4).
+    pub fatal: FatalSignal,
+    /// Numbers about all of it.
+    pub stats: StatsHandle,
+}
+
+impl Storage {
+    /// Opens or creates a data directory. Blocks for as long as reading the log and the newest snapshot takes.
+    pub fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
+        let fatal = FatalSignal::default();
+        let datadir = datadir::DataDir::open(dir, options)?;
+        let files = Arc::new(snapshot::SnapshotFiles::open(&datadir.snapshots())?);
+        let (log, identity) = datadir.open_log(options, &fatal)?;
+        let loaded = files.load(log.purged().map(|purged| purged.index))?;
+        let state = SharedState::new(loaded);
+        let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone());
+        let stats = StatsHandle { log: Arc::clone(&log), files };
+        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, fatal, stats })
+    }
+}
+
+/// Reads the storage's counters. Cheap to clone.
+#[derive(Clone)]
+pub struct StatsHandle {
+    log: Arc<log_store::LogShared>,
+    files: Arc<snapshot::SnapshotFiles>,
+}
+
+impl StatsHandle {
+    /// The numbers now. Looks at the disk: call it off the async threads if that matters.
+    pub fn read(&self) -> StorageStats {
+        let mut stats = StorageStats::default();
+        self.log.read_stats(&mut stats);
+        if let Some((index, bytes)) = self.files.newest_size() {
+            stats.snapshot_index = Some(index);
+            stats.snapshot_bytes = bytes;
+        }
+        stats
+    }
+}

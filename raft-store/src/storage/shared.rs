@@ -1,0 +1,191 @@
+//! The catalog as the rest of the node sees it: reading, waiting for an index, and following what was applied.
+//!
+//! Invariants
+//! * Whoever follows the feed sees every applied entry exactly once and in log order, or is told that it missed some.
+//! * Applying never waits for a reader of the feed.
+//! * An entry is visible to readers, to the feed and to waiters before its proposer gets its answer (R3).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use super::{LogId, StoredMembership};
+use crate::catalog::{Catalog, Event};
+
+/// Applied entries that a follower of the feed may be behind; one that falls further back is told that it lagged.
+pub const FEED_ENTRIES_MAX: usize = 16_384;
+
+/// An applied entry, as the feed hands it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedEntry {
+    /// Its index in the log.
+    pub log_index: u64,
+    /// Its term.
+    pub term: u64,
+    /// What it changed (L7); empty for blank and membership entries.
+    pub events: Arc<Vec<Event>>,
+}
+
+/// One item of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedItem {
+    /// The next entry in log order.
+    Applied(AppliedEntry),
+    /// The whole catalog was replaced by a snapshot that covers the log up to here: read it anew, and go on.
+    Replaced {
+        /// The last entry the snapshot covers.
+        upto: Option<LogId>,
+    },
+    /// The follower was too slow and this many items are gone: subscribe again.
+    Lagged {
+        /// How many items are gone.
+        missed: u64,
+    },
+    /// The state machine is gone; nothing will follow.
+    Closed,
+}
+
+/// Everything that a snapshot covers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) catalog: Catalog,
+    pub(crate) last_applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+struct Inner {
+    state: RwLock<State>,
+    applied: watch::Sender<Option<LogId>>,
+    feed: broadcast::Sender<FeedItem>,
+}
+
+/// Handle to the applied state. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedState {
+    inner: Arc<Inner>,
+}
+
+/// A reader's look at the state; keep it short, applying waits for it. Never hold it across an await.
+pub struct StateView<'a> {
+    guard: RwLockReadGuard<'a, State>,
+}
+
+impl StateView<'_> {
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.guard.catalog
+    }
+
+    /// The last entry that was applied to it.
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.guard.last_applied
+    }
+
+    /// The last membership that was applied.
+    pub fn membership(&self) -> &StoredMembership {
+        &self.guard.membership
+    }
+}
+
+impl std::ops::Deref for StateView<'_> {
+    type Target = Catalog;
+
+    fn deref(&self) -> &Catalog {
+        &self.guard.catalog
+    }
+}
+
+impl SharedState {
+    pub(crate) fn new(state: State) -> Self {
+        let applied = watch::Sender::new(state.last_applied);
+        let (feed, _) = broadcast::channel(FEED_ENTRIES_MAX);
+        Self { inner: Arc::new(Inner { state: RwLock::new(state), applied, feed }) }
+    }
+
+    /// Looks at the state.
+    pub fn read(&self) -> StateView<'_> {
+        StateView { guard: self.inner.state.read() }
+    }
+
+    /// Follows the last applied log id. A leader whose own term it shows has applied the first entry of that term (T2).
+    pub fn applied(&self) -> watch::Receiver<Option<LogId>> {
+        self.inner.applied.subscribe()
+    }
+
+    /// Index of the last applied entry.
+    pub fn applied_index(&self) -> Option<u64> {
+        self.inner.applied.borrow().map(|log_id| log_id.index)
+    }
+
+    /// Waits until the entry at `index` is applied (R3). The caller bounds the wait.
+    pub async fn wait_applied(&self, index: u64) {
+        let mut receiver = self.applied();
+        // The sender lives as long as this handle, so this ends only when the index is reached.
+        let _ = receiver.wait_for(|applied| applied.is_some_and(|log_id| log_id.index >= index)).await;
+    }
+
+    /// Reads the state and starts to follow it from exactly there.
+    pub fn subscribe<T>(&self, read: impl FnOnce(&StateView<'_>) -> T) -> (T, Feed) {
+        let view = self.read();
+        // Items are sent under the write lock, so none can fall between these two lines.
+        let receiver = self.inner.feed.subscribe();
+        let value = read(&view);
+        (value, Feed { receiver, closed: false })
+    }
+
+    /// Changes the state under the write lock, then tells readers, feed and waiters.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> (T, FeedItem)) -> T {
+        let mut state = self.inner.state.write();
+        let (value, item) = change(&mut state);
+        let applied = state.last_applied;
+        // No receiver is no error.
+        let _ = self.inner.feed.send(item);
+        self.inner.applied.send_replace(applied);
+        value
+    }
+}
+
+/// Follows what is applied. See [`SharedState::subscribe`].
+#[derive(Debug)]
+pub struct Feed {
+    receiver: broadcast::Receiver<FeedItem>,
+    closed: bool,
+}
+
+impl Feed {
+    /// The next item; waits for it. Safe to drop while waiting.
+    pub async fn next(&mut self) -> FeedItem {
+        if self.closed {
+            return FeedItem::Closed;
+        }
+        match self.receiver.recv().await {
+            Ok(item) => item,
+            Err(RecvError::Lagged(missed)) => FeedItem::Lagged { missed },
+            Err(RecvError::Closed) => {
+                self.closed = true;
+                FeedItem::Closed
+            }
+        }
+    }
+
+    /// Takes what is there without waiting, at most `limit` items.
+    pub fn drain(&mut self, limit: usize) -> VecDeque<FeedItem> {
+        use broadcast::error::TryRecvError;
+        let mut items = VecDeque::new();
+        while items.len() < limit {
+            match self.receiver.try_recv() {
+                Ok(item) => items.push_back(item),
+                Err(TryRecvError::Lagged(missed)) => items.push_back(FeedItem::Lagged { missed }),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Closed) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        items
+    }
+}

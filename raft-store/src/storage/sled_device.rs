@@ -1,0 +1,173 @@
+//! The production [`LogDevice`]: sled 0.34.7, made honest about durability.
+//!
+//! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has succeeded. sled's own
+//! flush ends in `sync_file_range`, which flushes neither the drive's cache nor the file's size; see [`super::durable`].
+//!
+//! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
+//! * no background flusher: the log's own thread decides when to flush, once for a whole group.
+//! * opening is guarded: sled panics on some torn files instead of returning an error.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use sled::transaction::{TransactionError, Transactional};
+
+use super::device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
+use super::durable;
+use super::error::StorageError;
+
+/// Bytes per sled segment.
+const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of pages that sled keeps in memory.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+const _: () = assert!(RECORD_BYTES_MAX <= SEGMENT_BYTES / 8);
+
+/// A sled database with the trees `log` (u64 big-endian index → record) and `meta` (name → record).
+pub struct SledDevice {
+    db: sled::Db,
+    log: sled::Tree,
+    meta: sled::Tree,
+    /// sled's data file, opened by us for `fdatasync`.
+    file: File,
+}
+
+impl SledDevice {
+    /// Opens or creates the database in `dir`, and makes its directory entries durable.
+    pub fn open(dir: &Path) -> Result<Self, StorageError> {
+        let shown = format!("the log in {}", dir.display());
+        let opened = quietly(|| -> sled::Result<_> {
+            let db = sled::Config::new()
+                .path(dir)
+                .segment_size(SEGMENT_BYTES)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(None)
+                .open()?;
+            let log = db.open_tree("log")?;
+            let meta = db.open_tree("meta")?;
+            Ok((db, log, meta))
+        });
+        let (db, log, meta) = match opened {
+            Ok(Ok(trees)) => trees,
+            Ok(Err(sled::Error::Io(source))) if source.to_string().contains("could not acquire lock") => {
+                return Err(StorageError::InUse { dir: dir.to_path_buf() });
+            }
+            Ok(Err(sled::Error::Io(source))) => return Err(StorageError::io("open the log in", dir, source)),
+            Ok(Err(error)) => return Err(StorageError::damaged(shown, error.to_string())),
+            Err(panic) => return Err(StorageError::damaged(shown, format!("sled gave up reading it ({panic})"))),
+        };
+        let path = dir.join("db");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|source| StorageError::io("open", &path, source))?;
+        let device = Self { db, log, meta, file };
+        device.sync().map_err(|source| StorageError::io("sync", &path, source))?;
+        durable::sync_directory(dir)?;
+        Ok(device)
+    }
+}
+
+impl LogDevice for SledDevice {
+    fn apply(&self, batch: DeviceBatch) -> io::Result<()> {
+        let mut log = sled::Batch::default();
+        for (index, record) in &batch.log {
+            match record {
+                Some(bytes) if bytes.len() > RECORD_BYTES_MAX => return Err(too_large(bytes.len())),
+                Some(bytes) => log.insert(&index.to_be_bytes(), bytes.as_slice()),
+                None => log.remove(&index.to_be_bytes()),
+            }
+        }
+        let mut meta = sled::Batch::default();
+        for (key, bytes) in &batch.meta {
+            meta.insert(key.name(), bytes.as_slice());
+        }
+        match (batch.log.is_empty(), batch.meta.is_empty()) {
+            (true, true) => Ok(()),
+            (false, true) => self.log.apply_batch(log).map_err(to_io),
+            (true, false) => self.meta.apply_batch(meta).map_err(to_io),
+            (false, false) => (&self.log, &self.meta)
+                .transaction(|(log_tree, meta_tree)| {
+                    log_tree.apply_batch(&log)?;
+                    meta_tree.apply_batch(&meta)?;
+                    Ok(())
+                })
+                .map_err(|error: TransactionError<()>| match error {
+                    TransactionError::Abort(()) => io::Error::other("sled aborted a transaction"),
+                    TransactionError::Storage(error) => to_io(error),
+                }),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.db.flush().map_err(to_io)?;
+        self.file.sync_data()
+    }
+
+    fn meta(&self, key: MetaKey) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.meta.get(key.name()).map_err(to_io)?.map(|bytes| bytes.to_vec()))
+    }
+
+    fn records(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        self.log
+            .range(range.start.to_be_bytes()..range.end.to_be_bytes())
+            .map(|item| item.map_err(to_io).and_then(|(key, value)| Ok((index_of(&key)?, value.to_vec()))))
+            .collect()
+    }
+
+    fn indexes(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<u64>> {
+        self.log
+            .range(range.start.to_be_bytes()..range.end.to_be_bytes())
+            .keys()
+            .take(limit)
+            .map(|key| key.map_err(to_io).and_then(|key| index_of(&key)))
+            .collect()
+    }
+
+    fn bytes_on_disk(&self) -> io::Result<u64> {
+        self.db.size_on_disk().map_err(to_io)
+    }
+}
+
+fn index_of(key: &[u8]) -> io::Result<u64> {
+    let bytes =
+        key.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a log key is not 8 bytes long"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn too_large(len: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("a log record of {len} bytes is above the limit of {RECORD_BYTES_MAX}"),
+    )
+}
+
+fn to_io(error: sled::Error) -> io::Error {
+    match error {
+        sled::Error::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Runs `open`, turning a panic into its message.
+fn quietly<T>(open: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(panic.as_ref()))
+}
+
+/// The text of a panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// Where sled keeps its pages, for tests that damage them.
+pub fn sled_file(log_dir: &Path) -> PathBuf {
+    log_dir.join("db")
+}

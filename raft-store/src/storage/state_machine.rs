@@ -1,0 +1,166 @@
+//! openraft's state machine: the catalog in memory, with snapshots in files.
+//!
+//! Invariants
+//! * Catalog, last applied log id and membership change together, under one lock, and are snapshotted together.
+//! * A snapshot is reported only once it is durable. An installed one replaces the state only after that.
+//! * Nothing here is durable by itself between snapshots: after a restart the newest snapshot is loaded, and openraft
+//!   applies again what the log knows to be committed.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+
+use super::error::FatalSignal;
+use super::shared::{AppliedEntry, FeedItem, SharedState, State};
+use super::snapshot::{self, SnapshotFiles};
+use super::{Entry, LogId, StoredMembership};
+use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
+
+/// A snapshot with its bytes: the whole file, as [`super::snapshot`] describes it. Cheap to clone and to slice, so that
+/// a transport can send it in pieces; what arrives is checked before it is used.
+pub type SnapshotData = Bytes;
+
+/// The state machine; goes to `Raft::new`.
+pub struct StateMachine {
+    shared: SharedState,
+    files: Arc<SnapshotFiles>,
+    fatal: FatalSignal,
+}
+
+impl StateMachine {
+    pub(crate) fn new(shared: SharedState, files: Arc<SnapshotFiles>, fatal: FatalSignal) -> Self {
+        Self { shared, files, fatal }
+    }
+
+    fn apply_one(&self, entry: Entry) -> Outcomes {
+        let log_id = entry.log_id();
+        let term = **log_id.committed_leader_id();
+        self.shared.update(|state| {
+            let (replies, events) = match entry.payload {
+                EntryPayload::Blank => Default::default(),
+                EntryPayload::Normal(batch) => {
+                    let applied = state.catalog.apply(term, &batch);
+                    (applied.replies, applied.events)
+                }
+                EntryPayload::Membership(membership) => {
+                    state.membership = StoredMembership::new(Some(log_id), membership);
+                    Default::default()
+                }
+            };
+            state.last_applied = Some(log_id);
+            let applied = AppliedEntry { log_index: log_id.index, term, events: Arc::new(events) };
+            (Outcomes(replies), FeedItem::Applied(applied))
+        })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let view = self.shared.read();
+        Ok((view.last_applied(), view.membership().clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            // A node whose disk has failed answers nobody any more (W4).
+            if let Some(error) = self.fatal.as_io_error() {
+                return Err(error);
+            }
+            let outcomes = self.apply_one(entry);
+            if let Some(responder) = responder {
+                responder.send(outcomes);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let view = self.shared.read();
+        let state = State {
+            catalog: view.catalog().clone(),
+            last_applied: view.last_applied(),
+            membership: view.membership().clone(),
+        };
+        SnapshotBuilder { state: Arc::new(state), files: Arc::clone(&self.files), fatal: self.fatal.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
+        let files = Arc::clone(&self.files);
+        let meta = meta.clone();
+        let stored = blocking(&self.fatal, move || {
+            let state = snapshot::decode(&snapshot, "the received snapshot")?;
+            if state.last_applied != meta.last_log_id || state.membership != meta.last_membership {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the snapshot is not the one that was announced",
+                ));
+            }
+            if let Some(last) = state.last_applied {
+                files.publish(last, &snapshot)?;
+            }
+            Ok(state)
+        });
+        let state = stored.await?;
+        self.shared.update(|current| {
+            let upto = state.last_applied;
+            *current = state;
+            ((), FeedItem::Replaced { upto })
+        });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let files = Arc::clone(&self.files);
+        let current = blocking(&self.fatal, move || Ok(files.current()?)).await?;
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Builds one snapshot from a copy of the state.
+pub struct SnapshotBuilder {
+    state: Arc<State>,
+    files: Arc<SnapshotFiles>,
+    fatal: FatalSignal,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (state, files) = (Arc::clone(&self.state), Arc::clone(&self.files));
+        let snapshot = blocking(&self.fatal, move || {
+            let file = snapshot::encode(&state)?;
+            if let Some(last) = state.last_applied {
+                files.publish(last, &file)?;
+            }
+            Ok(file)
+        });
+        let snapshot = snapshot.await?;
+        let meta =
+            SnapshotMeta { last_log_id: self.state.last_applied, last_membership: self.state.membership.clone() };
+        Ok(Snapshot { meta, snapshot })
+    }
+}
+
+/// Runs file work off the async threads; its error is a storage error (W4).
+async fn blocking<T: Send + 'static>(
+    fatal: &FatalSignal,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    if let Err(error) = &result {
+        fatal.raise(error.to_string());
+    }
+    result
+}

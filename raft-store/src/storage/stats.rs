@@ -1,0 +1,67 @@
+//! Numbers about the storage for `/metrics` and `/stats`: counted as it works, read without stopping it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the flush time histogram, in microseconds; a last bucket takes what is above.
+pub const FLUSH_BUCKETS_US: [u64; 12] =
+    [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 1_000_000];
+
+/// A reading of the storage's counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StorageStats {
+    /// Bytes of the log on disk; sled does not give space back, so this is its high-water mark.
+    pub log_bytes: u64,
+    /// Entries in the log, purged ones excluded.
+    pub log_entries: u64,
+    /// Index of the first entry in the log.
+    pub log_first_index: u64,
+    /// Index of the last purged entry.
+    pub purged_index: Option<u64>,
+    /// Index that the newest snapshot covers.
+    pub snapshot_index: Option<u64>,
+    /// Bytes of the newest snapshot.
+    pub snapshot_bytes: u64,
+    /// Durable flushes since the process started.
+    pub flushes: u64,
+    /// Entries they made durable.
+    pub flushed_entries: u64,
+    /// Time spent in them, in microseconds (write and sync).
+    pub flush_us_total: u64,
+    /// Flushes per bucket of [`FLUSH_BUCKETS_US`], not cumulative; the last is "above".
+    pub flush_us_histogram: [u64; FLUSH_BUCKETS_US.len() + 1],
+}
+
+/// Counters of the flusher.
+#[derive(Debug, Default)]
+pub(crate) struct FlushStats {
+    flushes: AtomicU64,
+    entries: AtomicU64,
+    us_total: AtomicU64,
+    histogram: [AtomicU64; FLUSH_BUCKETS_US.len() + 1],
+}
+
+impl FlushStats {
+    pub(crate) fn count_entries(&self, entries: u64) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_flush(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.us_total.fetch_add(us, Ordering::Relaxed);
+        let bucket = FLUSH_BUCKETS_US.partition_point(|&bound| bound < us);
+        if let Some(count) = self.histogram.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read_into(&self, stats: &mut StorageStats) {
+        stats.flushes = self.flushes.load(Ordering::Relaxed);
+        stats.flushed_entries = self.entries.load(Ordering::Relaxed);
+        stats.flush_us_total = self.us_total.load(Ordering::Relaxed);
+        for (to, from) in stats.flush_us_histogram.iter_mut().zip(&self.histogram) {
+            *to = from.load(Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What is known about the log in memory: its bounds, the vote, and a cache of its newest entries.
+//!
+//! Invariants: the cache is the end of the log without gaps, and it holds at least every entry that is not on the device
+//! yet, so that an entry is readable from the moment it is appended. Above that it is bounded in bytes.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use openraft::entry::RaftEntry;
+
+use super::{Entry, LogId, Vote};
+
+/// Bytes of encoded entries that are kept in memory although they are on the device.
+pub const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The log as its users see it; the device may lag behind by what is queued.
+#[derive(Debug, Default)]
+pub(crate) struct LogMemory {
+    pub(crate) vote: Option<Vote>,
+    pub(crate) committed: Option<LogId>,
+    pub(crate) purged: Option<LogId>,
+    pub(crate) last: Option<LogId>,
+    /// Index of the first entry, or of the next one if there is none.
+    pub(crate) first: u64,
+    /// Changes with every truncation: a read that straddles one starts again.
+    pub(crate) generation: u64,
+    /// Newest entries with their encoded sizes.
+    tail: VecDeque<(Entry, usize)>,
+    tail_bytes: usize,
+    /// Everything below this index is on the device.
+    on_device: u64,
+}
+
+impl LogMemory {
+    /// The state found at opening, with nothing cached.
+    pub(crate) fn new(first: u64, purged: Option<LogId>, last: Option<LogId>) -> Self {
+        let mut memory = Self { first, purged, last, ..Self::default() };
+        memory.on_device = memory.end();
+        memory
+    }
+
+    /// Index after the last entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.last.map_or(self.first, |last| last.index + 1).max(self.first)
+    }
+
+    /// Index of the first cached entry.
+    pub(crate) fn tail_start(&self) -> u64 {
+        self.end() - self.tail.len() as u64
+    }
+
+    /// Whether entries from `first` on continue the log. An empty log that was never purged may begin anywhere.
+    pub(crate) fn continues_at(&self, first: u64) -> bool {
+        first == self.end() || (self.last.is_none() && self.purged.is_none())
+    }
+
+    /// Adds an entry. The caller has checked that it continues the log.
+    pub(crate) fn push(&mut self, entry: Entry, bytes: usize) {
+        let log_id = entry.log_id();
+        if self.last.is_none() {
+            self.first = log_id.index;
+        }
+        self.last = Some(log_id);
+        self.tail.push_back((entry, bytes));
+        self.tail_bytes += bytes;
+    }
+
+    /// Records how far the device has come, and lets go of what it holds above the cache's limit.
+    pub(crate) fn set_on_device(&mut self, end: u64) {
+        self.on_device = end;
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.tail_bytes > TAIL_BYTES_MAX
+            && self.tail.front().is_some_and(|(entry, _)| entry.log_id().index < self.on_device)
+        {
+            self.pop_front();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some((_, bytes)) = self.tail.pop_front() {
+            self.tail_bytes -= bytes;
+        }
+    }
+
+    /// Forgets everything at or above `from`; `last` is the entry before it, if it is known.
+    pub(crate) fn truncate(&mut self, from: u64, last: Option<LogId>) {
+        self.generation += 1;
+        while self.tail.back().is_some_and(|(entry, _)| entry.log_id().index >= from) {
+            if let Some((_, bytes)) = self.tail.pop_back() {
+                self.tail_bytes -= bytes;
+            }
+        }
+        self.last = last;
+        self.on_device = self.on_device.min(from);
+    }
+
+    /// Forgets everything up to and with `purged`.
+    pub(crate) fn purge(&mut self, purged: LogId) {
+        while self.tail.front().is_some_and(|(entry, _)| entry.log_id().index <= purged.index) {
+            self.pop_front();
+        }
+        self.purged = Some(purged);
+        self.first = purged.index + 1;
+        if self.last.is_none_or(|last| last.index < self.first) {
+            self.last = Some(purged);
+        }
+    }
+
+    /// The part of `range` that the log has.
+    pub(crate) fn clip(&self, range: &Range<u64>) -> Range<u64> {
+        let start = range.start.max(self.first);
+        start..range.end.min(self.end()).max(start)
+    }
+
+    /// Cached entries of a range, with their sizes. The range lies within the cache.
+    pub(crate) fn cached(&self, range: Range<u64>) -> impl Iterator<Item = &(Entry, usize)> {
+        let start = self.tail_start();
+        let offset =
+            |index: u64| usize::try_from(index.saturating_sub(start)).unwrap_or(usize::MAX).min(self.tail.len());
+        self.tail.range(offset(range.start)..offset(range.end).max(offset(range.start)))
+    }
+
+    /// The cached entry's log id.
+    pub(crate) fn cached_log_id(&self, index: u64) -> Option<LogId> {
+        self.cached(index..index + 1).next().map(|(entry, _)| entry.log_id())
+    }
+}
