@@ -1,0 +1,144 @@
+//! What a stated holding means: a new file, a new version, a current or a stale holder, or a contradiction (F3–F6).
+//!
+//! Invariant: a refusal changes nothing. Announcements without a token, many at once, and the pages of a registration
+//! all go through [`Catalog::hold`], so that one table decides for all of them.
+
+use super::command::{Announce, Holding};
+use super::reply::{Event, LeaseEnd, Rejection, Reply};
+use super::slab::Id;
+use super::state::Catalog;
+use crate::types::{FileName, LeaseToken, PeerId, Version};
+
+impl Catalog {
+    /// `Announce`.
+    pub(super) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
+        let peer = self.known(&announce.peer)?;
+        let holding = &announce.holding;
+        let Some(token) = &announce.token else {
+            let version = self.hold(peer, holding)?;
+            return Ok(Reply::Announced { version, fencing_token: None });
+        };
+        self.settle(&holding.name);
+        let Some(file) = self.file_id(&holding.name) else {
+            // Only a record could know the token, so it is a wrong one; creating the file takes none (F3).
+            return Err(match holding.version {
+                None | Some(1) => Rejection::LeaseRequired { current_version: 0, holder: None },
+                Some(_) => no_such_version(),
+            });
+        };
+        let record = &self.files[file];
+        let current = record.version;
+        if holding.version.is_none_or(|version| version == current + 1) {
+            return self.publish(file, peer, holding, token, announce.keep_lease);
+        }
+        if current > 0 && holding.version == Some(current) && record.hash == Some(holding.hash) {
+            self.hold_version(file, peer, current, holding);
+            return Ok(Reply::Announced { version: current, fencing_token: None });
+        }
+        Err(self.version_conflict(file))
+    }
+
+    /// `AnnounceMany`: each holding is decided by itself.
+    pub(super) fn announce_many(&mut self, peer: &PeerId, holdings: &[Holding]) -> Result<Reply, Rejection> {
+        let peer = self.known(peer)?;
+        Ok(Reply::AnnouncedMany(holdings.iter().map(|holding| self.hold(peer, holding)).collect()))
+    }
+
+    /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6).
+    pub(super) fn hold(&mut self, peer: Id, holding: &Holding) -> Result<Version, Rejection> {
+        self.settle(&holding.name);
+        let known = self.file_id(&holding.name).filter(|file| self.files[*file].version > 0);
+        let Some(file) = known else { return self.create(peer, holding) };
+        let record = &self.files[file];
+        if holding.version.is_some_and(|version| version > record.version) {
+            return Err(self.lease_required(file));
+        }
+        if let Some(version) = record.version_of(&holding.hash) {
+            self.hold_version(file, peer, version, holding);
+            return Ok(version);
+        }
+        if record.version == 1 && holding.version == Some(1) {
+            // The loser of a race of two creations (F3).
+            return Err(self.version_conflict(file));
+        }
+        Err(Rejection::HashConflict { current_version: record.version, hash: record.hash, size: record.size })
+    }
+
+    fn hold_version(&mut self, file: Id, peer: Id, version: Version, holding: &Holding) {
+        self.add_holder(file, peer, version);
+        if version == self.files[file].version {
+            self.fill_size(file, holding.size);
+        }
+    }
+
+    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6).
+    fn create(&mut self, peer: Id, holding: &Holding) -> Result<Version, Rejection> {
+        if !matches!(holding.version, None | Some(1)) {
+            return Err(match self.file_id(&holding.name) {
+                Some(file) => self.version_conflict(file),
+                None => no_such_version(),
+            });
+        }
+        if let Some(file) = self.file_id(&holding.name)
+            && self.claimant(file).is_some_and(|claimant| claimant != peer)
+        {
+            return Err(self.lease_required(file));
+        }
+        let file = self.file_or_new(&holding.name);
+        Ok(self.publish_version(file, peer, holding, 0))
+    }
+
+    /// Version current + 1 under the live lease (F5).
+    fn publish(
+        &mut self,
+        file: Id,
+        peer: Id,
+        holding: &Holding,
+        token: &LeaseToken,
+        keep_lease: bool,
+    ) -> Result<Reply, Rejection> {
+        let lease = self.authorize(file, peer, Some(token))?;
+        let version = self.publish_version(file, peer, holding, lease.fencing_token);
+        if !keep_lease {
+            self.end_lease(file, LeaseEnd::Published);
+            self.offer_next(file);
+        }
+        Ok(Reply::Announced { version, fencing_token: Some(lease.fencing_token) })
+    }
+
+    fn publish_version(&mut self, file: Id, peer: Id, holding: &Holding, fencing_token: u64) -> Version {
+        let version = self.set_version(file, Some(holding.hash), holding.size, fencing_token);
+        let (file_name, hash) = (holding.name.clone(), holding.hash);
+        let event = Event::FilePublished { file: file_name, version, hash, peer: self.peer_id(peer), fencing_token };
+        self.emit(event);
+        self.add_holder(file, peer, version);
+        self.forget_old_versions(file);
+        version
+    }
+
+    fn version_conflict(&self, file: Id) -> Rejection {
+        let record = &self.files[file];
+        Rejection::VersionConflict {
+            current_version: record.version,
+            hash: record.hash,
+            size: record.size,
+            holder: self.claimant(file).map(|peer| self.peer_id(peer)),
+        }
+    }
+
+    pub(super) fn lease_required(&self, file: Id) -> Rejection {
+        Rejection::LeaseRequired {
+            current_version: self.files[file].version,
+            holder: self.claimant(file).map(|peer| self.peer_id(peer)),
+        }
+    }
+
+    /// The current version and hash, for the conflict that a registration reports instead of a refusal.
+    pub(super) fn current(&self, name: &FileName) -> (Version, Option<crate::types::ContentHash>) {
+        self.file_id(name).map_or((0, None), |file| (self.files[file].version, self.files[file].hash))
+    }
+}
+
+fn no_such_version() -> Rejection {
+    Rejection::VersionConflict { current_version: 0, hash: None, size: None, holder: None }
+}

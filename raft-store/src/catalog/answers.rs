@@ -1,0 +1,242 @@
+//! The table of answers: what each idempotency key was answered (X1, X2, X4, X5).
+//!
+//! Invariant: an answer leaves the table only because its session's floor passed it, because its key is opaque and old,
+//! or because its whole session was idle for [`SESSION_RETENTION_MS`]; never to make room. The table knows peers by
+//! their ids alone, so that their expiry does not touch it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::KeyTag;
+use super::reply::{Rejection, Reply};
+use super::state::{Deadline, Limits};
+use crate::types::{ContentHash, PeerId};
+
+/// How long a session's answers are kept after its last new key, in milliseconds of log time. Every session leaves its
+/// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
+pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Everything remembered, by the peer that asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answers {
+    pub(super) owners: BTreeMap<PeerId, Owner>,
+    /// Answers in all owners' tables.
+    #[serde(skip)]
+    pub(super) total: u64,
+}
+
+/// One peer's keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    pub(super) sessions: BTreeMap<Arc<str>, Session>,
+    pub(super) opaque: BTreeMap<Arc<str>, OpaqueKey>,
+    /// Opaque keys by first use. Derived.
+    #[serde(skip)]
+    pub(super) order: BTreeMap<u64, Arc<str>>,
+}
+
+/// Keys of the form `session:sequence`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    /// Sequences below it are settled.
+    pub(super) floor: u64,
+    /// When the session's last key was new.
+    pub(super) used: u64,
+    /// When to look whether it is idle; moved only then.
+    pub(super) due: Deadline,
+    /// By sequence and chunk (X4).
+    pub(super) answers: BTreeMap<(u64, u32), Answer>,
+}
+
+/// A key of any other form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpaqueKey {
+    /// Position of its first use; greater for newer keys.
+    pub(super) first_used: u64,
+    pub(super) due: Deadline,
+    pub(super) chunks: BTreeMap<u32, Answer>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// Tells another request under the same key (X1).
+    pub(super) body: ContentHash,
+    /// The encoded result; empty for plain success, the most frequent one.
+    result: Box<[u8]>,
+}
+
+/// Where a key belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyForm<'a> {
+    Session { session: &'a str, sequence: u64 },
+    Opaque,
+}
+
+/// What the table says about a key.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// Not seen: apply the command and remember the answer.
+    New,
+    /// Seen, and its peer waits in line since: apply it again (L5).
+    Waiting,
+    /// Seen: this was the answer.
+    Seen(Result<Reply, Rejection>),
+    /// Not to be applied.
+    Refused(Rejection),
+}
+
+impl Answer {
+    pub(super) fn new(body: ContentHash, result: &Result<Reply, Rejection>) -> Self {
+        let bytes = match result {
+            Ok(Reply::Done) => Vec::new(),
+            result => postcard::to_stdvec(result).expect("plain values have an encoding"),
+        };
+        Self { body, result: bytes.into_boxed_slice() }
+    }
+
+    /// The answer; `None` only for bytes that [`Answer::new`] did not make, which `decode` refuses.
+    pub(super) fn result(&self) -> Option<Result<Reply, Rejection>> {
+        if self.result.is_empty() {
+            return Some(Ok(Reply::Done));
+        }
+        postcard::from_bytes(&self.result).ok()
+    }
+}
+
+impl<'a> KeyForm<'a> {
+    /// `session:sequence` with a canonical decimal sequence; so that no two keys mean the same one.
+    pub(super) fn of(key: &'a str) -> Self {
+        if let Some((session, digits)) = key.rsplit_once(':')
+            && let Ok(sequence) = digits.parse::<u64>()
+            && sequence.to_string() == digits
+        {
+            return KeyForm::Session { session, sequence };
+        }
+        KeyForm::Opaque
+    }
+}
+
+impl Answers {
+    fn find(&self, owner: &PeerId, tag: &KeyTag) -> Option<&Answer> {
+        let owner = self.owners.get(owner)?;
+        match KeyForm::of(&tag.key) {
+            KeyForm::Session { session, sequence } => owner.sessions.get(session)?.answers.get(&(sequence, tag.chunk)),
+            KeyForm::Opaque => owner.opaque.get(tag.key.as_str())?.chunks.get(&tag.chunk),
+        }
+    }
+
+    /// The sessions's floor once this key's own statement is taken in.
+    fn floor(&self, owner: &PeerId, session: &str, tag: &KeyTag) -> u64 {
+        let known = self.owners.get(owner).and_then(|owner| owner.sessions.get(session));
+        known.map_or(0, |session| session.floor).max(tag.floor.unwrap_or(0))
+    }
+
+    /// Raises a known session's floor to what the key states, and decides whether the command is to be applied.
+    pub(super) fn admit(&mut self, owner: &PeerId, tag: &KeyTag, limits: &Limits) -> Admission {
+        if let KeyForm::Session { session, sequence } = KeyForm::of(&tag.key) {
+            let floor = self.floor(owner, session, tag);
+            self.raise_floor(owner, session, floor);
+            if sequence < floor {
+                return Admission::Refused(Rejection::KeyExpired);
+            }
+        }
+        let Some(answer) = self.find(owner, tag) else {
+            if self.total >= limits.answers {
+                let what = format!("it remembers {} answers already", limits.answers);
+                return Admission::Refused(Rejection::Overloaded { what });
+            }
+            return Admission::New;
+        };
+        if answer.body != tag.body {
+            return Admission::Refused(Rejection::KeyReused);
+        }
+        match answer.result() {
+            Some(Ok(Reply::Denied { position: Some(_), .. })) => Admission::Waiting,
+            Some(result) => Admission::Seen(result),
+            None => Admission::New,
+        }
+    }
+
+    fn raise_floor(&mut self, owner: &PeerId, session: &str, floor: u64) {
+        let Some(session) = self.owners.get_mut(owner).and_then(|owner| owner.sessions.get_mut(session)) else {
+            return;
+        };
+        if floor > session.floor {
+            session.floor = floor;
+            while session.answers.first_key_value().is_some_and(|((sequence, _), _)| *sequence < floor) {
+                session.answers.pop_first();
+                self.total -= 1;
+            }
+        }
+    }
+
+    /// Stores a session key's answer. `due` is the deadline of a session that is new.
+    ///
+    /// Returns true if the session is new, so that `due` has to be watched.
+    pub(super) fn put_session(
+        &mut self,
+        owner: &PeerId,
+        (session, sequence): (&str, u64),
+        tag: &KeyTag,
+        (now, due): (u64, Deadline),
+        answer: Answer,
+    ) -> bool {
+        let sessions = &mut self.owners.entry(owner.clone()).or_default().sessions;
+        let is_new = !sessions.contains_key(session);
+        if is_new {
+            let floor = tag.floor.unwrap_or(0);
+            sessions.insert(Arc::from(session), Session { floor, used: now, due, answers: BTreeMap::new() });
+        }
+        if let Some(session) = sessions.get_mut(session) {
+            session.used = now;
+            self.total += u64::from(session.answers.insert((sequence, tag.chunk), answer).is_none());
+        }
+        is_new
+    }
+
+    /// Stores an opaque key's answer, and returns the deadline it had before, if it was known.
+    pub(super) fn put_opaque(
+        &mut self,
+        owner: &PeerId,
+        tag: &KeyTag,
+        due: Deadline,
+        answer: Answer,
+    ) -> (Arc<str>, Option<Deadline>) {
+        let owner = self.owners.entry(owner.clone()).or_default();
+        if let Some((key, known)) = owner.opaque.get_key_value(tag.key.as_str()) {
+            let (key, before) = (key.clone(), known.due);
+            if let Some(known) = owner.opaque.get_mut(&key) {
+                known.due = due;
+                self.total += u64::from(known.chunks.insert(tag.chunk, answer).is_none());
+            }
+            return (key, Some(before));
+        }
+        let key: Arc<str> = Arc::from(tag.key.as_str());
+        let chunks = BTreeMap::from([(tag.chunk, answer)]);
+        owner.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
+        owner.order.insert(due.position, key.clone());
+        self.total += 1;
+        (key, None)
+    }
+
+    /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
+    pub(super) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
+        let keys = self.owners.get_mut(owner)?;
+        if keys.opaque.len() <= limit {
+            return None;
+        }
+        let (_, oldest) = keys.order.pop_first()?;
+        let forgotten = keys.opaque.remove(&oldest)?;
+        self.total -= forgotten.chunks.len() as u64;
+        Some(forgotten.due)
+    }
+
+    pub(super) fn remove_owner_if_empty(&mut self, owner: &PeerId) {
+        if self.owners.get(owner).is_some_and(|keys| keys.sessions.is_empty() && keys.opaque.is_empty()) {
+            self.owners.remove(owner);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Exactly once: a keyed command is applied when its key is new, and answered from the table when it is not (X1).
+//!
+//! Invariant: a command whose key was answered changes nothing; the one exception is a waiter's key, whose command is
+//! repeated until it is granted (L5).
+
+use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
+use super::command::{Command, KeyTag};
+use super::reply::{Outcome, Rejection, Reply};
+use super::state::{Catalog, Due};
+use crate::types::{PeerId, limits};
+
+impl Catalog {
+    /// Runs one command of an entry.
+    pub(super) fn run(&mut self, entry_term: u64, command: &Command) -> Outcome {
+        self.sequence += 1;
+        let (Some(owner), Some(tag)) = (command.op.peer(), &command.key) else {
+            return Outcome { result: self.execute(entry_term, &command.op), replayed: false };
+        };
+        let limits = self.limits;
+        match self.answers.admit(owner, tag, &limits) {
+            Admission::New | Admission::Waiting => {
+                let result = self.execute(entry_term, &command.op);
+                if is_remembered(&result) {
+                    self.remember(owner, tag, Answer::new(tag.body, &result));
+                }
+                Outcome { result, replayed: false }
+            }
+            Admission::Seen(Ok(Reply::Granted(grant))) => Outcome { result: self.refresh(grant), replayed: true },
+            Admission::Seen(result) => Outcome { result, replayed: true },
+            Admission::Refused(rejection) => Outcome { result: Err(rejection), replayed: false },
+        }
+    }
+
+    fn remember(&mut self, owner: &PeerId, tag: &KeyTag, answer: Answer) {
+        match KeyForm::of(&tag.key) {
+            KeyForm::Session { session, sequence } => {
+                let due = self.deadline_in(SESSION_RETENTION_MS);
+                if self.answers.put_session(owner, (session, sequence), tag, (self.clock, due), answer) {
+                    self.due.insert(due, Due::Session { owner: owner.clone(), session: session.into() });
+                }
+            }
+            KeyForm::Opaque => {
+                let due = self.deadline_in(limits::KEY_RETENTION_MS);
+                let (key, before) = self.answers.put_opaque(owner, tag, due, answer);
+                if let Some(before) = before {
+                    self.due.remove(&before);
+                }
+                self.due.insert(due, Due::OpaqueKey { owner: owner.clone(), key });
+                let kept = self.limits.opaque_keys_per_peer as usize;
+                if let Some(forgotten) = self.answers.evict_opaque(owner, kept) {
+                    self.due.remove(&forgotten);
+                }
+            }
+        }
+    }
+
+    /// Forgets one chunk of an opaque key that is old enough (X2); with the last one the key.
+    pub(super) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
+        let Some(keys) = self.answers.owners.get_mut(owner) else { return };
+        let Some(known) = keys.opaque.get_mut(key) else { return };
+        let due = known.due;
+        if known.chunks.pop_last().is_some() {
+            self.answers.total -= 1;
+        }
+        if known.chunks.is_empty() {
+            let first_used = known.first_used;
+            keys.opaque.remove(key);
+            keys.order.remove(&first_used);
+            self.due.remove(&due);
+            self.answers.remove_owner_if_empty(owner);
+        }
+    }
+
+    /// Forgets one answer of an idle session, and with the last one the session. A used session is looked at later.
+    ///
+    /// The floor rises over what is forgotten, so that a session that comes back midway repeats nothing.
+    pub(super) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
+        let now = self.clock;
+        let Some(known) = self.answers.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session)) else {
+            return;
+        };
+        let before = known.due;
+        let idle_at = known.used.saturating_add(SESSION_RETENTION_MS);
+        if idle_at > now {
+            self.positions += 1;
+            known.due.at = idle_at;
+            known.due.position = self.positions;
+            let due = known.due;
+            self.due.remove(&before);
+            self.due.insert(due, Due::Session { owner: owner.clone(), session: session.into() });
+            return;
+        }
+        if let Some(((sequence, _), _)) = known.answers.pop_first() {
+            known.floor = known.floor.max(sequence.saturating_add(1));
+            self.answers.total -= 1;
+        }
+        if known.answers.is_empty() {
+            if let Some(keys) = self.answers.owners.get_mut(owner) {
+                keys.sessions.remove(session);
+            }
+            self.due.remove(&before);
+            self.answers.remove_owner_if_empty(owner);
+        }
+    }
+}
+
+/// What the next use of the key has to try again is not remembered.
+fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(Rejection::Overloaded { .. } | Rejection::KeyReused | Rejection::KeyExpired) => false,
+        Err(
+            Rejection::UnknownPeer { .. }
+            | Rejection::NotFound { .. }
+            | Rejection::NotHolder { .. }
+            | Rejection::LeaseRequired { .. }
+            | Rejection::LeaseExpired { .. }
+            | Rejection::VersionConflict { .. }
+            | Rejection::HashConflict { .. },
+        ) => true,
+    }
+}

@@ -1,0 +1,170 @@
+//! What is true of the catalog between any two entries. Tests walk it after every step.
+//!
+//! Invariant: each function looks at one property and recomputes it from the stored records alone; [`check`] calls all.
+
+use std::collections::BTreeSet;
+
+use super::slab::Slab;
+use super::state::{Catalog, FileRecord, PeerRecord};
+use super::validate;
+use crate::types::limits;
+
+/// A broken invariant: which one, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{invariant}: {details}")]
+pub struct Violation {
+    /// The function's claim.
+    pub invariant: &'static str,
+    /// Where it does not hold.
+    pub details: String,
+}
+
+type Check = Result<(), Violation>;
+
+/// Checks every invariant; costs time in proportion to the whole state.
+pub fn check(catalog: &Catalog) -> Check {
+    no_events_are_left(catalog)?;
+    for (_, file) in catalog.files.iter() {
+        one_lease_or_offer(file)?;
+        a_free_file_has_no_line(file)?;
+        the_line_has_no_duplicates(file)?;
+        fencing_tokens_grow(catalog, file)?;
+        remembered_versions_are_recent(file)?;
+        holders_have_remembered_bytes(file)?;
+        holders_and_refusals_are_apart(file)?;
+        ended_leases_are_few(file)?;
+    }
+    fencing_tokens_are_unique(catalog)?;
+    incarnations_are_unique(catalog)?;
+    the_stored_tables_are_decodable(catalog)?;
+    the_indexes_equal_their_recomputation(catalog)?;
+    the_totals_equal_their_recomputation(catalog)
+}
+
+fn require(holds: bool, invariant: &'static str, details: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(Violation { invariant, details: details() }) }
+}
+
+fn no_events_are_left(catalog: &Catalog) -> Check {
+    require(catalog.events.is_empty(), "an entry's events leave with its replies", || format!("{:?}", catalog.events))
+}
+
+fn one_lease_or_offer(file: &FileRecord) -> Check {
+    let both = file.lease().is_some() && file.offer().is_some();
+    require(!both, "a file has at most one live lease, and no pending grant beside it (L1)", || file.name.to_string())
+}
+
+fn a_free_file_has_no_line(file: &FileRecord) -> Check {
+    let free = file.lease().is_none() && file.offer().is_none();
+    require(!free || file.contention.is_none(), "nobody waits for a free file (L5)", || file.name.to_string())
+}
+
+fn the_line_has_no_duplicates(file: &FileRecord) -> Check {
+    let Some(contention) = &file.contention else { return Ok(()) };
+    let offered = contention.offer.iter().map(|offer| (offer.peer, offer.ticket));
+    let places: Vec<_> = offered.chain(contention.line.iter().map(|waiter| (waiter.peer, waiter.ticket))).collect();
+    let peers: BTreeSet<_> = places.iter().map(|(peer, _)| *peer).collect();
+    require(peers.len() == places.len(), "a peer has one place per file (L5)", || file.name.to_string())?;
+    let first_come = places.windows(2).all(|pair| pair[0].1 < pair[1].1);
+    require(first_come, "tickets grow along the line (L5)", || file.name.to_string())
+}
+
+fn fencing_tokens_grow(catalog: &Catalog, file: &FileRecord) -> Check {
+    let tokens: Vec<_> = file
+        .ended
+        .iter()
+        .map(|ended| ended.fencing_token)
+        .chain(file.lease().map(|lease| lease.fencing_token))
+        .collect();
+    let grow = tokens.windows(2).all(|pair| pair[0] < pair[1]);
+    let given = tokens.last().is_none_or(|last| *last <= catalog.fencing_tokens);
+    require(grow && given, "fencing tokens grow with every grant (L2)", || format!("{}: {tokens:?}", file.name))
+}
+
+fn fencing_tokens_are_unique(catalog: &Catalog) -> Check {
+    let mut seen = BTreeSet::new();
+    for (_, file) in catalog.files.iter() {
+        if let Some(lease) = file.lease() {
+            let is_new = seen.insert(lease.fencing_token);
+            require(is_new, "no two live leases share a fencing token (L2)", || file.name.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn incarnations_are_unique(catalog: &Catalog) -> Check {
+    let incarnations: BTreeSet<_> = catalog.peers.iter().map(|(_, peer)| peer.incarnation).collect();
+    let count = catalog.peers.iter().count();
+    require(incarnations.len() == count, "every registration is an incarnation of its own (P1)", || format!("{count}"))
+}
+
+fn remembered_versions_are_recent(file: &FileRecord) -> Check {
+    let recent = file
+        .past
+        .iter()
+        .all(|past| past.version < file.version && past.version + limits::REMEMBERED_VERSIONS as u64 > file.version);
+    require(recent, "the last versions' hashes are remembered, and no others (F2)", || file.name.to_string())
+}
+
+fn holders_have_remembered_bytes(file: &FileRecord) -> Check {
+    let known = file.holders.iter().all(|holder| file.hash_of(holder.version).is_some());
+    require(known, "holders have the bytes of a remembered version (F4)", || file.name.to_string())
+}
+
+fn holders_and_refusals_are_apart(file: &FileRecord) -> Check {
+    let apart = file.refused.iter().all(|peer| file.holder(*peer).is_err());
+    require(apart, "who refused a file does not hold it (F7)", || file.name.to_string())
+}
+
+fn ended_leases_are_few(file: &FileRecord) -> Check {
+    require(file.ended.len() <= 8, "a file remembers a few ended leases", || file.name.to_string())
+}
+
+fn the_stored_tables_are_decodable(catalog: &Catalog) -> Check {
+    let verdict = validate::stored(catalog);
+    require(verdict.is_ok(), "what is stored decodes", || verdict.err().unwrap_or_default())
+}
+
+/// The same stored records, with everything derived built anew.
+fn recomputed(catalog: &Catalog) -> Catalog {
+    let mut bare = Catalog {
+        clock: catalog.clock,
+        positions: catalog.positions,
+        files: catalog.files.clone(),
+        peers: Slab::default(),
+        answers: catalog.answers.clone(),
+        ..Catalog::with_limits(catalog.limits)
+    };
+    bare.peers = catalog.peers.clone();
+    let ids: Vec<_> = bare.peers.iter().map(|(id, _)| id).collect();
+    for id in ids {
+        let peer: &mut PeerRecord = &mut bare.peers[id];
+        peer.holdings.clear();
+        peer.refused.clear();
+        peer.places.clear();
+        peer.leases.clear();
+    }
+    bare.answers.total = 0;
+    bare.answers.owners.values_mut().for_each(|owner| owner.order.clear());
+    bare.with_indexes()
+}
+
+fn the_indexes_equal_their_recomputation(catalog: &Catalog) -> Check {
+    const CLAIM: &str = "indexes equal their recomputation";
+    let fresh = recomputed(catalog);
+    require(catalog.names == fresh.names, CLAIM, || format!("names {:?}, not {:?}", catalog.names, fresh.names))?;
+    require(catalog.peer_ids == fresh.peer_ids, CLAIM, || "peer ids".into())?;
+    require(catalog.due == fresh.due, CLAIM, || format!("deadlines {:?}, not {:?}", catalog.due, fresh.due))?;
+    require(catalog.contended == fresh.contended, CLAIM, || "contended files".into())?;
+    require(catalog.answers == fresh.answers, CLAIM, || "answers".into())?;
+    for ((_, peer), (_, expected)) in catalog.peers.iter().zip(fresh.peers.iter()) {
+        require(peer == expected, CLAIM, || format!("peer {peer:?}, not {expected:?}"))?;
+    }
+    Ok(())
+}
+
+fn the_totals_equal_their_recomputation(catalog: &Catalog) -> Check {
+    let expected = recomputed(catalog).totals;
+    let totals = catalog.totals;
+    require(totals == expected, "totals equal their recomputation", || format!("{totals:?}, not {expected:?}"))
+}

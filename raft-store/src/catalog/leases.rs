@@ -1,0 +1,219 @@
+//! Leases: grant, take over, renew, release, end (L1–L4, L6).
+//!
+//! ```text
+//!            acquire                       release, publish, expiry
+//!   free ──────────────► leased ─────────────────────────────────────► offered to the head of the line ──► free
+//!                         │  ▲                                          │ claim                 (nobody waits)
+//!          newer incarnation │                                          ▼
+//!                         └──┘ new tokens                             leased
+//! ```
+//!
+//! Invariant: a file has a lease, or a pending grant, or neither and then nobody waits (L1). Fencing tokens come from
+//! one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to it:
+//! every command settles the name it is about first.
+
+use super::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
+use super::slab::Id;
+use super::state::{Catalog, Due, EndedLease, Lease};
+use crate::types::{FileName, LeaseToken, PeerId};
+
+/// Leases that are over and whose tokens a file remembers.
+const ENDED_LEASES_PER_FILE: usize = 8;
+
+impl Catalog {
+    /// Ends the lease or the pending grant on a name if its time is over. The record may vanish with it (L6).
+    pub(super) fn settle(&mut self, name: &FileName) {
+        if let Some(file) = self.file_id(name) {
+            let record = &self.files[file];
+            let deadline = record.lease().map(|lease| lease.deadline).or(record.offer().map(|offer| offer.deadline));
+            if deadline.is_some_and(|deadline| self.is_over(deadline)) {
+                self.lapse(file);
+            }
+        }
+    }
+
+    /// Ends what time ends on a file: the lease, or the pending grant; the next in line is offered the lease.
+    pub(super) fn lapse(&mut self, file: Id) {
+        if self.files[file].lease().is_some() {
+            self.end_lease(file, LeaseEnd::Expired);
+        } else {
+            self.withdraw_offer(file, LineEnd::PassedOver);
+        }
+        self.offer_next(file);
+    }
+
+    /// Whose lease, or whose turn to claim it.
+    pub(super) fn claimant(&self, file: Id) -> Option<Id> {
+        let record = &self.files[file];
+        record.lease().map(|lease| lease.peer).or(record.offer().map(|offer| offer.peer))
+    }
+
+    /// The live lease, if the token shows that it is the peer's (F5); incarnation and liveness do not matter.
+    pub(super) fn authorize(&self, file: Id, peer: Id, token: Option<&LeaseToken>) -> Result<Lease, Rejection> {
+        let record = &self.files[file];
+        let Some(token) = token else { return Err(self.lease_required(file)) };
+        if let Some(lease) = record.lease()
+            && lease.peer == peer
+            && lease.token == *token
+        {
+            return Ok(*lease);
+        }
+        match record.ended_under(token) {
+            Some(_) => Err(self.lease_expired(Some(file), token)),
+            None => Err(self.lease_required(file)),
+        }
+    }
+
+    fn lease_expired(&self, file: Option<Id>, token: &LeaseToken) -> Rejection {
+        Rejection::LeaseExpired {
+            current_version: file.map_or(0, |file| self.files[file].version),
+            holder: file.and_then(|file| self.claimant(file)).map(|peer| self.peer_id(peer)),
+            fencing_token: file.and_then(|file| self.files[file].ended_under(token)),
+        }
+    }
+
+    /// `Acquire`.
+    pub(super) fn acquire(
+        &mut self,
+        peer: &PeerId,
+        name: &FileName,
+        ttl_ms: u64,
+        wait: bool,
+        token: LeaseToken,
+    ) -> Result<Reply, Rejection> {
+        let peer = self.known(peer)?;
+        self.settle(name);
+        if let Some(file) = self.file_id(name) {
+            let record = &self.files[file];
+            if let Some(lease) = record.lease().copied() {
+                if lease.peer != peer || self.peers[peer].incarnation <= lease.incarnation {
+                    return self.deny(file, peer, lease.peer, lease.deadline, wait);
+                }
+                self.end_lease(file, LeaseEnd::TakenOver);
+            } else if let Some(offer) = record.offer().copied() {
+                if offer.peer != peer {
+                    return self.deny(file, peer, offer.peer, offer.deadline, wait);
+                }
+                self.take_offer(file);
+            }
+        }
+        let file = self.file_or_new(name);
+        Ok(Reply::Granted(self.grant(file, peer, ttl_ms, token)))
+    }
+
+    fn grant(&mut self, file: Id, peer: Id, ttl_ms: u64, token: LeaseToken) -> Grant {
+        // A peer that waited behind its own earlier incarnation has what it waited for.
+        self.take_place(file, peer);
+        self.fencing_tokens += 1;
+        let deadline = self.deadline_in(ttl_ms);
+        let incarnation = self.peers[peer].incarnation;
+        let lease = Lease { peer, incarnation, token, fencing_token: self.fencing_tokens, ttl_ms, deadline };
+        self.files[file].contention.get_or_insert_default().lease = Some(lease);
+        self.due.insert(deadline, Due::Lease(file));
+        self.contended.insert(file);
+        self.peers[peer].leases.insert(file);
+        self.totals.leases += 1;
+        let grant = self.grant_of(file, &lease);
+        self.emit(Event::LeaseGranted {
+            file: grant.file.clone(),
+            peer: self.peer_id(peer),
+            fencing_token: lease.fencing_token,
+            deadline: deadline.at,
+        });
+        grant
+    }
+
+    fn grant_of(&self, file: Id, lease: &Lease) -> Grant {
+        let record = &self.files[file];
+        Grant {
+            file: record.file_name(),
+            token: lease.token,
+            fencing_token: lease.fencing_token,
+            ttl_ms: lease.ttl_ms,
+            deadline: lease.deadline.at,
+            version: record.version,
+        }
+    }
+
+    /// Ends the lease. The caller grants or offers it next, since a file without either must not keep a line.
+    pub(super) fn end_lease(&mut self, file: Id, cause: LeaseEnd) {
+        let record = &mut self.files[file];
+        let Some(lease) = record.contention.as_mut().and_then(|contention| contention.lease.take()) else { return };
+        if record.ended.len() == ENDED_LEASES_PER_FILE {
+            record.ended.remove(0);
+        }
+        record.ended.push(EndedLease { token: lease.token, fencing_token: lease.fencing_token });
+        let name = record.file_name();
+        self.due.remove(&lease.deadline);
+        self.peers[lease.peer].leases.remove(&file);
+        self.totals.leases -= 1;
+        let (peer, fencing_token) = (self.peer_id(lease.peer), lease.fencing_token);
+        self.emit(Event::LeaseEnded { file: name, peer, fencing_token, cause });
+    }
+
+    /// `Renew`: never shortens; repeats the granted duration if none is named (L1).
+    pub(super) fn renew(
+        &mut self,
+        peer: &PeerId,
+        name: &FileName,
+        token: &LeaseToken,
+        ttl_ms: Option<u64>,
+    ) -> Result<Reply, Rejection> {
+        let (file, mut lease) = self.shown_lease(peer, name, token)?;
+        let ttl_ms = ttl_ms.unwrap_or(lease.ttl_ms);
+        if self.clock.saturating_add(ttl_ms) > lease.deadline.at {
+            self.due.remove(&lease.deadline);
+            lease.deadline = self.deadline_in(ttl_ms);
+            self.due.insert(lease.deadline, Due::Lease(file));
+            if let Some(contention) = &mut self.files[file].contention {
+                contention.lease = Some(lease);
+            }
+        }
+        let grant = Grant { ttl_ms, ..self.grant_of(file, &lease) };
+        self.emit(Event::LeaseRenewed {
+            file: name.clone(),
+            peer: peer.clone(),
+            fencing_token: lease.fencing_token,
+            deadline: lease.deadline.at,
+        });
+        Ok(Reply::Granted(grant))
+    }
+
+    /// `Release`.
+    pub(super) fn release(&mut self, peer: &PeerId, name: &FileName, token: &LeaseToken) -> Result<Reply, Rejection> {
+        let (file, _) = self.shown_lease(peer, name, token)?;
+        self.end_lease(file, LeaseEnd::Released);
+        self.offer_next(file);
+        Ok(Reply::Done)
+    }
+
+    /// The live lease of that peer under that token; any other token's lease counts as over.
+    fn shown_lease(&mut self, peer: &PeerId, name: &FileName, token: &LeaseToken) -> Result<(Id, Lease), Rejection> {
+        let peer = self.known(peer)?;
+        self.settle(name);
+        let file = self.file_id(name);
+        let lease = file.and_then(|file| self.authorize(file, peer, Some(token)).ok());
+        match (file, lease) {
+            (Some(file), Some(lease)) => Ok((file, lease)),
+            _ => Err(self.lease_expired(file, token)),
+        }
+    }
+
+    /// A remembered grant as of now: its deadline is the live one, and if the lease is over, so is the grant (X1).
+    pub(super) fn refresh(&self, grant: Grant) -> Result<Reply, Rejection> {
+        let file = self.file_id(&grant.file);
+        let lease = file.and_then(|file| self.files[file].lease());
+        if let Some(lease) = lease
+            && lease.fencing_token == grant.fencing_token
+            && !self.is_over(lease.deadline)
+        {
+            return Ok(Reply::Granted(Grant { deadline: lease.deadline.at, ..grant }));
+        }
+        let holder = lease.filter(|lease| !self.is_over(lease.deadline)).map(|lease| self.peer_id(lease.peer));
+        Err(Rejection::LeaseExpired {
+            current_version: file.map_or(0, |file| self.files[file].version),
+            holder,
+            fencing_token: Some(grant.fencing_token),
+        })
+    }
+}

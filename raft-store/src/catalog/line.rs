@@ -1,0 +1,133 @@
+//! The line of those who wait for a lease (L5).
+//!
+//! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
+//! grant is pending nobody but the offered peer gets the lease.
+
+use super::reply::{Event, LineEnd, Rejection, Reply};
+use super::slab::Id;
+use super::state::{Catalog, Deadline, Due, Offer, Waiter};
+use crate::types::{FileName, PeerId, limits};
+
+impl Catalog {
+    /// The answer to a requester whom somebody precedes; a waiting one keeps its place or joins at the tail.
+    pub(super) fn deny(
+        &mut self,
+        file: Id,
+        peer: Id,
+        holder: Id,
+        deadline: Deadline,
+        wait: bool,
+    ) -> Result<Reply, Rejection> {
+        let position = if wait { Some(self.wait_in_line(file, peer)?) } else { None };
+        Ok(Reply::Denied { holder: self.peer_id(holder), deadline: deadline.at, position })
+    }
+
+    fn wait_in_line(&mut self, file: Id, peer: Id) -> Result<u64, Rejection> {
+        if !self.peers[peer].places.contains_key(&file) {
+            self.join(file, peer)?;
+        }
+        Ok(self.position(file, peer).unwrap_or(0))
+    }
+
+    fn join(&mut self, file: Id, peer: Id) -> Result<(), Rejection> {
+        let line_length = self.limits.line_length as usize;
+        let record = &mut self.files[file];
+        let contention = record.contention.get_or_insert_default();
+        if contention.line.len() >= line_length {
+            return Err(Rejection::Overloaded { what: format!("{line_length} peers wait for this file already") });
+        }
+        self.tickets += 1;
+        let ticket = self.tickets;
+        contention.line.push_back(Waiter { peer, ticket });
+        let name = record.file_name();
+        self.peers[peer].places.insert(file, ticket);
+        self.totals.waiting += 1;
+        let peer = self.peer_id(peer);
+        self.emit(Event::LineJoined { file: name, peer, ticket });
+        Ok(())
+    }
+
+    /// A waiter's position, 1 = next; `None` if it is not in line or its grant is pending.
+    pub(super) fn position(&self, file: Id, peer: Id) -> Option<u64> {
+        let ticket = *self.peers[peer].places.get(&file)?;
+        let line = &self.files[file].contention.as_ref()?.line;
+        let index = line.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
+        Some(index as u64 + 1)
+    }
+
+    /// Offers a lease that ended to the head of the line; without one the name is free.
+    pub(super) fn offer_next(&mut self, file: Id) {
+        let next = self.files[file].contention.as_mut().and_then(|contention| contention.line.pop_front());
+        let Some(Waiter { peer, ticket }) = next else {
+            self.files[file].contention = None;
+            self.contended.remove(&file);
+            self.remove_if_vacant(file);
+            return;
+        };
+        let deadline = self.deadline_in(limits::CLAIM_WINDOW_MS);
+        let record = &mut self.files[file];
+        record.contention.get_or_insert_default().offer = Some(Offer { peer, ticket, deadline });
+        let name = record.file_name();
+        self.due.insert(deadline, Due::Offer(file));
+        self.contended.insert(file);
+        let peer = self.peer_id(peer);
+        self.emit(Event::LeaseOffered { file: name, peer, deadline: deadline.at });
+    }
+
+    /// Takes a pending grant away; the caller grants it or offers it to the next.
+    pub(super) fn take_offer(&mut self, file: Id) -> Option<Offer> {
+        let offer = self.files[file].contention.as_mut()?.offer.take()?;
+        self.due.remove(&offer.deadline);
+        self.peers[offer.peer].places.remove(&file);
+        self.totals.waiting -= 1;
+        Some(offer)
+    }
+
+    pub(super) fn withdraw_offer(&mut self, file: Id, cause: LineEnd) {
+        if let Some(offer) = self.take_offer(file) {
+            let event = Event::LineLeft { file: self.files[file].file_name(), peer: self.peer_id(offer.peer), cause };
+            self.emit(event);
+        }
+    }
+
+    /// Removes a peer from the line, if it is in it.
+    pub(super) fn take_place(&mut self, file: Id, peer: Id) -> bool {
+        let Some(ticket) = self.peers[peer].places.get(&file).copied() else { return false };
+        let Some(contention) = &mut self.files[file].contention else { return false };
+        let Ok(index) = contention.line.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
+        contention.line.remove(index);
+        self.peers[peer].places.remove(&file);
+        self.totals.waiting -= 1;
+        true
+    }
+
+    /// Gives up a place or a pending grant; nothing happens without one.
+    pub(super) fn leave_line(&mut self, file: Id, peer: Id, cause: LineEnd) {
+        if self.files[file].offer().is_some_and(|offer| offer.peer == peer) {
+            self.withdraw_offer(file, cause);
+            self.offer_next(file);
+        } else if self.take_place(file, peer) {
+            let event = Event::LineLeft { file: self.files[file].file_name(), peer: self.peer_id(peer), cause };
+            self.emit(event);
+        }
+    }
+
+    /// `Leave`.
+    pub(super) fn leave(&mut self, peer: &PeerId, name: &FileName) -> Result<Reply, Rejection> {
+        let peer = self.known(peer)?;
+        self.settle(name);
+        if let Some(file) = self.file_id(name) {
+            self.leave_line(file, peer, LineEnd::Left);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// `DropWaiter`: ignored if the waiter has left, or joined again, since the leader lost patience with it.
+    pub(super) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
+        self.settle(name);
+        let (Some(peer), Some(file)) = (self.peer_ids.get(peer).copied(), self.file_id(name)) else { return };
+        if self.peers[peer].places.get(&file) == Some(&ticket) {
+            self.leave_line(file, peer, LineEnd::Silent);
+        }
+    }
+}

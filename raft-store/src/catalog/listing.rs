@@ -1,0 +1,161 @@
+//! Registrations: how a peer states everything it holds, whole, in pages, or by a digest (P2).
+//!
+//! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the first
+//! page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that version's.
+
+use sha2::{Digest, Sha256};
+
+use super::command::{Holding, Listing, Register};
+use super::reply::{Conflict, Event, ListingState, Rejection, Reply};
+use super::slab::Id;
+use super::state::{Catalog, OpenListing};
+use crate::types::ContentHash;
+
+/// Ids of complete and void listings that a peer's record remembers.
+const CLOSED_LISTINGS_PER_PEER: usize = 4;
+
+/// What a page is to the catalog.
+enum PageOf {
+    /// The first of a new listing.
+    New,
+    /// Another of the open one.
+    Open(Id),
+    /// A late one of a listing that is complete or void.
+    Closed(Id),
+}
+
+impl Catalog {
+    /// `Register`.
+    pub(super) fn register(&mut self, register: &Register) -> Result<Reply, Rejection> {
+        match &register.listing {
+            Listing::Whole(files) => {
+                let peer = self.incarnate(register);
+                self.close_listing(peer);
+                let conflicts = self.take_in(peer, files);
+                self.complete(peer, self.sequence);
+                Ok(self.registered(peer, ListingState::Accepted, conflicts))
+            }
+            Listing::Page { id, last, files } => Ok(self.register_page(register, id, *last, files)),
+            Listing::Unchanged { digest, count } => {
+                let peer = self.incarnate(register);
+                self.close_listing(peer);
+                let count_differs = count.is_some_and(|count| count != self.peers[peer].holdings.len() as u64);
+                if count_differs || self.holdings_digest(peer) != *digest {
+                    return Ok(self.registered(peer, ListingState::Wanted, Vec::new()));
+                }
+                self.emit(Event::PeerListed { peer: register.peer.clone() });
+                Ok(self.registered(peer, ListingState::Unchanged, Vec::new()))
+            }
+        }
+    }
+
+    fn registered(&self, peer: Id, listing: ListingState, conflicts: Vec<Conflict>) -> Reply {
+        Reply::Registered { incarnation: self.peers[peer].incarnation, listing, conflicts }
+    }
+
+    fn register_page(&mut self, register: &Register, id: &str, last: bool, files: &[Holding]) -> Reply {
+        let peer = match self.page_of(register, id) {
+            PageOf::Closed(peer) => return self.registered(peer, ListingState::Wanted, Vec::new()),
+            PageOf::Open(peer) => {
+                self.describe(peer, register);
+                self.refresh_liveness(peer, register.serving);
+                peer
+            }
+            PageOf::New => {
+                let peer = self.incarnate(register);
+                self.close_listing(peer);
+                let (id, started) = (id.to_owned(), self.sequence);
+                self.peers[peer].listing = Some(OpenListing { id, started, deleted: Default::default() });
+                peer
+            }
+        };
+        let conflicts = self.take_in(peer, files);
+        if last && let Some(started) = self.peers[peer].listing.as_ref().map(|listing| listing.started) {
+            self.close_listing(peer);
+            self.complete(peer, started);
+        }
+        self.registered(peer, ListingState::Accepted, conflicts)
+    }
+
+    /// An open listing belongs to the peer's current incarnation: every new one closes it.
+    fn page_of(&self, register: &Register, id: &str) -> PageOf {
+        let Some(peer) = self.peer_ids.get(&register.peer).copied() else { return PageOf::New };
+        let record = &self.peers[peer];
+        if record.listing.as_ref().is_some_and(|listing| listing.id == id) {
+            PageOf::Open(peer)
+        } else if record.closed_listings.iter().any(|closed| closed == id) {
+            PageOf::Closed(peer)
+        } else {
+            PageOf::New
+        }
+    }
+
+    /// A page is a sign of life even if the peer expired between two pages.
+    fn refresh_liveness(&mut self, peer: Id, live: bool) {
+        if self.peers[peer].is_live() != live {
+            self.set_live(peer, live);
+            let record = &self.peers[peer];
+            let event = Event::PeerRegistered { peer: record.id.clone(), incarnation: record.incarnation, live };
+            self.emit(event);
+        }
+    }
+
+    fn close_listing(&mut self, peer: Id) {
+        let record = &mut self.peers[peer];
+        if let Some(listing) = record.listing.take() {
+            if record.closed_listings.len() == CLOSED_LISTINGS_PER_PEER {
+                record.closed_listings.pop_front();
+            }
+            record.closed_listings.push_back(listing.id);
+        }
+    }
+
+    fn take_in(&mut self, peer: Id, files: &[Holding]) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        for holding in files {
+            let deleted = |listing: &OpenListing| listing.deleted.contains(holding.name.as_str());
+            if self.peers[peer].listing.as_ref().is_some_and(deleted) {
+                continue;
+            }
+            if self.hold(peer, holding).is_err() {
+                let (current_version, hash) = self.current(&holding.name);
+                conflicts.push(Conflict { name: holding.name.clone(), current_version, hash });
+            }
+        }
+        conflicts
+    }
+
+    /// Drops the holdings that nothing has stated since the listing started.
+    fn complete(&mut self, peer: Id, started: u64) {
+        let touched_before = |file: &Id| {
+            let record = &self.files[*file];
+            record.holder(peer).is_ok_and(|index| record.holders[index].touched < started)
+        };
+        let dropped: Vec<Id> = self.peers[peer].holdings.iter().copied().filter(touched_before).collect();
+        for file in dropped {
+            self.drop_holder(file, peer, false);
+        }
+        self.emit(Event::PeerListed { peer: self.peer_id(peer) });
+    }
+
+    fn holdings_digest(&self, peer: Id) -> ContentHash {
+        let mut lines: Vec<(&str, ContentHash)> = self.peers[peer]
+            .holdings
+            .iter()
+            .filter_map(|file| {
+                let record = &self.files[*file];
+                let holder = record.holders[record.holder(peer).ok()?];
+                Some((&*record.name, record.hash_of(holder.version)?))
+            })
+            .collect();
+        lines.sort_unstable_by_key(|(name, _)| *name);
+        let mut sha = Sha256::new();
+        for (name, hash) in lines {
+            sha.update(name.as_bytes());
+            sha.update([0]);
+            sha.update(hash.to_string().as_bytes());
+            sha.update(b"\n");
+        }
+        ContentHash(sha.finalize().into())
+    }
+}

@@ -1,0 +1,112 @@
+//! Peers: incarnations, liveness, forgetting (P1, P3, P5).
+//!
+//! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant cost.
+//! Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
+
+use super::command::Register;
+use super::reply::{Event, LeaseEnd, LineEnd};
+use super::slab::Id;
+use super::state::{Catalog, Due, PeerRecord};
+use crate::types::{Incarnation, PeerId, limits};
+
+impl Catalog {
+    /// Takes in what a registration says about the peer itself and gives it a new incarnation (P1).
+    pub(super) fn incarnate(&mut self, register: &Register) -> Id {
+        self.incarnations += 1;
+        let incarnation = self.incarnations;
+        let peer = match self.peer_ids.get(&register.peer) {
+            Some(peer) => *peer,
+            None => self.new_peer(register),
+        };
+        self.peers[peer].incarnation = incarnation;
+        self.describe(peer, register);
+        self.set_live(peer, register.serving);
+        self.emit(Event::PeerRegistered { peer: register.peer.clone(), incarnation, live: register.serving });
+        peer
+    }
+
+    fn new_peer(&mut self, register: &Register) -> Id {
+        let peer = self.peers.insert(PeerRecord {
+            id: register.peer.clone(),
+            address: String::new(),
+            zone: None,
+            capacity_bytes: None,
+            incarnation: 0,
+            forget_at: None,
+            listing: None,
+            closed_listings: Default::default(),
+            holdings: Default::default(),
+            refused: Default::default(),
+            places: Default::default(),
+            leases: Default::default(),
+        });
+        self.peer_ids.insert(register.peer.clone(), peer);
+        self.totals.peers_live += 1;
+        peer
+    }
+
+    /// Address, zone and capacity as the newest request states them.
+    pub(super) fn describe(&mut self, peer: Id, register: &Register) {
+        let record = &mut self.peers[peer];
+        record.address.clone_from(&register.address);
+        record.zone.clone_from(&register.zone);
+        record.capacity_bytes = register.capacity_bytes;
+    }
+
+    /// Flips liveness at constant cost (P5). A peer that is not live is on its way to be forgotten.
+    pub(super) fn set_live(&mut self, peer: Id, live: bool) {
+        let before = self.peers[peer].forget_at.take();
+        if let Some(deadline) = before {
+            self.due.remove(&deadline);
+        }
+        self.totals.peers_live -= u64::from(before.is_none());
+        self.totals.peers_live += u64::from(live);
+        if !live {
+            let deadline = self.deadline_in(limits::PEER_RETENTION_MS);
+            self.peers[peer].forget_at = Some(deadline);
+            self.due.insert(deadline, Due::Peer(peer));
+        }
+    }
+
+    /// A peer that is not live but still asks for things is not gone.
+    pub(super) fn sign_of_life(&mut self, peer: &PeerId) {
+        if let Some(peer) = self.peer_ids.get(peer).copied()
+            && !self.peers[peer].is_live()
+        {
+            self.set_live(peer, false);
+        }
+    }
+
+    /// `ExpirePeer`: ignored if the peer has registered again since (P3).
+    pub(super) fn expire_peer(&mut self, id: &PeerId, incarnation: Incarnation) {
+        let Some(peer) = self.peer_ids.get(id).copied() else { return };
+        let record = &self.peers[peer];
+        if record.incarnation == incarnation && record.is_live() {
+            self.set_live(peer, false);
+            self.emit(Event::PeerExpired { peer: id.clone() });
+        }
+    }
+
+    /// Forgets one thing about a peer whose retention is over: a holding, a refusal, a place, or at last the record.
+    pub(super) fn forget_piece(&mut self, peer: Id) {
+        let record = &self.peers[peer];
+        if let Some(file) = record.holdings.first().copied() {
+            self.drop_holder(file, peer, false);
+        } else if let Some(file) = record.refused.first().copied() {
+            self.peers[peer].refused.remove(&file);
+            self.files[file].refused.retain(|refused| *refused != peer);
+        } else if let Some((file, _)) = record.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
+            self.leave_line(file, peer, LineEnd::Forgotten);
+        } else if let Some(file) = record.leases.first().copied() {
+            // Leases are shorter than the retention, so this one is over; its end was due before.
+            self.end_lease(file, LeaseEnd::Expired);
+            self.offer_next(file);
+        } else if let Some(record) = self.peers.remove(peer) {
+            if let Some(deadline) = record.forget_at {
+                self.due.remove(&deadline);
+            }
+            self.peer_ids.remove(&record.id);
+            self.emit(Event::PeerForgotten { peer: record.id });
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Properties of random command sequences, for what scripts cannot enumerate.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::invariants::check;
+use super::*;
+use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
+
+/// A step of a random history. Small numbers, so that steps meet.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) stamp: Option<(u64, u64)>,
+    pub(super) commands: Vec<Command>,
+}
+
+pub(super) fn peer(n: u8) -> PeerId {
+    PeerId::parse(format!("p{n}")).unwrap()
+}
+
+pub(super) fn name(n: u8) -> FileName {
+    FileName::parse(format!("f{n}")).unwrap()
+}
+
+pub(super) fn hash(n: u8) -> ContentHash {
+    ContentHash([n; 32])
+}
+
+pub(super) fn token(n: u8) -> LeaseToken {
+    LeaseToken([n; 16])
+}
+
+fn holding() -> impl Strategy<Value = Holding> {
+    (0..4u8, proptest::option::of(1..4u64), proptest::option::of(0..100u64), 0..5u8)
+        .prop_map(|(file, version, size, bytes)| Holding { name: name(file), version, size, hash: hash(bytes) })
+}
+
+fn listing() -> impl Strategy<Value = Listing> {
+    let files = || proptest::collection::vec(holding(), 0..4);
+    prop_oneof![
+        files().prop_map(Listing::Whole),
+        (0..3u8, any::<bool>(), files()).prop_map(|(id, last, files)| Listing::Page {
+            id: format!("l{id}"),
+            last,
+            files
+        }),
+        (0..2u8, proptest::option::of(0..3u64))
+            .prop_map(|(digest, count)| Listing::Unchanged { digest: hash(digest), count }),
+    ]
+}
+
+fn register() -> impl Strategy<Value = Op> {
+    (0..4u8, listing(), prop::bool::weighted(0.9)).prop_map(|(id, listing, serving)| {
+        let (address, zone) = (format!("http://p{id}"), None);
+        Op::Register(Register { peer: peer(id), address, zone, capacity_bytes: None, serving, listing })
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let some_token = || proptest::option::of((0..5u8).prop_map(token));
+    let ttl = || 100..40_000u64;
+    prop_oneof![
+        2 => register(),
+        4 => (0..4u8, holding(), some_token(), any::<bool>()).prop_map(|(id, holding, token, keep_lease)| {
+            Op::Announce(Announce { peer: peer(id), holding, token, keep_lease })
+        }),
+        1 => (0..4u8, proptest::collection::vec(holding(), 0..3))
+            .prop_map(|(id, files)| Op::AnnounceMany { peer: peer(id), files }),
+        6 => (0..4u8, 0..4u8, ttl(), any::<bool>(), 0..5u8).prop_map(|(id, file, ttl_ms, wait, secret)| {
+            Op::Acquire { peer: peer(id), file: name(file), ttl_ms, wait, token: token(secret) }
+        }),
+        2 => (0..4u8, 0..4u8, 0..5u8, proptest::option::of(ttl())).prop_map(|(id, file, secret, ttl_ms)| {
+            Op::Renew { peer: peer(id), file: name(file), token: token(secret), ttl_ms }
+        }),
+        3 => (0..4u8, 0..4u8, 0..5u8)
+            .prop_map(|(id, file, secret)| Op::Release { peer: peer(id), file: name(file), token: token(secret) }),
+        1 => (0..4u8, 0..4u8).prop_map(|(id, file)| Op::Leave { peer: peer(id), file: name(file) }),
+        3 => (0..4u8, 0..4u8, any::<bool>(), some_token()).prop_map(|(id, file, everywhere, token)| {
+            Op::Delete { peer: peer(id), file: name(file), everywhere, token }
+        }),
+        1 => (0..4u8, 0..12u64, 0..2u64)
+            .prop_map(|(id, incarnation, term)| Op::ExpirePeer { peer: peer(id), incarnation, term }),
+        1 => (0..4u8, 0..4u8, 0..12u64, 0..2u64)
+            .prop_map(|(id, file, ticket, term)| Op::DropWaiter { peer: peer(id), file: name(file), ticket, term }),
+        1 => (0..4u32).prop_map(|replicas| Op::SetReplicas { replicas }),
+    ]
+}
+
+fn key() -> impl Strategy<Value = KeyTag> {
+    let session = (0..2u8, 0..6u64, proptest::option::of(0..4u64))
+        .prop_map(|(session, sequence, floor)| (format!("s{session}:{sequence}"), floor));
+    let opaque = (0..8u8).prop_map(|key| (format!("k{key}"), None));
+    (prop_oneof![session, opaque], 0..2u32, 0..2u8).prop_map(|((key, floor), chunk, body)| KeyTag {
+        key,
+        chunk,
+        floor,
+        body: hash(body),
+    })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    (proptest::option::weighted(0.4, key()), op()).prop_map(|(key, op)| Command { key, op })
+}
+
+/// Mostly small steps of time, sometimes past every retention.
+fn elapsed() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..20_000u64, 1 => 0..1_000_000u64, 1 => 0..3_000_000_000u64]
+}
+
+pub(super) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = (proptest::option::weighted(0.7, (elapsed(), 0..8u64)), proptest::collection::vec(command(), 0..4));
+    proptest::collection::vec(step, 0..steps).prop_map(|steps| {
+        let mut at = 0;
+        let stamped = steps.into_iter().map(|(stamp, commands)| {
+            // A stamp of another term moves nothing (T2).
+            let stamp = stamp.map(|(elapsed, other)| {
+                at += elapsed;
+                (u64::from(other != 0), at)
+            });
+            Step { stamp, commands }
+        });
+        stamped.collect()
+    })
+}
+
+pub(super) fn small() -> Catalog {
+    Catalog::with_limits(Limits { cleanup_items: 3, answers: 12, opaque_keys_per_peer: 3, line_length: 2 })
+}
+
+pub(super) fn apply(catalog: &mut Catalog, step: &Step) -> Applied {
+    let stamp = step.stamp.map(|(term, at)| Stamp { term, at });
+    catalog.apply(1, &Batch { stamp, commands: step.commands.clone() })
+}
+
+proptest! {
+    #[test]
+    fn invariants_hold_after_every_step(history in history(60)) {
+        let mut catalog = small();
+        for step in &history {
+            let applied = apply(&mut catalog, step);
+            prop_assert_eq!(applied.replies.len(), step.commands.len());
+            if let Err(violation) = check(&catalog) {
+                return Err(TestCaseError::fail(format!("{violation} after {step:?}")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_decoded_catalog_goes_on_like_the_original(history in history(60), at in 0..60usize) {
+        let mut original = small();
+        let (before, after) = history.split_at(at.min(history.len()));
+        for step in before {
+            apply(&mut original, step);
+        }
+        let bytes = original.encode();
+        let mut decoded = Catalog::decode(&bytes).unwrap();
+        prop_assert_eq!(decoded.encode(), bytes);
+        for step in after {
+            prop_assert_eq!(apply(&mut decoded, step), apply(&mut original, step));
+        }
+        prop_assert_eq!(decoded.encode(), original.encode());
+        prop_assert_eq!(decoded.counts(), original.counts());
+    }
+}

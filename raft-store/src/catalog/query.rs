@@ -1,0 +1,162 @@
+//! Reading the catalog: plain values copied out of it.
+//!
+//! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
+
+use super::slab::Id;
+use super::state::{Catalog, FileRecord, Holder, PeerRecord};
+use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
+use crate::types::{FileName, LogTime, PeerId};
+
+impl Catalog {
+    /// The log clock, in milliseconds (T1).
+    pub fn now(&self) -> LogTime {
+        self.clock
+    }
+
+    /// A file, or what is left of it (tombstone, name under a lease); `None` if the name was never used.
+    pub fn file(&self, name: &FileName) -> Option<FileView> {
+        Some(self.file_view(&self.files[self.file_id(name)?]))
+    }
+
+    /// All files whose current version exists, in name order, starting after `after`.
+    pub fn files<'a>(&'a self, after: Option<&'a FileName>) -> Box<dyn Iterator<Item = FileView> + 'a> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, |name| Excluded(name.as_str()));
+        let records = self.names.range::<str, _>((start, Unbounded)).map(|(_, file)| &self.files[*file]);
+        Box::new(records.filter(|record| record.hash.is_some()).map(|record| self.file_view(record)))
+    }
+
+    fn file_view(&self, record: &FileRecord) -> FileView {
+        let mut holders: Vec<HolderView> =
+            record.holders.iter().filter_map(|holder| self.holder_view(record, holder)).collect();
+        holders.sort_unstable_by(|a, b| a.peer.cmp(&b.peer));
+        let mut refused: Vec<PeerId> = record.refused.iter().map(|peer| self.peer_id(*peer)).collect();
+        refused.sort_unstable();
+        FileView {
+            name: record.file_name(),
+            version: record.version,
+            size: record.size,
+            hash: record.hash,
+            deleted: record.is_tombstone(),
+            fencing_token: record.fencing_token,
+            holders,
+            refused,
+            replicas_desired: self.replicas,
+        }
+    }
+
+    fn holder_view(&self, record: &FileRecord, holder: &Holder) -> Option<HolderView> {
+        let peer = &self.peers[holder.peer];
+        Some(HolderView {
+            peer: peer.id.clone(),
+            address: peer.address.clone(),
+            version: holder.version,
+            hash: record.hash_of(holder.version)?,
+            current: holder.version == record.version,
+            live: peer.is_live(),
+        })
+    }
+
+    /// The lease, or pending grant, on a name; `None` if neither lives now.
+    pub fn lease(&self, file: &FileName) -> Option<LeaseView> {
+        self.lease_view(self.file_id(file)?)
+    }
+
+    /// Every live lease and pending grant, in name order.
+    pub fn leases<'a>(&'a self) -> Box<dyn Iterator<Item = LeaseView> + 'a> {
+        let mut files: Vec<Id> = self.contended.iter().copied().collect();
+        files.sort_unstable_by_key(|file| &self.files[*file].name);
+        Box::new(files.into_iter().filter_map(|file| self.lease_view(file)))
+    }
+
+    fn lease_view(&self, file: Id) -> Option<LeaseView> {
+        let record = &self.files[file];
+        let contention = record.contention.as_ref()?;
+        let (peer, fencing_token, deadline) = match (&contention.lease, &contention.offer) {
+            (Some(lease), _) => (lease.peer, Some(lease.fencing_token), lease.deadline),
+            (None, Some(offer)) => (offer.peer, None, offer.deadline),
+            (None, None) => return None,
+        };
+        if self.is_over(deadline) {
+            return None;
+        }
+        let waiter =
+            |waiter: &super::state::Waiter| WaiterView { peer: self.peer_id(waiter.peer), ticket: waiter.ticket };
+        Some(LeaseView {
+            file: record.file_name(),
+            holder: self.peer_id(peer),
+            fencing_token,
+            deadline: deadline.at,
+            line: contention.line.iter().map(waiter).collect(),
+        })
+    }
+
+    /// Where a peer stands in a file's line; `None` if it is not in it.
+    pub fn place(&self, file: &FileName, peer: &PeerId) -> Option<Place> {
+        let (file, peer) = (self.file_id(file)?, *self.peer_ids.get(peer)?);
+        let ticket = *self.peers[peer].places.get(&file)?;
+        match self.files[file].offer().filter(|offer| offer.peer == peer) {
+            Some(offer) if self.is_over(offer.deadline) => None,
+            Some(offer) => Some(Place::Offered { ticket, deadline: offer.deadline.at }),
+            None => Some(Place::Waiting { ticket, position: self.position(file, peer)? }),
+        }
+    }
+
+    /// A peer, live or not.
+    pub fn peer(&self, id: &PeerId) -> Option<PeerView> {
+        Some(peer_view(&self.peers[*self.peer_ids.get(id)?]))
+    }
+
+    /// All peers in id order, live or not.
+    pub fn peers<'a>(&'a self) -> Box<dyn Iterator<Item = PeerView> + 'a> {
+        Box::new(self.peer_ids.values().map(|peer| peer_view(&self.peers[*peer])))
+    }
+
+    /// What a peer holds, in name order.
+    pub fn holdings<'a>(&'a self, peer: &PeerId) -> Box<dyn Iterator<Item = (FileName, HolderView)> + 'a> {
+        let Some(peer) = self.peer_ids.get(peer).copied() else { return Box::new(std::iter::empty()) };
+        let mut records: Vec<&FileRecord> = self.peers[peer].holdings.iter().map(|file| &self.files[*file]).collect();
+        records.sort_unstable_by_key(|record| &record.name);
+        Box::new(records.into_iter().filter_map(move |record| {
+            let holder = &record.holders[record.holder(peer).ok()?];
+            Some((record.file_name(), self.holder_view(record, holder)?))
+        }))
+    }
+
+    /// Whether log time has to go on: a lease or pending grant lives (T3), or is over and waits for its clean-up.
+    pub fn needs_ticks(&self) -> bool {
+        !self.contended.is_empty()
+    }
+
+    /// The default number of live copies (M1).
+    pub fn replicas_default(&self) -> u32 {
+        self.replicas
+    }
+
+    /// Totals, kept up to date by every step, so that reading them costs nothing.
+    pub fn counts(&self) -> Counts {
+        let totals = &self.totals;
+        Counts {
+            peers: self.peers.len() as u64,
+            peers_live: totals.peers_live,
+            files: totals.files,
+            bytes: u64::try_from(totals.bytes).unwrap_or(u64::MAX),
+            tombstones: totals.tombstones,
+            leases: totals.leases,
+            waiting: totals.waiting,
+            answers: self.answers.total,
+        }
+    }
+}
+
+fn peer_view(record: &PeerRecord) -> PeerView {
+    PeerView {
+        id: record.id.clone(),
+        address: record.address.clone(),
+        zone: record.zone.clone(),
+        capacity_bytes: record.capacity_bytes,
+        incarnation: record.incarnation,
+        live: record.is_live(),
+        holdings: record.holdings.len() as u64,
+    }
+}
