@@ -32,6 +32,8 @@ mod peers;
 mod properties;
 mod query;
 mod reply;
+#[cfg(test)]
+mod scripts;
 mod slab;
 mod state;
 mod validate;
