@@ -12,7 +12,7 @@ mod folder;
 pub mod fsio;
 mod identity;
 mod install;
-mod range;
+pub(crate) mod range;
 pub mod rules;
 pub mod scan;
 pub mod server;
