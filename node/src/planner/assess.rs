@@ -1,0 +1,177 @@
+//! Assessing a file: its demand against its tasks.
+//!
+//! Invariant: afterwards every task of the file makes sense, every stale holder has its task or waits for a slot or for
+//! the end of a pause, and the file is in `untried` exactly if it wants further copies that somebody could send.
+
+use client::api::TaskKind;
+use raft_store::catalog::Catalog;
+use raft_store::types::{FileName, PeerId};
+
+use super::demand::Demand;
+use super::peers::place;
+use super::tasks::{Order, TaskNo};
+use super::{Name, Planner};
+
+impl Planner {
+    /// Brings tasks and queues of one file in line with the catalog.
+    pub(super) fn assess(&mut self, catalog: &Catalog, file: &Name, now_ms: u64) {
+        let demand = catalog.file(file).map(|view| Demand::of(&view));
+        self.end_pointless(file, demand.as_ref());
+        let Some(demand) = demand else {
+            self.settle(file, None, false);
+            return;
+        };
+        self.give_upkeep(file, &demand, now_ms);
+        let missing = self.missing(file, &demand, now_ms);
+        if missing < 0 {
+            self.withdraw_surplus(file, missing.unsigned_abs());
+        }
+        let wants_copies = missing > 0 && !demand.live.is_empty();
+        let short = wants_copies.then_some(place(demand.live.len(), file).0);
+        self.settle(file, short, demand.is_under_replicated());
+    }
+
+    /// Copies wanted beyond the live ones and those under way; negative if there are more than wanted (M2).
+    ///
+    /// A stale holder that will be updated counts, also while its update waits for a slot: otherwise every new version
+    /// would be copied to strangers.
+    pub(super) fn missing(&self, file: &FileName, demand: &Demand, now_ms: u64) -> isize {
+        let is_resting = |peer: &PeerId| self.rests.remaining(peer, file, now_ms).is_some();
+        let updates = match demand.upkeep {
+            TaskKind::Update => demand.stale.iter().filter(|peer| !is_resting(peer)).count(),
+            TaskKind::Replicate | TaskKind::Remove => 0,
+        };
+        let effective = demand.live.len() + updates + self.tasks_of_kind(file, TaskKind::Replicate).count();
+        demand.desired as isize - effective as isize
+    }
+
+    /// Gives the peer a task and wakes it. The caller has made sure that the demand admits it and the peer has a slot.
+    pub(super) fn give(&mut self, order: &Order<'_>, now_ms: u64) {
+        let adopted = self.adoptable(order.peer, order.kind, order.version, order.file);
+        let no = self.tasks.add(order, adopted, now_ms);
+        let Some(task) = self.tasks.get(no) else { return };
+        self.peers.begin(order.peer, no, order.kind != TaskKind::Replicate, task.bytes);
+        if let Some(state) = self.peers.looking(order.peer)
+            && !state.has_slot()
+        {
+            state.full_since_round = self.round;
+        }
+        self.files.entry(Name::clone(order.file)).or_default().tasks.insert(order.peer.clone(), no);
+        if !task.working {
+            self.woken.insert(order.peer.clone());
+        }
+    }
+
+    /// Takes a task off the books: done, withdrawn, failed, or its peer gone. The file is not assessed by this.
+    pub(super) fn end(&mut self, no: TaskNo) {
+        let Some(task) = self.tasks.remove(no) else { return };
+        self.peers.end(&task.peer, no, task.kind != TaskKind::Replicate, task.bytes);
+        self.freed.insert(task.peer.clone());
+        if let Some(state) = self.files.get_mut(&task.file) {
+            state.tasks.remove(&task.peer);
+        }
+        self.dirty.insert(task.file);
+    }
+
+    /// Gives updates and removals that waited for a slot, where one became free.
+    pub(super) fn refill_freed(&mut self, catalog: &Catalog, budget: &mut usize, now_ms: u64) {
+        while *budget > 0
+            && let Some(peer) = self.freed.first().cloned()
+        {
+            let next = match self.peers.looking(&peer) {
+                Some(state) if state.has_upkeep_slot() => state.queue.pop_first(),
+                Some(_) | None => None,
+            };
+            match next {
+                Some((_, file)) => {
+                    self.assess(catalog, &file, now_ms);
+                    *budget -= 1;
+                }
+                None => {
+                    self.freed.remove(&peer);
+                }
+            }
+        }
+    }
+
+    /// Ends the tasks that the demand no longer admits; a peer that has the bytes now has succeeded.
+    fn end_pointless(&mut self, file: &Name, demand: Option<&Demand>) {
+        let Some(state) = self.files.get(file) else { return };
+        let mut over = Vec::new();
+        for (peer, &no) in &state.tasks {
+            let Some(task) = self.tasks.get(no) else { continue };
+            if !demand.is_some_and(|demand| demand.admits(peer, task.kind, task.version)) {
+                over.push((no, peer.clone()));
+            }
+        }
+        for (no, peer) in over {
+            self.end(no);
+            if demand.is_some_and(|demand| demand.live.binary_search(&peer).is_ok()) {
+                self.rests.succeed(&peer, file);
+            }
+        }
+        self.dirty.remove(file); // `end` marked it, and it is being assessed
+    }
+
+    fn give_upkeep(&mut self, file: &Name, demand: &Demand, now_ms: u64) {
+        if !demand.can_upkeep() {
+            return;
+        }
+        for peer in &demand.stale {
+            let has_task = self.files.get(file).is_some_and(|state| state.tasks.contains_key(peer));
+            if has_task || self.rests.remaining(peer, file, now_ms).is_some() {
+                continue;
+            }
+            let Some(state) = self.peers.looking(peer) else { continue };
+            if state.has_upkeep_slot() {
+                let (kind, version, size) = (demand.upkeep, demand.version, demand.size);
+                self.give(&Order { peer, file, kind, version, size }, now_ms);
+            } else {
+                state.queue.insert(place(demand.live.len(), file));
+            }
+        }
+    }
+
+    /// Withdraws replications that are no longer needed, first those that nobody works on, the newest first.
+    fn withdraw_surplus(&mut self, file: &Name, surplus: usize) {
+        let mut candidates: Vec<(bool, TaskNo)> = self
+            .tasks_of_kind(file, TaskKind::Replicate)
+            .filter_map(|no| Some((self.tasks.get(no)?.working, no)))
+            .collect();
+        candidates.sort_by_key(|&(working, no)| (working, std::cmp::Reverse(no)));
+        for (_, no) in candidates.into_iter().take(surplus) {
+            self.end(no);
+        }
+        self.dirty.remove(file);
+    }
+
+    fn tasks_of_kind(&self, file: &FileName, kind: TaskKind) -> impl Iterator<Item = TaskNo> {
+        let numbers = self.files.get(file).into_iter().flat_map(|state| state.tasks.values().copied());
+        numbers.filter(move |no| self.tasks.get(*no).is_some_and(|task| task.kind == kind))
+    }
+
+    /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
+    fn settle(&mut self, file: &Name, short: Option<u32>, is_under_replicated: bool) {
+        self.leave_queues(file);
+        let state = self.files.entry(Name::clone(file)).or_default();
+        self.under_replicated += usize::from(is_under_replicated);
+        self.under_replicated -= usize::from(state.is_under_replicated);
+        state.is_under_replicated = is_under_replicated;
+        state.short = short;
+        if let Some(live) = short {
+            self.untried.insert((live, Name::clone(file)));
+        } else if state.tasks.is_empty() && !is_under_replicated {
+            self.files.remove(file);
+        }
+    }
+
+    /// Takes a file out of the queues of those that want copies.
+    pub(super) fn leave_queues(&mut self, file: &Name) {
+        let Some(state) = self.files.get_mut(file) else { return };
+        if let Some(live) = state.short.take() {
+            let place = (live, Name::clone(file));
+            self.untried.remove(&place);
+            self.waiting.remove(&place);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The replication planner: which peer should fetch, update or remove which file (M1–M4).
+//!
+//! ```text
+//!  catalog events ──► dirty files ──► assess ──► tasks ended, updates and removals given, files short of copies
+//!                                                                                              │ fewest copies first
+//!  heartbeats ──► room, working, failed ──────────────────────────────────────────► place ◄────┘
+//! ```
+//!
+//! The planner lives on the leader and is soft state: a new leader calls [`Planner::rebuild`] and learns the rest from the
+//! first heartbeats. It has no clock, no lock and no I/O; the caller brings the catalog, the time and what peers say.
+//!
+//! Invariants:
+//! * Live current holders plus replications and updates under way never exceed what is wanted because of the planner:
+//!   a surplus is withdrawn, and copies are never deleted (M2).
+//! * One task at most for a peer and a file; [`TASKS_PER_PEER_MAX`] for a peer.
+//! * What a call costs is proportional to what changed, and bounded by [`PLAN_FILES_MAX`]; the rest is kept for the next.
+
+mod assess;
+mod demand;
+mod heartbeat;
+mod peers;
+mod placing;
+mod rests;
+mod tasks;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use raft_store::catalog::{Catalog, Event};
+use raft_store::types::{FileName, PeerId};
+
+pub use heartbeat::HEARTBEAT_IDS_MAX;
+pub use peers::{ROOM_RETRY_MS, TASKS_PER_PEER_MAX, UPKEEP_PER_PEER_MAX};
+pub use rests::{PAUSE_MS_MAX, PAUSE_MS_MIN, RESTS_MAX};
+pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
+pub use why::{REFUSED_PEERS_MAX, RefusedPeer, Rule, Why, WhyHolder, WhyTask};
+
+use peers::Peers;
+use rests::Rests;
+use tasks::{TaskNo, Tasks};
+
+/// Files that one call of [`Planner::plan`] looks at; about a few milliseconds of work.
+pub const PLAN_FILES_MAX: usize = 1_000;
+
+/// A file name that several tables share.
+type Name = Arc<FileName>;
+
+/// Where a file stands in a queue: fewest live copies first, then by name.
+type Place = (u32, Name);
+
+/// What the planner remembers of a file. Files that need nothing have no entry.
+#[derive(Debug, Default)]
+struct FileState {
+    /// Its tasks by peer.
+    tasks: BTreeMap<PeerId, TaskNo>,
+    /// Fewer live copies than wanted.
+    is_under_replicated: bool,
+    /// Live copies under which it is in `untried` or `waiting`: it wants more tasks.
+    short: Option<u32>,
+}
+
+/// How far a rebuild has come.
+#[derive(Debug)]
+enum Sweep {
+    /// Through the files, after this one.
+    Files(Option<FileName>),
+    /// Through the stale holdings of the live peers, after this one: stale copies of deleted files are no files.
+    Peers(Option<PeerId>),
+}
+
+/// Totals for `/stats`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlannerStats {
+    /// Files with fewer live current copies than wanted.
+    pub under_replicated: u64,
+    /// Tasks given out and not yet done.
+    pub tasks: u64,
+}
+
+/// The replication planner.
+#[derive(Debug)]
+pub struct Planner {
+    peers: Peers,
+    tasks: Tasks,
+    rests: Rests,
+    files: HashMap<Name, FileState>,
+    under_replicated: usize,
+    sweep: Option<Sweep>,
+    /// Files to be assessed.
+    dirty: BTreeSet<Name>,
+    /// Files short of copies for which no peer was sought yet.
+    untried: BTreeSet<Place>,
+    /// Files short of copies for which no peer was free or fit.
+    waiting: BTreeSet<Place>,
+    /// A lower bound of the sizes of the files in `waiting`, in bytes.
+    waiting_bytes_min: u64,
+    /// Grows when `waiting` gets a file: peers that are full then have to look from its start later.
+    round: u64,
+    /// Peers of which a task ended, so that queued updates and removals may get its slot.
+    freed: BTreeSet<PeerId>,
+    /// Peers with tasks they have not been told of.
+    woken: BTreeSet<PeerId>,
+    /// Tasks of earlier leaders that peers say they work on (M1).
+    foreign: heartbeat::Foreign,
+}
+
+impl Planner {
+    /// A planner for one leadership; `term` makes its task ids unique.
+    pub fn new(term: u64) -> Self {
+        Self {
+            peers: Peers::default(),
+            tasks: Tasks::new(term),
+            rests: Rests::default(),
+            files: HashMap::new(),
+            under_replicated: 0,
+            sweep: None,
+            dirty: BTreeSet::new(),
+            untried: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            waiting_bytes_min: u64::MAX,
+            round: 0,
+            freed: BTreeSet::new(),
+            woken: BTreeSet::new(),
+            foreign: heartbeat::Foreign::default(),
+        }
+    }
+
+    /// Takes in the live peers and starts a sweep through all files, which the next calls of `plan` carry out.
+    ///
+    /// Call it once, when the leadership starts; from then on every event has to come through [`Planner::observe`].
+    pub fn rebuild(&mut self, catalog: &Catalog) {
+        for peer in catalog.peers().filter(|peer| peer.live) {
+            self.peers.upsert(&peer);
+        }
+        self.sweep = Some(Sweep::Files(None));
+    }
+
+    /// Marks what an applied entry changed. `catalog` is the state after that entry, or after later ones.
+    pub fn observe(&mut self, catalog: &Catalog, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::PeerRegistered { peer, .. } | Event::PeerExpired { peer } | Event::PeerForgotten { peer } => {
+                    self.observe_peer(catalog, peer);
+                }
+                Event::FilePublished { file, .. }
+                | Event::FileDeleted { file, .. }
+                | Event::HolderAdded { file, .. }
+                | Event::HolderDropped { file, .. } => self.mark(file),
+                Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(None)),
+                // Holdings that a listing changed have events of their own; leases do not matter here.
+                Event::PeerListed { .. }
+                | Event::LeaseGranted { .. }
+                | Event::LeaseRenewed { .. }
+                | Event::LeaseEnded { .. }
+                | Event::LineJoined { .. }
+                | Event::LeaseOffered { .. }
+                | Event::LineLeft { .. } => {}
+            }
+        }
+    }
+
+    /// Decides what is marked and answers the peers that have new tasks, so that their waiting heartbeats can be answered.
+    ///
+    /// In the grace period (`grace`) no replication is planned (P4); updates and removals are. Work beyond
+    /// [`PLAN_FILES_MAX`] files stays for the next call, see [`Planner::has_more`].
+    pub fn plan(&mut self, catalog: &Catalog, now_ms: u64, grace: bool) -> Vec<PeerId> {
+        self.abandon_overdue(now_ms);
+        for file in self.rests.wake(now_ms, PLAN_FILES_MAX) {
+            self.dirty.insert(file);
+        }
+        let mut budget = PLAN_FILES_MAX;
+        self.sweep_on(catalog);
+        while budget > 0
+            && let Some(file) = self.dirty.pop_first()
+        {
+            self.assess(catalog, &file, now_ms);
+            budget -= 1;
+        }
+        self.refill_freed(catalog, &mut budget, now_ms);
+        if !grace {
+            self.place_short(catalog, &mut budget, now_ms);
+        }
+        std::mem::take(&mut self.woken).into_iter().collect()
+    }
+
+    /// Whether `plan` left work undone that it could go on with at once.
+    pub fn has_more(&self, grace: bool) -> bool {
+        let can_place = !grace && self.peers.any_slot() && !(self.untried.is_empty() && self.peers.hungry.is_empty());
+        self.sweep.is_some() || !self.dirty.is_empty() || !self.freed.is_empty() || can_place
+    }
+
+    /// Totals for `/stats`.
+    pub fn stats(&self) -> PlannerStats {
+        PlannerStats { under_replicated: self.under_replicated as u64, tasks: self.tasks.len() as u64 }
+    }
+
+    fn mark(&mut self, file: &FileName) {
+        if !self.dirty.contains(file) {
+            self.dirty.insert(Name::new(file.clone()));
+        }
+    }
+
+    /// A peer registered, expired or was forgotten: its holdings begin or cease to count (P5).
+    fn observe_peer(&mut self, catalog: &Catalog, peer: &PeerId) {
+        let was_live = self.peers.get(peer).is_some();
+        let view = catalog.peer(peer).filter(|view| view.live);
+        match &view {
+            Some(view) => {
+                self.peers.upsert(view);
+                // A new process knows nothing of its predecessor's tasks: they are repeated (M3).
+                self.forget_working(peer);
+            }
+            None => {
+                for no in self.peers.remove(peer).unwrap_or_default() {
+                    self.end(no);
+                }
+                self.forget_foreign(peer);
+                self.freed.remove(peer);
+                self.woken.remove(peer);
+            }
+        }
+        if was_live != view.is_some() {
+            for (file, _) in catalog.holdings(peer) {
+                self.mark(&file);
+            }
+        }
+    }
+
+    /// Marks the next files of a rebuild, as many as one call of `plan` handles.
+    fn sweep_on(&mut self, catalog: &Catalog) {
+        while self.dirty.len() < PLAN_FILES_MAX {
+            match self.sweep.take() {
+                None => break,
+                Some(Sweep::Files(after)) => {
+                    let room = PLAN_FILES_MAX - self.dirty.len();
+                    let names: Vec<FileName> = catalog.files(after.as_ref()).take(room).map(|view| view.name).collect();
+                    names.iter().for_each(|name| self.mark(name));
+                    self.sweep = Some(match names.last() {
+                        Some(last) if names.len() == room => Sweep::Files(Some(last.clone())),
+                        Some(_) | None => Sweep::Peers(None),
+                    });
+                }
+                Some(Sweep::Peers(after)) => {
+                    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                    let Some(peer) = self.peers.first_in((from, Bound::Unbounded)) else { break };
+                    for (file, _) in catalog.holdings(&peer).filter(|(_, holding)| !holding.current) {
+                        self.mark(&file);
+                    }
+                    self.sweep = Some(Sweep::Peers(Some(peer)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Why a file has the copies it has: the rule, the holders, the tasks, and why the other peers have none (`GET /why`).
+
+use client::api::TaskKind;
+use raft_store::catalog::{Catalog, FileView};
+use raft_store::types::{FileName, PeerId, Version};
+use serde::Serialize;
+
+use super::demand::Demand;
+use super::peers::PeerState;
+use super::{Planner, TASKS_PER_PEER_MAX};
+
+/// Refused peers that an answer names at most.
+pub const REFUSED_PEERS_MAX: usize = 1_000;
+
+/// Answer to `GET /why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// The file.
+    pub name: FileName,
+    /// What is wanted, and how far it is.
+    pub rule: Rule,
+    /// Everybody with a remembered version.
+    pub holders: Vec<WhyHolder>,
+    /// Tasks under way.
+    pub tasks: Vec<WhyTask>,
+    /// Live peers that could have, or should have, a task and have none, and the reason each.
+    pub refused: Vec<RefusedPeer>,
+}
+
+/// The replication rule of a file and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// Live copies wanted (M1).
+    pub desired: u64,
+    /// Live copies of the current version.
+    pub live: u64,
+    /// Copies that count as under way (M2).
+    pub under_way: u64,
+    /// The state in a sentence.
+    pub summary: String,
+}
+
+/// One holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyHolder {
+    /// Who.
+    pub id: PeerId,
+    /// Which version it has.
+    pub version: Version,
+    /// Whether that is the current one.
+    pub current: bool,
+    /// Whether the peer is live.
+    pub live: bool,
+}
+
+/// One task under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyTask {
+    /// The task's id.
+    pub id: String,
+    /// Whose.
+    pub peer: PeerId,
+    /// What.
+    #[serde(rename = "type")]
+    pub kind: TaskKind,
+    /// Which version.
+    pub version: Version,
+    /// Whether the peer says it works on it.
+    pub working: bool,
+}
+
+/// A live peer that gets no copy now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedPeer {
+    /// Who.
+    pub peer: PeerId,
+    /// Why.
+    pub reason: String,
+}
+
+impl Planner {
+    /// Explains the copies of a file; `None` if the name has no version.
+    pub fn why(&self, catalog: &Catalog, file: &FileName, now_ms: u64, grace: bool) -> Option<Why> {
+        let view = catalog.file(file).filter(|view| view.version > 0)?;
+        let demand = Demand::of(&view);
+        let missing = self.missing(file, &demand, now_ms);
+        let under_way = demand.desired as isize - missing - demand.live.len() as isize;
+        let tasks: Vec<WhyTask> = self
+            .files
+            .get(file)
+            .into_iter()
+            .flat_map(|state| state.tasks.values())
+            .filter_map(|no| {
+                let task = self.tasks.get(*no)?;
+                let (id, peer, working) = (task.id.clone(), task.peer.clone(), task.working);
+                Some(WhyTask { id, peer, kind: task.kind, version: task.version, working })
+            })
+            .collect();
+        let is_unserved = |peer: &PeerId| {
+            let is_asked = missing > 0 || demand.stale.binary_search(peer).is_ok();
+            is_asked && demand.live.binary_search(peer).is_err() && !tasks.iter().any(|task| task.peer == *peer)
+        };
+        let unserved = self.peers.iter().filter(|(peer, _)| is_unserved(peer));
+        let refused = unserved
+            .map(|(peer, state)| RefusedPeer {
+                peer: peer.clone(),
+                reason: self.reason(file, &demand, peer, state, now_ms, grace),
+            })
+            .take(REFUSED_PEERS_MAX)
+            .collect();
+        Some(Why {
+            name: file.clone(),
+            rule: Rule {
+                desired: demand.desired as u64,
+                live: demand.live.len() as u64,
+                under_way: under_way.max(0) as u64,
+                summary: self.summary(&view, &demand, missing, grace),
+            },
+            holders: view
+                .holders
+                .into_iter()
+                .map(|holder| WhyHolder {
+                    id: holder.peer,
+                    version: holder.version,
+                    current: holder.current,
+                    live: holder.live,
+                })
+                .collect(),
+            tasks,
+            refused,
+        })
+    }
+
+    fn summary(&self, view: &FileView, demand: &Demand, missing: isize, grace: bool) -> String {
+        let (live, desired) = (demand.live.len(), demand.desired);
+        if view.deleted {
+            return match demand.stale.len() {
+                0 => "deleted everywhere".to_owned(),
+                left => format!("deleted everywhere; {left} live peers still have a copy to remove"),
+            };
+        }
+        match (live, missing) {
+            (0, _) => "no live peer has the current version, so nobody can send it; it waits for a holder to return"
+                .to_owned(),
+            _ if live >= desired => format!("{live} live copies, {desired} wanted"),
+            (_, ..=0) => format!("{live} live copies of {desired} wanted; the rest is under way"),
+            _ if grace => {
+                format!("{live} live copies of {desired} wanted; a new leader gives every peer time to report first")
+            }
+            _ => format!("{live} live copies of {desired} wanted; {missing} cannot be placed now"),
+        }
+    }
+
+    fn reason(
+        &self,
+        file: &FileName,
+        demand: &Demand,
+        peer: &PeerId,
+        state: &PeerState,
+        now_ms: u64,
+        grace: bool,
+    ) -> String {
+        let is_stale = demand.stale.binary_search(peer).is_ok();
+        if let Some((left_ms, code)) = self.rests.remaining(peer, file, now_ms) {
+            format!("it failed ({code}) and rests for {} s", left_ms.div_ceil(1_000))
+        } else if is_stale && !demand.can_upkeep() {
+            "it has an older version, and no live peer can send the current one".to_owned()
+        } else if is_stale {
+            "it has an older version; its task waits for one of its others to finish".to_owned()
+        } else if demand.refuses(peer) {
+            "its user deleted the file there; `get` it on that peer to have it again".to_owned()
+        } else if let (Some(size), Some(room)) = (demand.size, state.room())
+            && size > room
+        {
+            format!("no room: the file has {size} bytes, the peer takes {room} more")
+        } else if !state.has_slot() {
+            format!("busy: it has {TASKS_PER_PEER_MAX} tasks under way")
+        } else if demand.live.is_empty() {
+            "nobody can send the file".to_owned()
+        } else if grace {
+            "a new leader gives every peer time to report first".to_owned()
+        } else {
+            "it is about to be asked".to_owned()
+        }
+    }
+}
