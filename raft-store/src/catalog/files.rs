@@ -159,6 +159,18 @@ impl Catalog {
         }
     }
 
+    /// Forgets a refusal with its peer. The event tells observers that the peer neither holds nor refuses the file.
+    pub(super) fn forget_refusal(&mut self, file: Id, peer: Id) {
+        let record = &mut self.files[file];
+        if let Ok(index) = record.refused.binary_search(&peer) {
+            record.refused.remove(index);
+        }
+        self.peers[peer].refused.remove(&file);
+        let event =
+            Event::HolderDropped { file: self.files[file].file_name(), peer: self.peer_id(peer), refused: false };
+        self.emit(event);
+    }
+
     /// `Delete` (F7).
     pub(super) fn delete(
         &mut self,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::leases::ENDED_LEASES_PER_FILE;
 use super::slab::Slab;
 use super::state::{Catalog, FileRecord, PeerRecord};
 use super::validate;
@@ -117,7 +118,7 @@ fn holders_and_refusals_are_apart(file: &FileRecord) -> Check {
 }
 
 fn ended_leases_are_few(file: &FileRecord) -> Check {
-    require(file.ended.len() <= 8, "a file remembers a few ended leases", || file.name.to_string())
+    require(file.ended.len() <= ENDED_LEASES_PER_FILE, "a file remembers a few ended leases", || file.name.to_string())
 }
 
 fn the_stored_tables_are_decodable(catalog: &Catalog) -> Check {

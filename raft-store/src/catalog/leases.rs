@@ -18,7 +18,7 @@ use super::state::{Catalog, Due, EndedLease, Lease};
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Leases that are over and whose tokens a file remembers.
-const ENDED_LEASES_PER_FILE: usize = 8;
+pub(super) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
     /// Ends the lease or the pending grant on a name if its time is over. The record may vanish with it (L6).

@@ -27,6 +27,8 @@ mod invariants;
 mod leases;
 mod line;
 mod listing;
+#[cfg(test)]
+mod model;
 mod peers;
 #[cfg(test)]
 mod properties;

@@ -93,8 +93,7 @@ impl Catalog {
         if let Some(file) = record.holdings.first().copied() {
             self.drop_holder(file, peer, false);
         } else if let Some(file) = record.refused.first().copied() {
-            self.peers[peer].refused.remove(&file);
-            self.files[file].refused.retain(|refused| *refused != peer);
+            self.forget_refusal(file, peer);
         } else if let Some((file, _)) = record.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
             self.leave_line(file, peer, LineEnd::Forgotten);
         } else if let Some(file) = record.leases.first().copied() {

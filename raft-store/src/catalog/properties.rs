@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::invariants::check;
+use super::model::Model;
 use super::*;
 use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
 
@@ -161,4 +162,180 @@ proptest! {
         prop_assert_eq!(decoded.encode(), original.encode());
         prop_assert_eq!(decoded.counts(), original.counts());
     }
+}
+
+/// A catalog in some state, by a history that leaves nothing to clean up.
+fn after(history: &[Step]) -> Catalog {
+    let mut catalog = Catalog::default();
+    for step in history {
+        apply(&mut catalog, step);
+    }
+    catalog
+}
+
+/// The bytes with the command counter set apart: it alone counts what is refused or replayed, too.
+fn state(catalog: &Catalog) -> Vec<u8> {
+    let mut catalog = catalog.clone();
+    catalog.sequence = 0;
+    catalog.encode()
+}
+
+fn alone(command: Command) -> Step {
+    Step { stamp: None, commands: vec![command] }
+}
+
+proptest! {
+    #[test]
+    fn the_event_stream_tells_everything(history in history(60), bounded in any::<bool>()) {
+        let mut catalog = if bounded { small() } else { Catalog::default() };
+        let mut model = Model::new();
+        for step in &history {
+            let applied = apply(&mut catalog, step);
+            let verdict = model.follow(catalog.now(), &applied.events).and_then(|()| model.compare(&catalog));
+            if let Err(why) = verdict {
+                return Err(TestCaseError::fail(format!("{why} after {step:?}")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_changes_nothing(history in history(40), op in op()) {
+        let mut catalog = after(&history);
+        let before = state(&catalog);
+        let applied = apply(&mut catalog, &alone(Command { key: None, op }));
+        if applied.replies[0].result.is_err() {
+            prop_assert_eq!(applied.events, vec![]);
+            prop_assert_eq!(state(&catalog), before);
+        }
+    }
+
+    #[test]
+    fn a_key_applies_once(history in history(40), op in op(), body in 0..2u8, between in history(3)) {
+        let mut catalog = after(&history);
+        let key = Some(KeyTag { key: "fresh:1".into(), chunk: 0, floor: None, body: hash(body) });
+        let command = Command { key, op };
+        let Some(_) = command.op.peer() else { return Ok(()) };
+        let first = apply(&mut catalog, &alone(command.clone())).replies.remove(0);
+        prop_assert!(!first.replayed);
+        let waits = matches!(first.result, Ok(Reply::Denied { position: Some(_), .. }));
+        let before = state(&catalog);
+        let again = apply(&mut catalog, &alone(command.clone()));
+        prop_assert_eq!(&again.replies[0].result, &first.result);
+        prop_assert_eq!(again.replies[0].replayed, !waits);
+        prop_assert_eq!(again.events, vec![]);
+        if waits {
+            return Ok(());
+        }
+        prop_assert_eq!(state(&catalog), before);
+        for step in &between {
+            apply(&mut catalog, step);
+        }
+        // Later on the answer is the same, except that a grant may be over or renewed by then.
+        let before = state(&catalog);
+        let late = apply(&mut catalog, &alone(command));
+        // Unless the session was idle for so long that it is forgotten.
+        if late.replies[0].replayed {
+            prop_assert_eq!(late.events, vec![]);
+            prop_assert_eq!(state(&catalog), before);
+            match (&first.result, &late.replies[0].result) {
+                (Ok(Reply::Granted(first)), Ok(Reply::Granted(late))) => {
+                    prop_assert_eq!(&late.token, &first.token);
+                    prop_assert_eq!(late.fencing_token, first.fencing_token);
+                }
+                (Ok(Reply::Granted(first)), Err(Rejection::LeaseExpired { fencing_token, .. })) => {
+                    prop_assert_eq!(*fencing_token, Some(first.fencing_token));
+                }
+                (first, late) => prop_assert_eq!(first, late),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic(
+        history in history(30),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+        more in self::history(5),
+    ) {
+        let mut bytes = after(&history).encode();
+        for (index, byte) in damage {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // Some damage is a valid state; then it has to be one that can be worked with.
+        if let Ok(mut catalog) = Catalog::decode(&bytes) {
+            if let Err(violation) = check(&catalog) {
+                return Err(TestCaseError::fail(violation.to_string()));
+            }
+            for step in &more {
+                apply(&mut catalog, step);
+            }
+        }
+    }
+}
+
+/// Properties say nothing about what never happens: the random histories have to reach every kind of event and answer.
+#[test]
+fn histories_reach_every_kind_of_event_and_answer() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let kind = |debug: String| debug.chars().take_while(|c| c.is_alphanumeric()).collect::<String>();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..300 {
+        let history = history(60).new_tree(&mut runner).unwrap().current();
+        let mut catalog = small();
+        for step in &history {
+            let applied = apply(&mut catalog, step);
+            seen.extend(applied.events.iter().map(|event| kind(format!("{event:?}"))));
+            for reply in &applied.replies {
+                match &reply.result {
+                    Ok(reply) => seen.insert(kind(format!("{reply:?}"))),
+                    Err(rejection) => seen.insert(kind(format!("{rejection:?}"))),
+                };
+                if reply.replayed {
+                    seen.insert("replayed".into());
+                }
+            }
+        }
+    }
+    let expected = [
+        "Announced",
+        "AnnouncedMany",
+        "Denied",
+        "Done",
+        "FileDeleted",
+        "FilePublished",
+        "Granted",
+        "HashConflict",
+        "HolderAdded",
+        "HolderDropped",
+        "KeyExpired",
+        "KeyReused",
+        "LeaseEnded",
+        "LeaseExpired",
+        "LeaseGranted",
+        "LeaseOffered",
+        "LeaseRenewed",
+        "LeaseRequired",
+        "LineJoined",
+        "LineLeft",
+        "NotFound",
+        "NotHolder",
+        "Overloaded",
+        "PeerExpired",
+        "PeerForgotten",
+        "PeerListed",
+        "PeerRegistered",
+        "Registered",
+        "ReplicasSet",
+        "UnknownPeer",
+        "VersionConflict",
+        "replayed",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|kind| !seen.contains(**kind)).collect();
+    assert!(missing.is_empty(), "never reached: {missing:?}");
 }

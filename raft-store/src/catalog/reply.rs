@@ -235,7 +235,7 @@ pub enum Event {
         /// Whether that is the current one.
         current: bool,
     },
-    /// A peer no longer holds a file.
+    /// A peer no longer holds a file; or, while the peer is being forgotten, no longer refuses it.
     HolderDropped {
         /// Which file.
         file: FileName,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::answers::Answers;
+use super::leases::ENDED_LEASES_PER_FILE;
 use super::slab::Id;
 use super::state::{Catalog, Contention, Deadline, FileRecord};
 use crate::types::{FileName, limits};
@@ -18,15 +19,20 @@ type Check = Result<(), String>;
 pub(super) fn stored(catalog: &Catalog) -> Check {
     scalars(catalog)?;
     let mut deadlines = Deadlines { seen: BTreeSet::new(), positions: catalog.positions };
+    let mut grants = BTreeSet::new();
     let mut names = BTreeSet::new();
     for (_, record) in catalog.files.iter() {
         require(names.insert(&*record.name), || format!("two files are named {}", record.name))?;
         file(catalog, record, &mut deadlines).map_err(|why| format!("file {}: {why}", record.name))?;
+        let is_new = leases_of(record).all(|fencing_token| grants.insert(fencing_token));
+        require(is_new, || format!("file {}: a fencing token was given twice", record.name))?;
     }
     let mut ids = BTreeSet::new();
+    let mut incarnations = BTreeSet::new();
     for (_, record) in catalog.peers.iter() {
         require(ids.insert(&record.id), || format!("two peers have the id {}", record.id))?;
-        require(record.incarnation <= catalog.incarnations, || format!("peer {}: its incarnation", record.id))?;
+        let counted = record.incarnation <= catalog.incarnations && incarnations.insert(record.incarnation);
+        require(counted, || format!("peer {}: its incarnation", record.id))?;
         record.forget_at.map_or(Ok(()), |deadline| deadlines.add(deadline))?;
     }
     answers(&catalog.answers, &mut deadlines)
@@ -71,6 +77,9 @@ fn file(catalog: &Catalog, record: &FileRecord, deadlines: &mut Deadlines) -> Ch
     require(record.past.iter().all(|past| past.version > 0 && remembered(past.version)), || "an old version".into())?;
     require(is_ascending(record.holders.iter().map(|holder| holder.peer)), || "the order of its holders".into())?;
     require(is_ascending(record.refused.iter().copied()), || "the order of its refusals".into())?;
+    let given = leases_of(record).last().is_none_or(|last| last <= catalog.fencing_tokens);
+    require(given && is_ascending(leases_of(record)), || "the order of its fencing tokens".into())?;
+    require(record.ended.len() <= ENDED_LEASES_PER_FILE, || "it remembers too many leases".into())?;
     for holder in &record.holders {
         peer_exists(catalog, holder.peer)?;
         require(record.hash_of(holder.version).is_some(), || "a holder of no remembered version".into())?;
@@ -86,7 +95,6 @@ fn contested(catalog: &Catalog, contention: &Contention, deadlines: &mut Deadlin
     if let Some(lease) = &contention.lease {
         peer_exists(catalog, lease.peer)?;
         deadlines.add(lease.deadline)?;
-        require(lease.fencing_token <= catalog.fencing_tokens, || "its fencing token".into())?;
     }
     let mut waiting = BTreeSet::new();
     let mut ticket = 0;
@@ -105,6 +113,12 @@ fn contested(catalog: &Catalog, contention: &Contention, deadlines: &mut Deadlin
         ticket = waiter.ticket;
     }
     Ok(())
+}
+
+/// The fencing tokens of a file's leases, over ones first.
+fn leases_of(record: &FileRecord) -> impl Iterator<Item = u64> {
+    let live = record.lease().map(|lease| lease.fencing_token);
+    record.ended.iter().map(|ended| ended.fencing_token).chain(live)
 }
 
 fn answers(answers: &Answers, deadlines: &mut Deadlines) -> Check {
