@@ -1,4 +1,34 @@
-//! placeholder
+//! The raftshare index node: a Raft member that serves the replicated index over HTTP.
+//!
+//! ```text
+//!  api ──► propose ──► openraft ──► raft-store (log, catalog)        a write
+//!  api ──► read ─────────────────► catalog                           a read
+//!  leadership ──► liveness, planner (pure) ──► propose, wake-ups     the leader's duties
+//!  transport ◄──► other nodes                                        one port for both kinds of traffic
+//! ```
+//!
+//! Only `propose` gives commands to Raft, only `clock` reads clocks, only `api::error` knows status codes of failures.
+
+pub mod api;
+pub mod birth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+mod cut;
+pub mod dev;
+pub mod events;
+pub mod freshness;
+pub mod leadership;
 pub mod liveness;
+pub mod membership;
+pub mod metrics;
+mod names;
+pub mod node;
+pub mod operate;
 pub mod planner;
+pub mod propose;
+pub mod read;
 pub mod search;
+mod serve;
+pub mod start;
+pub mod transport;

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `raftshare-node` binary: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

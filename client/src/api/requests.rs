@@ -1,7 +1,7 @@
 //! Request bodies of the index API. Names and hashes are checked while they are parsed; unknown fields are ignored.
 
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One file of a registration or an announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ pub struct AnnounceRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<FileEntry>>,
     /// The lease under which a new version is published (F5).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "any_token_option")]
     pub lease_token: Option<LeaseToken>,
     /// Keep the lease after publishing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +106,7 @@ pub struct RenewRequest {
     /// The leased name.
     pub file_name: FileName,
     /// The grant's secret.
+    #[serde(deserialize_with = "any_token")]
     pub lease_token: LeaseToken,
     /// New duration in milliseconds; the granted one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +122,7 @@ pub struct ReleaseRequest {
     /// The leased name.
     pub file_name: FileName,
     /// The grant's secret.
+    #[serde(deserialize_with = "any_token")]
     pub lease_token: LeaseToken,
 }
 
@@ -146,7 +148,7 @@ pub struct DeleteRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub everywhere: Option<bool>,
     /// The lease, for `everywhere`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "any_token_option")]
     pub lease_token: Option<LeaseToken>,
 }
 
@@ -180,4 +182,17 @@ pub struct FailedTask {
     pub id: String,
     /// A short machine-readable reason such as `unreachable`, `hash_mismatch`, `disk_full`.
     pub code: String,
+}
+
+/// A text that is no token of ours is simply a wrong token: the catalog refuses it like any other (F5, L2).
+const WRONG_TOKEN: LeaseToken = LeaseToken([0; 16]);
+
+fn any_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LeaseToken, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(LeaseToken::parse(&text).unwrap_or(WRONG_TOKEN))
+}
+
+fn any_token_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LeaseToken>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|text| LeaseToken::parse(&text).unwrap_or(WRONG_TOKEN)))
 }

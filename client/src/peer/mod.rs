@@ -12,8 +12,10 @@ mod folder;
 pub mod fsio;
 mod identity;
 mod install;
+pub(crate) mod range;
 pub mod rules;
 pub mod scan;
+pub mod server;
 mod table;
 
 pub use error::FolderError;

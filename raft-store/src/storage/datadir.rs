@@ -17,6 +17,7 @@ use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::error::{FatalSignal, StorageError};
 use super::log_store::LogShared;
 use super::sled_device::SledDevice;
+use super::snapshot::SnapshotFiles;
 use super::{codec, durable, recovery};
 use crate::types::NodeId;
 
@@ -103,8 +104,8 @@ impl DataDir {
         Ok(Self { dir: dir.to_path_buf(), lock: Arc::new(lock), stated })
     }
 
-    pub(crate) fn snapshots(&self) -> PathBuf {
-        self.dir.join("snap")
+    pub(crate) fn open_snapshots(&self) -> Result<SnapshotFiles, StorageError> {
+        SnapshotFiles::open(&self.dir.join("snap"), Some(Arc::clone(&self.lock)))
     }
 
     fn log(&self) -> PathBuf {

@@ -119,7 +119,7 @@ impl LogShared {
             if next < split.max(wanted.start) {
                 return Err(hole(next));
             }
-            if next < memory.tail_start() {
+            if next < memory.tail_start().min(wanted.end) {
                 // Entries left the cache since the split was chosen: read again.
                 continue;
             }
@@ -197,6 +197,11 @@ impl LogStore {
     /// A log on any device, without data directory or identity; for tests and simulation. Blocks.
     pub fn on_device(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Self, StorageError> {
         Ok(Self::new(LogShared::open(device, fatal)?))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_shared(self) -> Arc<LogShared> {
+        self.shared
     }
 
     /// The log id before `from`.

@@ -17,11 +17,15 @@ mod flusher;
 mod log_store;
 mod recovery;
 mod shared;
+mod sim;
 mod sled_device;
 mod snapshot;
 mod state_machine;
 mod stats;
 mod tail;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +36,9 @@ pub use error::{FatalSignal, StorageError};
 pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
 pub use shared::{AppliedEntry, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+pub use sim::{SimDisk, SimFault};
 pub use sled_device::{SledDevice, sled_file};
+pub use snapshot::check_snapshot;
 pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
 pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
@@ -60,7 +66,7 @@ impl Storage {
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
         let fatal = FatalSignal::default();
         let datadir = datadir::DataDir::open(dir, options)?;
-        let files = Arc::new(snapshot::SnapshotFiles::open(&datadir.snapshots())?);
+        let files = Arc::new(datadir.open_snapshots()?);
         let (log, identity) = datadir.open_log(options, &fatal)?;
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);

@@ -11,9 +11,10 @@
 //! Numbers are little-endian; meta is postcard. Between nodes the file travels as it is, header included, so that the
 //! receiver checks what it got before it uses any of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -70,6 +71,13 @@ pub(crate) fn decode(file: &[u8], name: &str) -> Result<State, StorageError> {
     Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership })
 }
 
+/// Checks a snapshot that came from another node, and reads what it says about itself. A transport calls it before it
+/// hands the bytes to Raft: Raft takes a snapshot that does not install for a failure of this node's own storage.
+pub fn check_snapshot(file: &[u8]) -> Result<SnapshotMeta, StorageError> {
+    let (meta, _) = check(file, "the received snapshot")?;
+    Ok(SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership })
+}
+
 fn check<'a>(file: &'a [u8], name: &str) -> Result<(FileMeta, &'a [u8]), StorageError> {
     let short = || StorageError::damaged(name, "it is cut off");
     let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(short)?;
@@ -104,6 +112,8 @@ pub(crate) struct SnapshotFiles {
     dir: PathBuf,
     /// Serialises publishing: building and installing may overlap.
     publishing: Mutex<()>,
+    /// The data directory's lock, kept for as long as a file may be written.
+    _lock: Option<Arc<File>>,
 }
 
 /// A snapshot on disk.
@@ -116,9 +126,9 @@ pub(crate) struct SnapshotFile {
 
 impl SnapshotFiles {
     /// Opens or creates the directory, and removes what a crash left half written.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(dir: &Path, lock: Option<Arc<File>>) -> Result<Self, StorageError> {
         durable::create_directory(dir)?;
-        let files = Self { dir: dir.to_path_buf(), publishing: Mutex::new(()) };
+        let files = Self { dir: dir.to_path_buf(), publishing: Mutex::new(()), _lock: lock };
         for entry in fs::read_dir(dir).map_err(|source| StorageError::io("list", dir, source))? {
             let path = entry.map_err(|source| StorageError::io("list", dir, source))?.path();
             if path.extension().is_some_and(|extension| extension == "tmp") {
@@ -142,7 +152,8 @@ impl SnapshotFiles {
     /// Finds the newest usable snapshot. `purged` is the last index the log no longer has: the state up to there has to
     /// come from a snapshot.
     pub(crate) fn load(&self, purged: Option<u64>) -> Result<State, StorageError> {
-        let mut damage = None;
+        let mut damaged = Vec::new();
+        let mut first_error = None;
         for file in self.list()? {
             if purged.is_some_and(|purged| file.index < purged) {
                 break;
@@ -150,17 +161,24 @@ impl SnapshotFiles {
             let name = file.path.display().to_string();
             let bytes = fs::read(&file.path).map_err(|source| StorageError::io("read", &file.path, source))?;
             match decode(&bytes, &name) {
-                Ok(state) => return Ok(state),
+                Ok(state) => {
+                    self.set_aside(&damaged)?;
+                    return Ok(state);
+                }
                 Err(error @ StorageError::Damaged { .. }) => {
-                    tracing::error!("{error}; trying the one before it");
-                    self.set_aside(&file)?;
-                    damage = Some(error);
+                    tracing::error!("{error}");
+                    damaged.push(file);
+                    first_error.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        match (purged, damage) {
-            (None, _) => Ok(State::default()),
+        match (purged, first_error) {
+            // The log reaches back to its first entry, so that everything can be applied again.
+            (None, _) => {
+                self.set_aside(&damaged)?;
+                Ok(State::default())
+            }
             (Some(_), Some(error)) => Err(error),
             (Some(purged), None) => Err(StorageError::damaged(
                 format!("the snapshot directory {}", self.dir.display()),
@@ -169,11 +187,13 @@ impl SnapshotFiles {
         }
     }
 
-    /// Renames a damaged file so that it stays for inspection but is not used again.
-    fn set_aside(&self, file: &SnapshotFile) -> Result<(), StorageError> {
-        let mut aside = file.path.clone().into_os_string();
-        aside.push(".damaged");
-        fs::rename(&file.path, &aside).map_err(|source| StorageError::io("rename", &file.path, source))?;
+    /// Renames damaged files so that they stay for inspection but are neither used nor sent again.
+    fn set_aside(&self, damaged: &[SnapshotFile]) -> Result<(), StorageError> {
+        for file in damaged {
+            let mut aside = file.path.clone().into_os_string();
+            aside.push(".damaged");
+            fs::rename(&file.path, &aside).map_err(|source| StorageError::io("rename", &file.path, source))?;
+        }
         durable::sync_directory(&self.dir)
     }
 

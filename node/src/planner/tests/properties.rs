@@ -89,8 +89,11 @@ fn obey(world: &mut World, id: &str) {
     }
 }
 
+/// See [`wants`].
+type Wants = (BTreeSet<(FileName, PeerId, bool)>, BTreeMap<FileName, usize>, PlannerStats);
+
 /// What the planner wants: updates and removals by peer, replications by number, and the totals.
-fn wants(world: &World) -> (BTreeSet<(FileName, PeerId, bool)>, BTreeMap<FileName, usize>, PlannerStats) {
+fn wants(world: &World) -> Wants {
     let (mut upkeep, mut copies) = (BTreeSet::new(), BTreeMap::new());
     for state in world.planner.files.values() {
         for no in state.tasks.values() {

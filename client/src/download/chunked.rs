@@ -1,0 +1,239 @@
+//! Ranges from several sources at once: carries out what the planner decides, and writes and hashes what comes in.
+//!
+//! Invariant: a chunk is written once, whole, by one writer thread; of two fetches of one chunk (end game) the first
+//! complete one counts. Memory is bounded by the connections times the chunk size, plus a short queue to the writer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use raft_store::types::ContentHash;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+
+use super::part::PartFile;
+use super::plan::{Action, ChunkId, Outcome, Plan, Progress, SourceId, chunk_bytes};
+use super::source::SourceError;
+use super::{DownloadError, Failed, Fetched, Job, SourceProgress};
+use crate::peer::Staged;
+
+/// How often speed is looked at and progress reported.
+const TICK: Duration = Duration::from_millis(100);
+/// Complete chunks that may wait for the writer.
+const WRITE_QUEUE: usize = 2;
+
+type Chunk = Result<Vec<u8>, SourceError>;
+
+/// A fetch under way.
+struct Running {
+    abort: AbortHandle,
+    received: Arc<AtomicU64>,
+    /// Since when the current measurement of speed runs, and the bytes received by then.
+    window: (Instant, u64),
+}
+
+/// Fetches a file of known size. The bytes are hashed, and compared with the announced hash, here.
+pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
+    let part = job.new_part(Some(size)).map_err(Failed::Final)?;
+    part.set_len(size).map_err(|error| Failed::Final(DownloadError::io(part.path(), error)))?;
+    let (chunks, writer) = Writer::start(part);
+    let mut executor = Executor::new(job, size, chunks);
+    let result = executor.run().await;
+    let bytes = executor.bytes.clone();
+    drop(executor); // closes the queue and aborts what still runs
+    let written = writer.await.map_err(|error| {
+        Failed::Final(DownloadError::Io { path: job.tmp.to_owned(), source: std::io::Error::other(error) })
+    })?;
+    // The disk's error explains everything else.
+    let (part, hash) = written.map_err(Failed::Final)?;
+    result?;
+    let sources = shares(job, &bytes);
+    job.report(size, Some(size), sources.clone());
+    if hash != job.request.hash {
+        return Err(Failed::Mismatch(sources.into_iter().map(|share| share.source).collect()));
+    }
+    Ok(Fetched { staged: Staged { part, hash, size }, sources, suspects: Vec::new() })
+}
+
+fn shares(job: &Job<'_>, bytes: &[u64]) -> Vec<SourceProgress> {
+    let share = |(source, bytes): (&String, &u64)| SourceProgress { source: source.clone(), bytes: *bytes };
+    job.sources.iter().zip(bytes).filter(|(_, bytes)| **bytes > 0).map(share).collect()
+}
+
+struct Executor<'a> {
+    job: &'a Job<'a>,
+    size: u64,
+    chunk_bytes: u64,
+    plan: Plan,
+    tasks: JoinSet<(ChunkId, SourceId, Chunk)>,
+    running: HashMap<(ChunkId, SourceId), Running>,
+    chunks: mpsc::Sender<(u64, Vec<u8>)>,
+    /// Bytes of complete chunks, per source.
+    bytes: Vec<u64>,
+    reasons: BTreeMap<SourceId, SourceError>,
+    /// Bytes last reported as received.
+    reported: u64,
+}
+
+impl<'a> Executor<'a> {
+    fn new(job: &'a Job<'a>, size: u64, chunks: mpsc::Sender<(u64, Vec<u8>)>) -> Self {
+        let chunk_bytes = chunk_bytes(size);
+        let count = usize::try_from(size.div_ceil(chunk_bytes)).unwrap_or(usize::MAX);
+        let plan = Plan::new(count, job.sources.len());
+        let bytes = vec![0; job.sources.len()];
+        let (tasks, running, reasons) = (JoinSet::new(), HashMap::new(), BTreeMap::new());
+        Self { job, size, chunk_bytes, plan, tasks, running, chunks, bytes, reasons, reported: 0 }
+    }
+
+    async fn run(&mut self) -> Result<(), Failed> {
+        let mut tick = tokio::time::interval(TICK);
+        let actions = self.plan.assign();
+        self.execute(actions);
+        loop {
+            match self.plan.progress() {
+                Progress::Running => {}
+                Progress::Finished => return Ok(()),
+                Progress::Stuck => {
+                    let sources = &self.job.sources;
+                    let reasons = self.reasons.iter().map(|(source, error)| (sources[*source].clone(), error.clone()));
+                    return Err(Failed::Sources(reasons.collect()));
+                }
+            }
+            tokio::select! {
+                Some(joined) = self.tasks.join_next() => {
+                    // An aborted fetch ends with a join error; the planner has dealt with it already.
+                    if let Ok((chunk, source, result)) = joined {
+                        self.finished(chunk, source, result).await?;
+                    }
+                }
+                _ = tick.tick() => self.tick(),
+            }
+        }
+    }
+
+    async fn finished(&mut self, chunk: ChunkId, source: SourceId, result: Chunk) -> Result<(), Failed> {
+        if self.running.remove(&(chunk, source)).is_none() {
+            return Ok(()); // cancelled while its result was on the way
+        }
+        let outcome = match result {
+            Ok(bytes) => {
+                self.bytes[source] += bytes.len() as u64;
+                let offset = chunk as u64 * self.chunk_bytes;
+                if self.chunks.send((offset, bytes)).await.is_err() {
+                    return Err(Failed::Sources(Vec::new())); // the writer stopped; its own error is what counts
+                }
+                Outcome::Done
+            }
+            Err(SourceError::OtherSize(size)) => return Err(Failed::OtherSize(size)),
+            Err(error) => {
+                let outcome = error.outcome();
+                self.reasons.insert(source, error);
+                outcome
+            }
+        };
+        let actions = self.plan.handle(chunk, source, outcome);
+        self.execute(actions);
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let limits = self.job.target.limits;
+        let enough = limits.slow_bytes_per_second as f64 * limits.slow_window.as_secs_f64();
+        let mut slow = Vec::new();
+        let mut under_way = 0;
+        for (key, running) in &mut self.running {
+            let received = running.received.load(Ordering::Relaxed);
+            under_way += received;
+            if running.window.0.elapsed() < limits.slow_window {
+                continue;
+            }
+            if ((received - running.window.1) as f64) < enough {
+                slow.push(*key);
+            }
+            running.window = (Instant::now(), received);
+        }
+        for (chunk, source) in slow {
+            let actions = self.plan.handle(chunk, source, Outcome::Slow);
+            self.execute(actions);
+        }
+        let complete: u64 = self.bytes.iter().sum();
+        // A chunk that is lost, or fetched twice, must not make the bar jump back.
+        self.reported = self.reported.max((complete + under_way).min(self.size));
+        self.job.report(self.reported, Some(self.size), shares(self.job, &self.bytes));
+    }
+
+    fn execute(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Fetch(chunk, source) => self.start(chunk, source),
+                Action::Cancel(chunk, source) => {
+                    if let Some(running) = self.running.remove(&(chunk, source)) {
+                        running.abort.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, chunk: ChunkId, source: SourceId) {
+        let received = Arc::new(AtomicU64::new(0));
+        let first = chunk as u64 * self.chunk_bytes;
+        let span = first..(first + self.chunk_bytes).min(self.size);
+        let (target, url, size) = (self.job.target.clone(), self.job.sources[source].clone(), self.size);
+        let counter = Arc::clone(&received);
+        let abort = self.tasks.spawn(async move {
+            let result = target.range(&url, span, size, &counter).await;
+            (chunk, source, result)
+        });
+        self.running.insert((chunk, source), Running { abort, received, window: (Instant::now(), 0) });
+    }
+}
+
+/// Writes chunks as they come and hashes them in file order, on a thread of its own.
+struct Writer {
+    part: PartFile,
+    hasher: Sha256,
+    /// Bytes hashed so far: everything before them is written.
+    hashed: u64,
+    /// Chunks written but not yet hashed, by offset, with their lengths.
+    ahead: BTreeMap<u64, usize>,
+}
+
+type Written = Result<(PartFile, ContentHash), DownloadError>;
+
+impl Writer {
+    fn start(part: PartFile) -> (mpsc::Sender<(u64, Vec<u8>)>, JoinHandle<Written>) {
+        let (sender, mut receiver) = mpsc::channel::<(u64, Vec<u8>)>(WRITE_QUEUE);
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut writer = Writer { part, hasher: Sha256::new(), hashed: 0, ahead: BTreeMap::new() };
+            let mut seen = BTreeSet::new();
+            while let Some((offset, bytes)) = receiver.blocking_recv() {
+                debug_assert!(seen.insert(offset), "a chunk is written once");
+                if let Err(error) = writer.take(offset, &bytes) {
+                    return Err(DownloadError::io(writer.part.path(), error));
+                }
+            }
+            Ok((writer.part, ContentHash(writer.hasher.finalize().into())))
+        });
+        (sender, thread)
+    }
+
+    fn take(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.part.write_at(bytes, offset)?;
+        if offset != self.hashed {
+            self.ahead.insert(offset, bytes.len());
+            return Ok(());
+        }
+        self.hasher.update(bytes);
+        self.hashed += bytes.len() as u64;
+        while let Some(length) = self.ahead.remove(&self.hashed) {
+            let mut behind = vec![0; length];
+            self.part.read_at(&mut behind, self.hashed)?;
+            self.hasher.update(&behind);
+            self.hashed += length as u64;
+        }
+        Ok(())
+    }
+}

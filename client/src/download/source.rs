@@ -1,0 +1,214 @@
+//! One HTTP request to one holder, with its time limits, and what its failure means.
+//!
+//! Invariant: bytes that are answered here have the length that was asked for, and the holder has not said that they
+//! belong to another version. Whether they are the right bytes only the hash of the whole file tells.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use raft_store::types::{ContentHash, FileName, Version};
+use reqwest::{Response, StatusCode, header};
+
+use super::plan::Outcome;
+
+/// Characters of a path segment that need no encoding (RFC 3986 "unreserved").
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Time limits of a download.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For connecting.
+    pub connect: Duration,
+    /// Longest silence within an answer, and before it.
+    pub idle: Duration,
+    /// Over which time a source's speed is measured.
+    pub slow_window: Duration,
+    /// Bytes per second below which a source loses its chunk to another one.
+    pub slow_bytes_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            idle: Duration::from_secs(10),
+            slow_window: Duration::from_secs(10),
+            slow_bytes_per_second: 16 * 1024,
+        }
+    }
+}
+
+/// Why a source did not give what was asked for. `Display` follows "SOURCE: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The address is not a usable URL.
+    #[error("its address is not an http URL")]
+    BadAddress,
+    /// Nothing came, or the connection broke.
+    #[error("{0}")]
+    Connection(String),
+    /// It sent nothing for too long.
+    #[error("it sent nothing for {} s", .0.as_secs())]
+    Idle(Duration),
+    /// It has another version, or none, or its bytes changed.
+    #[error("it does not serve this version (HTTP {0})")]
+    NotServed(u16),
+    /// It is busy or broken for now.
+    #[error("it answered HTTP {0}")]
+    Busy(u16),
+    /// Its entity tag is another file's.
+    #[error("it has other bytes under this version")]
+    OtherBytes,
+    /// It ignores ranges, or answered another one.
+    #[error("it does not serve byte ranges")]
+    NoRanges,
+    /// The file has another size than the index says; the right bytes, as far as the entity tag can tell.
+    #[error("the file there has {0} bytes")]
+    OtherSize(u64),
+}
+
+impl SourceError {
+    /// What the planner should make of it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connection(_) | Self::Idle(_) | Self::Busy(_) => Outcome::Failed,
+            Self::BadAddress | Self::NotServed(_) | Self::OtherBytes | Self::NoRanges | Self::OtherSize(_) => {
+                Outcome::Unusable
+            }
+        }
+    }
+
+    /// Whether the source may still be able to send the whole file.
+    pub(super) fn is_about_ranges(&self) -> bool {
+        matches!(self, Self::NoRanges | Self::NotServed(416))
+    }
+
+    fn connection(error: &reqwest::Error) -> Self {
+        let mut text = if error.is_connect() { "it cannot be reached" } else { "the connection broke" }.to_owned();
+        let mut cause = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            (text, cause) = (format!("{text}: {inner}"), inner.source());
+        }
+        Self::Connection(text)
+    }
+}
+
+/// What all requests of one download have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) http: reqwest::Client,
+    pub(super) bearer: Option<String>,
+    pub(super) limits: Limits,
+    pub(super) path: String,
+    pub(super) hash: ContentHash,
+}
+
+impl Target {
+    /// `/files/NAME?version=N`, each segment percent-encoded.
+    pub(super) fn path(name: &FileName, version: Version) -> String {
+        let segments: Vec<_> =
+            name.as_str().split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
+        format!("/files/{}?version={version}", segments.join("/"))
+    }
+
+    async fn send(&self, source: &str, range: Option<(u64, u64)>) -> Result<Response, SourceError> {
+        let base = source.trim_end_matches('/');
+        let url = reqwest::Url::parse(&format!("{base}{}", self.path)).map_err(|_| SourceError::BadAddress)?;
+        let mut request = self.http.get(url);
+        if let Some(token) = &self.bearer {
+            request = request.bearer_auth(token);
+        }
+        if let Some((first, last)) = range {
+            request = request.header(header::RANGE, format!("bytes={first}-{last}"));
+        }
+        let answer = tokio::time::timeout(self.limits.idle, request.send()).await;
+        let response = answer.map_err(|_| SourceError::Idle(self.limits.idle))?;
+        let response = response.map_err(|error| SourceError::connection(&error))?;
+        let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(SourceError::Busy(status.as_u16()));
+        }
+        if !status.is_success() {
+            return Err(SourceError::NotServed(status.as_u16()));
+        }
+        let etag = response.headers().get(header::ETAG).and_then(|value| value.to_str().ok());
+        if etag.is_some_and(|etag| etag.trim_matches('"') != self.hash.to_string()) {
+            return Err(SourceError::OtherBytes);
+        }
+        Ok(response)
+    }
+
+    /// Starts fetching the whole file.
+    pub(super) async fn whole(&self, source: &str) -> Result<Stream, SourceError> {
+        let response = self.send(source, None).await?;
+        if response.status() != StatusCode::OK {
+            return Err(SourceError::NotServed(response.status().as_u16()));
+        }
+        Ok(Stream { size: response.content_length(), idle: self.limits.idle, response })
+    }
+
+    /// Fetches one range whole. `received` counts along, for progress and for telling slow sources.
+    pub(super) async fn range(
+        &self,
+        source: &str,
+        span: std::ops::Range<u64>,
+        size: u64,
+        received: &AtomicU64,
+    ) -> Result<Vec<u8>, SourceError> {
+        let response = self.send(source, Some((span.start, span.end - 1))).await?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(SourceError::NoRanges);
+        }
+        let answered = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let (answered, total) = answered.and_then(|text| text.rsplit_once('/')).ok_or(SourceError::NoRanges)?;
+        if total != size.to_string() {
+            return Err(total.parse().map_or(SourceError::NoRanges, SourceError::OtherSize));
+        }
+        if answered != format!("bytes {}-{}", span.start, span.end - 1) {
+            return Err(SourceError::NoRanges);
+        }
+        let length = usize::try_from(span.end - span.start).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(length);
+        let mut stream = Stream { size: None, idle: self.limits.idle, response };
+        while let Some(piece) = stream.next().await? {
+            if bytes.len() + piece.len() > length {
+                return Err(SourceError::NoRanges);
+            }
+            bytes.extend_from_slice(&piece);
+            received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        if bytes.len() == length { Ok(bytes) } else { Err(SourceError::Connection("the answer was cut off".into())) }
+    }
+}
+
+/// A body that is coming in.
+pub(super) struct Stream {
+    /// Its length, if the source said so.
+    pub(super) size: Option<u64>,
+    idle: Duration,
+    response: Response,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        match tokio::time::timeout(self.idle, self.response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(SourceError::connection(&error)),
+            Err(_) => Err(SourceError::Idle(self.idle)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_segment_is_encoded_by_itself() {
+        let name = FileName::parse("a b/ü#1?.txt").expect("valid name");
+        assert_eq!(Target::path(&name, 7), "/files/a%20b/%C3%BC%231%3F.txt?version=7");
+    }
+}

@@ -1,0 +1,238 @@
+//! The cluster's own paths: leader, health, members and their changes, digest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, QuorumInfo};
+use futures::future::join_all;
+use raft_store::raft::Member;
+use raft_store::types::NodeId;
+use serde::Deserialize;
+
+use super::answer::ok_json;
+use super::body::{ReadBody, parse};
+use super::error::ApiError;
+use super::route::{Parts, Place, place, to_leader};
+use crate::birth;
+use crate::config::{MemberSpec, check_address};
+use crate::membership;
+use crate::node::Node;
+use crate::transport::{NodeStatus, Request, Response as NodeResponse};
+
+/// How long another member may take to say how it is.
+const STATUS_DEADLINE: Duration = Duration::from_millis(300);
+/// How long a membership change may take.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// `GET /leader`.
+pub async fn leader(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
+    match node.leader() {
+        // A leader that no majority confirms any more is none that writes could use.
+        Some(leader) if leader.id != node.config.id || node.majority_confirmed() => {
+            Ok(ok_json(&LeaderInfo::from(leader), None))
+        }
+        _ => Err(ApiError::NoQuorum),
+    }
+}
+
+/// `GET /healthz`.
+pub async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: can it serve linearizable reads and writes?
+pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    let reason = match place(&node, std::time::Instant::now()).await {
+        Err(error) => error.to_string(),
+        Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
+        Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
+        Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
+            Ok(NodeResponse::ReadIndex(_)) => return format!("ready: node {} leads", leader.id).into_response(),
+            Ok(other) => format!("node {} leads and answered {other:?}", leader.id),
+            Err(error) => error.to_string(),
+        },
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
+}
+
+/// `GET /cluster`.
+pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
+    let members = node.members();
+    let voters = membership::voters(&node);
+    let asked = join_all(members.iter().map(|(id, member)| status_of(&node, *id, member))).await;
+    let head = asked.iter().flatten().map(|status| status.applied).max().unwrap_or(0);
+    let entry = |(id, member): (&NodeId, &Member), status: Option<NodeStatus>| ClusterNode {
+        id: *id,
+        address: member.address.clone(),
+        role: match &status {
+            Some(status) => status.role.clone(),
+            None if voters.contains(id) => "follower".to_owned(),
+            None => "learner".to_owned(),
+        },
+        last_contact_ms: node.metrics.last_contact_ms(*id, node.config.id),
+        applied_index: status.as_ref().map(|status| status.applied),
+        lag: status.as_ref().map(|status| head.saturating_sub(status.applied)),
+        alive: status.is_some(),
+        version: status.map(|status| status.version),
+    };
+    let nodes: Vec<_> = members.iter().zip(asked).map(|(member, status)| entry(member, status)).collect();
+    let healthy = nodes.iter().filter(|member| member.alive && voters.contains(&member.id)).count();
+    let answer = ClusterResponse {
+        cluster_id: node.identities.cluster().map(|id| format!("{id:016x}")),
+        leader: node.leader().map(|leader| leader.id),
+        term: node.term(),
+        nodes,
+        quorum: QuorumInfo { size: voters.len() / 2 + usize::from(!voters.is_empty()), healthy },
+    };
+    ok_json(&answer, None)
+}
+
+async fn status_of(node: &Node, id: NodeId, member: &Member) -> Option<NodeStatus> {
+    if id == node.config.id {
+        return Some(node.status());
+    }
+    match node.pool.call(id, member, &Request::Status, STATUS_DEADLINE).await {
+        Ok(NodeResponse::Status(status)) => {
+            node.metrics.contact(id);
+            Some(status)
+        }
+        _ => None,
+    }
+}
+
+/// `GET /cluster/digest`.
+pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
+    let taken = tokio::task::spawn_blocking(move || {
+        let view = node.state.read();
+        (view.last_applied().map_or(0, |log_id| log_id.index), view.catalog().digest())
+    })
+    .await;
+    let (applied_index, digest) = taken.map_err(|error| ApiError::Overloaded(error.to_string()))?;
+    Ok(ok_json(&DigestResponse { applied_index, digest }, None))
+}
+
+#[derive(Deserialize)]
+struct InitRequest {
+    nodes: Option<Vec<InitNode>>,
+}
+
+#[derive(Deserialize)]
+struct InitNode {
+    id: NodeId,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct LearnerRequest {
+    id: NodeId,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct IdRequest {
+    id: NodeId,
+}
+
+fn ok() -> Response {
+    ok_json(&serde_json::json!({"ok": true}), None)
+}
+
+/// `POST /cluster/init`.
+pub async fn init(State(node): State<Arc<Node>>, Extension(body): Extension<ReadBody>) -> Response {
+    init_inner(&node, &body).await.unwrap_or_else(|error| error.response(true))
+}
+
+async fn init_inner(node: &Node, body: &ReadBody) -> Result<Response, ApiError> {
+    let request: InitRequest = parse(body.bytes()?)?;
+    let own = || vec![MemberSpec { id: node.config.id, address: node.address.clone() }];
+    let members: Vec<_> = match request.nodes {
+        None => own(),
+        Some(nodes) if nodes.is_empty() => own(),
+        Some(nodes) => nodes.into_iter().map(|node| MemberSpec { id: node.id, address: node.address }).collect(),
+    };
+    for member in &members {
+        check_address(&member.address).map_err(ApiError::BadRequest)?;
+    }
+    birth::found(node, &members).await?;
+    Ok(ok_json(
+        &serde_json::json!({"ok": true, "clusterId": node.identities.cluster().map(|id| format!("{id:016x}"))}),
+        None,
+    ))
+}
+
+/// What a change of members asks for, once its body was checked.
+enum Change {
+    AddLearner(LearnerRequest),
+    Promote(NodeId),
+    Demote(NodeId),
+    Remove(NodeId),
+    Transfer(NodeId),
+    Snapshot,
+}
+
+/// `POST /cluster/learners`, `/promote`, `/demote`, `/remove`, `/transfer`, `/snapshot`.
+pub async fn change(
+    State(node): State<Arc<Node>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(body): Extension<ReadBody>,
+) -> Response {
+    let inner = async {
+        let body = body.bytes()?.clone();
+        change_inner(&node, &Parts { method, uri, headers, body }).await
+    };
+    inner.await.unwrap_or_else(|error: ApiError| error.response(true))
+}
+
+async fn change_inner(node: &Node, parts: &Parts) -> Result<Response, ApiError> {
+    let id = || parse::<IdRequest>(&parts.body).map(|request| request.id);
+    let change = match parts.uri.path() {
+        "/cluster/learners" => {
+            let request: LearnerRequest = parse(&parts.body)?;
+            check_address(&request.address).map_err(ApiError::BadRequest)?;
+            Change::AddLearner(request)
+        }
+        "/cluster/promote" => Change::Promote(id()?),
+        "/cluster/demote" => Change::Demote(id()?),
+        "/cluster/remove" => Change::Remove(id()?),
+        "/cluster/transfer" => Change::Transfer(id()?),
+        _ => Change::Snapshot,
+    };
+    if let Change::Snapshot = change {
+        // Every node takes its own.
+        node.raft.trigger().snapshot().await.map_err(|fatal| ApiError::StorageFailed(fatal.to_string()))?;
+        return Ok(ok());
+    }
+    if let Some(answer) = to_leader(node, parts, CHANGE_DEADLINE).await? {
+        return Ok(answer);
+    }
+    match change {
+        Change::AddLearner(request) => membership::add_learner(node, request.id, &request.address).await?,
+        Change::Promote(id) => membership::promote(node, id).await?,
+        Change::Demote(id) => membership::demote(node, id).await?,
+        Change::Remove(id) => membership::remove(node, id).await?,
+        Change::Transfer(id) => membership::transfer(node, id).await?,
+        Change::Snapshot => {}
+    }
+    Ok(ok())
+}
+
+/// `POST /raft/…`: node-to-node traffic has a protocol of its own on this port.
+pub async fn raft_only() -> Response {
+    ApiError::Forbidden("node-to-node traffic uses a binary protocol on this port, not HTTP".into()).response(true)
+}
+
+/// `GET /openapi.json`.
+pub async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
+/// `GET /`.
+pub async fn console() -> Response {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("../console.html")).into_response()
+}

@@ -1,0 +1,335 @@
+//! The reads: search, peers, file, why, lease, stats. Each copies what it needs out of the catalog under its lock and
+//! answers without it.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::response::Response;
+use client::api::{
+    FilePeer, FileResponse, HolderEntry, LeaseStatus, LinePlace, PeerAddress, PeerEntry, ReplicaCount, SearchHit,
+    StatsResponse, headers,
+};
+use raft_store::catalog::{Catalog, FileView, LeaseView};
+use raft_store::types::{FileName, InvalidValue};
+use serde::de::DeserializeOwned;
+
+use super::answer::ok_json;
+use super::body::ReadBody;
+use super::error::ApiError;
+use super::route::Parts;
+use crate::clock::unix_seconds;
+use crate::config::SEARCH_LIMIT_MAX;
+use crate::node::Node;
+use crate::read::{Admitted, ReadParams, admit};
+use crate::search::Mode;
+
+/// Hits of a search that does not say.
+const SEARCH_LIMIT_DEFAULT: usize = 50;
+
+/// A read request, admitted or not yet.
+pub struct Read {
+    node: Arc<Node>,
+    parts: Parts,
+}
+
+impl Read {
+    /// Takes a request apart.
+    pub fn new(
+        node: Arc<Node>,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: &ReadBody,
+    ) -> Result<Self, ApiError> {
+        body.bytes()?;
+        Ok(Self { node, parts: Parts { method, uri, headers, body: Bytes::new() } })
+    }
+
+    /// Query parameters; unknown ones are ignored, wrong values of known ones are refused.
+    pub fn params<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        axum::extract::Query::<T>::try_from_uri(&self.parts.uri)
+            .map(|query| query.0)
+            .map_err(|error| ApiError::BadRequest(format!("query: {}", error.body_text())))
+    }
+
+    /// Waits until this node may answer; otherwise the leader's answer.
+    pub async fn admit(&self) -> Result<Option<Response>, ApiError> {
+        let params: ReadParams = self.params()?;
+        match admit(&self.node, &self.parts, params).await? {
+            Admitted::Here => Ok(None),
+            Admitted::Answered(answer) => Ok(Some(answer)),
+        }
+    }
+}
+
+/// Runs a read handler; failures become problem bodies.
+macro_rules! read_handler {
+    ($(#[$doc:meta])* $name:ident => $inner:path) => {
+        $(#[$doc])*
+        pub async fn $name(
+            State(node): State<Arc<Node>>,
+            method: Method,
+            uri: Uri,
+            headers: HeaderMap,
+            Extension(body): Extension<ReadBody>,
+        ) -> Result<Response, ApiError> {
+            $inner(Read::new(node, method, uri, headers, &body)?).await
+        }
+    };
+}
+
+read_handler! {
+    /// `GET /search`.
+    search => search_inner
+}
+read_handler! {
+    /// `GET /peers` and `GET /peers?file=NAME`.
+    peers => peers_inner
+}
+read_handler! {
+    /// `GET /file?name=NAME`.
+    file => file_inner
+}
+read_handler! {
+    /// `GET /why?file=NAME`.
+    why => why_inner
+}
+read_handler! {
+    /// `GET /lease?file=NAME`.
+    lease => lease_inner
+}
+read_handler! {
+    /// `GET /stats`.
+    stats => stats_inner
+}
+
+fn name(text: Option<String>, parameter: &str) -> Result<FileName, ApiError> {
+    let text = text.ok_or_else(|| ApiError::BadRequest(format!("the parameter `{parameter}` is missing")))?;
+    FileName::parse(text).map_err(|error: InvalidValue| ApiError::BadName(error.to_string()))
+}
+
+/// The file, if its current version exists.
+fn existing(catalog: &Catalog, name: &FileName) -> Result<FileView, ApiError> {
+    catalog
+        .file(name)
+        .filter(|file| file.version > 0 && !file.deleted)
+        .ok_or_else(|| ApiError::NotFound(format!("no file named {name}")))
+}
+
+#[derive(serde::Deserialize)]
+struct SearchParams {
+    q: Option<String>,
+    limit: Option<usize>,
+    mode: Option<SearchMode>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SearchMode {
+    Fuzzy,
+    Substring,
+    Prefix,
+}
+
+async fn search_inner(read: Read) -> Result<Response, ApiError> {
+    let params: SearchParams = read.params()?;
+    let limit = params.limit.unwrap_or(SEARCH_LIMIT_DEFAULT);
+    if limit == 0 || limit > SEARCH_LIMIT_MAX {
+        return Err(ApiError::BadRequest(format!("limit is {limit}; it must be between 1 and {SEARCH_LIMIT_MAX}")));
+    }
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    let query = params.q.unwrap_or_default();
+    let mode = match params.mode {
+        None | Some(SearchMode::Fuzzy) => Mode::Fuzzy,
+        Some(SearchMode::Substring) => Mode::Substring,
+        Some(SearchMode::Prefix) => Mode::Prefix,
+    };
+    let node = read.node;
+    // A scan of many names is work for a thread of its own, not for the one that answers heartbeats.
+    let answered = tokio::task::spawn_blocking(move || {
+        let catalog = node.catalog();
+        let found = node.names.query(&query, mode, limit, |name| is_live(&catalog, name));
+        let hits: Vec<_> = found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect();
+        (hits, found.total)
+    });
+    let (hits, total) = answered.await.map_err(|error| ApiError::Overloaded(error.to_string()))?;
+    let mut response = ok_json(&hits, None);
+    response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(total));
+    Ok(response)
+}
+
+/// Files without a live holder leave search results (P5).
+fn is_live(catalog: &Catalog, name: &FileName) -> bool {
+    catalog.file(name).is_some_and(|file| file.holders.iter().any(|holder| holder.live))
+}
+
+fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {
+    let file = catalog.file(name)?;
+    let current = file.holders.iter().filter(|holder| holder.live && holder.current);
+    Some(SearchHit {
+        version: file.version,
+        size: file.size.unwrap_or(0),
+        hash: file.hash?,
+        score,
+        peers: current.map(|holder| PeerAddress { id: holder.peer.clone(), address: holder.address.clone() }).collect(),
+        file_name: file.name,
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct FileParam {
+    file: Option<String>,
+}
+
+async fn peers_inner(read: Read) -> Result<Response, ApiError> {
+    let params: FileParam = read.params()?;
+    let wanted = params.file.map(|file| name(Some(file), "file")).transpose()?;
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    let node = &read.node;
+    let catalog = node.catalog();
+    let Some(wanted) = wanted else {
+        let peers: Vec<_> = catalog.peers().filter(|peer| peer.live).collect();
+        drop(catalog);
+        let entries: Vec<_> = peers
+            .into_iter()
+            .map(|peer| PeerEntry {
+                last_seen: node.leadership.last_seen_unix(&peer.id),
+                id: peer.id,
+                address: peer.address,
+                zone: peer.zone,
+                files: peer.holdings,
+            })
+            .collect();
+        return Ok(ok_json(&entries, None));
+    };
+    let file = existing(&catalog, &wanted)?;
+    drop(catalog);
+    let live = file.holders.into_iter().filter(|holder| holder.live);
+    let entries: Vec<_> = live
+        .map(|holder| FilePeer {
+            last_seen: node.leadership.last_seen_unix(&holder.peer),
+            id: holder.peer,
+            address: holder.address,
+            version: holder.version,
+            current: holder.current,
+        })
+        .collect();
+    Ok(ok_json(&entries, None))
+}
+
+#[derive(serde::Deserialize)]
+struct NameParam {
+    name: Option<String>,
+}
+
+async fn file_inner(read: Read) -> Result<Response, ApiError> {
+    let params: NameParam = read.params()?;
+    let wanted = name(params.name, "name")?;
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    let (file, lease) = {
+        let catalog = read.node.catalog();
+        (existing(&catalog, &wanted)?, catalog.lease(&wanted))
+    };
+    let live = file.holders.iter().filter(|holder| holder.live && holder.current).count();
+    let Some(hash) = file.hash else { return Err(ApiError::NotFound(format!("no file named {wanted}"))) };
+    Ok(ok_json(
+        &FileResponse {
+            version: file.version,
+            size: file.size.unwrap_or(0),
+            hash,
+            holders: file
+                .holders
+                .into_iter()
+                .map(|holder| HolderEntry {
+                    id: holder.peer,
+                    address: holder.address,
+                    version: holder.version,
+                    current: holder.current,
+                    live: holder.live,
+                })
+                .collect(),
+            lease: lease.map(|lease| lease_status(&read.node, lease)),
+            replicas: ReplicaCount { desired: file.replicas_desired, live: u32::try_from(live).unwrap_or(u32::MAX) },
+            attributes: serde_json::Map::new(),
+            name: file.name,
+        },
+        None,
+    ))
+}
+
+fn lease_status(node: &Node, lease: LeaseView) -> LeaseStatus {
+    let applied = node.catalog().now();
+    let remaining_ms = lease.deadline.saturating_sub(node.clock.now(applied));
+    LeaseStatus {
+        file_name: lease.file,
+        holder: lease.holder,
+        fencing_token: lease.fencing_token.unwrap_or(0),
+        expiration: unix_seconds() + remaining_ms.div_ceil(1_000),
+        remaining_ms,
+        line: (1..).zip(lease.line).map(|(position, waiter)| LinePlace { peer_id: waiter.peer, position }).collect(),
+    }
+}
+
+async fn lease_inner(read: Read) -> Result<Response, ApiError> {
+    let params: FileParam = read.params()?;
+    let wanted = name(params.file, "file")?;
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    let lease = read.node.catalog().lease(&wanted);
+    let lease = lease.ok_or_else(|| ApiError::NotFound(format!("nobody has the lease of {wanted}")))?;
+    Ok(ok_json(&lease_status(&read.node, lease), None))
+}
+
+async fn why_inner(read: Read) -> Result<Response, ApiError> {
+    let params: FileParam = read.params()?;
+    let wanted = name(params.file, "file")?;
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    let catalog = read.node.catalog();
+    existing(&catalog, &wanted)?;
+    // Only the leader plans; a follower that answers stale knows the holders and says that it plans nothing.
+    match read.node.leadership.why(&catalog, &wanted) {
+        Some(why) => Ok(ok_json(&why, None)),
+        None => Err(ApiError::NoQuorum),
+    }
+}
+
+async fn stats_inner(read: Read) -> Result<Response, ApiError> {
+    if let Some(answer) = read.admit().await? {
+        return Ok(answer);
+    }
+    Ok(ok_json(&stats_of(&read.node), None))
+}
+
+/// The figures of `/stats`, as this node knows them.
+pub fn stats_of(node: &Node) -> StatsResponse {
+    let counts = node.catalog().counts();
+    let planned = node.leadership.stats();
+    let stored = node.stats.read();
+    StatsResponse {
+        peers: counts.peers_live,
+        files: counts.files,
+        bytes: counts.bytes,
+        under_replicated: planned.under_replicated,
+        tasks: planned.tasks,
+        leases: counts.leases,
+        waiting: counts.waiting,
+        answers: counts.answers,
+        log_bytes: stored.log_bytes,
+        log_entries: stored.log_entries,
+        snapshot_bytes: stored.snapshot_bytes,
+        snapshot_index: stored.snapshot_index.unwrap_or(0),
+        grace_remaining_ms: planned.grace_remaining_ms,
+    }
+}

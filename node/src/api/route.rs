@@ -1,0 +1,170 @@
+//! Where a request is answered: here, or by the leader; and how long anybody waits for a leader (R4, W2).
+//!
+//! Invariant: a request is forwarded one hop at most, and a write without a key is never sent twice (X3).
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use client::api::headers;
+
+use super::error::ApiError;
+use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
+use crate::node::{KnownLeader, Node};
+
+/// Pause before asking again who leads.
+const ROLE_POLL: Duration = Duration::from_millis(10);
+/// A leader that no majority confirmed for this long takes no writes: they would only hang.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
+
+/// Request headers that travel along when a request is forwarded.
+const FORWARDED_HEADERS: [&str; 3] = [headers::IDEMPOTENCY_KEY, headers::IDEMPOTENCY_FLOOR, "authorization"];
+
+/// Who should answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// This node leads and may propose.
+    Here,
+    /// Another node leads.
+    There(KnownLeader),
+}
+
+/// The parts of a request that forwarding needs.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Parts {
+    fn keyed(&self) -> bool {
+        self.headers.contains_key(headers::IDEMPOTENCY_KEY)
+    }
+
+    /// Whether another node forwarded it here.
+    pub fn was_forwarded(&self) -> bool {
+        self.headers.contains_key(headers::FORWARDED)
+    }
+
+    /// Whether the caller wants 403 `not_leader` rather than a hop (W2).
+    fn wants_no_hop(&self) -> bool {
+        self.headers.get(headers::FORWARD).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"never"))
+    }
+}
+
+/// Waits for a leader, `until` at the latest.
+pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
+    loop {
+        if node.leads() {
+            return match node.leader_confirmation() {
+                Some((_, _, age)) if age <= QUORUM_SILENCE_MAX => Ok(Place::Here),
+                _ => Err(ApiError::NoQuorum),
+            };
+        }
+        match node.leader() {
+            Some(leader) if leader.id != node.config.id => return Ok(Place::There(leader)),
+            _ => {}
+        }
+        if node.identities.cluster().is_none() {
+            return Err(ApiError::NotInitialized);
+        }
+        if Instant::now() >= until {
+            return Err(ApiError::NoQuorum);
+        }
+        tokio::time::sleep(ROLE_POLL).await;
+    }
+}
+
+/// Decides where a write is answered: `None` here, or the leader's forwarded answer.
+pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<Option<Response>, ApiError> {
+    let started = Instant::now();
+    let until = started + LEADER_WAIT;
+    let deadline = started + within;
+    loop {
+        let leader = match place(node, until).await? {
+            Place::Here => return Ok(None),
+            Place::There(leader) => leader,
+        };
+        if parts.was_forwarded() || parts.wants_no_hop() || node.config.reject_writes_on_followers {
+            return Err(ApiError::NotLeader(Some(leader.into())));
+        }
+        match forward(node, parts, &leader, deadline).await {
+            Hop::Answered(response) => return Ok(Some(response)),
+            // The leader is gone or moved: definite, so it is worth another look.
+            Hop::NotSent if Instant::now() < until => tokio::time::sleep(ROLE_POLL).await,
+            Hop::NotSent => return Err(ApiError::NoQuorum),
+            Hop::Lost(_) if parts.keyed() && Instant::now() < until => tokio::time::sleep(ROLE_POLL).await,
+            Hop::Lost(reason) => {
+                return Err(ApiError::Unknown(format!("forwarded to node {} and got no answer: {reason}", leader.id)));
+            }
+        }
+    }
+}
+
+/// Outcome of one hop.
+#[derive(Debug)]
+pub enum Hop {
+    /// The leader's own answer.
+    Answered(Response),
+    /// Definite: nothing was applied.
+    NotSent,
+    /// It may have been applied.
+    Lost(String),
+}
+
+/// Sends a request to the leader and takes its answer over, headers included.
+pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline: Instant) -> Hop {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = format!("http://{}{path}", leader.member.address);
+    let mut request = node
+        .http
+        .request(parts.method.clone(), url)
+        .header(headers::FORWARDED, node.config.id.to_string())
+        .timeout(deadline.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE * 16))
+        .body(parts.body.clone());
+    for name in FORWARDED_HEADERS {
+        if let Some(value) = parts.headers.get(name) {
+            request = request.header(name, value);
+        }
+    }
+    match request.send().await {
+        Err(error) if error.is_connect() || error.is_builder() => Hop::NotSent,
+        Err(error) => Hop::Lost(error.to_string()),
+        Ok(answer) => take_over(answer).await,
+    }
+}
+
+async fn take_over(answer: reqwest::Response) -> Hop {
+    let status = answer.status();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    for (name, value) in answer.headers() {
+        let name_text = name.as_str();
+        if name_text.starts_with("raftshare-") || name_text == "content-type" || name_text == "retry-after" {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    match answer.bytes().await {
+        Err(error) => Hop::Lost(error.to_string()),
+        Ok(body) => {
+            if is_not_leader(status.as_u16(), &body) {
+                return Hop::NotSent;
+            }
+            *response.body_mut() = Body::from(body);
+            Hop::Answered(response)
+        }
+    }
+}
+
+fn is_not_leader(status: u16, body: &[u8]) -> bool {
+    status == 403
+        && serde_json::from_slice::<client::api::Problem>(body)
+            .is_ok_and(|problem| problem.code == client::api::ErrorCode::NotLeader)
+}

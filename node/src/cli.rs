@@ -1,0 +1,252 @@
+//! The command line of `raftshare-node`, checked and turned into settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use raft_store::types::{NodeId, limits};
+
+use crate::config::{Birth, Config, MemberSpec};
+use crate::operate::{self, Output};
+use crate::{dev, start};
+
+/// An index node of raftshare: one member of the small cluster that keeps the replicated index.
+#[derive(Parser)]
+#[command(name = "raftshare-node", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole cluster with peers on this machine, for trying things out; Ctrl-C stops it all
+    Dev(dev::DevArgs),
+    /// Run a node
+    Start(Box<StartArgs>),
+    /// Found a cluster, once
+    Init(InitArgs),
+    /// Show the cluster's health; exit code 0 healthy, 11 degraded, 6 down
+    Status(TargetArgs),
+    /// List the members
+    Members(TargetArgs),
+    /// Make a caught-up learner a voter
+    Promote(ChangeArgs),
+    /// Make a voter a learner
+    Demote(ChangeArgs),
+    /// Take a member out of the cluster
+    Remove(ChangeArgs),
+    /// Hand leadership to a voter
+    TransferLeader(ChangeArgs),
+    /// Take a snapshot now
+    Snapshot(TargetArgs),
+}
+
+/// Settings of `start`.
+#[derive(Args)]
+struct StartArgs {
+    /// This node's number in the cluster, from 1
+    #[arg(long, env = "RAFTSHARE_ID")]
+    id: NodeId,
+    /// Where to listen, for the API and for other nodes; port 0 picks a free one
+    #[arg(long, env = "RAFTSHARE_HTTP", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The HOST:PORT that others are told, if it is not the listening address
+    #[arg(long)]
+    advertise: Option<String>,
+    /// Data directory
+    #[arg(long, env = "RAFTSHARE_DATA_DIR")]
+    data: PathBuf,
+    /// Found the cluster once this many members answer; the same command runs on all of them
+    #[arg(long, requires = "members", conflicts_with = "join")]
+    bootstrap_expect: Option<usize>,
+    /// The founding members, as ID=HOST:PORT,…
+    #[arg(long, value_delimiter = ',', requires = "bootstrap_expect")]
+    members: Vec<MemberSpec>,
+    /// Join the cluster of the servers at these URLs
+    #[arg(long, env = "RAFTSHARE_JOIN", value_delimiter = ',')]
+    join: Vec<String>,
+    /// Stay a learner (a read replica) after joining
+    #[arg(long, requires = "join")]
+    learner: bool,
+    /// Live copies every file should have; taken when the cluster is founded
+    #[arg(long, env = "RAFTSHARE_REPLICAS", default_value_t = limits::REPLICAS_DEFAULT)]
+    replicas: u32,
+    /// Lease duration for requests that name none
+    #[arg(long, env = "RAFTSHARE_LEASE_TTL", default_value = "60s", value_parser = humantime::parse_duration)]
+    lease_ttl: Duration,
+    /// Silence after which a peer no longer counts
+    #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
+    peer_ttl: Duration,
+    /// Pause of replication planning after an election
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+    /// Raft heartbeat interval
+    #[arg(long, default_value = "50ms", value_parser = humantime::parse_duration)]
+    heartbeat: Duration,
+    /// Raft election timeout, as SHORTEST..LONGEST
+    #[arg(long, default_value = "150ms..300ms", value_parser = parse_range)]
+    election: (Duration, Duration),
+    /// Log entries after which a snapshot is taken
+    #[arg(long, default_value_t = 5_000)]
+    snapshot_every: u64,
+    /// What a follower does with writes
+    #[arg(long, value_parser = ["forward", "reject"], default_value = "forward")]
+    follower_writes: String,
+    /// Serve beyond loopback without asking for credentials
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Args)]
+struct InitArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The founding members, as ID=HOST:PORT,…; the node alone if absent
+    #[arg(long, value_delimiter = ',')]
+    members: Vec<MemberSpec>,
+}
+
+/// Which cluster to talk to.
+#[derive(Args)]
+struct TargetArgs {
+    /// Base URL of any node; several are tried in order
+    #[arg(
+        long,
+        visible_alias = "cluster",
+        env = "RAFTSHARE_SERVER",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8080"
+    )]
+    node: Vec<String>,
+    /// Output form
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+struct ChangeArgs {
+    /// The member
+    id: NodeId,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
+    let (from, to) = text.split_once("..").ok_or("expected SHORTEST..LONGEST, for example 150ms..300ms")?;
+    let parse = |text| humantime::parse_duration(text).map_err(|error| error.to_string());
+    Ok((parse(from)?, parse(to)?))
+}
+
+impl StartArgs {
+    fn into_config(self) -> Result<Config, String> {
+        let birth = match self.bootstrap_expect {
+            Some(expected) if expected != self.members.len() => {
+                return Err(format!("--bootstrap-expect is {expected}, but --members names {}", self.members.len()));
+            }
+            Some(_) => Birth::Bootstrap { members: self.members },
+            None if !self.join.is_empty() => Birth::Join { servers: self.join, learner: self.learner },
+            None => Birth::Wait,
+        };
+        let config = Config {
+            id: self.id,
+            listen: self.listen,
+            advertise: self.advertise,
+            data: self.data,
+            birth,
+            replicas: self.replicas,
+            lease_ttl: self.lease_ttl,
+            peer_ttl: self.peer_ttl,
+            grace: self.grace,
+            heartbeat: self.heartbeat,
+            election: self.election,
+            snapshot_every: self.snapshot_every,
+            reject_writes_on_followers: self.follower_writes == "reject",
+            insecure: self.insecure,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if matches!(cli.command, Command::Start(_)) { "info,openraft=error" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    operate::warn_about_unknown_variables();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::anyhow!(error), operate::EXIT_OTHER),
+    };
+    let code = runtime.block_on(run(cli.command));
+    // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    let outcome = match command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Start(args) => match args.into_config() {
+            Ok(config) => start::run(config, operate::stop_signal()).await.map(|()| 0),
+            Err(reason) => return fail(&anyhow::anyhow!(reason), operate::EXIT_USAGE),
+        },
+        Command::Init(args) => operate::init(&args.target.node, &args.members).await,
+        Command::Status(args) => operate::status(&args.node, args.output).await,
+        Command::Members(args) => operate::members(&args.node, args.output).await,
+        Command::Promote(args) => operate::change(&args.target.node, "promote", Some(args.id)).await,
+        Command::Demote(args) => operate::change(&args.target.node, "demote", Some(args.id)).await,
+        Command::Remove(args) => operate::change(&args.target.node, "remove", Some(args.id)).await,
+        Command::TransferLeader(args) => operate::change(&args.target.node, "transfer", Some(args.id)).await,
+        Command::Snapshot(args) => operate::change(&args.node, "snapshot", None).await,
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&error, operate::exit_code(&error)),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "errors of a command go to standard error")]
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("raftshare-node: {error:#}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &str) -> Result<Config, String> {
+        let words = format!("raftshare-node start --id 1 --data d {arguments}");
+        match Cli::try_parse_from(words.split_whitespace()).map_err(|error| error.to_string())?.command {
+            Command::Start(args) => args.into_config(),
+            _ => Err("not start".into()),
+        }
+    }
+
+    #[test]
+    fn start_checks_its_settings() {
+        assert_eq!(config("").expect("defaults are valid").birth, Birth::Wait);
+        let three = "--bootstrap-expect 3 --members 1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3";
+        assert!(matches!(config(three).expect("valid").birth, Birth::Bootstrap { members } if members.len() == 3));
+        for (arguments, word) in [
+            ("--bootstrap-expect 3 --members 1=127.0.0.1:1", "names 1"),
+            ("--bootstrap-expect 1 --members 2=127.0.0.1:1", "does not name this node"),
+            ("--bootstrap-expect 2 --members 1=127.0.0.1:1,1=127.0.0.1:2", "twice"),
+            ("--bootstrap-expect 1 --members 1=nowhere", "HOST:PORT"),
+            ("--listen 0.0.0.0:8080", "--insecure"),
+            ("--listen 0.0.0.0:8080 --insecure", "--advertise"),
+            ("--heartbeat 100ms", "election"),
+            ("--election 300ms..200ms", "election"),
+            ("--replicas 0", "--replicas"),
+        ] {
+            let error = config(arguments).expect_err(arguments);
+            assert!(error.contains(word), "{arguments}: {error}");
+        }
+    }
+}

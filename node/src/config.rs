@@ -1,0 +1,166 @@
+//! Every setting of a node with its default, checked once at the start.
+//!
+//! Invariant: a [`Config`] that exists is consistent; the relations between its timeouts were asserted by `validate`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use raft_store::types::NodeId;
+
+/// Largest request body, in bytes (API conventions).
+pub const BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Bytes of an oversized body that are read and thrown away so that its sender still gets the answer.
+pub const BODY_BYTES_DRAINED_MAX: usize = 256 * 1_024 * 1_024;
+/// How long a read waits for `min_index` before it answers `too_stale` (R3).
+pub const MIN_INDEX_WAIT: Duration = Duration::from_secs(2);
+/// How long a write or a strong read may take before it answers (R4); below the 5 s of the contract.
+pub const REQUEST_DEADLINE: Duration = Duration::from_millis(4_500);
+/// How long a request waits for a leader to appear before it answers `no_quorum`.
+pub const LEADER_WAIT: Duration = Duration::from_millis(3_000);
+/// Longest time a heartbeat or a lease request may hang, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 60_000;
+/// Hits of one search at most.
+pub const SEARCH_LIMIT_MAX: usize = 1_000;
+
+/// One listed member of a cluster to be born.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSpec {
+    /// Its node id.
+    pub id: NodeId,
+    /// `host:port`.
+    pub address: String,
+}
+
+impl std::str::FromStr for MemberSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (id, address) = text
+            .split_once('=')
+            .ok_or_else(|| format!("'{text}' is not ID=HOST:PORT, for example 1=127.0.0.1:8080"))?;
+        let id = id.trim().parse().map_err(|_| format!("'{id}' in '{text}' is no node id; ids are numbers from 1"))?;
+        if id == 0 {
+            return Err("node ids start at 1".into());
+        }
+        check_address(address)?;
+        Ok(Self { id, address: address.to_owned() })
+    }
+}
+
+/// Checks the form `host:port`.
+pub fn check_address(address: &str) -> Result<(), String> {
+    let wrong = || format!("'{address}' is not HOST:PORT, for example 127.0.0.1:8080");
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    if host.is_empty() || port == 0 || host.contains(['/', ' ', '@']) { Err(wrong()) } else { Ok(()) }
+}
+
+/// How a node comes to belong to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Birth {
+    /// It waits for `init`, or already belongs to one.
+    Wait,
+    /// It founds the cluster together with the listed members, once all of them answer.
+    Bootstrap {
+        /// All founding members, this node among them.
+        members: Vec<MemberSpec>,
+    },
+    /// It asks a member of a running cluster to add it as a learner.
+    Join {
+        /// Base URLs of members.
+        servers: Vec<String>,
+        /// Stay a learner.
+        learner: bool,
+    },
+}
+
+/// A node's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its identity in the cluster.
+    pub id: NodeId,
+    /// Where it listens; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// How others reach it; the listening address if absent.
+    pub advertise: Option<String>,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// How it comes to a cluster.
+    pub birth: Birth,
+    /// Default number of live copies, proposed when the cluster is born (M1).
+    pub replicas: u32,
+    /// Default lease duration (L1).
+    pub lease_ttl: Duration,
+    /// Silence after which a peer expires (P3).
+    pub peer_ttl: Duration,
+    /// Planner's pause after an election (P4).
+    pub grace: Duration,
+    /// Raft heartbeat interval.
+    pub heartbeat: Duration,
+    /// Shortest and longest election timeout.
+    pub election: (Duration, Duration),
+    /// Entries after which a snapshot is taken.
+    pub snapshot_every: u64,
+    /// Answer 403 `not_leader` instead of forwarding (W2).
+    pub reject_writes_on_followers: bool,
+    /// Serve beyond loopback without credentials.
+    pub insecure: bool,
+}
+
+impl Config {
+    /// Checks every relation; the error says what to pass instead.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.id == 0 {
+            return Err("--id must be 1 or greater".into());
+        }
+        if let Some(advertise) = &self.advertise {
+            check_address(advertise)?;
+        }
+        if !self.listen.ip().is_loopback() && !self.insecure {
+            return Err(format!(
+                "--listen {} is reachable from other machines, and this node has no credentials to ask for; \
+                 listen on 127.0.0.1, or pass --insecure if everybody who can reach it may change everything",
+                self.listen
+            ));
+        }
+        if self.listen.ip().is_unspecified() && self.advertise.is_none() {
+            return Err(format!(
+                "--listen {} needs --advertise HOST:PORT, the address others reach it at",
+                self.listen
+            ));
+        }
+        if self.heartbeat * 2 > self.election.0 || self.election.0 >= self.election.1 {
+            return Err(format!(
+                "the election timeout ({:?}..{:?}) must be a range that starts at twice the heartbeat ({:?}) or later",
+                self.election.0, self.election.1, self.heartbeat
+            ));
+        }
+        if self.replicas == 0 {
+            return Err("--replicas must be 1 or greater".into());
+        }
+        if self.snapshot_every == 0 {
+            return Err("--snapshot-every must be 1 or greater".into());
+        }
+        self.validate_birth()
+    }
+
+    fn validate_birth(&self) -> Result<(), String> {
+        let Birth::Bootstrap { members } = &self.birth else { return Ok(()) };
+        let mut ids: Vec<_> = members.iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != members.len() {
+            return Err("--members names a node id twice".into());
+        }
+        if !ids.contains(&self.id) {
+            return Err(format!("--members does not name this node (--id {})", self.id));
+        }
+        Ok(())
+    }
+
+    /// The address other nodes and clients are told.
+    pub fn advertised(&self, bound: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| bound.to_string())
+    }
+}

@@ -1,0 +1,53 @@
+//! Cuts requests that are too large for one log entry into chunks (X4).
+//!
+//! Invariant: a chunk's holdings fit an entry in bytes and in number, and chunks keep the request's order.
+
+use raft_store::catalog::Holding;
+
+/// Encoded bytes of holdings in one chunk; leaves room for the rest of the command.
+const CHUNK_BYTES_MAX: usize = 12 * 1_024;
+/// Bytes a holding takes besides its name: hash, version, size, lengths.
+const HOLDING_BYTES: usize = 56;
+
+/// Splits holdings into chunks; an empty list is one empty chunk.
+pub fn chunks(holdings: Vec<Holding>) -> Vec<Vec<Holding>> {
+    let mut chunks = vec![Vec::new()];
+    let mut bytes = 0;
+    for holding in holdings {
+        let size = holding.name.as_str().len() + HOLDING_BYTES;
+        if bytes + size > CHUNK_BYTES_MAX {
+            chunks.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(holding);
+        }
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_store::types::{ContentHash, FileName};
+
+    use super::*;
+
+    fn holding(name: String) -> Holding {
+        let name = FileName::parse(name).expect("valid name");
+        Holding { name, version: Some(1), size: Some(1), hash: ContentHash([0; 32]) }
+    }
+
+    #[test]
+    fn chunks_keep_order_and_fit_an_entry() {
+        assert_eq!(chunks(Vec::new()), vec![Vec::new()]);
+        let all: Vec<_> = (0..5_000).map(|n| holding(format!("{n:04}{}", "x".repeat(n % 1_000)))).collect();
+        let cut = chunks(all.clone());
+        assert!(cut.len() > 1);
+        for chunk in &cut {
+            let encoded = postcard::to_stdvec(chunk).expect("encodes").len();
+            assert!(encoded < raft_store::types::limits::ENTRY_BYTES_MAX - 1_024, "{encoded}");
+        }
+        assert_eq!(cut.concat(), all);
+    }
+}

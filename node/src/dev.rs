@@ -1,0 +1,294 @@
+//! `raftshare-node dev`: a whole cluster with peers on this machine, as real processes, in one command.
+//!
+//! Invariant: every process it starts ends with it, also when it is killed.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::process::{Child, Command};
+
+use crate::operate;
+
+/// How long the cluster may take to be ready.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the processes may take to stop before they are killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(6);
+/// The first peer's port lies this far above the first node's: 8080 and 9001.
+const PEER_PORT_OFFSET: u16 = 921;
+/// Nodes and peers at most.
+const PROCESSES_MAX: u16 = 50;
+
+/// Settings of `dev`.
+#[derive(Args)]
+pub struct DevArgs {
+    /// Index nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// Peers, each with a folder of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=40))]
+    peers: u16,
+    /// Where nodes, folders and logs are kept; a second run goes on where the first stopped
+    #[arg(long, default_value = ".raftshare-dev")]
+    dir: PathBuf,
+    /// First node's port; the peers' follow 921 above it
+    #[arg(long, default_value_t = 8080)]
+    base_port: u16,
+}
+
+struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: bool,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub async fn run(args: DevArgs) -> anyhow::Result<u8> {
+    let started = Instant::now();
+    let highest = u32::from(args.base_port) + u32::from(PEER_PORT_OFFSET) + u32::from(PROCESSES_MAX);
+    if args.base_port == 0 || highest > u32::from(u16::MAX) {
+        bail!("--base-port must be between 1 and {}", u32::from(u16::MAX) - highest + u32::from(args.base_port));
+    }
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot create {}", args.dir.display()))?;
+    let dir = args.dir.canonicalize()?;
+    check_layout(&dir, &args)?;
+    let node_binary = std::env::current_exe()?;
+    let peer_binary = node_binary.with_file_name("raftshare");
+    if args.peers > 0 && !peer_binary.exists() {
+        bail!("{} is missing; build all binaries with: cargo build --release", peer_binary.display());
+    }
+    check_ports(&args)?;
+    let mut stop = Box::pin(operate::stop_signal());
+    let mut processes = Vec::new();
+    let outcome = async {
+        for id in 1..=args.nodes {
+            processes.push(start_node(&node_binary, &dir, &args, id)?);
+        }
+        tokio::select! {
+            ready = wait_ready(&args, &mut processes) => ready?,
+            () = &mut stop => return Ok(()),
+        }
+        for number in 1..=args.peers {
+            processes.push(start_peer(&peer_binary, &dir, &args, number)?);
+        }
+        say(&overview(&args, &dir, &processes, started.elapsed()));
+        watch(&mut processes, stop).await;
+        Ok(())
+    }
+    .await;
+    say("\nstopping …\n");
+    stop_all(&mut processes).await;
+    say("stopped. Start again with the same command to go on where it was.\n");
+    outcome.map(|()| 0)
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+fn say(text: &str) {
+    use std::io::Write;
+    print!("{text}");
+    let _ = std::io::stdout().flush();
+}
+
+/// A directory keeps the addresses it was made with: members are recorded by them.
+fn check_layout(dir: &Path, args: &DevArgs) -> anyhow::Result<()> {
+    let file = dir.join("layout");
+    let wanted = format!("nodes {} base-port {}\n", args.nodes, args.base_port);
+    match std::fs::read_to_string(&file) {
+        Ok(found) if found == wanted => Ok(()),
+        Ok(found) => bail!(
+            "{} was made with: {}; use the same --nodes and --base-port, another --dir, or delete it",
+            dir.display(),
+            found.trim()
+        ),
+        Err(_) => std::fs::write(&file, wanted).with_context(|| format!("cannot write {}", file.display())),
+    }
+}
+
+fn node_port(args: &DevArgs, id: u16) -> u16 {
+    args.base_port + id - 1
+}
+
+fn peer_port(args: &DevArgs, number: u16) -> u16 {
+    args.base_port + PEER_PORT_OFFSET + number - 1
+}
+
+fn check_ports(args: &DevArgs) -> anyhow::Result<()> {
+    let nodes = (1..=args.nodes).map(|id| node_port(args, id));
+    for port in nodes.chain((1..=args.peers).map(|number| peer_port(args, number))) {
+        std::net::TcpListener::bind(("127.0.0.1", port))
+            .with_context(|| format!("port {port} is in use; stop what uses it, or pass another --base-port"))?;
+    }
+    Ok(())
+}
+
+fn servers(args: &DevArgs) -> String {
+    let urls: Vec<_> = (1..=args.nodes).map(|id| format!("http://127.0.0.1:{}", node_port(args, id))).collect();
+    urls.join(",")
+}
+
+fn spawn(name: String, mut command: Command, log: PathBuf) -> anyhow::Result<Process> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+    // Ctrl-C reaches this process only, which then stops the others in order; and none survives it.
+    command.as_std_mut().process_group(0);
+    die_with_parent(&mut command);
+    let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    Ok(Process { name, child, log, ended: false })
+}
+
+#[allow(unsafe_code, reason = "prctl and getppid are async-signal-safe, which is what pre_exec asks for")]
+fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // The parent may have died before the call above.
+            if libc::getppid() as u32 == parent { Ok(()) } else { Err(std::io::Error::from_raw_os_error(libc::ESRCH)) }
+        });
+    }
+}
+
+fn start_node(binary: &Path, dir: &Path, args: &DevArgs, id: u16) -> anyhow::Result<Process> {
+    let members: Vec<_> = (1..=args.nodes).map(|id| format!("{id}=127.0.0.1:{}", node_port(args, id))).collect();
+    let mut command = Command::new(binary);
+    command.args(["start", "--id", &id.to_string(), "--listen", &format!("127.0.0.1:{}", node_port(args, id))]);
+    command.arg("--data").arg(dir.join(format!("node{id}")));
+    command.args(["--bootstrap-expect", &args.nodes.to_string(), "--members", &members.join(",")]);
+    spawn(format!("node {id}"), command, dir.join(format!("node{id}.log")))
+}
+
+fn start_peer(binary: &Path, dir: &Path, args: &DevArgs, number: u16) -> anyhow::Result<Process> {
+    let folder = dir.join(format!("peer{number}"));
+    if !folder.exists() {
+        std::fs::create_dir_all(&folder)?;
+        let text = format!("Hello from peer {number}.\nEverything in this folder is shared.\n");
+        std::fs::write(folder.join(format!("hello-from-peer{number}.txt")), text)?;
+    }
+    let mut command = Command::new(binary);
+    command.args(["serve", "--no-shell", "--server", &servers(args), "--peer-id", &format!("peer{number}")]);
+    command.arg("--dir").arg(&folder);
+    command.args(["--bind", &format!("127.0.0.1:{}", peer_port(args, number))]);
+    spawn(format!("peer {number}"), command, dir.join(format!("peer{number}.log")))
+}
+
+/// Waits until every node can serve linearizable reads and writes.
+async fn wait_ready(args: &DevArgs, processes: &mut [Process]) -> anyhow::Result<()> {
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(1)).no_proxy().build()?;
+    let deadline = Instant::now() + READY_DEADLINE;
+    for id in 1..=args.nodes {
+        let url = format!("http://127.0.0.1:{}/readyz", node_port(args, id));
+        while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            for process in processes.iter_mut() {
+                if let Some(status) = process.child.try_wait()? {
+                    bail!("{} stopped ({status}); its log says why: {}", process.name, process.log.display());
+                }
+            }
+            if Instant::now() >= deadline {
+                bail!("node {id} is not ready after {READY_DEADLINE:?}; the logs are {}/node*.log", args.dir.display());
+            }
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+    Ok(())
+}
+
+fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -> String {
+    let mut rows = vec![["WHAT".to_owned(), "ADDRESS".to_owned(), "PID".to_owned(), "DATA".to_owned()]];
+    for (place, process) in (0..).zip(processes) {
+        let pid = process.child.id().map_or("–".to_owned(), |pid| pid.to_string());
+        let (port, data) = if place < args.nodes {
+            (node_port(args, place + 1), format!("node{}", place + 1))
+        } else {
+            (peer_port(args, place - args.nodes + 1), format!("peer{}", place - args.nodes + 1))
+        };
+        rows.push([
+            process.name.clone(),
+            format!("http://127.0.0.1:{port}"),
+            pid,
+            dir.join(data).display().to_string(),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row: &[String; 4]| row[column].len()).max().unwrap_or(0);
+    let mut out = format!("raftshare is ready after {:.1} s\n\n", took.as_secs_f64());
+    for row in &rows {
+        out.push_str(&format!(
+            "  {:<a$}  {:<b$}  {:<c$}  {}\n",
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            a = width(0),
+            b = width(1),
+            c = width(2)
+        ));
+    }
+    let binary = std::env::current_exe().unwrap_or_else(|_| "raftshare-node".into());
+    let cli = binary.with_file_name("raftshare");
+    let (cli, binary) = (shorten(&cli), shorten(&binary));
+    let first = dir.join("peer1");
+    out.push_str(&format!(
+        "\nTry, in another terminal:\n\
+         \n  export RAFTSHARE_SERVER={servers}\
+         \n  {cli} search hello                                   find a file\
+         \n  {cli} get hello-from-peer2.txt --dir {first}         fetch it, verified\
+         \n  {cli} update hello-from-peer1.txt --dir {first}      change it under a lease, in $EDITOR\
+         \n  {binary} status                                      who leads?\
+         \n  kill -9 PID-OF-THE-LEADER                            nothing is lost: search, get and update go on\
+         \n\nConsole: http://127.0.0.1:{port}/   logs: {dir}/*.log   stop everything: Ctrl-C\n",
+        servers = servers(args),
+        first = first.display(),
+        dir = dir.display(),
+        port = args.base_port,
+    ));
+    out
+}
+
+/// A path as it would be typed from here.
+fn shorten(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).map_or_else(|_| path.display().to_string(), |short| format!("./{}", short.display()))
+}
+
+/// Tells when a process ends, which a user who tries out failures wants to see.
+async fn watch(processes: &mut [Process], stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    let mut interval = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = interval.tick() => {
+                for process in processes.iter_mut().filter(|process| !process.ended) {
+                    if let Ok(Some(status)) = process.child.try_wait() {
+                        process.ended = true;
+                        say(&format!("{} stopped ({status}); log: {}\n", process.name, process.log.display()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "kill(2) on a child this process has not reaped yet")]
+async fn stop_all(processes: &mut [Process]) {
+    // Peers first, so that they can say goodbye to a cluster that still runs.
+    for group in [false, true] {
+        let chosen = processes.iter_mut().filter(|process| process.name.starts_with("node") == group);
+        let mut waiting = Vec::new();
+        for process in chosen {
+            if let Some(pid) = process.child.id() {
+                unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+                waiting.push(process);
+            }
+        }
+        let ends = waiting.iter_mut().map(|process| process.child.wait());
+        let _ = tokio::time::timeout(STOP_DEADLINE, futures::future::join_all(ends)).await;
+        for process in waiting {
+            let _ = process.child.start_kill();
+            let _ = process.child.wait().await;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The recent events of this node's applied log, for `GET /events`.
+//!
+//! Invariant: what is handed out is gapless from the position asked for, or the answer says that it is compacted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use raft_store::catalog::Event;
+use tokio::sync::watch;
+
+/// Events kept in memory.
+pub const EVENTS_KEPT_MAX: usize = 65_536;
+
+/// An event and its place in the log: `INDEX.SEQ`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Log index of the entry.
+    pub log_index: u64,
+    /// Place within the entry, from 0.
+    pub sequence: u32,
+    /// What happened.
+    pub event: Arc<Event>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<LoggedEvent>,
+    /// Everything after this log index is kept; 0 before anything was dropped.
+    complete_after: u64,
+}
+
+/// The recent events.
+#[derive(Debug)]
+pub struct EventLog {
+    kept: RwLock<Kept>,
+    newest: watch::Sender<u64>,
+}
+
+/// The position asked for is no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("events up to log index {complete_after} are compacted; read the state and follow from there")]
+pub struct Compacted {
+    /// Everything after this log index is kept.
+    pub complete_after: u64,
+}
+
+impl EventLog {
+    /// An empty log whose events begin after `applied`, the state the node started from.
+    pub fn new(applied: u64) -> Self {
+        let kept = Kept { events: VecDeque::new(), complete_after: applied };
+        Self { kept: RwLock::new(kept), newest: watch::channel(applied).0 }
+    }
+
+    /// Appends an entry's events.
+    pub fn push(&self, log_index: u64, events: &[Event]) {
+        if !events.is_empty() {
+            let mut kept = self.kept.write();
+            for (sequence, event) in (0..).zip(events) {
+                if kept.events.len() == EVENTS_KEPT_MAX
+                    && let Some(dropped) = kept.events.pop_front()
+                {
+                    kept.complete_after = dropped.log_index;
+                }
+                kept.events.push_back(LoggedEvent { log_index, sequence, event: Arc::new(event.clone()) });
+            }
+        }
+        self.newest.send_replace(log_index);
+    }
+
+    /// Forgets everything: events up to `applied` were lost.
+    pub fn gap(&self, applied: u64) {
+        *self.kept.write() = Kept { events: VecDeque::new(), complete_after: applied };
+        self.newest.send_replace(applied);
+    }
+
+    /// Up to `limit` events after `(log_index, sequence)`; a missing sequence means after the whole entry.
+    pub fn after(&self, position: (u64, Option<u32>), limit: usize) -> Result<Vec<LoggedEvent>, Compacted> {
+        let kept = self.kept.read();
+        let (log_index, sequence) = position;
+        let resumable =
+            if sequence.is_some() { log_index > kept.complete_after } else { log_index >= kept.complete_after };
+        if !resumable {
+            return Err(Compacted { complete_after: kept.complete_after });
+        }
+        let passed = |event: &LoggedEvent| match event.log_index.cmp(&log_index) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => sequence.is_none_or(|sequence| event.sequence <= sequence),
+            std::cmp::Ordering::Greater => false,
+        };
+        let start = kept.events.partition_point(passed);
+        Ok(kept.events.iter().skip(start).take(limit).cloned().collect())
+    }
+
+    /// Changes with every applied entry.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// Log index of the newest entry seen.
+    pub fn newest(&self) -> u64 {
+        *self.newest.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_store::catalog::Event;
+
+    use super::*;
+
+    fn event(replicas: u32) -> Event {
+        Event::ReplicasSet { replicas }
+    }
+
+    fn places(log: &EventLog, from: (u64, Option<u32>)) -> Vec<(u64, u32)> {
+        log.after(from, 100).expect("kept").iter().map(|event| (event.log_index, event.sequence)).collect()
+    }
+
+    #[test]
+    fn events_resume_exactly_after_a_position() {
+        let log = EventLog::new(5);
+        log.push(6, &[event(1), event(2)]);
+        log.push(7, &[]);
+        log.push(8, &[event(3)]);
+        assert_eq!(places(&log, (5, None)), [(6, 0), (6, 1), (8, 0)]);
+        assert_eq!(places(&log, (6, Some(0))), [(6, 1), (8, 0)]);
+        assert_eq!(places(&log, (6, None)), [(8, 0)]);
+        assert_eq!(places(&log, (9, None)), []);
+        assert!(log.after((4, None), 1).is_err(), "what the node did not see is compacted");
+    }
+
+    #[test]
+    fn dropped_events_are_compacted_not_skipped() {
+        let log = EventLog::new(0);
+        for index in 1..=(EVENTS_KEPT_MAX as u64 + 10) {
+            log.push(index, &[event(1)]);
+        }
+        assert_eq!(log.after((9, None), 1), Err(Compacted { complete_after: 10 }));
+        assert_eq!(places(&log, (10, None)).first(), Some(&(11, 0)));
+    }
+}

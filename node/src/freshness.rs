@@ -1,0 +1,95 @@
+//! How old this node's state is (R2): the age of the newest moment at which a majority had confirmed a leader whose
+//! commit index of that moment this node has applied.
+//!
+//! Followers ask the leader for its [`Beacon`] and date the answer from the moment they *asked*, less the age the
+//! leader names: network delay can only make the reported age larger than the true one, never smaller.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::transport::Beacon;
+
+/// Reported while no moment is known: the largest integer that every JSON reader keeps exact.
+pub const UNKNOWN_MS: u64 = (1 << 53) - 1;
+/// Confirmations kept while the node has not applied as far; older ones are superseded anyway.
+const PENDING_MAX: usize = 64;
+
+#[derive(Debug, Clone, Copy)]
+struct Confirmation {
+    committed: u64,
+    moment: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    newest: Option<Instant>,
+    pending: VecDeque<Confirmation>,
+}
+
+/// Collects confirmations and answers with the age of the newest one that applies.
+#[derive(Debug, Default)]
+pub struct Freshness {
+    state: Mutex<State>,
+}
+
+impl Freshness {
+    /// Notes a leader's word that was asked for at `asked`.
+    pub fn confirm(&self, beacon: &Beacon, asked: Instant) {
+        if let Some(moment) = asked.checked_sub(Duration::from_millis(beacon.quorum_age_ms)) {
+            self.note(beacon.committed, moment);
+        }
+    }
+
+    /// Notes that at `moment` a majority confirmed a leader whose commit index was `committed`.
+    pub fn note(&self, committed: u64, moment: Instant) {
+        let mut state = self.state.lock();
+        if state.pending.len() == PENDING_MAX {
+            state.pending.pop_front();
+        }
+        state.pending.push_back(Confirmation { committed, moment });
+    }
+
+    /// Age of this node's state in milliseconds, given how far it has applied.
+    pub fn staleness_ms(&self, applied: u64) -> u64 {
+        let mut state = self.state.lock();
+        let State { newest, pending } = &mut *state;
+        pending.retain(|confirmation| {
+            let reached = confirmation.committed <= applied;
+            if reached && newest.is_none_or(|moment| moment < confirmation.moment) {
+                *newest = Some(confirmation.moment);
+            }
+            !reached
+        });
+        newest.map_or(UNKNOWN_MS, |moment| crate::clock::millis(moment.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_applied_confirmations_count() {
+        let freshness = Freshness::default();
+        assert_eq!(freshness.staleness_ms(100), UNKNOWN_MS);
+        let asked = Instant::now();
+        freshness.confirm(&Beacon { term: 1, committed: 10, quorum_age_ms: 0, log_time: 0 }, asked);
+        assert_eq!(freshness.staleness_ms(9), UNKNOWN_MS, "entry 10 is not applied yet");
+        assert!(freshness.staleness_ms(10) < UNKNOWN_MS);
+    }
+
+    #[test]
+    fn the_leaders_own_age_is_added_and_older_words_do_not_win() {
+        let freshness = Freshness::default();
+        let now = Instant::now();
+        let old = now.checked_sub(Duration::from_secs(5)).expect("the machine runs for longer");
+        freshness.note(1, now);
+        freshness.note(1, old);
+        assert!(freshness.staleness_ms(1) < 5_000);
+        let aged = Freshness::default();
+        aged.confirm(&Beacon { term: 1, committed: 1, quorum_age_ms: 4_000, log_time: 0 }, now);
+        assert!(aged.staleness_ms(1) >= 4_000);
+    }
+}

@@ -1,0 +1,354 @@
+//! What only a leader does: anchor the log clock, tick while leases live, expire silent peers and waiters, plan
+//! replication, and wake the requests that wait for any of it.
+//!
+//! Soft state lives here and nowhere else (P3, M1); it is made anew with every leadership and thrown away with it.
+//! Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::api::{FailedTask, Task};
+use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
+use raft_store::catalog::{Catalog, Event, Op};
+use raft_store::storage::FeedItem;
+use raft_store::types::{FileName, PeerId};
+use tokio::sync::Notify;
+
+use crate::clock::{Anchor, millis, monotonic_ms, unix_seconds};
+use crate::liveness::{self, Liveness};
+use crate::node::Node;
+use crate::planner::Planner;
+
+/// How often the leader looks at its peers, waiters and overdue tasks.
+const DUTY_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
+const TICK_INTERVAL: Duration = Duration::from_millis(900);
+/// Commands that one round of duties proposes at most; the rest follows in the next.
+const DUTY_COMMANDS_MAX: usize = 256;
+
+/// The soft state of one leadership.
+struct Reign {
+    term: u64,
+    liveness: Liveness,
+    planner: Planner,
+}
+
+/// Requests that wait: heartbeats for tasks, lease requests for their turn.
+#[derive(Default)]
+struct Waiters {
+    tasks: HashMap<PeerId, Arc<Notify>>,
+    turns: HashMap<(FileName, PeerId), Arc<Notify>>,
+}
+
+/// The leader's soft state and its waiters.
+#[derive(Default)]
+pub struct Leadership {
+    reign: Mutex<Option<Reign>>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Planner and liveness figures for `/stats` and `/metrics`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReignStats {
+    /// Files below their number of copies.
+    pub under_replicated: u64,
+    /// Tasks given out and not done.
+    pub tasks: u64,
+    /// What is left of the grace period (P4).
+    pub grace_remaining_ms: u64,
+}
+
+impl Leadership {
+    fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
+        let now = monotonic_ms();
+        let times = liveness::Config {
+            peer_ttl_ms: millis(config.peer_ttl),
+            grace_ms: millis(config.grace),
+            ..liveness::Config::default()
+        };
+        let liveness = Liveness::from_catalog(times, catalog, now);
+        let mut planner = Planner::new(term);
+        planner.rebuild(catalog);
+        *self.reign.lock() = Some(Reign { term, liveness, planner });
+    }
+
+    fn end(&self) {
+        *self.reign.lock() = None;
+        // Whoever waits here has to ask the new leader.
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        waiters.tasks.values().chain(waiters.turns.values()).for_each(|notify| notify.notify_waiters());
+    }
+
+    /// The term of the leadership under way.
+    pub fn term(&self) -> Option<u64> {
+        self.reign.lock().as_ref().map(|reign| reign.term)
+    }
+
+    /// Every accepted request that names a peer is a sign of its life (P3).
+    pub fn sign_of_life(&self, peer: &PeerId) {
+        if let Some(reign) = self.reign.lock().as_mut() {
+            reign.liveness.sign_of_life(peer, monotonic_ms());
+        }
+    }
+
+    /// Notes the poll of a waiter (L5).
+    pub fn waiter_polled(&self, file: &FileName, peer: &PeerId, ticket: u64) {
+        if let Some(reign) = self.reign.lock().as_mut() {
+            reign.liveness.waiter_polled(file, peer, ticket, monotonic_ms());
+        }
+    }
+
+    /// Takes in what a heartbeat says about tasks and space (M3).
+    pub fn heartbeat(&self, peer: &PeerId, working: &[String], failed: &[FailedTask], free_bytes: Option<u64>) {
+        if let Some(reign) = self.reign.lock().as_mut() {
+            reign.planner.heartbeat(peer, working, failed, free_bytes, monotonic_ms());
+        }
+    }
+
+    /// The tasks a peer should do now.
+    pub fn tasks_for(&self, catalog: &Catalog, peer: &PeerId) -> Vec<Task> {
+        self.reign.lock().as_ref().map_or_else(Vec::new, |reign| reign.planner.tasks_for(catalog, peer))
+    }
+
+    /// Why a file has the copies it has.
+    pub fn why(&self, catalog: &Catalog, file: &FileName) -> Option<serde_json::Value> {
+        let reign = self.reign.lock();
+        let Reign { liveness, planner, .. } = reign.as_ref()?;
+        let why = planner.why(catalog, file, monotonic_ms(), liveness.grace_remaining_ms() > 0)?;
+        serde_json::to_value(why).ok()
+    }
+
+    /// Unix seconds at which a peer was last heard from, as far as this leader knows (T4).
+    pub fn last_seen_unix(&self, peer: &PeerId) -> u64 {
+        let now = monotonic_ms();
+        let silent_ms =
+            self.reign.lock().as_ref().and_then(|reign| reign.liveness.silent_for_ms(peer, now)).unwrap_or(0);
+        unix_seconds().saturating_sub(silent_ms / 1_000)
+    }
+
+    /// Figures for `/stats` and `/metrics`; zero on a follower.
+    pub fn stats(&self) -> ReignStats {
+        self.reign.lock().as_ref().map_or_else(ReignStats::default, |reign| {
+            let planned = reign.planner.stats();
+            ReignStats {
+                under_replicated: planned.under_replicated,
+                tasks: planned.tasks,
+                grace_remaining_ms: reign.liveness.grace_remaining_ms(),
+            }
+        })
+    }
+
+    /// Woken when a peer has new tasks, or when this node stops leading.
+    pub fn task_notify(&self, peer: &PeerId) -> Arc<Notify> {
+        self.waiters.lock().tasks.entry(peer.clone()).or_default().clone()
+    }
+
+    /// Woken when it is a waiter's turn to claim, or when this node stops leading.
+    pub fn turn_notify(&self, file: &FileName, peer: &PeerId) -> Arc<Notify> {
+        self.waiters.lock().turns.entry((file.clone(), peer.clone())).or_default().clone()
+    }
+
+    /// Forgets the wake-up of a wait that ended, unless somebody else waits on it.
+    pub fn done_waiting(&self, file: &FileName, peer: &PeerId) {
+        let mut waiters = self.waiters.lock();
+        let key = (file.clone(), peer.clone());
+        if waiters.turns.get(&key).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+            waiters.turns.remove(&key);
+        }
+    }
+
+    fn wake_for_tasks(&self, peers: &[PeerId]) {
+        let mut waiters = self.waiters.lock();
+        for peer in peers {
+            if let Some(notify) = waiters.tasks.get(peer) {
+                notify.notify_waiters();
+            }
+        }
+        // Nobody waits on an entry that only the table holds.
+        if waiters.tasks.len() > 2 * peers.len() + 1_024 {
+            waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
+        }
+    }
+
+    fn wake_for_turns(&self, events: &[Event]) {
+        for event in events {
+            if let Event::LeaseOffered { file, peer, .. } = event {
+                let waiters = self.waiters.lock();
+                if let Some(notify) = waiters.turns.get(&(file.clone(), peer.clone())) {
+                    notify.notify_waiters();
+                }
+            }
+        }
+    }
+
+    /// Takes in what an applied entry changed.
+    fn observe(&self, catalog: &Catalog, events: &[Event]) {
+        self.wake_for_turns(events);
+        let woken = match self.reign.lock().as_mut() {
+            None => return,
+            Some(reign) => {
+                let now = monotonic_ms();
+                events.iter().for_each(|event| reign.liveness.observe(event, now));
+                reign.planner.observe(catalog, events);
+                reign.planner.plan(catalog, monotonic_ms(), reign.liveness.grace_remaining_ms() > 0)
+            }
+        };
+        self.wake_for_tasks(&woken);
+    }
+
+    /// One round of timed duties; returns what has to be proposed.
+    fn duties(&self, catalog: &Catalog, confirmed: bool) -> Vec<Op> {
+        let mut ops = Vec::new();
+        let woken = match self.reign.lock().as_mut() {
+            None => return ops,
+            Some(Reign { term, liveness, planner }) => {
+                let now = monotonic_ms();
+                liveness.tick(now, confirmed);
+                for (peer, incarnation) in liveness.expired_peers() {
+                    ops.push(Op::ExpirePeer { peer, incarnation, term: *term });
+                }
+                for (file, peer, ticket) in liveness.silent_waiters() {
+                    ops.push(Op::DropWaiter { peer, file, ticket, term: *term });
+                }
+                planner.abandon_overdue(now);
+                planner.plan(catalog, now, liveness.grace_remaining_ms() > 0)
+            }
+        };
+        ops.truncate(DUTY_COMMANDS_MAX);
+        self.wake_for_tasks(&woken);
+        ops
+    }
+}
+
+/// Follows leadership and runs the duties until the process ends.
+pub async fn run(node: Arc<Node>) {
+    let mut role = node.raft.server_metrics();
+    let mut applied = node.state.applied();
+    let mut interval = tokio::time::interval(DUTY_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        // A leader without an anchor waits for its first applied entry; one with an anchor for nothing but the timer.
+        let waits_for_entry = node.role() == "leader" && node.clock.anchor().is_none();
+        tokio::select! {
+            _ = role.changed() => {}
+            _ = applied.changed(), if waits_for_entry => {}
+            _ = interval.tick() => timed_duties(&node),
+        }
+        follow_leadership(&node);
+    }
+}
+
+/// Begins or ends a reign: a leader may stamp and propose once it applied the first entry of its own term (T2).
+fn follow_leadership(node: &Arc<Node>) {
+    let term = node.term();
+    let leads = node.role() == "leader";
+    let applied_term = node.state.applied().borrow().map(|log_id| log_id.leader_id.term);
+    let anchored = node.clock.anchor().map(|anchor| anchor.term);
+    if leads && applied_term == Some(term) {
+        if anchored != Some(term) {
+            let catalog = node.catalog();
+            node.leadership.begin(term, &catalog, &node.config);
+            node.clock.set_anchor(Some(Anchor::new(term, catalog.now())));
+            tracing::info!(term, "leading");
+        }
+    } else if anchored.is_some() {
+        node.clock.set_anchor(None);
+        node.leadership.end();
+        tracing::info!(term, "no longer leading");
+    }
+}
+
+fn timed_duties(node: &Arc<Node>) {
+    if !node.leads() {
+        return;
+    }
+    let confirmed = node.majority_confirmed();
+    let (ops, tick) = {
+        let catalog = node.catalog();
+        let ops = node.leadership.duties(&catalog, confirmed);
+        let age = node.clock.anchor().map_or(0, |anchor| anchor.now().saturating_sub(catalog.now()));
+        (ops, confirmed && catalog.needs_ticks() && age >= millis(TICK_INTERVAL))
+    };
+    for op in ops {
+        let node = node.clone();
+        tokio::spawn(async move {
+            if let Err(error) = node.proposer.propose_op(op).await {
+                tracing::debug!(%error, "a duty was not proposed; the next round repeats it");
+            }
+        });
+    }
+    if tick && let Some(anchor) = node.clock.anchor() {
+        let node = node.clone();
+        let batch = raft_store::catalog::Batch { stamp: Some(anchor.stamp()), commands: Vec::new() };
+        tokio::spawn(async move {
+            if let Err(error) = crate::propose::write(&node.raft, batch).await {
+                tracing::debug!(%error, "a tick was not proposed");
+            }
+        });
+    }
+}
+
+/// Hands every applied entry's events to the planner, the name index and the event stream, in log order.
+pub async fn follow_events(node: Arc<Node>) {
+    let ((), mut feed) = node.state.subscribe(|view| node.names.rebuild(view.catalog()));
+    loop {
+        match feed.next().await {
+            FeedItem::Applied(entry) => {
+                if !entry.events.is_empty() {
+                    let catalog = node.catalog();
+                    node.names.observe(&catalog, &entry.events);
+                    node.leadership.observe(&catalog, &entry.events);
+                }
+                node.events.push(entry.log_index, &entry.events);
+            }
+            FeedItem::Replaced { upto } => {
+                let upto = upto.map_or(0, |log_id| log_id.index);
+                tracing::info!(upto, "took over a snapshot; rebuilding derived state");
+                rebuild_derived(&node, &node.catalog(), upto);
+            }
+            FeedItem::Lagged { missed } => {
+                // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
+                tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
+                feed = node
+                    .state
+                    .subscribe(|view| {
+                        let upto = view.last_applied().map_or(0, |log_id| log_id.index);
+                        rebuild_derived(&node, view.catalog(), upto);
+                    })
+                    .1;
+            }
+            FeedItem::Closed => return,
+        }
+    }
+}
+
+fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) {
+    node.names.rebuild(catalog);
+    if let Some(term) = node.leadership.term() {
+        node.leadership.begin(term, catalog, &node.config);
+    }
+    node.events.gap(upto);
+}
+
+/// Followers ask the leader how fresh its word is; a leader notes its own (R2).
+pub async fn follow_freshness(node: Arc<Node>) {
+    use crate::transport::{Request, Response};
+    const BEACON_INTERVAL: Duration = Duration::from_millis(100);
+    let mut interval = tokio::time::interval(BEACON_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        let Some(leader) = node.leader() else { continue };
+        if leader.id == node.config.id {
+            node.staleness_ms();
+            continue;
+        }
+        let asked = std::time::Instant::now();
+        if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, 3 * BEACON_INTERVAL).await {
+            node.freshness.confirm(&beacon, asked);
+            node.clock.set_estimate(beacon.log_time, asked);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Counters of this process and their Prometheus text (`GET /metrics`).
+
+use openraft::async_runtime::WatchReceiver;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use raft_store::types::NodeId;
+
+use crate::api::stats_of;
+use crate::clock::millis;
+use crate::node::Node;
+
+/// Paths counted by name; all others share one row, so that a scanner cannot grow the table.
+const COUNTED_PATHS: [&str; 24] = [
+    "/",
+    "/announce",
+    "/cluster",
+    "/cluster/digest",
+    "/delete",
+    "/events",
+    "/file",
+    "/healthz",
+    "/heartbeat",
+    "/leader",
+    "/lease",
+    "/lease/leave",
+    "/lease/release",
+    "/lease/renew",
+    "/metrics",
+    "/openapi.json",
+    "/peers",
+    "/readyz",
+    "/register",
+    "/search",
+    "/stats",
+    "/why",
+    "/cluster/init",
+    "/cluster/snapshot",
+];
+
+/// What this process counted.
+#[derive(Default)]
+pub struct Metrics {
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    contacts: Mutex<HashMap<NodeId, Instant>>,
+}
+
+impl Metrics {
+    /// Counts an answer.
+    pub fn answered(&self, path: &str, status: StatusCode) {
+        let path = COUNTED_PATHS.iter().find(|known| **known == path).copied().unwrap_or("other");
+        *self.requests.lock().entry((path, status.as_u16())).or_default() += 1;
+    }
+
+    /// Notes that a member answered.
+    pub fn contact(&self, id: NodeId) {
+        self.contacts.lock().insert(id, Instant::now());
+    }
+
+    /// Milliseconds since a member answered; 0 for this node itself.
+    pub fn last_contact_ms(&self, id: NodeId, own: NodeId) -> Option<u64> {
+        if id == own {
+            return Some(0);
+        }
+        self.contacts.lock().get(&id).map(|heard| millis(heard.elapsed()))
+    }
+}
+
+/// Handler of `GET /metrics`.
+pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&node)).into_response()
+}
+
+fn render(node: &Node) -> String {
+    let mut out = String::new();
+    let stats = stats_of(node);
+    let stored = node.stats.read();
+    let raft = node.raft.metrics().borrow_watched().clone();
+    let index = |log_id: &Option<_>| {
+        log_id
+            .as_ref()
+            .map_or(0, |log_id: &openraft::type_config::alias::LogIdOf<raft_store::raft::TypeConfig>| log_id.index)
+    };
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        let _ =
+            writeln!(out, "# HELP raftshare_{name} {help}\n# TYPE raftshare_{name} gauge\nraftshare_{name} {value}");
+    };
+    gauge("raft_is_leader", "1 while this node leads.", f64::from(u8::from(node.leads())));
+    gauge("raft_term", "Current term.", raft.current_term as f64);
+    gauge("raft_commit_index", "Highest committed log index known here.", index(&raft.local_committed) as f64);
+    gauge("raft_applied_index", "Highest applied log index.", node.applied() as f64);
+    gauge("raft_log_entries", "Log entries kept.", stats.log_entries as f64);
+    gauge("raft_log_bytes", "Bytes of the log on disk.", stats.log_bytes as f64);
+    gauge("raft_snapshot_index", "Log index of the newest snapshot.", stats.snapshot_index as f64);
+    gauge("raft_snapshot_bytes", "Bytes of the newest snapshot.", stats.snapshot_bytes as f64);
+    gauge("raft_proposals_queued", "Commands waiting to be proposed.", node.proposer.queued() as f64);
+    gauge("raft_log_flushes", "Flushes of the log since the start.", stored.flushes as f64);
+    gauge("raft_log_flushed_entries", "Entries made durable since the start.", stored.flushed_entries as f64);
+    gauge("read_staleness_seconds", "Age of this node's state.", node.staleness_ms() as f64 / 1_000.0);
+    gauge("peers", "Live peers.", stats.peers as f64);
+    gauge("files", "Files whose current version exists.", stats.files as f64);
+    gauge("files_below_r", "Files with fewer live copies than wanted (leader).", stats.under_replicated as f64);
+    gauge("replication_tasks", "Tasks given out and not done (leader).", stats.tasks as f64);
+    gauge("lease_active", "Live leases.", stats.leases as f64);
+    gauge("lease_waiting", "Peers waiting in lines.", stats.waiting as f64);
+    gauge("answers_remembered", "Remembered answers of idempotency keys.", stats.answers as f64);
+    let _ = writeln!(
+        out,
+        "# HELP raftshare_http_requests_total Answers by path and status.\n# TYPE raftshare_http_requests_total counter"
+    );
+    for ((path, status), count) in node.metrics.requests.lock().iter() {
+        let _ = writeln!(out, "raftshare_http_requests_total{{route=\"{path}\",code=\"{status}\"}} {count}");
+    }
+    let _ = writeln!(
+        out,
+        "# HELP raftshare_build_info Version of this build.\n# TYPE raftshare_build_info gauge\n\
+         raftshare_build_info{{version=\"{}\"}} 1",
+        env!("CARGO_PKG_VERSION")
+    );
+    out
+}

@@ -1,0 +1,48 @@
+//! The search index over names, derived from the catalog and kept up to date by its events.
+//!
+//! Invariant: a name is in the index exactly while its current version exists; whether a live holder has it is asked
+//! of the catalog when a query is answered (P5).
+
+use parking_lot::RwLock;
+use raft_store::catalog::{Catalog, Event};
+use raft_store::types::FileName;
+
+use crate::search::{Mode, SearchIndex, SearchResult};
+
+/// The name index behind a lock that queries share.
+#[derive(Default)]
+pub struct Names {
+    index: RwLock<SearchIndex>,
+}
+
+impl Names {
+    /// Builds the index anew.
+    pub fn rebuild(&self, catalog: &Catalog) {
+        let mut index = SearchIndex::default();
+        for file in catalog.files(None) {
+            index.insert(&file.name);
+        }
+        *self.index.write() = index;
+    }
+
+    /// Takes in what an applied entry changed.
+    pub fn observe(&self, catalog: &Catalog, events: &[Event]) {
+        for event in events {
+            if let Event::FilePublished { file, .. } | Event::FileDeleted { file, .. } = event {
+                // The catalog may be ahead of the event; its word is the newer one.
+                let exists = catalog.file(file).is_some_and(|view| view.version > 0 && !view.deleted);
+                let mut index = self.index.write();
+                if exists {
+                    index.insert(file)
+                } else {
+                    index.remove(file)
+                };
+            }
+        }
+    }
+
+    /// Names that match, best first, among those that `filter` accepts.
+    pub fn query(&self, query: &str, mode: Mode, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        self.index.read().query(query, mode, limit, filter)
+    }
+}

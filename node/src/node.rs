@@ -1,0 +1,275 @@
+//! One running node: what its parts are, and the questions they ask each other. No logic of the catalog or the planner
+//! lives here, and nothing here waits for a disk.
+
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openraft::ServerState;
+use openraft::errors::RaftError;
+use openraft::raft::ReadPolicy;
+use parking_lot::RwLock;
+use raft_store::catalog::Catalog;
+use raft_store::raft::{Member, TypeConfig};
+use raft_store::storage::{FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
+use raft_store::types::NodeId;
+
+use crate::clock::LogClock;
+use crate::config::Config;
+use crate::events::EventLog;
+use crate::freshness::Freshness;
+use crate::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::names::Names;
+use crate::propose::Proposer;
+use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
+
+/// The Raft instance with our types.
+pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Who this node is, for every hello.
+#[derive(Debug)]
+pub struct Identities {
+    side: Side,
+    cluster: RwLock<Option<u64>>,
+}
+
+impl Identities {
+    /// The identity that the data directory records.
+    pub fn new(side: Side, cluster: Option<u64>) -> Self {
+        Self { side, cluster: RwLock::new(cluster) }
+    }
+
+    /// Node and store id.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The cluster this node belongs to.
+    pub fn cluster(&self) -> Option<u64> {
+        *self.cluster.read()
+    }
+
+    /// Notes the cluster that the data directory records now.
+    pub fn set_cluster(&self, cluster: u64) {
+        *self.cluster.write() = Some(cluster);
+    }
+}
+
+/// A running node.
+pub struct Node {
+    /// Its settings.
+    pub config: Config,
+    /// `host:port` that others are told.
+    pub address: String,
+    /// Random per process (`Raftshare-Boot`).
+    pub boot: u64,
+    /// Who it is.
+    pub identities: Arc<Identities>,
+    /// Consensus.
+    pub raft: Raft,
+    /// The catalog and how far it has come.
+    pub state: SharedState,
+    /// What the data directory records.
+    pub identity_store: IdentityHandle,
+    /// Raised by the first storage error (W4).
+    pub fatal: FatalSignal,
+    /// Figures about the log and snapshots.
+    pub stats: StatsHandle,
+    /// The log clock.
+    pub clock: Arc<LogClock>,
+    /// The write path.
+    pub proposer: Proposer,
+    /// The age of its state.
+    pub freshness: Freshness,
+    /// What only a leader does.
+    pub leadership: Leadership,
+    /// Names for searching.
+    pub names: Names,
+    /// Recent events.
+    pub events: EventLog,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Links to other members.
+    pub pool: LinkPool,
+    /// For forwarding requests to the leader.
+    pub http: reqwest::Client,
+}
+
+/// The catalog, locked for reading: copy out what is needed and let go.
+pub struct CatalogView<'a>(StateView<'a>);
+
+impl std::ops::Deref for CatalogView<'_> {
+    type Target = Catalog;
+
+    fn deref(&self) -> &Catalog {
+        self.0.catalog()
+    }
+}
+
+/// The leader as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLeader {
+    /// Its id.
+    pub id: NodeId,
+    /// Its entry in the membership.
+    pub member: Member,
+    /// The term.
+    pub term: u64,
+}
+
+impl Node {
+    /// The catalog for a moment.
+    pub fn catalog(&self) -> CatalogView<'_> {
+        CatalogView(self.state.read())
+    }
+
+    /// All members of the effective membership.
+    pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        let metrics = self.raft.metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
+        membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// This node's term.
+    pub fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
+    /// The highest applied log index; 0 before the first.
+    pub fn applied(&self) -> u64 {
+        self.state.applied_index().unwrap_or(0)
+    }
+
+    /// This node's role in the words of the contract.
+    pub fn role(&self) -> &'static str {
+        role_name(self.raft.metrics().borrow_watched().state)
+    }
+
+    /// The leader, if this node knows one.
+    pub fn leader(&self) -> Option<KnownLeader> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let id = metrics.current_leader?;
+        let member = metrics.membership_config.membership().get_node(&id)?.clone();
+        Some(KnownLeader { id, member, term: metrics.current_term })
+    }
+
+    /// Whether this node leads and has anchored the log clock, so that it may propose (T2).
+    pub fn leads(&self) -> bool {
+        self.clock.anchor().is_some_and(|anchor| self.is_leader_in(anchor.term))
+    }
+
+    fn is_leader_in(&self, term: u64) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.state == ServerState::Leader && metrics.current_term == term
+    }
+
+    /// On a leader: term, commit index, and the time since a majority confirmed it.
+    pub fn leader_confirmation(&self) -> Option<(u64, u64, Duration)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let committed = metrics.cluster_committed.as_ref().map_or(0, |log_id| log_id.index);
+        let acked = metrics.last_quorum_acked?;
+        Some((metrics.current_term, committed, acked.elapsed()))
+    }
+
+    /// Whether a majority confirmed this leader within its lease (P3).
+    pub fn majority_confirmed(&self) -> bool {
+        self.leader_confirmation().is_some_and(|(_, _, age)| age < self.config.election.1)
+    }
+
+    /// Age of this node's state in milliseconds (R2).
+    pub fn staleness_ms(&self) -> u64 {
+        if let Some((_, committed, age)) = self.leader_confirmation()
+            && let Some(moment) = Instant::now().checked_sub(age)
+        {
+            self.freshness.note(committed, moment);
+        }
+        self.freshness.staleness_ms(self.applied())
+    }
+
+    /// Waits until this node has applied up to `log_index`; false if it takes longer than `within`.
+    pub async fn wait_applied(&self, log_index: u64, within: Duration) -> bool {
+        if self.applied() >= log_index {
+            return true;
+        }
+        tokio::time::timeout(within, self.state.wait_applied(log_index)).await.is_ok()
+    }
+
+    /// On a leader: confirms leadership with a majority and names the read index (R1).
+    pub async fn local_read_index(&self) -> Result<u64, String> {
+        self.read_index(ReadPolicy::ReadIndex).await
+    }
+
+    /// On a leader: the read index under its lease, without a round trip (R1).
+    pub async fn lease_read_index(&self) -> Result<u64, String> {
+        self.read_index(ReadPolicy::LeaseRead).await
+    }
+
+    async fn read_index(&self, policy: ReadPolicy) -> Result<u64, String> {
+        match self.raft.get_read_linearizer(policy).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(error)) => Err(error.to_string()),
+            Err(RaftError::Fatal(fatal)) => Err(fatal.to_string()),
+        }
+    }
+
+    /// Asks another member.
+    pub async fn ask(&self, target: &KnownLeader, request: &Request, within: Duration) -> Result<Response, CallError> {
+        self.pool.call(target.id, &target.member, request, within).await
+    }
+
+    /// Who this node is, for a founder or a leader that wants to add it.
+    pub async fn identity(&self) -> Result<Identity, String> {
+        Ok(Identity {
+            side: self.identities.side(),
+            cluster: self.identities.cluster(),
+            initialized: self.is_initialized().await?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// How this node is, for another member's `/cluster`.
+    pub fn status(&self) -> NodeStatus {
+        NodeStatus {
+            role: self.role().to_owned(),
+            applied: self.applied(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Whether this node's cluster has begun: there is a log or a vote.
+    pub async fn is_initialized(&self) -> Result<bool, String> {
+        self.raft.is_initialized().await.map_err(|fatal| fatal.to_string())
+    }
+
+    /// Belongs to a cluster from now on, unless it already belongs to another one that has begun (C1).
+    pub async fn adopt(&self, cluster: u64) -> Result<(), String> {
+        if self.identities.cluster() == Some(cluster) {
+            return Ok(());
+        }
+        if self.is_initialized().await? {
+            return Err("this node already belongs to a cluster".into());
+        }
+        self.identity_store.adopt_cluster(cluster).await.map_err(|error| error.to_string())?;
+        self.identities.set_cluster(cluster);
+        Ok(())
+    }
+}
+
+/// A role in the words of the contract.
+pub fn role_name(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Leader => "leader",
+        ServerState::Follower => "follower",
+        ServerState::Learner => "learner",
+        ServerState::Candidate | ServerState::Shutdown => "candidate",
+    }
+}

@@ -1,0 +1,180 @@
+//! The single write path: commands are coalesced into entries, stamped, and proposed; every outcome says whether it is
+//! definite (W5).
+//!
+//! Handlers put commands into one bounded queue. One task drains it without waiting for more, builds an entry of at
+//! most [`limits::ENTRY_COMMANDS_MAX`] commands and [`limits::ENTRY_BYTES_MAX`] bytes, and keeps a few proposals in
+//! flight, so that one flush serves many writers.
+//!
+//! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
+//! an error is called definite only if Raft never took the entry.
+
+use std::sync::Arc;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use raft_store::catalog::{Batch, Command, Op, Outcome};
+use raft_store::raft::{Member, TypeConfig};
+use raft_store::types::{NodeId, limits};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock::LogClock;
+use crate::config::REQUEST_DEADLINE;
+use crate::node::Raft;
+
+/// Commands that may wait for the coalescer; beyond it a write is refused as `overloaded`.
+pub const QUEUE_COMMANDS_MAX: usize = 8_192;
+/// Entries proposed and not yet applied.
+const PROPOSALS_IN_FLIGHT: usize = 4;
+
+/// What became of a command that was applied.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The log index of its entry (`Raftshare-Index`).
+    pub log_index: u64,
+    /// Its answer.
+    pub outcome: Outcome,
+}
+
+/// Why a command has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// Definite: this node does not lead.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<(NodeId, Member)>,
+    },
+    /// Definite: the queue is full.
+    #[error("{QUEUE_COMMANDS_MAX} writes are waiting already")]
+    Overloaded,
+    /// Unknown: the entry was given to Raft, and its fate is not known here.
+    #[error("the write was proposed, and its outcome is not known: {0}")]
+    Unknown(String),
+    /// Unknown: the node's storage failed while the write was under way (W4).
+    #[error("the node's storage failed: {0}")]
+    Storage(String),
+}
+
+struct Pending {
+    command: Command,
+    bytes: usize,
+    answer: oneshot::Sender<Result<Committed, ProposeError>>,
+}
+
+/// The entrance of the write path; cheap to clone.
+#[derive(Clone)]
+pub struct Proposer {
+    queue: mpsc::Sender<Pending>,
+}
+
+impl Proposer {
+    /// Starts the coalescer.
+    pub fn start(raft: Raft, clock: Arc<LogClock>) -> Self {
+        let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        tokio::spawn(coalesce(raft, clock, commands));
+        Self { queue }
+    }
+
+    /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
+    pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
+        let (answer, applied) = oneshot::channel();
+        let bytes = encoded_bytes(&command);
+        self.queue.try_send(Pending { command, bytes, answer }).map_err(|_| ProposeError::Overloaded)?;
+        match tokio::time::timeout(REQUEST_DEADLINE, applied).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ProposeError::Unknown("the node is shutting down".into())),
+            Err(_) => Err(ProposeError::Unknown("no majority confirmed it in time".into())),
+        }
+    }
+
+    /// Proposes a command of the node's own, without a key.
+    pub async fn propose_op(&self, op: Op) -> Result<Committed, ProposeError> {
+        self.propose(Command { key: None, op }).await
+    }
+
+    /// Commands waiting for the coalescer.
+    pub fn queued(&self) -> usize {
+        QUEUE_COMMANDS_MAX - self.queue.capacity()
+    }
+}
+
+/// Size of a command in an entry; an unencodable one counts as a whole entry and fails when it is proposed.
+fn encoded_bytes(command: &Command) -> usize {
+    postcard::serialize_with_flavor(command, postcard::ser_flavors::Size::default()).unwrap_or(limits::ENTRY_BYTES_MAX)
+}
+
+async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver<Pending>) {
+    let in_flight = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT));
+    let mut held_over = None;
+    loop {
+        let first = match held_over.take() {
+            Some(pending) => pending,
+            None => match commands.recv().await {
+                Some(pending) => pending,
+                None => return,
+            },
+        };
+        // While all proposals are in flight the queue fills, and the next entry gets larger.
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let mut bytes = first.bytes;
+        let mut batch = vec![first];
+        while batch.len() < limits::ENTRY_COMMANDS_MAX {
+            let Ok(next) = commands.try_recv() else { break };
+            if bytes + next.bytes > limits::ENTRY_BYTES_MAX {
+                held_over = Some(next);
+                break;
+            }
+            bytes += next.bytes;
+            batch.push(next);
+        }
+        batch.retain(|pending| !pending.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        let (raft, clock) = (raft.clone(), clock.clone());
+        tokio::spawn(async move {
+            propose_entry(&raft, &clock, batch).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
+    let (commands, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|pending| (pending.command, pending.answer)).unzip();
+    // Without an anchor this node does not lead yet, or no longer: it proposes nothing (T2).
+    let outcome = match clock.anchor() {
+        None => Err(ProposeError::NotLeader { leader: None }),
+        Some(anchor) => write(raft, Batch { stamp: Some(anchor.stamp()), commands }).await,
+    };
+    match outcome {
+        Ok((log_index, outcomes)) => {
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                let _ = answer.send(Ok(Committed { log_index, outcome }));
+            }
+        }
+        Err(error) => {
+            for answer in answers {
+                let _ = answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// Gives one entry to Raft and waits until it is applied.
+pub async fn write(raft: &Raft, batch: Batch) -> Result<(u64, Vec<Outcome>), ProposeError> {
+    match raft.client_write(batch).await {
+        Ok(response) => Ok((response.log_id.index, response.data.0)),
+        Err(error) => Err(classify(error)),
+    }
+}
+
+/// openraft tells a proposal it refused from an entry it lost: only the first is definite.
+fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+            ProposeError::NotLeader { leader: to.leader_id.zip(to.leader_node) }
+        }
+        RaftError::APIError(error) => ProposeError::Unknown(error.to_string()),
+        RaftError::Fatal(fatal) => ProposeError::Storage(fatal.to_string()),
+    }
+}

@@ -1,0 +1,168 @@
+//! Node-to-node traffic: binary frames over long-lived TCP connections, on the same port as the API.
+//!
+//! A connection opens with a [`Hello`] that names the cluster and both sides' node and store ids (C1); the other side
+//! answers before anything else is read. After that, requests and responses alternate.
+//!
+//! Invariant: no message is handled on a connection whose hello did not match in both directions, and no call waits
+//! longer than its deadline.
+
+mod client;
+mod frame;
+mod server;
+
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use raft_store::raft::TypeConfig;
+use raft_store::types::{LogTime, NodeId};
+use serde::{Deserialize, Serialize};
+
+pub use client::{CallError, Link, LinkPool, Links, birth_call};
+pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use server::{PeerRequests, serve_connection};
+
+/// First bytes of a node-to-node connection; no HTTP request starts with them.
+pub const MAGIC: [u8; 4] = *b"RSN1";
+/// Version of the messages below. Nodes of different versions refuse each other with a clear word.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// One side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Node id.
+    pub node: NodeId,
+    /// Store id; a node with another data directory is another node (C3).
+    pub store: u64,
+}
+
+/// What the dialling side says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hello {
+    /// A member talks to a member.
+    Member {
+        /// [`PROTOCOL_VERSION`].
+        protocol: u16,
+        /// Their cluster.
+        cluster: u64,
+        /// Who dials.
+        from: Side,
+        /// Whom it wants to reach.
+        to: Side,
+    },
+    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`] and [`Request::Adopt`].
+    Birth {
+        /// [`PROTOCOL_VERSION`].
+        protocol: u16,
+    },
+}
+
+/// The answer to a hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// Go on.
+    Accepted,
+    /// No, and why.
+    Refused(String),
+}
+
+/// Requests between nodes.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Raft log replication and heartbeats.
+    Append(AppendEntriesRequest<TypeConfig>),
+    /// Raft election.
+    Vote(VoteRequest<TypeConfig>),
+    /// Raft election, asked without changing anything.
+    PreVote(VoteRequest<TypeConfig>),
+    /// The leader hands over.
+    Transfer(TransferLeaderRequest<TypeConfig>),
+    /// A snapshot follows in frames of its own: its meta data and length.
+    Snapshot(SnapshotHead),
+    /// How fresh is the leader's word? Asked by followers (R2).
+    Beacon,
+    /// Confirm leadership with a majority and name the read index (R1).
+    ReadIndex,
+    /// How are you? For `/cluster`.
+    Status,
+    /// Who are you, and do you belong to a cluster?
+    Who,
+    /// Belong to this cluster, unless you belong to one that has begun.
+    Adopt {
+        /// The new cluster's id.
+        cluster: u64,
+    },
+}
+
+/// What precedes the bytes of a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotHead {
+    /// The leader's vote.
+    pub vote: openraft::type_config::alias::VoteOf<TypeConfig>,
+    /// Last log id, membership and id.
+    pub meta: openraft::type_config::alias::SnapshotMetaOf<TypeConfig>,
+    /// Length in bytes of what follows.
+    pub bytes: u64,
+}
+
+/// Responses between nodes, one kind per request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// To [`Request::Append`].
+    Append(AppendEntriesResponse<TypeConfig>),
+    /// To [`Request::Vote`] and [`Request::PreVote`].
+    Vote(VoteResponse<TypeConfig>),
+    /// To [`Request::Transfer`].
+    Transfer(TransferLeaderResponse<TypeConfig>),
+    /// To [`Request::Snapshot`].
+    Snapshot(SnapshotResponse<TypeConfig>),
+    /// To [`Request::Beacon`], from a leader.
+    Beacon(Beacon),
+    /// To [`Request::ReadIndex`]: everything committed so far lies at or below this log index.
+    ReadIndex(u64),
+    /// To [`Request::Status`].
+    Status(NodeStatus),
+    /// To [`Request::Who`].
+    Who(Identity),
+    /// To [`Request::Adopt`].
+    Adopted,
+    /// The node could not or would not; the text is for the log.
+    Failed(String),
+}
+
+/// The leader's word on its own freshness (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beacon {
+    /// The term it leads.
+    pub term: u64,
+    /// Its commit index.
+    pub committed: u64,
+    /// Milliseconds since a majority last confirmed it.
+    pub quorum_age_ms: u64,
+    /// Its log clock.
+    pub log_time: LogTime,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Node and store id.
+    pub side: Side,
+    /// The cluster it belongs to.
+    pub cluster: Option<u64>,
+    /// Whether that cluster has begun: it has a log or a vote.
+    pub initialized: bool,
+    /// Software version.
+    pub version: String,
+}
+
+/// How a member is, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// leader, follower, learner or candidate.
+    pub role: String,
+    /// Its applied log index.
+    pub applied: u64,
+    /// Software version.
+    pub version: String,
+}

@@ -1,0 +1,130 @@
+//! The listening side: checks the hello, then answers requests in order until the connection ends.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::frame::{self, FrameError};
+use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
+use crate::node::Node;
+
+/// Largest snapshot a node takes in, in bytes.
+const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
+
+/// What a connection may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerRequests {
+    /// Everything: the other side is a member.
+    Member,
+    /// Only what founding and joining need.
+    Birth,
+}
+
+/// Serves one connection whose magic bytes were already read.
+pub async fn serve_connection(node: Arc<Node>, mut stream: TcpStream) -> Result<(), FrameError> {
+    stream.set_nodelay(true)?;
+    let (mut out, mut into) = (Vec::new(), Vec::new());
+    let hello: Hello = frame::read(&mut stream, &mut into).await?;
+    let allowed = match check_hello(&node, &hello) {
+        Ok(allowed) => allowed,
+        Err(reason) => {
+            tracing::warn!(%reason, "refused a node-to-node connection");
+            return frame::write(&mut stream, &mut out, &Welcome::Refused(reason)).await;
+        }
+    };
+    frame::write(&mut stream, &mut out, &Welcome::Accepted).await?;
+    loop {
+        let request: Request = match frame::read(&mut stream, &mut into).await {
+            Err(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other?,
+        };
+        let response = match request {
+            Request::Snapshot(head) if allowed == PeerRequests::Member => {
+                let bytes = read_snapshot(&mut stream, &head).await?;
+                install_snapshot(&node, head, bytes).await
+            }
+            request => answer(&node, allowed, request).await,
+        };
+        frame::write(&mut stream, &mut out, &response).await?;
+    }
+}
+
+/// A mismatch is refused in both directions: here, and by the dialling side when it reads the refusal (C1).
+fn check_hello(node: &Node, hello: &Hello) -> Result<PeerRequests, String> {
+    let (Hello::Member { protocol, .. } | Hello::Birth { protocol }) = hello;
+    if *protocol != PROTOCOL_VERSION {
+        return Err(format!("this node speaks protocol version {PROTOCOL_VERSION}, not {protocol}"));
+    }
+    let Hello::Member { cluster, from, to, .. } = hello else { return Ok(PeerRequests::Birth) };
+    let own = node.identities.side();
+    if node.identities.cluster() != Some(*cluster) {
+        return Err(match node.identities.cluster() {
+            Some(mine) => format!("this node belongs to cluster {mine:016x}, not {cluster:016x}"),
+            None => "this node belongs to no cluster yet".to_owned(),
+        });
+    }
+    if to.node != own.node {
+        return Err(format!("this is node {}, not node {}", own.node, to.node));
+    }
+    if to.store != own.store {
+        return Err(format!("node {} has another data directory than its membership records", own.node));
+    }
+    match node.members().get(&from.node) {
+        Some(member) if member.store_id != from.store => {
+            Err(format!("node {} is known here with another data directory", from.node))
+        }
+        // A member this node has not heard of yet may be newer than this node's log.
+        _ => Ok(PeerRequests::Member),
+    }
+}
+
+async fn read_snapshot(stream: &mut TcpStream, head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
+    if head.bytes > SNAPSHOT_BYTES_MAX {
+        return Err(FrameError::TooLong(usize::MAX));
+    }
+    // Grows as bytes arrive: a length alone never makes this node allocate.
+    let mut bytes = Vec::new();
+    let read = stream.take(head.bytes).read_to_end(&mut bytes).await?;
+    if read as u64 == head.bytes {
+        Ok(bytes)
+    } else {
+        Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+    }
+}
+
+async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Response {
+    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot: bytes.into() };
+    match node.raft.install_full_snapshot(head.vote, snapshot).await {
+        Ok(response) => Response::Snapshot(response),
+        Err(error) => Response::Failed(error.to_string()),
+    }
+}
+
+async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Response {
+    fn or_failed<T, E: std::fmt::Display>(outcome: Result<T, E>, wrap: impl FnOnce(T) -> Response) -> Response {
+        outcome.map_or_else(|error| Response::Failed(error.to_string()), wrap)
+    }
+    match (request, allowed) {
+        (Request::Who, _) => or_failed(node.identity().await, Response::Who),
+        (Request::Adopt { cluster }, _) => or_failed(node.adopt(cluster).await, |()| Response::Adopted),
+        (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
+        (Request::Append(rpc), _) => or_failed(node.raft.append_entries(rpc).await, Response::Append),
+        (Request::Vote(rpc), _) => or_failed(node.raft.vote(rpc).await, Response::Vote),
+        (Request::PreVote(rpc), _) => or_failed(node.raft.pre_vote(rpc).await, Response::Vote),
+        (Request::Transfer(rpc), _) => or_failed(node.raft.handle_transfer_leader(rpc).await, Response::Transfer),
+        (Request::Status, _) => Response::Status(node.status()),
+        (Request::Beacon, _) => match beacon(node) {
+            Some(beacon) => Response::Beacon(beacon),
+            None => Response::Failed("this node does not lead".into()),
+        },
+        (Request::ReadIndex, _) => or_failed(node.local_read_index().await, Response::ReadIndex),
+        (Request::Snapshot(_), PeerRequests::Member) => Response::Failed("a snapshot is not answered here".into()),
+    }
+}
+
+fn beacon(node: &Node) -> Option<Beacon> {
+    let (term, committed, quorum_age) = node.leader_confirmation()?;
+    let log_time = node.clock.anchor()?.now();
+    Some(Beacon { term, committed, quorum_age_ms: crate::clock::millis(quorum_age), log_time })
+}

@@ -1,0 +1,106 @@
+//! The data directory: who may open it, and what it refuses.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::storage::{OpenOptions, Storage};
+
+const OPTIONS: OpenOptions = OpenOptions { node_id: 3, new_store_id: 0xabcd };
+
+fn refused(dir: &TempDir, options: &OpenOptions) -> StorageError {
+    Storage::open(dir.path(), options).err().expect("the directory is refused")
+}
+
+#[tokio::test]
+async fn the_identity_stays() {
+    let dir = TempDir::new().unwrap();
+    let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
+    assert_eq!(storage.identity.get().store_id, 0xabcd);
+    storage.identity.adopt_cluster(77).await.unwrap();
+    drop(storage);
+    let again = OpenOptions { new_store_id: 0x1111, ..OPTIONS };
+    let mut storage = Storage::open(dir.path(), &again).unwrap();
+    let identity = storage.identity.get();
+    assert_eq!((identity.node_id, identity.store_id, identity.cluster_id), (3, 0xabcd, Some(77)));
+    // Nothing was voted for yet: a bootstrap that went wrong may be repeated.
+    storage.identity.adopt_cluster(78).await.unwrap();
+    storage.log_store.save_vote(&vote(1)).await.unwrap();
+    storage.identity.adopt_cluster(78).await.expect("the same cluster is no change");
+    let error = storage.identity.adopt_cluster(79).await.unwrap_err();
+    assert!(matches!(error, StorageError::OtherCluster { found: 78, wanted: 79 }), "{error}");
+    drop(storage);
+    assert_eq!(Storage::open(dir.path(), &OPTIONS).unwrap().identity.get().cluster_id, Some(78));
+}
+
+#[tokio::test]
+async fn a_directory_has_one_user() {
+    let dir = TempDir::new().unwrap();
+    let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
+    assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
+    // The last part that is still alive keeps it.
+    let Storage { identity, log_store, state_machine, stats, .. } = storage;
+    drop((log_store, state_machine, stats));
+    assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
+    drop(identity);
+    Storage::open(dir.path(), &OPTIONS).expect("free again");
+}
+
+#[tokio::test]
+async fn every_part_keeps_the_directory_locked() {
+    let dir = TempDir::new().unwrap();
+    let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
+    let Storage { log_store, state_machine, stats, identity, .. } = storage;
+    drop((log_store, stats, identity));
+    assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }), "snapshots could still be written");
+    drop(state_machine);
+    Storage::open(dir.path(), &OPTIONS).expect("free again");
+}
+
+#[tokio::test]
+async fn another_node_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(Storage::open(dir.path(), &OPTIONS).unwrap());
+    let error = refused(&dir, &OpenOptions { node_id: 4, ..OPTIONS });
+    assert!(matches!(error, StorageError::OtherNode { found: 3, wanted: 4, .. }), "{error}");
+    fs::remove_file(dir.path().join("IDENTITY")).unwrap();
+    let error = refused(&dir, &OpenOptions { node_id: 4, ..OPTIONS });
+    assert!(matches!(error, StorageError::OtherNode { found: 3, wanted: 4, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_log_is_no_empty_log() {
+    let dir = TempDir::new().unwrap();
+    drop(Storage::open(dir.path(), &OPTIONS).unwrap());
+    let log = dir.path().join("log");
+    // As after a power cut that took the files, but left the directory.
+    for entry in fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() { fs::remove_file(path).unwrap() } else { fs::remove_dir_all(path).unwrap() }
+    }
+    let error = refused(&dir, &OPTIONS).to_string();
+    assert!(error.contains("its log is gone") && error.contains("rejoin"), "{error}");
+    assert_eq!(fs::read_dir(&log).unwrap().count(), 0, "nothing was made in its place");
+}
+
+#[tokio::test]
+async fn a_half_made_directory_is_finished() {
+    let dir = TempDir::new().unwrap();
+    drop(Storage::open(dir.path(), &OPTIONS).unwrap());
+    fs::remove_file(dir.path().join("IDENTITY")).unwrap();
+    let again = OpenOptions { new_store_id: 0x1111, ..OPTIONS };
+    assert_eq!(Storage::open(dir.path(), &again).unwrap().identity.get().store_id, 0xabcd);
+    assert!(dir.path().join("IDENTITY").is_file());
+}
+
+#[tokio::test]
+async fn an_unknown_layout_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(Storage::open(dir.path(), &OPTIONS).unwrap());
+    let path = dir.path().join("IDENTITY");
+    let text = fs::read_to_string(&path).unwrap().replace("raftshare-data 1", "raftshare-data 2");
+    fs::write(&path, &text).unwrap();
+    assert!(matches!(refused(&dir, &OPTIONS), StorageError::UnknownVersion { found: 2, known: 1, .. }));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
