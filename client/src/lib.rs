@@ -1,6 +1,8 @@
 //! The raftshare peer and the library that talks to an index cluster.
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
 pub mod download;
 pub mod peer;
+pub mod serve;

@@ -1,0 +1,102 @@
+//! Turns the index's answer to "why does this file have the copies it has" into lines for people.
+
+use raft_store::types::FileName;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The part of the answer that is worded here. What is missing is left out.
+#[derive(Deserialize)]
+struct Why {
+    rule: Rule,
+    #[serde(default)]
+    holders: Vec<Holder>,
+    #[serde(default)]
+    tasks: Vec<Task>,
+    #[serde(default)]
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    desired: u64,
+    live: u64,
+    #[serde(default)]
+    summary: String,
+}
+
+#[derive(Deserialize)]
+struct Holder {
+    id: String,
+    version: u64,
+    current: bool,
+    live: bool,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    peer: String,
+    #[serde(rename = "type")]
+    kind: String,
+    version: u64,
+    #[serde(default)]
+    working: bool,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    peer: String,
+    reason: String,
+}
+
+/// The lines, or `None` if the answer has another shape than this build knows.
+pub fn explain(name: &FileName, answer: &Value) -> Option<String> {
+    let why = Why::deserialize(answer).ok()?;
+    let risk = if why.rule.live < why.rule.desired { ", AT RISK" } else { "" };
+    let mut lines = vec![format!("{name}: {} of {} copies{risk}", why.rule.live, why.rule.desired)];
+    if !why.rule.summary.is_empty() {
+        lines.push(format!("  {}", why.rule.summary));
+    }
+    for holder in why.holders {
+        let version = if holder.current { "current".to_owned() } else { "older".to_owned() };
+        let state = if holder.live { "up" } else { "down" };
+        lines.push(format!("  holder     {}  v{} ({version}, {state})", holder.id, holder.version));
+    }
+    for task in why.tasks {
+        let state = if task.working { "working on it" } else { "not begun" };
+        lines.push(format!("  task       {}  {} v{} ({state})", task.peer, task.kind.to_lowercase(), task.version));
+    }
+    for refused in why.refused {
+        lines.push(format!("  no target  {}  {}", refused.peer, refused.reason));
+    }
+    Some(lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_copy_is_explained() {
+        let name = FileName::parse("old/scan.tif").expect("valid");
+        let answer = json!({
+            "rule": {"desired": 2, "live": 1, "summary": "one copy missing"},
+            "holders": [{"id": "d", "version": 3, "current": true, "live": true}],
+            "tasks": [{"id": "7", "peer": "e", "type": "REPLICATE", "version": 3, "working": true}],
+            "refused": [{"peer": "x", "reason": "no room"}],
+        });
+        let text = explain(&name, &answer).expect("the shape is known");
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "old/scan.tif: 1 of 2 copies, AT RISK",
+                "  one copy missing",
+                "  holder     d  v3 (current, up)",
+                "  task       e  replicate v3 (working on it)",
+                "  no target  x  no room",
+            ]
+        );
+        assert_eq!(explain(&name, &json!({"other": 1})), None);
+    }
+}

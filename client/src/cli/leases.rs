@@ -1,0 +1,237 @@
+//! `raftshare lease …`, and the leases that the folder keeps between commands in `.raftshare/leases.json`.
+//!
+//! Invariant: a kept token is forgotten only when its lease is known to be over; the file is replaced atomically and
+//! under a lock, so two commands never lose each other's tokens.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_store::types::{FencingToken, FileName, LeaseToken};
+use serde::{Deserialize, Serialize};
+
+use super::args::{LeaseCommand, Patience, Waiting};
+use super::exit::{Exit, Failure};
+use super::output::{count, minutes};
+use super::session::{Session, blocking};
+use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, ReleaseRequest, RenewRequest};
+use crate::cluster::{Grant, LeaseAnswer};
+use crate::peer::{Folder, fsio};
+
+/// A lease that the folder keeps.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Its secret.
+    pub token: LeaseToken,
+    /// Its fencing token.
+    pub fencing_token: FencingToken,
+}
+
+type Leases = BTreeMap<FileName, Kept>;
+
+/// Changes the kept leases, one process at a time. Blocking.
+fn change(folder: &Folder, change: impl FnOnce(&mut Leases)) -> Result<(), Failure> {
+    let path = folder.leases_path();
+    let lock = File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+    lock.lock()?;
+    let mut leases = load(folder)?;
+    change(&mut leases);
+    let bytes = serde_json::to_vec_pretty(&leases).unwrap_or_default();
+    fsio::write_atomic(&path, &bytes)?;
+    Ok(())
+}
+
+fn load(folder: &Folder) -> Result<Leases, Failure> {
+    let path = folder.leases_path();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Leases::new()),
+        Err(error) => return Err(error.into()),
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::new(Exit::Disk, format!("{} is damaged: {error}", path.display()))
+            .hint("remove it; leases that were kept there run out by themselves")
+    })
+}
+
+/// The lease this folder keeps for a name.
+pub async fn kept(folder: &Arc<Folder>, name: &FileName) -> Result<Option<Kept>, Failure> {
+    let (folder, name) = (Arc::clone(folder), name.clone());
+    blocking(move || load(&folder).map(|leases| leases.get(&name).copied())).await?
+}
+
+/// Keeps a lease for later commands.
+async fn keep(folder: &Arc<Folder>, name: &FileName, grant: &Grant) -> Result<(), Failure> {
+    let kept = Kept { token: grant.response.lease_token, fencing_token: grant.response.fencing_token };
+    let (folder, name) = (Arc::clone(folder), name.clone());
+    blocking(move || change(&folder, |leases| _ = leases.insert(name, kept))).await?
+}
+
+/// Forgets a lease that is over.
+pub async fn forget(folder: &Arc<Folder>, name: &FileName) -> Result<(), Failure> {
+    let (folder, name) = (Arc::clone(folder), name.clone());
+    blocking(move || change(&folder, |leases| _ = leases.remove(&name))).await?
+}
+
+/// Takes the lease of a file, in line if asked to.
+pub async fn acquire(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    waiting: &Waiting,
+) -> Result<Grant, Failure> {
+    let request = LeaseRequest {
+        peer_id: folder.peer_id(),
+        file_name: name.clone(),
+        ttl_ms: Some(u64::try_from(waiting.ttl.as_millis()).unwrap_or(u64::MAX)),
+        wait: None,
+        wait_ms: None,
+    };
+    let answer = match waiting.wait {
+        None => session.as_peer(folder, async || session.client.acquire(&request).await).await?,
+        Some(patience) => wait_in_line(session, folder, &request, patience).await?,
+    };
+    match answer {
+        LeaseAnswer::Granted(grant) => Ok(grant),
+        LeaseAnswer::Denied(denied) => Err(held(session, folder, name, &denied)),
+    }
+}
+
+async fn wait_in_line(
+    session: &Session,
+    folder: &Arc<Folder>,
+    request: &LeaseRequest,
+    patience: Patience,
+) -> Result<LeaseAnswer, Failure> {
+    let limit: Option<Duration> = match patience {
+        Patience::Forever => None,
+        Patience::For(limit) => Some(limit),
+    };
+    let output = session.output;
+    let answer = session.as_peer(folder, async || {
+        let mut last = None;
+        let tell = |denied: &DeniedResponse| {
+            if let Some(position) = denied.position.filter(|position| last.replace(*position) != Some(*position)) {
+                output.remark(&format!("waiting in line behind {}: position {position}", denied.holder));
+            }
+        };
+        session.client.acquire_waiting(request, limit, tell).await
+    });
+    Ok(answer.await?)
+}
+
+fn held(session: &Session, folder: &Folder, name: &FileName, denied: &DeniedResponse) -> Failure {
+    let left = minutes(denied.remaining_ms);
+    let program = if session.interactive { "" } else { "raftshare " };
+    if denied.holder == folder.peer_id() {
+        let what = format!("another command of this folder has the lease of {name}; it ends in {left} if not renewed");
+        return Failure::new(Exit::LeaseHeld, what)
+            .hint(format!("wait for it:  --wait        or give it back:  {program}lease release '{name}'"));
+    }
+    let what = format!("{name} is being edited by {}; the lease ends in {left} if it is not renewed", denied.holder);
+    Failure::new(Exit::LeaseHeld, what)
+        .hint(format!("wait in line:  --wait        see who waits:  {program}lease queue '{name}'"))
+}
+
+/// `raftshare lease …`.
+pub async fn run(session: &Session, command: &LeaseCommand) -> Result<(), Failure> {
+    match command {
+        LeaseCommand::Acquire { name, waiting } => {
+            let folder = session.folder().await?;
+            let grant = acquire(session, &folder, name, waiting).await?;
+            keep(&folder, name, &grant).await?;
+            report(session, name, &grant, "granted");
+            Ok(())
+        }
+        LeaseCommand::Renew { name, ttl } => renew(session, name, *ttl).await,
+        LeaseCommand::Release { name } => release(session, name).await,
+        LeaseCommand::Status { name } => status(session, name, false).await,
+        LeaseCommand::Queue { name } => status(session, name, true).await,
+    }
+}
+
+fn report(session: &Session, name: &FileName, grant: &Grant, what: &str) {
+    let left = humantime::format_duration(Duration::from_millis(grant.response.ttl_ms));
+    let fence = count(grant.response.fencing_token);
+    session.output.sentence(&grant.response, &format!("{name}: lease {what} for {left}, fencing token {fence}"));
+}
+
+async fn own(folder: &Arc<Folder>, name: &FileName) -> Result<Kept, Failure> {
+    kept(folder, name).await?.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("this folder keeps no lease of {name}"))
+            .hint(format!("take it:  raftshare lease acquire '{name}'"))
+    })
+}
+
+async fn renew(session: &Session, name: &FileName, ttl: Option<Duration>) -> Result<(), Failure> {
+    let folder = session.folder().await?;
+    let kept = own(&folder, name).await?;
+    let grant = renew_kept(session, &folder, name, kept, ttl).await?;
+    report(session, name, &grant, "renewed");
+    Ok(())
+}
+
+/// Renews a kept lease; forgets it if it is over.
+pub async fn renew_kept(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    kept: Kept,
+    ttl: Option<Duration>,
+) -> Result<Grant, Failure> {
+    let request = RenewRequest {
+        peer_id: folder.peer_id(),
+        file_name: name.clone(),
+        lease_token: kept.token,
+        ttl_ms: ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+    };
+    match session.client.renew(&request).await {
+        Ok(grant) => Ok(grant),
+        Err(error) => {
+            let over = error.code() == Some(ErrorCode::LeaseExpired);
+            if over {
+                forget(folder, name).await?;
+            }
+            let failure = Failure::from(error);
+            Err(if over { failure.hint(format!("take it again:  raftshare lease acquire '{name}'")) } else { failure })
+        }
+    }
+}
+
+async fn release(session: &Session, name: &FileName) -> Result<(), Failure> {
+    let folder = session.folder().await?;
+    let kept = own(&folder, name).await?;
+    let request = ReleaseRequest { peer_id: folder.peer_id(), file_name: name.clone(), lease_token: kept.token };
+    let result = session.client.release(&request).await;
+    let over = result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::LeaseExpired));
+    if result.is_ok() || over {
+        forget(&folder, name).await?;
+    }
+    result?;
+    session.output.sentence(&serde_json::json!({"released": name}), &format!("{name}: lease released"));
+    Ok(())
+}
+
+async fn status(session: &Session, name: &FileName, queue: bool) -> Result<(), Failure> {
+    let Some(answer) = session.client.lease_status(name).await? else {
+        return Err(Failure::new(Exit::NotFound, format!("nobody has the lease of {name}"))
+            .hint(format!("take it:  raftshare lease acquire '{name}'")));
+    };
+    session.output.freshness(&answer.freshness);
+    let lease = &answer.value;
+    let holder = vec![
+        "-".to_owned(),
+        lease.holder.to_string(),
+        format!("holder, ends in {}, fencing token {}", minutes(lease.remaining_ms), count(lease.fencing_token)),
+    ];
+    let waiting = lease
+        .line
+        .iter()
+        .map(|place| vec![place.position.to_string(), place.peer_id.to_string(), "waiting".to_owned()]);
+    let shown = if queue { usize::MAX } else { 0 };
+    let rows: Vec<_> = std::iter::once(holder).chain(waiting.take(shown)).collect();
+    session.output.result(lease, &["POS", "PEER", "STATE"], &rows);
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The commands that only look: `search`, `list`, `peers`, `status`, `why`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use raft_store::types::{ContentHash, FileName, NodeId, Version};
+use serde::Serialize;
+
+use super::args::{Level, List, Mode, Search};
+use super::exit::{Exit, Failure};
+use super::output::{ago, count, minutes, size};
+use super::session::{Session, blocking};
+use crate::api::{ClusterNode, ClusterResponse, ErrorCode, FileResponse, SearchHit, StatsResponse};
+use crate::cluster::{Consistency, Freshness, ReadOptions, SearchMode};
+use crate::peer::{Disk, Folder, scan};
+
+/// Files that `list` asks the index about at a time.
+const LOOKUPS_MAX: usize = 8;
+/// Files that `list --remote` prints.
+const REMOTE_MAX: usize = 10_000;
+
+/// `raftshare search`. No hit is a result too: an empty list, and exit code 0.
+pub async fn search(session: &Session, search: &Search) -> Result<(), Failure> {
+    let consistency = match search.consistency {
+        Level::Auto => Consistency::Auto,
+        Level::Leader => Consistency::Leader,
+        Level::Linearizable => Consistency::Linearizable,
+        Level::Stale => Consistency::Stale,
+    };
+    let mode = match search.mode {
+        Mode::Fuzzy => SearchMode::Fuzzy,
+        Mode::Substring => SearchMode::Substring,
+        Mode::Prefix => SearchMode::Prefix,
+    };
+    hits(session, &search.query.join(" "), mode, search.limit, consistency).await
+}
+
+async fn hits(
+    session: &Session,
+    query: &str,
+    mode: SearchMode,
+    limit: usize,
+    consistency: Consistency,
+) -> Result<(), Failure> {
+    let client = session.client.with_reading(ReadOptions { consistency, ..ReadOptions::default() });
+    let started = Instant::now();
+    let answer = client.search(query, mode, limit).await?;
+    let took = started.elapsed();
+    let hits = &answer.value;
+    session.keep_rows(hits.iter().map(|hit| hit.file_name.clone()));
+    let rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
+    session.output.result(hits, &["#", "NAME", "VER", "SIZE", "COPIES", "HOLDERS"], &rows);
+    let total = answer.total.unwrap_or(hits.len() as u64);
+    session.output.remark(&format!(
+        "{} of {} matches, {} ms{}",
+        count(hits.len() as u64),
+        count(total),
+        took.as_millis(),
+        source(&answer.freshness)
+    ));
+    session.output.freshness(&answer.freshness);
+    Ok(())
+}
+
+fn hit_row(position: usize, hit: &SearchHit) -> Vec<String> {
+    let holders: Vec<&str> = hit.peers.iter().map(|peer| peer.id.as_str()).collect();
+    vec![
+        (position + 1).to_string(),
+        hit.file_name.to_string(),
+        format!("v{}", hit.version),
+        size(hit.size),
+        hit.peers.len().to_string(),
+        holders.join(" "),
+    ]
+}
+
+fn source(freshness: &Freshness) -> String {
+    let node = freshness.node.map_or_else(String::new, |node| format!(" ({} {node})", freshness.role));
+    format!(", index {}{node}", count(freshness.applied))
+}
+
+/// `raftshare peers`.
+pub async fn peers(session: &Session, name: Option<&FileName>) -> Result<(), Failure> {
+    let Some(name) = name else {
+        let answer = session.client.peers().await?;
+        let row = |peer: &crate::api::PeerEntry| {
+            let zone = peer.zone.clone().unwrap_or_else(|| "-".into());
+            vec![peer.id.to_string(), peer.address.clone(), zone, peer.files.to_string(), ago(peer.last_seen)]
+        };
+        let rows: Vec<_> = answer.value.iter().map(row).collect();
+        session.output.result(&answer.value, &["PEER", "ADDRESS", "ZONE", "FILES", "SEEN"], &rows);
+        session.output.freshness(&answer.freshness);
+        return Ok(());
+    };
+    let answer = session.client.file_peers(name).await?;
+    let row = |peer: &crate::api::FilePeer| {
+        let state = if peer.current { "current" } else { "stale" };
+        vec![peer.id.to_string(), peer.address.clone(), format!("v{}", peer.version), state.into(), ago(peer.last_seen)]
+    };
+    let rows: Vec<_> = answer.value.iter().map(row).collect();
+    session.output.result(&answer.value, &["PEER", "ADDRESS", "VER", "STATE", "SEEN"], &rows);
+    session.output.freshness(&answer.freshness);
+    Ok(())
+}
+
+/// `raftshare why`.
+pub async fn why(session: &Session, name: &FileName) -> Result<(), Failure> {
+    let answer = session.client.why(name).await?;
+    let text = serde_json::to_string_pretty(&answer.value).unwrap_or_default();
+    session.output.sentence(&answer.value, &super::explain::explain(name, &answer.value).unwrap_or(text));
+    session.output.freshness(&answer.freshness);
+    Ok(())
+}
+
+/// A file of the folder, as `list` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    name: FileName,
+    /// The version held here; `null` for bytes that were never announced.
+    version: Option<Version>,
+    current_version: Option<Version>,
+    size: u64,
+    hash: Option<ContentHash>,
+    /// announced, pending, changed.
+    state: &'static str,
+    replicas: Option<crate::api::ReplicaCount>,
+    lease: Option<crate::api::LeaseStatus>,
+}
+
+/// `raftshare list`.
+pub async fn list(session: &Session, list: &List) -> Result<(), Failure> {
+    if list.remote {
+        return hits(session, "", SearchMode::Fuzzy, REMOTE_MAX, Consistency::Auto).await;
+    }
+    let folder = session.folder().await?;
+    let files = local_files(&folder).await?;
+    let client = &session.client;
+    let known = futures::stream::iter(files.into_iter().map(|listed| async move {
+        let answer = client.file(&listed.name).await;
+        (listed, answer)
+    }))
+    .buffered(LOOKUPS_MAX);
+    let mut listed = Vec::new();
+    let mut unreachable = None;
+    futures::pin_mut!(known);
+    while let Some((mut file, answer)) = known.next().await {
+        match answer {
+            Ok(answer) => add_known(&mut file, answer.value),
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
+            Err(error) => unreachable = Some(error),
+        }
+        listed.push(file);
+        if unreachable.is_some() {
+            break; // without the cluster there is nothing to ask for the others either
+        }
+    }
+    if let Some(error) = unreachable {
+        session.output.warn(&format!("copies and locks are unknown: {error}"));
+        listed = local_files(&folder).await?;
+    }
+    let rows: Vec<_> = listed.iter().map(list_row).collect();
+    session.output.result(&listed, &["NAME", "VER", "SIZE", "COPIES", "STATE", "LOCK"], &rows);
+    Ok(())
+}
+
+fn add_known(file: &mut Listed, known: FileResponse) {
+    file.current_version = Some(known.version);
+    file.replicas = Some(known.replicas);
+    file.lease = known.lease;
+    if file.state == "announced" && file.version < file.current_version {
+        file.state = "stale";
+    }
+}
+
+async fn local_files(folder: &Arc<Folder>) -> Result<Vec<Listed>, Failure> {
+    let folder = Arc::clone(folder);
+    blocking(move || {
+        let found = scan::scan(&folder);
+        let entry = |found: scan::Found| {
+            let disk = folder.disk(&found.name)?;
+            let (version, state) = match &disk {
+                Disk::Announced(copy) => (Some(copy.version), "announced"),
+                Disk::Pending(copy) => (Some(copy.version), "pending"),
+                Disk::Other { .. } | Disk::Absent => (None, "changed"),
+            };
+            let size = found.stamp.size;
+            let hash = disk.hash();
+            let name = found.name;
+            Ok(Listed { name, version, current_version: None, size, hash, state, replicas: None, lease: None })
+        };
+        found.files.into_iter().map(entry).collect::<Result<Vec<_>, crate::peer::FolderError>>()
+    })
+    .await?
+    .map_err(Failure::from)
+}
+
+fn list_row(file: &Listed) -> Vec<String> {
+    let version = file.version.map_or_else(|| "-".into(), |version| format!("v{version}"));
+    let copies = file.replicas.map_or_else(|| "-".into(), |copies| format!("{}/{}", copies.live, copies.desired));
+    let lock = file
+        .lease
+        .as_ref()
+        .map_or_else(|| "-".into(), |lease| format!("{} {}", lease.holder, minutes(lease.remaining_ms)));
+    vec![file.name.to_string(), version, size(file.size), copies, file.state.into(), lock]
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    state: &'static str,
+    cluster: &'a ClusterResponse,
+    stats: Option<&'a StatsResponse>,
+}
+
+/// `raftshare status`.
+pub async fn status(session: &Session) -> Result<(), Failure> {
+    let answer = session.client.cluster().await?;
+    let cluster = &answer.value;
+    let voters = cluster.nodes.iter().filter(|node| node.role != "learner").count();
+    let spare = cluster.quorum.healthy.saturating_sub(cluster.quorum.size);
+    let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy >= cluster.quorum.size;
+    let all_alive = cluster.nodes.iter().all(|node| node.alive);
+    let (state, exit) = match (has_quorum, all_alive) {
+        (false, _) => ("NO QUORUM", Exit::Unavailable),
+        (true, false) => ("DEGRADED", Exit::Degraded),
+        (true, true) => ("HEALTHY", Exit::Done),
+    };
+    let brief = session.client.with_deadline(session.client.deadline().min(Duration::from_secs(2)));
+    let stats = brief.stats().await.ok().map(|answer| answer.value);
+    let rows: Vec<_> = cluster.nodes.iter().map(|node| node_row(node, cluster.leader)).collect();
+    let table = session.output.format == super::output::Format::Table;
+    if table {
+        let name = cluster.cluster_id.as_deref().unwrap_or("(not founded)");
+        let leader = cluster.leader.map_or_else(|| "none".into(), |id| format!("{id} (term {})", cluster.term));
+        let plural = if spare == 1 { "failure" } else { "failures" };
+        session.output.line(&format!(
+            "Cluster {name}  {state}   {}/{voters} voters, survives {spare} more {plural}   leader {leader}\n",
+            cluster.quorum.healthy
+        ));
+    }
+    let header = ["ID", "ROLE", "STATE", "ADDRESS", "APPLIED", "LAG", "CONTACT", "VERSION"];
+    session.output.result(&Status { state, cluster, stats: stats.as_ref() }, &header, &rows);
+    if let Some(stats) = stats.as_ref().filter(|_| table) {
+        stats_lines(session, stats);
+    }
+    session.output.freshness(&answer.freshness);
+    for node in cluster.nodes.iter().filter(|node| !node.alive) {
+        session.output.warn(&format!(
+            "node {} at {} does not answer; restart it, or replace it:  raftshare-node replace {} NEW --addr HOST:PORT",
+            node.id, node.address, node.id
+        ));
+    }
+    if exit == Exit::Done { Ok(()) } else { Err(Failure::new(exit, String::new())) }
+}
+
+fn stats_lines(session: &Session, stats: &StatsResponse) {
+    session.output.line(&format!(
+        "\nFiles  {} ({})   below the wanted copies {}   tasks {}   peers {}",
+        count(stats.files),
+        size(stats.bytes),
+        count(stats.under_replicated),
+        count(stats.tasks),
+        count(stats.peers)
+    ));
+    session.output.line(&format!("Leases {}   waiting {}", count(stats.leases), count(stats.waiting)));
+}
+
+fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
+    let number = |value: Option<u64>| value.map_or_else(|| "-".into(), count);
+    let role = if leader == Some(node.id) { "leader *".into() } else { node.role.clone() };
+    let contact = node.last_contact_ms.map_or_else(|| "-".into(), |ms| format!("{ms}ms"));
+    let state = if node.alive { "ok" } else { "down" };
+    vec![
+        node.id.to_string(),
+        role,
+        state.into(),
+        node.address.clone(),
+        number(node.applied_index),
+        number(node.lag),
+        contact,
+        node.version.clone().unwrap_or_else(|| "-".into()),
+    ]
+}

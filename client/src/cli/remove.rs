@@ -1,0 +1,120 @@
+//! `raftshare rm`: the name everywhere, under a lease (F7), or only the copy in this folder.
+//!
+//! Invariant: local bytes go into the trash, and only after the index agreed.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use raft_store::types::FileName;
+use serde::Serialize;
+
+use super::args::Remove;
+use super::exit::{Exit, Failure};
+use super::session::{Session, blocking};
+use super::{edit, leases};
+use crate::api::{DeleteRequest, ErrorCode, TaskKind};
+use crate::peer::rules::Order;
+use crate::peer::{Folder, FolderError, Removed};
+
+/// What `rm` prints.
+#[derive(Debug, Serialize)]
+struct Deleted {
+    file: FileName,
+    everywhere: bool,
+    /// Where the local copy went, if there was one.
+    trash: Option<PathBuf>,
+}
+
+/// `raftshare rm`.
+pub async fn remove(session: &Session, remove: &Remove) -> Result<(), Failure> {
+    let name = &remove.name;
+    let folder = session.folder().await?;
+    let what = if remove.local { "the copy in this folder" } else { "it everywhere" };
+    if !remove.yes && !session.interactive && !confirmed(&format!("{name}: delete {what}? [y/N] "))? {
+        return Err(Failure::new(Exit::Other, "nothing was deleted"));
+    }
+    let trash = if remove.local {
+        drop_copy(session, &folder, name).await?
+    } else {
+        everywhere(session, &folder, remove).await?
+    };
+    let report = Deleted { file: name.clone(), everywhere: !remove.local, trash };
+    let local =
+        report.trash.as_ref().map_or_else(String::new, |path| format!("; the copy here is in {}", path.display()));
+    let whole = if remove.local { "deleted in this folder" } else { "deleted everywhere" };
+    session.output.sentence(&report, &format!("{name}: {whole}{local}"));
+    Ok(())
+}
+
+/// Asks only where somebody can answer.
+fn confirmed(question: &str) -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(true);
+    }
+    let mut stderr = std::io::stderr();
+    stderr.write_all(question.as_bytes())?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn everywhere(session: &Session, folder: &Arc<Folder>, remove: &Remove) -> Result<Option<PathBuf>, Failure> {
+    let name = &remove.name;
+    let held = edit::hold(session, folder, name, &remove.waiting).await?;
+    let request = DeleteRequest {
+        peer_id: folder.peer_id(),
+        file_name: name.clone(),
+        everywhere: Some(true),
+        lease_token: Some(held.guard.token()),
+    };
+    if let Err(error) = session.client.delete(&request).await {
+        edit::give_back(session, held).await;
+        return Err(error.into());
+    }
+    let order = Order {
+        kind: TaskKind::Remove,
+        version: held.guard.version() + 1,
+        hash: None,
+        fence: held.guard.fencing_token(),
+    };
+    if held.kept {
+        leases::forget(folder, name).await?; // the tombstone ended it
+    }
+    held.guard.forget();
+    let (folder, name) = (Arc::clone(folder), name.clone());
+    let removed = blocking(move || {
+        let removed = folder.remove(&name, order)?;
+        folder.drop_holding(&name)?;
+        Ok::<_, FolderError>(removed)
+    });
+    match removed.await?? {
+        Removed::Trashed(path) | Removed::SetAside(path) => Ok(Some(path)),
+        Removed::NothingThere | Removed::Refused(_) => Ok(None),
+    }
+}
+
+async fn drop_copy(session: &Session, folder: &Arc<Folder>, name: &FileName) -> Result<Option<PathBuf>, Failure> {
+    let request =
+        DeleteRequest { peer_id: folder.peer_id(), file_name: name.clone(), everywhere: None, lease_token: None };
+    let known = match session.as_peer(folder, async || session.client.delete(&request).await).await {
+        Ok(()) => true,
+        // The index does not count this folder as a holder; the copy goes all the same.
+        Err(error) if matches!(error.code(), Some(ErrorCode::NotHolder | ErrorCode::NotFound)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let (folder, name) = (Arc::clone(folder), name.clone());
+    let shown = name.clone();
+    let trash = blocking(move || {
+        let trash = folder.trash(&name)?;
+        folder.drop_holding(&name)?;
+        Ok::<_, FolderError>(trash)
+    })
+    .await??;
+    if trash.is_none() && !known {
+        return Err(Failure::new(Exit::NotFound, format!("this folder has no copy of {shown}")));
+    }
+    Ok(trash)
+}

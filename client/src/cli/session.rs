@@ -1,0 +1,147 @@
+//! What every command works with: the cluster, the folder, and the peer it acts as.
+//!
+//! Invariant: a one-shot command acts as the folder's peer and registers it only if the index does not know it. A needless
+//! registration would start a new incarnation, which takes leases over from other commands of this folder (L4).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use raft_store::types::{FileName, PeerId};
+
+use super::args::Common;
+use super::exit::Failure;
+use super::output::Output;
+use crate::api::{ErrorCode, RegisterRequest};
+use crate::cluster::{Error, IndexClient, Options};
+use crate::peer::Folder;
+
+/// Address of a peer that serves nothing.
+const NOT_SERVING: &str = "http://127.0.0.1:0";
+/// Rows of the last search that numbers may refer to.
+pub const ROWS_MAX: usize = 10_000;
+
+/// What every command works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    /// The index cluster.
+    pub client: IndexClient,
+    /// Where results and remarks go.
+    pub output: Output,
+    /// Whether this is the shell of a running `serve`.
+    pub interactive: bool,
+    dir: PathBuf,
+    peer_id: Option<PeerId>,
+    folder: Option<Arc<Folder>>,
+    /// The last search's rows, for `get 1` in the shell.
+    rows: Arc<Mutex<Vec<FileName>>>,
+}
+
+impl Session {
+    /// For one command; opens no folder yet.
+    pub fn new(common: &Common) -> Result<Self, Failure> {
+        let servers = common.server.split(',').map(str::trim).filter(|server| !server.is_empty());
+        let options = Options { deadline: common.timeout, token: common.token.clone(), ..Options::new(servers) };
+        Ok(Self {
+            client: IndexClient::new(options)?,
+            output: Output { format: common.output, quiet: common.quiet },
+            interactive: false,
+            dir: common.dir.clone(),
+            peer_id: common.peer_id.clone(),
+            folder: None,
+            rows: Arc::default(),
+        })
+    }
+
+    /// The same for the shell of a folder that is being served.
+    pub fn for_shell(&self, folder: Arc<Folder>) -> Self {
+        Self { folder: Some(folder), interactive: true, ..self.clone() }
+    }
+
+    /// The folder, which becomes a shared one if it is not yet.
+    pub async fn folder(&self) -> Result<Arc<Folder>, Failure> {
+        if let Some(folder) = &self.folder {
+            return Ok(Arc::clone(folder));
+        }
+        let (dir, peer_id) = (self.dir.clone(), self.peer_id.clone());
+        let folder = blocking(move || Folder::open(&dir, peer_id)).await??;
+        self.show_secret(&folder);
+        Ok(Arc::new(folder))
+    }
+
+    /// The folder, if it is a shared one already.
+    pub async fn folder_if_shared(&self) -> Result<Option<Arc<Folder>>, Failure> {
+        if self.folder.is_some() {
+            return Ok(self.folder.clone());
+        }
+        let dir = self.dir.clone();
+        let folder = blocking(move || Folder::open_existing(&dir)).await??;
+        folder.iter().for_each(|folder| self.show_secret(folder));
+        Ok(folder.map(Arc::new))
+    }
+
+    /// The peer's own secret outranks the join token.
+    fn show_secret(&self, folder: &Folder) {
+        if let Some(secret) = folder.identity().peer_secret {
+            self.client.set_token(Some(secret));
+        }
+    }
+
+    /// Calls the cluster as the folder's peer; registers it and calls again if the cluster does not know it.
+    pub async fn as_peer<T>(&self, folder: &Arc<Folder>, call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+        match call().await {
+            Err(error) if error.code() == Some(ErrorCode::UnknownPeer) && !is_served(folder).await => {
+                self.register(folder).await?;
+                call().await
+            }
+            result => result,
+        }
+    }
+
+    async fn register(&self, folder: &Arc<Folder>) -> Result<(), Error> {
+        let request = RegisterRequest {
+            peer_id: folder.peer_id(),
+            address: folder.identity().address.unwrap_or_else(|| NOT_SERVING.to_owned()),
+            files: Some(Vec::new()),
+            zone: None,
+            capacity_bytes: None,
+            listing: None,
+            digest: None,
+            count: None,
+            serving: Some(false),
+        };
+        let answer = self.client.register(&request).await?;
+        let folder = Arc::clone(folder);
+        let noted = blocking(move || {
+            folder.update_identity(|identity| identity.incarnation = Some(answer.incarnation)).map(|_| ())
+        });
+        if let Ok(Err(error)) = noted.await {
+            // The registration stands; `serve` makes a new one in any case.
+            tracing::warn!(%error, "the new incarnation could not be noted");
+        }
+        Ok(())
+    }
+
+    /// Keeps the rows of a search for numbers to refer to.
+    pub fn keep_rows(&self, names: impl Iterator<Item = FileName>) {
+        *self.rows.lock() = names.take(ROWS_MAX).collect();
+    }
+
+    /// The row `number` of the last search, counted from 1.
+    pub fn row(&self, number: usize) -> Option<FileName> {
+        self.rows.lock().get(number.checked_sub(1)?).cloned()
+    }
+}
+
+/// Whether a `serve` runs for the folder, here or in another process.
+pub async fn is_served(folder: &Arc<Folder>) -> bool {
+    let folder = Arc::clone(folder);
+    blocking(move || folder.is_served()).await.unwrap_or(false)
+}
+
+/// Runs something that blocks on the disk.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(super::Exit::Other, format!("an internal task failed: {error}")))
+}
