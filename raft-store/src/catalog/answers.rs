@@ -18,10 +18,10 @@ use crate::types::{ContentHash, PeerId};
 /// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
 pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Everything remembered, by the peer that asked.
+/// Everything remembered, by the peer that asked; shared with snapshots until that peer uses a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
-    pub(super) owners: BTreeMap<PeerId, Owner>,
+    pub(super) owners: BTreeMap<PeerId, Arc<Owner>>,
     /// Answers in all owners' tables.
     #[serde(skip)]
     pub(super) total: u64,
@@ -161,7 +161,9 @@ impl Answers {
     }
 
     fn raise_floor(&mut self, owner: &PeerId, session: &str, floor: u64) {
-        let Some(session) = self.owners.get_mut(owner).and_then(|owner| owner.sessions.get_mut(session)) else {
+        let Some(session) =
+            self.owners.get_mut(owner).map(Arc::make_mut).and_then(|owner| owner.sessions.get_mut(session))
+        else {
             return;
         };
         if floor > session.floor {
@@ -184,7 +186,7 @@ impl Answers {
         (now, due): (u64, Deadline),
         answer: Answer,
     ) -> bool {
-        let sessions = &mut self.owners.entry(owner.clone()).or_default().sessions;
+        let sessions = &mut Arc::make_mut(self.owners.entry(owner.clone()).or_default()).sessions;
         let is_new = !sessions.contains_key(session);
         if is_new {
             let floor = tag.floor.unwrap_or(0);
@@ -205,7 +207,7 @@ impl Answers {
         due: Deadline,
         answer: Answer,
     ) -> (Arc<str>, Option<Deadline>) {
-        let owner = self.owners.entry(owner.clone()).or_default();
+        let owner = Arc::make_mut(self.owners.entry(owner.clone()).or_default());
         if let Some((key, known)) = owner.opaque.get_key_value(tag.key.as_str()) {
             let (key, before) = (key.clone(), known.due);
             if let Some(known) = owner.opaque.get_mut(&key) {
@@ -224,7 +226,7 @@ impl Answers {
 
     /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
     pub(super) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
-        let keys = self.owners.get_mut(owner)?;
+        let keys = self.owners.get_mut(owner).map(Arc::make_mut)?;
         if keys.opaque.len() <= limit {
             return None;
         }

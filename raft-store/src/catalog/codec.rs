@@ -4,6 +4,8 @@
 //! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference that
 //! applying relies on is checked (`validate`) before the indexes are built.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -113,7 +115,7 @@ impl Catalog {
             }
             self.totals.tombstones += u64::from(file.is_tombstone());
             file.holders.iter().for_each(|holder| {
-                self.peers[holder.peer].holdings.insert(id);
+                Arc::make_mut(&mut self.peers[holder.peer].holdings).insert(id);
             });
             file.refused.iter().for_each(|peer| {
                 self.peers[*peer].refused.insert(id);
@@ -153,6 +155,7 @@ impl Catalog {
 
     fn index_answers(&mut self) {
         for (id, owner) in &mut self.answers.owners {
+            let owner = Arc::make_mut(owner);
             for (name, session) in &owner.sessions {
                 self.answers.total += session.answers.len() as u64;
                 self.due.insert(session.due, Due::Session { owner: id.clone(), session: name.clone() });

@@ -3,6 +3,8 @@
 //! Invariant: a command whose key was answered changes nothing; the one exception is a waiter's key, whose command is
 //! repeated until it is granted (L5).
 
+use std::sync::Arc;
+
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
 use super::command::{Command, KeyTag};
 use super::reply::{Outcome, Rejection, Reply};
@@ -56,7 +58,7 @@ impl Catalog {
 
     /// Forgets one chunk of an opaque key that is old enough (X2); with the last one the key.
     pub(super) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
-        let Some(keys) = self.answers.owners.get_mut(owner) else { return };
+        let Some(keys) = self.answers.owners.get_mut(owner).map(Arc::make_mut) else { return };
         let Some(known) = keys.opaque.get_mut(key) else { return };
         let due = known.due;
         if known.chunks.pop_last().is_some() {
@@ -76,7 +78,9 @@ impl Catalog {
     /// The floor rises over what is forgotten, so that a session that comes back midway repeats nothing.
     pub(super) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
         let now = self.clock;
-        let Some(known) = self.answers.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session)) else {
+        let Some(known) =
+            self.answers.owners.get_mut(owner).map(Arc::make_mut).and_then(|keys| keys.sessions.get_mut(session))
+        else {
             return;
         };
         let before = known.due;
@@ -95,7 +99,7 @@ impl Catalog {
             self.answers.total -= 1;
         }
         if known.answers.is_empty() {
-            if let Some(keys) = self.answers.owners.get_mut(owner) {
+            if let Some(keys) = self.answers.owners.get_mut(owner).map(Arc::make_mut) {
                 keys.sessions.remove(session);
             }
             self.due.remove(&before);

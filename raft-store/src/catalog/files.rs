@@ -3,6 +3,8 @@
 //! Invariant: every holder's version is a remembered one, so its hash is known; totals, the name index and the peers'
 //! sets change together with the record they describe.
 
+use std::sync::Arc;
+
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PastVersion};
@@ -10,7 +12,7 @@ use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Vers
 
 impl Catalog {
     pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
-        self.names.get(name.as_str()).copied()
+        self.names.get(name.as_str())
     }
 
     /// The name's record, made if there is none; a new one has version 0 and needs a lease or a version at once (L6).
@@ -125,7 +127,7 @@ impl Catalog {
             self.peers[peer].refused.remove(&file);
         }
         if changed {
-            self.peers[peer].holdings.insert(file);
+            Arc::make_mut(&mut self.peers[peer].holdings).insert(file);
             let event =
                 Event::HolderAdded { file: self.files[file].file_name(), peer: self.peer_id(peer), version, current };
             self.emit(event);
@@ -143,7 +145,7 @@ impl Catalog {
         let record = &mut self.files[file];
         let Ok(index) = record.holder(peer) else { return };
         record.holders.remove(index);
-        self.peers[peer].holdings.remove(&file);
+        Arc::make_mut(&mut self.peers[peer].holdings).remove(&file);
         if refused {
             self.refuse(file, peer);
         }

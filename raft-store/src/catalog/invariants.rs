@@ -3,6 +3,7 @@
 //! Invariant: each function looks at one property and recomputes it from the stored records alone; [`check`] calls all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::leases::ENDED_LEASES_PER_FILE;
 use super::slab::Slab;
@@ -140,13 +141,13 @@ fn recomputed(catalog: &Catalog) -> Catalog {
     let ids: Vec<_> = bare.peers.iter().map(|(id, _)| id).collect();
     for id in ids {
         let peer: &mut PeerRecord = &mut bare.peers[id];
-        peer.holdings.clear();
+        peer.holdings = Default::default();
         peer.refused.clear();
         peer.places.clear();
         peer.leases.clear();
     }
     bare.answers.total = 0;
-    bare.answers.owners.values_mut().for_each(|owner| owner.order.clear());
+    bare.answers.owners.values_mut().for_each(|owner| Arc::make_mut(owner).order.clear());
     bare.with_indexes()
 }
 

@@ -29,6 +29,7 @@ mod line;
 mod listing;
 #[cfg(test)]
 mod model;
+mod names;
 mod peers;
 #[cfg(test)]
 mod properties;

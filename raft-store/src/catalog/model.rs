@@ -236,7 +236,7 @@ impl Model {
         require(counts.leases == self.leases.len() as u64, "leases are counted")?;
         let waiting = self.lines.values().map(Vec::len).sum::<usize>() + self.offers.len();
         require(counts.waiting == waiting as u64, "waiters are counted")?;
-        require(catalog.needs_ticks() == !(self.leases.is_empty() && self.offers.is_empty()), "ticks")
+        require(catalog.needs_ticks() != (self.leases.is_empty() && self.offers.is_empty()), "ticks")
     }
 
     fn shows(&self, file: &File, view: &FileView) -> bool {

@@ -20,9 +20,7 @@ impl Catalog {
 
     /// All files whose current version exists, in name order, starting after `after`.
     pub fn files<'a>(&'a self, after: Option<&'a FileName>) -> Box<dyn Iterator<Item = FileView> + 'a> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let start = after.map_or(Unbounded, |name| Excluded(name.as_str()));
-        let records = self.names.range::<str, _>((start, Unbounded)).map(|(_, file)| &self.files[*file]);
+        let records = self.names.after(after.map(FileName::as_str)).map(|file| &self.files[file]);
         Box::new(records.filter(|record| record.hash.is_some()).map(|record| self.file_view(record)))
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
+use super::names::NameIndex;
 use super::reply::{Event, Rejection};
 use super::slab::{Id, Slab};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version, limits};
@@ -36,7 +37,7 @@ pub struct Catalog {
     pub(super) answers: Answers,
 
     /// Files by name bytes.
-    pub(super) names: BTreeMap<Arc<str>, Id>,
+    pub(super) names: NameIndex,
     pub(super) peer_ids: BTreeMap<PeerId, Id>,
     /// Everything that time ends.
     pub(super) due: BTreeMap<Deadline, Due>,
@@ -196,9 +197,9 @@ pub(super) struct PeerRecord {
     /// Ids of listings that are complete or void, newest last: a late page of one must not start a new listing.
     pub(super) closed_listings: VecDeque<String>,
 
-    /// Files it holds. Derived, like the three below.
+    /// Files it holds. Derived, like the three below; shared with snapshots until it changes.
     #[serde(skip)]
-    pub(super) holdings: BTreeSet<Id>,
+    pub(super) holdings: Arc<BTreeSet<Id>>,
     #[serde(skip)]
     pub(super) refused: BTreeSet<Id>,
     /// Its tickets by file, a pending grant's included.
@@ -305,7 +306,7 @@ impl Catalog {
             files: Slab::default(),
             peers: Slab::default(),
             answers: Answers::default(),
-            names: BTreeMap::new(),
+            names: NameIndex::default(),
             peer_ids: BTreeMap::new(),
             due: BTreeMap::new(),
             contended: BTreeSet::new(),

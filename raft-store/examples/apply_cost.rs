@@ -1,0 +1,132 @@
+//! What applying costs: microseconds per command, on one thread, with a catalog of a given size.
+//!
+//! ```text
+//! cargo run --release -p raft-store --example apply_cost [FILES] [PEERS]
+//! ```
+//!
+//! One command an entry, keyed as the client library does it. Prints a table; asserts only that every command succeeds,
+//! so that a refusal is never measured as a fast write.
+
+use std::time::Instant;
+
+use raft_store::catalog::{Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, Op, Register, Stamp};
+use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
+
+/// Commands per line of the table.
+const ROUNDS: u64 = 50_000;
+/// Term of all entries.
+const TERM: u64 = 1;
+
+struct Bench {
+    catalog: Catalog,
+    at: u64,
+    sequence: u64,
+}
+
+impl Bench {
+    fn apply(&mut self, op: Op) {
+        self.at += 1;
+        self.sequence += 1;
+        let key = KeyTag {
+            key: format!("session:{}", self.sequence),
+            chunk: 0,
+            floor: Some(self.sequence.saturating_sub(8)),
+            body: hash(self.sequence),
+        };
+        let commands = vec![Command { key: Some(key), op }];
+        let applied = self.catalog.apply(TERM, &Batch { stamp: Some(Stamp { term: TERM, at: self.at }), commands });
+        assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "refused: {:?}", applied.replies);
+    }
+
+    /// Runs the operations that `make` gives for each round, and prints what one costs.
+    fn measure(&mut self, what: &str, make: impl Fn(u64) -> Vec<Op>) {
+        let rounds: Vec<Vec<Op>> = (0..ROUNDS).map(make).collect();
+        let commands = rounds.iter().map(Vec::len).sum::<usize>();
+        let start = Instant::now();
+        rounds.into_iter().flatten().for_each(|op| self.apply(op));
+        let each = start.elapsed().as_secs_f64() / commands as f64;
+        println!("{what:<44} {:>8.2} us   {:>9.0} /s", each * 1e6, 1.0 / each);
+    }
+}
+
+fn hash(n: u64) -> ContentHash {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    ContentHash(bytes)
+}
+
+fn token(n: u64) -> LeaseToken {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&n.to_le_bytes());
+    LeaseToken(bytes)
+}
+
+fn file(n: u64) -> FileName {
+    // Scattered over the name index, as names of a real collection are.
+    let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    FileName::parse(format!("music/{scattered:016x}/track-{n}.flac")).expect("a valid name")
+}
+
+fn peer(n: u64) -> PeerId {
+    PeerId::parse(format!("peer-{n}")).expect("a valid id")
+}
+
+fn announce(who: PeerId, name: FileName, version: Version, bytes: u64, token: Option<LeaseToken>) -> Op {
+    let holding = Holding { name, version: Some(version), size: Some(1_000), hash: hash(bytes) };
+    Op::Announce(Announce { peer: who, holding, token, keep_lease: false })
+}
+
+fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    println!("{what:<44} {:>8.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    result
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
+    let files = arguments.next().unwrap_or(200_000);
+    let peers = arguments.next().unwrap_or(100);
+    let mut bench = Bench { catalog: Catalog::default(), at: 0, sequence: 0 };
+    for n in 0..peers {
+        bench.apply(Op::Register(Register {
+            peer: peer(n),
+            address: format!("http://10.0.0.1:{n}"),
+            zone: None,
+            capacity_bytes: None,
+            serving: true,
+            listing: Listing::Whole(Vec::new()),
+        }));
+    }
+    for n in 0..files {
+        bench.apply(announce(peer(n % peers), file(n), 1, n, None));
+        bench.apply(announce(peer((n + 1) % peers), file(n), 1, n, None));
+    }
+    println!("{files} files with 2 holders each, {peers} peers; {ROUNDS} rounds");
+    let known = |n: u64| n.wrapping_mul(7_919) % files;
+    let first = files;
+    bench.measure("announce, a new file", |n| vec![announce(peer(n % peers), file(first + n), 1, first + n, None)]);
+    bench.measure("announce, one more holder", |n| {
+        vec![announce(peer((n + 1) % peers), file(first + n), 1, first + n, None)]
+    });
+    bench.measure("acquire and release", |n| {
+        let (who, name) = (peer(n % peers), file(known(n)));
+        let acquire =
+            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
+        vec![acquire, Op::Release { peer: who, file: name, token: token(n) }]
+    });
+    bench.measure("acquire and publish", |n| {
+        let (who, name) = (peer(n % peers), file(first + n));
+        let acquire =
+            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
+        vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
+    });
+    let snapshot = timed("clone for a snapshot", || bench.catalog.clone());
+    bench.measure("acquire, snapshot held", |n| {
+        let (who, name) = (peer(n % peers), file(known(n)));
+        vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
+    });
+    let bytes = timed("encode", || snapshot.encode());
+    println!("{:<44} {:>8.1} MB", "encoded", bytes.len() as f64 / 1e6);
+    timed("decode", || Catalog::decode(&bytes).expect("what encode wrote"));
+}
