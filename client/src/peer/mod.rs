@@ -1,25 +1,36 @@
-//! The peer: a folder that is shared, its HTTP server, and the loop that keeps it in step with the index.
+//! The peer: a folder that is shared, its HTTP server, and the loops that keep it in step with the index.
 //!
 //! ```text
-//! disk ──scan──► Folder (table of known files) ◄──tasks── serve loop ◄──► index cluster
-//!                  │                                          │
-//!                  └──► server: other peers fetch from here   └──► download: fetches from other peers
+//! disk ──scan──► Folder (table of known files) ◄──rules── tasks ◄── heartbeat loop ◄──► index cluster
+//!                  │        ▲                              │                              ▲
+//!                  │        └──────── sync loop (register, announce, withdraw) ───────────┘
+//!                  └──► server: other peers fetch from here        └──► download: fetches from other peers
 //! ```
+//! One-shot commands use the same [`Folder`] beside a running `serve`: the table on disk is what they share.
 
 pub mod conflict;
 mod error;
+mod event;
 mod folder;
 pub mod fsio;
 mod identity;
 mod install;
 pub(crate) mod range;
+mod register;
 pub mod rules;
 pub mod scan;
+mod serve;
 pub mod server;
+mod sync;
 mod table;
+mod tasks;
+pub mod transfer;
 
 pub use error::FolderError;
+pub use event::{Events, PeerEvent};
 pub use folder::{Disk, Folder, STATE_DIR, ServingLock};
 pub use identity::Identity;
 pub use install::{Placed, Publishing, Removed, Staged};
+pub use register::digest;
+pub use serve::{Peer, ServeConfig, ServeError, serve};
 pub use table::{Copy, Record};

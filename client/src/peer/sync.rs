@@ -1,0 +1,316 @@
+//! Keeps the index's view of the folder true: registers what is there, then announces what changes.
+//!
+//! Invariants: only bytes that were looked at are stated; an edit of a shared file is never published silently (it needs
+//! the file's lease), it is taken out of the index and reported once; bytes the index refuses are kept.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use raft_store::types::{FileName, Version};
+
+use super::event::{Events, PeerEvent};
+use super::folder::{Disk, Folder};
+use super::fsio::Stamp;
+use super::scan::{self, Changes, Found, Scan, Skipped};
+use super::table::{Copy, Record};
+use super::tasks::{Tasks, delete_holding};
+use super::transfer::blocking;
+use super::{FolderError, ServeError};
+use crate::api::{AnnounceResult, ErrorCode, FileEntry};
+use crate::cluster::IndexClient;
+
+/// Files announced with one request.
+pub(super) const FILES_PER_REQUEST: usize = 1_000;
+/// A file that was written to less than this ago may still be being written.
+const SETTLE: Duration = Duration::from_secs(1);
+/// When a file that is not settled is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// When a file that could not be announced because of somebody's lease is tried again.
+const LEASE_RETRY: Duration = Duration::from_secs(15);
+/// A copy that stays pending longer than this is announced by us: whoever put it in place is gone, or could not.
+const PENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks at the folder and talks to the index about it. Owned by one task.
+pub(super) struct FolderSync {
+    pub(super) folder: Arc<Folder>,
+    pub(super) client: IndexClient,
+    pub(super) events: Events,
+    pub(super) tasks: Tasks,
+    /// Files that stay as they are until they change again, or until the time given.
+    flagged: HashMap<FileName, (Stamp, Option<Instant>)>,
+    /// Files seen a moment ago, perhaps still being written.
+    unsettled: HashMap<FileName, Stamp>,
+    /// Held files that were missing at the last look.
+    missing: HashSet<FileName>,
+    /// Since when copies have been pending.
+    pending_since: HashMap<FileName, (Stamp, Instant)>,
+    told: HashSet<Skipped>,
+}
+
+/// What is on disk under the names that need a decision.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// Files nothing is known about, with their hashes.
+    pub(super) new: Vec<(FileName, Copy)>,
+    /// Held files whose bytes are other ones now.
+    pub(super) edited: Vec<(FileName, Stamp)>,
+    /// Held files that are gone.
+    pub(super) gone: Vec<FileName>,
+    /// Copies in place that the index has not accepted.
+    pub(super) pending: Vec<(FileName, Copy, bool)>,
+}
+
+impl FolderSync {
+    pub(super) fn new(folder: Arc<Folder>, client: IndexClient, events: Events, tasks: Tasks) -> Self {
+        Self {
+            folder,
+            client,
+            events,
+            tasks,
+            flagged: HashMap::new(),
+            unsettled: HashMap::new(),
+            missing: HashSet::new(),
+            pending_since: HashMap::new(),
+            told: HashSet::new(),
+        }
+    }
+
+    /// Walks the folder and compares it with the table.
+    pub(super) async fn scan(&mut self) -> Result<Changes, FolderError> {
+        let (scan, changes) = blocking(&self.folder, |folder| {
+            let scan = scan::scan(folder);
+            let changes = scan::compare(folder, &scan)?;
+            Ok((scan, changes))
+        })
+        .await?;
+        self.tell_skipped(scan);
+        Ok(changes)
+    }
+
+    fn tell_skipped(&mut self, scan: Scan) {
+        for skipped in scan.skipped {
+            if self.told.insert(skipped.clone()) {
+                self.events.tell(PeerEvent::Skipped(skipped));
+            }
+        }
+    }
+
+    /// Reads what has to be read, and sorts the files by what has to be done.
+    pub(super) async fn look(&self, new: Vec<Found>, touched: Vec<Found>) -> Result<Looked, FolderError> {
+        blocking(&self.folder, move |folder| {
+            let mut looked = Looked::default();
+            for found in new.into_iter().chain(touched) {
+                let record = folder.record(&found.name)?;
+                match folder.disk_against(&record) {
+                    Ok(Disk::Announced(copy)) => refresh_stamp(folder, &record, copy)?,
+                    Ok(Disk::Pending(copy)) => looked.pending.push((found.name, copy, record.pending_own)),
+                    Ok(Disk::Other { stamp, .. }) if record.held.is_some() => looked.edited.push((found.name, stamp)),
+                    Ok(Disk::Other { hash, stamp }) => {
+                        looked.new.push((found.name, Copy { version: 0, hash, stamp, fence: 0 }));
+                    }
+                    Ok(Disk::Absent) => {}
+                    // It changes while it is read, or cannot be read: the next look may see more.
+                    Err(error) => tracing::debug!(file = %found.name, %error, "a file cannot be looked at"),
+                }
+            }
+            Ok(looked)
+        })
+        .await
+    }
+
+    /// One look at the folder after the registration. Answers when to look again, if soon.
+    pub(super) async fn rescan(&mut self) -> Result<Option<Duration>, ServeError> {
+        if !self.folder.is_present() {
+            return Err(ServeError::FolderGone { path: self.folder.root().to_owned() });
+        }
+        let changes = self.scan().await?;
+        let mut soon = false;
+        let new = self.settled(changes.new, &mut soon);
+        let touched = self.settled(changes.touched, &mut soon);
+        let gone = self.still_missing(changes.gone, &mut soon);
+        let looked = Looked { gone, ..self.look(new, touched).await? };
+        self.withdraw(looked.edited, looked.gone).await?;
+        let pending = self.overdue(looked.pending);
+        self.announce_all(looked.new, pending).await?;
+        Ok(soon.then_some(LOOK_AGAIN))
+    }
+
+    /// Files that are not being written to right now, and that are not known to be refused as they are.
+    fn settled(&mut self, found: Vec<Found>, soon: &mut bool) -> Vec<Found> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let mut settled = Vec::new();
+        for found in found {
+            if let Some((stamp, until)) = self.flagged.get(&found.name) {
+                if *stamp == found.stamp && until.is_none_or(|until| Instant::now() < until) {
+                    continue;
+                }
+                self.flagged.remove(&found.name);
+            }
+            let age = now.saturating_sub(u128::try_from(found.stamp.mtime_ns).unwrap_or(0));
+            let quiet = age >= SETTLE.as_nanos() || self.unsettled.get(&found.name) == Some(&found.stamp);
+            if quiet {
+                self.unsettled.remove(&found.name);
+                settled.push(found);
+            } else {
+                self.unsettled.insert(found.name, found.stamp);
+                *soon = true;
+            }
+        }
+        settled
+    }
+
+    /// Editors that save by renaming make a file disappear for a moment: it must be missing twice.
+    fn still_missing(&mut self, gone: Vec<FileName>, soon: &mut bool) -> Vec<FileName> {
+        let (twice, once): (Vec<_>, Vec<_>) = gone.into_iter().partition(|name| self.missing.contains(name));
+        *soon |= !once.is_empty();
+        self.missing = once.into_iter().collect();
+        twice
+    }
+
+    /// Pending copies whose owner does not seem to announce them.
+    fn overdue(&mut self, pending: Vec<(FileName, Copy, bool)>) -> Vec<(FileName, Copy, bool)> {
+        let names: HashSet<_> = pending.iter().map(|(name, ..)| name.clone()).collect();
+        self.pending_since.retain(|name, _| names.contains(name));
+        let mut overdue = Vec::new();
+        for (name, copy, own) in pending {
+            let (stamp, since) = *self.pending_since.entry(name.clone()).or_insert((copy.stamp, Instant::now()));
+            if stamp != copy.stamp {
+                self.pending_since.insert(name, (copy.stamp, Instant::now()));
+            } else if since.elapsed() >= PENDING_PATIENCE {
+                overdue.push((name, copy, own));
+            }
+        }
+        overdue
+    }
+
+    /// Tells the index that this peer no longer has these copies (F7): deleted, or edited outside a lease.
+    pub(super) async fn withdraw(
+        &mut self,
+        edited: Vec<(FileName, Stamp)>,
+        gone: Vec<FileName>,
+    ) -> Result<(), ServeError> {
+        for (name, stamp) in edited {
+            self.withdraw_one(&name).await?;
+            self.flagged.insert(name.clone(), (stamp, None));
+            self.events.tell(PeerEvent::LocalChange { file: name });
+        }
+        for name in gone {
+            self.withdraw_one(&name).await?;
+            self.events.tell(PeerEvent::LocalDelete { file: name });
+        }
+        Ok(())
+    }
+
+    async fn withdraw_one(&self, name: &FileName) -> Result<(), ServeError> {
+        delete_holding(&self.client, &self.folder, name).await?;
+        let name = name.clone();
+        Ok(blocking(&self.folder, move |folder| folder.drop_holding(&name)).await?)
+    }
+
+    /// Announces files, and deals with each answer.
+    pub(super) async fn announce_all(
+        &mut self,
+        new: Vec<(FileName, Copy)>,
+        pending: Vec<(FileName, Copy, bool)>,
+    ) -> Result<(), ServeError> {
+        let new = new.into_iter().map(|(name, copy)| (name, copy, false));
+        let all: Vec<_> = new.chain(pending).collect();
+        for page in all.chunks(FILES_PER_REQUEST) {
+            let entries = page.iter().map(|(name, copy, _)| entry(name, copy)).collect();
+            let answer = self.client.announce_many(&self.folder.peer_id(), entries).await?;
+            let mut accepted = HashMap::new();
+            for ((name, copy, own), result) in page.iter().zip(&answer.results) {
+                match (result.ok, result.version) {
+                    (true, Some(version)) => {
+                        accepted.insert(name.clone(), Copy { version, ..*copy });
+                    }
+                    _ => self.refused(name, copy, *own, result).await?,
+                }
+            }
+            self.accept(accepted).await?;
+            self.tasks.take(answer.tasks);
+        }
+        Ok(())
+    }
+
+    async fn accept(&self, accepted: HashMap<FileName, Copy>) -> Result<(), FolderError> {
+        let names: Vec<FileName> = accepted.keys().cloned().collect();
+        for (name, copy) in &accepted {
+            self.events.tell(PeerEvent::FileAnnounced { file: name.clone(), version: copy.version });
+        }
+        blocking(&self.folder, move |folder| {
+            let hold = |record: &mut Record| {
+                if let Some(copy) = accepted.get(&record.name) {
+                    record.hold(*copy);
+                }
+            };
+            folder.table.update_many(&names, hold).map(drop)
+        })
+        .await
+    }
+
+    async fn refused(
+        &mut self,
+        name: &FileName,
+        copy: &Copy,
+        own: bool,
+        result: &AnnounceResult,
+    ) -> Result<(), ServeError> {
+        let current = result.current_version.unwrap_or(0);
+        match result.code {
+            Some(ErrorCode::HashConflict | ErrorCode::VersionConflict) => self.conflict(name, copy, current).await,
+            // Somebody has the lease, or a publication of ours is still undecided: it will be known later.
+            Some(ErrorCode::LeaseRequired | ErrorCode::LeaseExpired) => {
+                if !own && current > 0 {
+                    return self.conflict(name, copy, current).await;
+                }
+                self.flagged.insert(name.clone(), (copy.stamp, Some(Instant::now() + LEASE_RETRY)));
+                Ok(())
+            }
+            // Not decided, or not now: the file still looks new at the next look.
+            _ => Ok(()),
+        }
+    }
+
+    /// The index has other bytes under this name (F4): the user's own are kept.
+    ///
+    /// An edit of a file this peer once shared stays where the user made it, withdrawn; anything else that is in the way
+    /// of the index's version goes to a conflict copy.
+    pub(super) async fn conflict(&mut self, name: &FileName, copy: &Copy, current: Version) -> Result<(), ServeError> {
+        let (file, stamp) = (name.clone(), copy.stamp);
+        let record = blocking(&self.folder, move |folder| folder.record(&file)).await?;
+        if record.version > 0 && record.held.is_none() && record.pending.is_none() {
+            self.flagged.insert(name.clone(), (stamp, None));
+            self.events.tell(PeerEvent::LocalChange { file: name.clone() });
+            return Ok(());
+        }
+        let file = name.clone();
+        let kept = blocking(&self.folder, move |folder| {
+            let kept = folder.keep_as_conflict(&file)?;
+            folder.drop_holding(&file)?;
+            Ok(kept)
+        })
+        .await?;
+        if let Some(kept) = kept {
+            self.events.tell(PeerEvent::Conflict { file: name.clone(), current_version: current, kept });
+        }
+        Ok(())
+    }
+}
+
+/// How a copy is stated to the index; version 0 means that it is not known (F6).
+pub(super) fn entry(name: &FileName, copy: &Copy) -> FileEntry {
+    let version = (copy.version > 0).then_some(copy.version);
+    FileEntry { name: name.clone(), version, size: Some(copy.stamp.size), hash: copy.hash }
+}
+
+/// The bytes are the announced ones, only the stamp differs (touched, or copied back).
+fn refresh_stamp(folder: &Folder, record: &Record, copy: Copy) -> Result<(), FolderError> {
+    let refresh = |record: &mut Record| {
+        if let Some(held) = record.held.as_mut().filter(|held| held.hash == copy.hash) {
+            held.stamp = copy.stamp;
+        }
+    };
+    folder.table.update(&record.name, refresh).map(drop)
+}

@@ -1,0 +1,229 @@
+//! Carries out the index's tasks, a few at once, and remembers what to report about them (M3).
+//!
+//! Invariants: a task that is repeated while it is worked on is not started again; every task that is not done is reported
+//! as failed exactly until the index has heard it; what a task may do to a file is decided by `rules` alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::event::{Events, PeerEvent};
+use super::folder::Folder;
+use super::install::{Placed, Removed};
+use super::rules::Order;
+use super::transfer::{announce_copy, blocking, obtain};
+use crate::api::{DeleteRequest, ErrorCode, FailedTask, Task, TaskKind};
+use crate::cluster::{Error, IndexClient};
+use crate::download::{Downloader, FetchRequest};
+
+/// Tasks worked on at once; others wait.
+pub const TASKS_MAX: usize = 4;
+/// Tasks that may be known at once, waiting ones included; further ones are taken when the index repeats them.
+const KNOWN_MAX: usize = 1_024;
+/// How long a finished task is remembered: an answer that was on the way may still repeat it.
+const FINISHED_FOR: Duration = Duration::from_secs(2);
+
+/// Everything that carrying out tasks needs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Tasks(Arc<Inner>);
+
+struct Inner {
+    folder: Arc<Folder>,
+    client: IndexClient,
+    downloader: Downloader,
+    events: Events,
+    state: Mutex<State>,
+    slots: Semaphore,
+    failed_notify: Notify,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    working: HashSet<String>,
+    finished: HashMap<String, Instant>,
+    failed: Vec<FailedTask>,
+}
+
+/// A task that was not done.
+struct NotDone {
+    code: &'static str,
+    reason: String,
+}
+
+impl Tasks {
+    pub(super) fn new(
+        folder: Arc<Folder>,
+        client: IndexClient,
+        downloader: Downloader,
+        events: Events,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            folder,
+            client,
+            downloader,
+            events,
+            state: Mutex::default(),
+            slots: Semaphore::new(TASKS_MAX),
+            failed_notify: Notify::new(),
+            tracker: TaskTracker::new(),
+            shutdown,
+        }))
+    }
+
+    /// Starts what is new among the tasks of an answer, and answers how many those were.
+    pub(super) fn take(&self, tasks: Vec<Task>) -> usize {
+        let mut started = 0;
+        for task in tasks {
+            if self.begin(&task.id) {
+                started += 1;
+                let this = self.clone();
+                self.0.tracker.spawn(async move {
+                    tokio::select! {
+                        () = this.carry_out(task) => {}
+                        () = this.0.shutdown.cancelled() => {} // whatever was under way is decided again after the start
+                    }
+                });
+            }
+        }
+        started
+    }
+
+    fn begin(&self, id: &str) -> bool {
+        let mut state = self.0.state.lock();
+        state.finished.retain(|_, when| when.elapsed() < FINISHED_FOR);
+        let known = state.working.contains(id) || state.finished.contains_key(id);
+        let failed = state.failed.iter().any(|failed| failed.id == id);
+        !known && !failed && state.working.len() < KNOWN_MAX && state.working.insert(id.to_owned())
+    }
+
+    /// Ids for a heartbeat's `working`, sorted.
+    pub(super) fn working(&self) -> Vec<String> {
+        let mut ids: Vec<_> = self.0.state.lock().working.iter().cloned().collect();
+        ids.sort();
+        ids
+    }
+
+    /// For a heartbeat's `failed`.
+    pub(super) fn failed(&self) -> Vec<FailedTask> {
+        self.0.state.lock().failed.clone()
+    }
+
+    /// The index has heard these.
+    pub(super) fn reported(&self, heard: &[FailedTask]) {
+        self.0.state.lock().failed.retain(|failed| !heard.contains(failed));
+    }
+
+    /// Returns when there is a failure to report.
+    pub(super) async fn wait_for_failure(&self) {
+        while self.0.state.lock().failed.is_empty() {
+            self.0.failed_notify.notified().await;
+        }
+    }
+
+    /// Waits for the tasks that see the shutdown.
+    pub(super) async fn drain(&self) {
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
+    }
+
+    async fn carry_out(&self, task: Task) {
+        let inner = &self.0;
+        let Ok(_slot) = inner.slots.acquire().await else { return };
+        let (kind, file, version) = (task.kind, task.file.clone(), task.version);
+        inner.events.tell(PeerEvent::TaskStarted { kind, file: file.clone(), version });
+        let result = match kind {
+            TaskKind::Remove => inner.remove(&task).await.map(|()| 0),
+            TaskKind::Replicate | TaskKind::Update => self.fetch(&task).await,
+        };
+        let mut state = inner.state.lock();
+        state.working.remove(&task.id);
+        match result {
+            Ok(bytes) => {
+                state.finished.insert(task.id, Instant::now());
+                drop(state);
+                inner.events.tell(PeerEvent::TaskDone { kind, file, version, bytes });
+            }
+            Err(NotDone { code, reason }) => {
+                state.failed.push(FailedTask { id: task.id, code: code.to_owned() });
+                drop(state);
+                inner.failed_notify.notify_one();
+                inner.events.tell(PeerEvent::TaskFailed { kind, file, version, code: code.to_owned(), reason });
+            }
+        }
+    }
+
+    async fn fetch(&self, task: &Task) -> Result<u64, NotDone> {
+        let inner = &self.0;
+        let request = FetchRequest::from(task);
+        let obtained = obtain(&inner.folder, &inner.downloader, &request, Order::from(task), None).await;
+        let (placed, bytes) = obtained.map_err(|error| NotDone { code: error.code(), reason: error.to_string() })?;
+        let copy = match placed {
+            Placed::Refused(refusal) => {
+                return Err(NotDone { code: refusal.code(), reason: refusal.to_string() });
+            }
+            Placed::Ready { copy, kept } => {
+                if let Some(kept) = kept {
+                    let (file, current_version) = (task.file.clone(), task.version);
+                    inner.events.tell(PeerEvent::Conflict { file, current_version, kept });
+                }
+                copy
+            }
+        };
+        let announced = announce_copy(&inner.client, &inner.folder, &task.file, copy).await;
+        match announced.map_err(|error| NotDone { code: error.code(), reason: error.to_string() })? {
+            Ok(answer) => {
+                self.take(answer.tasks);
+                Ok(bytes)
+            }
+            // The copy is in place and noted as pending: the next look at the folder announces it again.
+            Err(error) => Err(NotDone { code: "not_announced", reason: error.to_string() }),
+        }
+    }
+}
+
+impl Inner {
+    async fn remove(&self, task: &Task) -> Result<(), NotDone> {
+        let folder_failed = |error: super::FolderError| NotDone { code: error.code(), reason: error.to_string() };
+        let (name, order) = (task.file.clone(), Order::from(task));
+        let removed = blocking(&self.folder, move |folder| folder.remove(&name, order)).await.map_err(folder_failed)?;
+        match removed {
+            Removed::Refused(refusal) => return Err(NotDone { code: refusal.code(), reason: refusal.to_string() }),
+            Removed::SetAside(kept) => {
+                let (file, current_version) = (task.file.clone(), task.version);
+                self.events.tell(PeerEvent::Conflict { file, current_version, kept });
+            }
+            Removed::Trashed(_) | Removed::NothingThere => {}
+        }
+        delete_holding(&self.client, &self.folder, &task.file)
+            .await
+            .map_err(|error| NotDone { code: "not_announced", reason: error.to_string() })?;
+        let name = task.file.clone();
+        blocking(&self.folder, move |folder| folder.drop_holding(&name)).await.map_err(folder_failed)
+    }
+}
+
+/// Tells the index that this peer has no copy (any more). Fine if it did not count on one.
+pub(super) async fn delete_holding(
+    client: &IndexClient,
+    folder: &Folder,
+    name: &raft_store::types::FileName,
+) -> Result<(), Error> {
+    let request =
+        DeleteRequest { peer_id: folder.peer_id(), file_name: name.clone(), everywhere: None, lease_token: None };
+    match client.delete(&request).await {
+        Err(error)
+            if matches!(error.code(), Some(ErrorCode::NotHolder | ErrorCode::NotFound | ErrorCode::UnknownPeer)) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}

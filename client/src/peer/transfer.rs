@@ -1,0 +1,107 @@
+//! Getting one version into the folder and telling the index: what tasks and one-shot commands have in common.
+//!
+//! Invariant: the index hears of a copy only after its verified bytes are in place and flushed.
+
+use std::sync::Arc;
+
+use raft_store::types::FileName;
+
+use super::error::FolderError;
+use super::folder::Folder;
+use super::install::Placed;
+use super::rules::{Order, Verdict};
+use super::table::Copy;
+use crate::api::{AnnounceRequest, AnnounceResponse, FileEntry};
+use crate::cluster::{Error, IndexClient};
+use crate::download::{DownloadError, Downloader, FetchRequest, ProgressFn};
+
+/// Why a version did not get into the folder.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// The folder's side failed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The download failed.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+}
+
+impl ObtainError {
+    /// A short code for task reports.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(error) => error.code(),
+            Self::Download(error) => error.code(),
+        }
+    }
+}
+
+/// Runs blocking work on the folder on a thread that may block.
+pub async fn blocking<T: Send + 'static>(
+    folder: &Arc<Folder>,
+    work: impl FnOnce(&Folder) -> Result<T, FolderError> + Send + 'static,
+) -> Result<T, FolderError> {
+    let shared = Arc::clone(folder);
+    match tokio::task::spawn_blocking(move || work(&shared)).await {
+        Ok(result) => result,
+        Err(error) => Err(FolderError::io("work in", folder.root(), std::io::Error::other(error))),
+    }
+}
+
+/// Fetches a version, unless its bytes are here already, and puts it in place under the rules F8 and L8.
+///
+/// Answers what was placed, and the number of bytes fetched. Announce it next, with [`announce_copy`].
+pub async fn obtain(
+    folder: &Arc<Folder>,
+    downloader: &Downloader,
+    request: &FetchRequest,
+    order: Order,
+    progress: Option<ProgressFn>,
+) -> Result<(Placed, u64), ObtainError> {
+    let name = request.name.clone();
+    let verdict = blocking(folder, move |folder| folder.decide(&name, order)).await?;
+    let name = request.name.clone();
+    match verdict {
+        Verdict::Refuse(refusal) => return Ok((Placed::Refused(refusal), 0)),
+        Verdict::Adopt => {
+            let adopted = blocking(folder, move |folder| folder.adopt(&name, order)).await?;
+            return Ok((adopted, 0));
+        }
+        Verdict::Fetch | Verdict::Trash | Verdict::SetAside | Verdict::NothingThere => {}
+    }
+    let fetched = downloader.fetch(request, &folder.tmp_dir(), progress).await?;
+    for suspect in &fetched.suspects {
+        tracing::warn!(file = %request.name, %suspect, "a holder sent, or may have sent, wrong bytes");
+    }
+    let size = fetched.staged.size;
+    let placed = blocking(folder, move |folder| folder.install(fetched.staged, &name, order)).await?;
+    Ok((placed, size))
+}
+
+/// Tells the index that this peer has a copy, and notes its acceptance.
+///
+/// # Errors
+/// The index's refusal, or that it cannot be told; the copy then stays noted as pending.
+pub async fn announce_copy(
+    client: &IndexClient,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    copy: Copy,
+) -> Result<Result<AnnounceResponse, Error>, FolderError> {
+    let entry =
+        FileEntry { name: name.clone(), version: Some(copy.version), size: Some(copy.stamp.size), hash: copy.hash };
+    let request = AnnounceRequest {
+        peer_id: folder.peer_id(),
+        file: Some(entry),
+        files: None,
+        lease_token: None,
+        keep_lease: None,
+    };
+    let answer = match client.announce(&request).await {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (name, copy) = (name.clone(), Copy { version: answer.version, ..copy });
+    blocking(folder, move |folder| folder.accept(&name, copy)).await?;
+    Ok(Ok(answer))
+}
