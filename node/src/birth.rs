@@ -20,6 +20,8 @@ use crate::transport::{Identity, Request, Response, birth_call};
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause between two attempts to found or join.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often the wait for others is logged.
+const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// How long the founding node waits for the others (consul's and rqlite's bootstrap-expect take the same).
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -92,7 +94,7 @@ fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> 
     }
     if identity.initialized {
         return Err(BirthError::AlreadyInitialized(format!(
-            "node {} at {} already belongs to cluster {:016x}",
+            "node {} at {} already belongs to cluster {:016x}; to add this node to it, start it with --join and an id of its own",
             member.id,
             member.address,
             identity.cluster.unwrap_or(0)
@@ -110,41 +112,89 @@ async fn adopt(node: &Node, member: &MemberSpec, cluster: u64) -> Result<(), Bir
     outcome.map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
 
-/// Does what `--bootstrap-expect` or `--join` ask for, until it is done. A node that belongs to a cluster ignores both.
-pub async fn run(node: Arc<Node>) {
-    if node.is_initialized().await.unwrap_or(true) {
-        return;
-    }
+/// Does what `--bootstrap-expect` or `--join` ask for, until it is done. A node that belongs to a cluster ignores both,
+/// but says so if the listed members belong to another one. An error means that this node must not go on.
+pub async fn run(node: Arc<Node>) -> Result<(), BirthError> {
+    let initialized = node.is_initialized().await.map_err(BirthError::Unreachable)?;
     match node.config.birth.clone() {
-        Birth::Wait => tracing::info!("belongs to no cluster yet; waiting for `raftshare-node init`"),
+        Birth::Bootstrap { members } if initialized => check_same_cluster(&node, &members).await,
         Birth::Bootstrap { members } => bootstrap(&node, &members).await,
-        Birth::Join { servers, learner } => join(&node, &servers, learner).await,
+        Birth::Join { servers, learner } if !initialized => {
+            join(&node, &servers, learner).await;
+            Ok(())
+        }
+        Birth::Wait if !initialized => {
+            tracing::info!("belongs to no cluster yet; waiting for `raftshare-node init`");
+            Ok(())
+        }
+        Birth::Wait | Birth::Join { .. } => Ok(()),
     }
 }
 
-/// The listed node with the lowest id founds; the others wait to be adopted. All run the same command.
-async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) {
-    let founder = members.iter().map(|member| member.id).min();
-    if founder != Some(node.config.id) {
-        return;
+/// Who the other listed members say they are; silent ones are left out.
+async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identity)> {
+    let others = members.iter().filter(|member| member.id != node.config.id);
+    let asked = others.map(|member| async move { Some((member.id, who(&member.address).await.ok()?)) });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// A data directory of another cluster would only be refused by every member, in silence for whoever started it.
+async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+    let own = node.identities.cluster();
+    for (id, identity) in ask_others(node, members).await {
+        if identity.initialized && identity.cluster != own {
+            return Err(BirthError::AlreadyInitialized(format!(
+                "the data directory {} belongs to cluster {:016x}, but node {id} of --members belongs to {:016x}; \
+                 start with the right --data or the right --members",
+                node.config.data.display(),
+                own.unwrap_or(0),
+                identity.cluster.unwrap_or(0),
+            )));
+        }
     }
+    Ok(())
+}
+
+/// The listed node with the lowest id founds; the others wait to be adopted. All run the same command.
+async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), BirthError> {
+    let founder = members.iter().map(|member| member.id).min() == Some(node.config.id);
     let started = Instant::now();
-    let mut last_told = None;
+    let mut last_told = started;
     loop {
-        match found(node, members).await {
-            Ok(()) => return set_replicas(node).await,
+        let outcome = if founder { found(node, members).await } else { await_adoption(node, members).await };
+        match outcome {
+            Ok(()) if founder => {
+                set_replicas(node).await;
+                return Ok(());
+            }
+            Ok(()) => return Ok(()),
             Err(BirthError::Unreachable(reason)) if started.elapsed() < BOOTSTRAP_DEADLINE => {
-                if last_told.is_none_or(|told: Instant| told.elapsed() > Duration::from_secs(3)) {
-                    last_told = Some(Instant::now());
+                if last_told.elapsed() > TELL_PAUSE {
+                    last_told = Instant::now();
                     tracing::info!(%reason, "waiting for the other founding members");
                 }
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            Err(error) => {
-                tracing::error!(%error, "the cluster was not founded; fix the cause and run raftshare-node init");
-                return;
-            }
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Waits until the founder took this node in.
+async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+    let others = ask_others(node, members).await;
+    // Looked at after the others answered: a founder adopts every member before its cluster begins.
+    let own = node.identities.cluster();
+    if own.is_some() && node.is_initialized().await.map_err(BirthError::Unreachable)? {
+        return Ok(());
+    }
+    match others.iter().find(|(_, identity)| identity.initialized && identity.cluster != own) {
+        Some((id, identity)) => Err(BirthError::AlreadyInitialized(format!(
+            "node {id} already belongs to cluster {:016x}, and this data directory is empty; a node that lost its disk \
+             must not vote again: remove it from the cluster and start it with --join under a new --id",
+            identity.cluster.unwrap_or(0)
+        ))),
+        None => Err(BirthError::Unreachable("the cluster has not begun yet".into())),
     }
 }
 

@@ -41,11 +41,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         tokio::spawn(leadership::follow_events(node.clone())),
         tokio::spawn(leadership::follow_freshness(node.clone())),
     ];
-    tokio::spawn(birth::run(node.clone()));
+    let (born, mut birth) = tokio::sync::oneshot::channel();
+    let born_node = node.clone();
+    tokio::spawn(async move {
+        if let Err(error) = birth::run(born_node).await {
+            let _ = born.send(error);
+        }
+    });
     announce_start(&node);
     let failed = tokio::select! {
         () = shutdown => None,
         reason = fatal.wait() => Some(reason),
+        Ok(error) = &mut birth => bail!(error),
         // They run for ever: one that ends has met a defect, and a node without it would only look alive.
         (ended, _, _) = futures::future::select_all(duties) => {
             bail!("an internal task ended unexpectedly ({ended:?}); the node stops, its data is safe")

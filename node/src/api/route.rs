@@ -15,6 +15,8 @@ use crate::node::{KnownLeader, Node};
 
 /// Pause before asking again who leads.
 const ROLE_POLL: Duration = Duration::from_millis(10);
+/// How often a waiting hop looks whether its leader was replaced.
+const REPLACED_POLL: Duration = Duration::from_millis(50);
 /// A leader that no majority confirmed for this long takes no writes: they would only hang.
 const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
 
@@ -62,6 +64,9 @@ impl Parts {
 /// Waits for a leader, `until` at the latest.
 pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
     loop {
+        if let Some(reason) = node.fatal.get() {
+            return Err(ApiError::StorageFailed(reason.to_string()));
+        }
         if node.leads() {
             return match node.leader_confirmation() {
                 Some((_, _, age)) if age <= QUORUM_SILENCE_MAX => Ok(Place::Here),
@@ -134,10 +139,28 @@ pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline:
             request = request.header(name, value);
         }
     }
-    match request.send().await {
-        Err(error) if error.is_connect() || error.is_builder() => Hop::NotSent,
-        Err(error) => Hop::Lost(error.to_string()),
-        Ok(answer) => take_over(answer).await,
+    let hop = async {
+        match request.send().await {
+            Err(error) if error.is_connect() || error.is_builder() => Hop::NotSent,
+            Err(error) => Hop::Lost(error.to_string()),
+            Ok(answer) => take_over(answer).await,
+        }
+    };
+    tokio::select! {
+        hop = hop => hop,
+        // A leader that was paused or cut off would hold the caller until the deadline, long after its successor serves.
+        () = replaced(node, leader) => Hop::Lost("another node leads now".into()),
+    }
+}
+
+/// Resolves once another leader than this one has led for a moment.
+async fn replaced(node: &Node, leader: &KnownLeader) {
+    loop {
+        tokio::time::sleep(REPLACED_POLL).await;
+        if node.leader().is_some_and(|now| now.term > leader.term) {
+            // What the old leader still answered is on its way.
+            return tokio::time::sleep(REPLACED_POLL).await;
+        }
     }
 }
 
