@@ -1,10 +1,11 @@
-//! Making files, directory entries and renames survive loss of power.
+//! Making files, directory entries, renames and sled's writes survive loss of power.
 //!
-//! Invariant: a function here returns success only after the kernel has.
+//! Invariant: a function here returns success only after the kernel has said that the data is on the disk.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::StorageError;
 
@@ -42,4 +43,35 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     };
     write().map_err(|source| StorageError::io("write", path, source))?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Calls that arrived at our [`sync_file_range`].
+static REDIRECTED: AtomicU64 = AtomicU64::new(0);
+
+/// Number of sled's syncs that became real ones so far in this process.
+pub(crate) fn redirected_syncs() -> u64 {
+    REDIRECTED.load(Ordering::Relaxed)
+}
+
+/// Takes the place of the C library's function of this name in every program that links this crate, and does more than
+/// was asked for: `fdatasync`.
+///
+/// sled 0.34 ends every write with `sync_file_range`, which starts and awaits the writing of data pages but flushes
+/// neither the drive's cache nor the file's size and extents: after loss of power the file has holes or is empty.
+/// The power-cut test finds that (9 of 30 cuts lost acknowledged votes or entries with sled as it is). It finds nothing with
+/// either remedy: an `fdatasync` of our own after each flush, or this. This one is used because sled also relies on its
+/// inner syncs for *order*: it overwrites a freed segment once the copies of what was in it are "stable", which a sync
+/// that comes later cannot give. It costs one system call instead of two per flush.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // a symbol for the linker, and a system call on a descriptor that this crate does not own
+#[unsafe(no_mangle)]
+pub extern "C" fn sync_file_range(
+    descriptor: libc::c_int,
+    _offset: libc::off64_t,
+    _bytes: libc::off64_t,
+    _flags: libc::c_uint,
+) -> libc::c_int {
+    REDIRECTED.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: a plain system call; a bad descriptor is answered with an error, which sled gets to see through errno.
+    unsafe { libc::fdatasync(descriptor) }
 }

@@ -31,8 +31,8 @@ pub struct SledDevice {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
-    /// sled's data file, opened by us for `fdatasync`.
-    file: File,
+    /// sled's data file, if its own syncs are not real ones.
+    own_sync: Option<File>,
 }
 
 impl SledDevice {
@@ -59,16 +59,29 @@ impl SledDevice {
             Ok(Err(error)) => return Err(StorageError::damaged(shown, error.to_string())),
             Err(panic) => return Err(StorageError::damaged(shown, format!("sled gave up reading it ({panic})"))),
         };
-        let path = dir.join("db");
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|source| StorageError::io("open", &path, source))?;
-        let device = Self { db, log, meta, file };
-        device.sync().map_err(|source| StorageError::io("sync", &path, source))?;
+        let mut device = Self { db, log, meta, own_sync: None };
+        device.choose_sync(dir)?;
         durable::sync_directory(dir)?;
         Ok(device)
+    }
+
+    /// Finds out whether sled's syncs are the redirected ones in this program, and makes everything found durable: Raft
+    /// takes what is read now for stored, also what a killed process left in the page cache.
+    fn choose_sync(&mut self, dir: &Path) -> Result<(), StorageError> {
+        let path = sled_file(dir);
+        let before = durable::redirected_syncs();
+        let write = || -> sled::Result<()> {
+            self.meta.insert("opened", &[1])?;
+            self.db.flush().map(drop)
+        };
+        write().map_err(|error| StorageError::io("write to", &path, to_io(error)))?;
+        let file = File::options().write(true).open(&path).map_err(|source| StorageError::io("open", &path, source))?;
+        file.sync_all().map_err(|source| StorageError::io("sync", &path, source))?;
+        if durable::redirected_syncs() == before {
+            // Not on Linux, or linked in a way that bound sled to the C library: a sync of our own after each flush.
+            self.own_sync = Some(file);
+        }
+        Ok(())
     }
 }
 
@@ -105,7 +118,7 @@ impl LogDevice for SledDevice {
 
     fn sync(&self) -> io::Result<()> {
         self.db.flush().map_err(to_io)?;
-        self.file.sync_data()
+        self.own_sync.as_ref().map_or(Ok(()), File::sync_data)
     }
 
     fn meta(&self, key: MetaKey) -> io::Result<Option<Vec<u8>>> {
@@ -170,4 +183,23 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 /// Where sled keeps its pages, for tests that damage them.
 pub fn sled_file(log_dir: &Path) -> PathBuf {
     log_dir.join("db")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flush_is_a_real_sync() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let device = SledDevice::open(dir.path()).expect("a new log");
+        assert!(device.own_sync.is_none(), "sled is bound to the C library's sync_file_range");
+        let before = durable::redirected_syncs();
+        for index in 0..10 {
+            let log = [(index, Some(vec![1, 2, 3]))].into();
+            device.apply(DeviceBatch { log, ..DeviceBatch::default() }).expect("applied");
+            device.sync().expect("synced");
+        }
+        assert!(durable::redirected_syncs() >= before + 10);
+    }
 }

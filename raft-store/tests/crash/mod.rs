@@ -1,0 +1,87 @@
+//! What both crash tests share: a child that writes and says what was acknowledged, and a model that judges what is
+//! found afterwards.
+//!
+//! Invariant: the child says that it tries something before it does, and that it was acknowledged only after the storage
+//! said so. What is found must hold everything acknowledged and nothing that was never tried.
+#![allow(clippy::expect_used, clippy::unwrap_used, dead_code)]
+
+pub mod child;
+pub mod model;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use openraft::EntryPayload;
+use raft_store::catalog::{Batch, Command as CatalogCommand, Op, Stamp};
+use raft_store::raft::{CommittedLeader, Entry, LogId};
+use raft_store::storage::OpenOptions;
+use raft_store::types::PeerId;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Names the directory to a child; without it the child's test does nothing.
+const CHILD_DIR: &str = "RAFT_STORE_CRASH_DIR";
+const CHILD_SEED: &str = "RAFT_STORE_CRASH_SEED";
+/// How many times to crash, in all.
+const ROUNDS: &str = "RAFT_STORE_CRASH_ROUNDS";
+const ROUNDS_DEFAULT: u64 = 30;
+
+/// Number of crashes asked for.
+pub fn rounds() -> u64 {
+    std::env::var(ROUNDS).ok().map_or(ROUNDS_DEFAULT, |text| text.parse().expect("a number of rounds"))
+}
+
+pub fn options() -> OpenOptions {
+    OpenOptions { node_id: 1, new_store_id: 0x5eed }
+}
+
+pub fn log_id(term: u64, index: u64) -> LogId {
+    use openraft::vote::RaftLeaderId;
+    let leader: CommittedLeader = openraft::impls::leader_id_std::LeaderId::new(term, 1_u64).to_committed();
+    LogId::new(leader, index)
+}
+
+/// The one entry that may ever be written at this place: content that a checker can make again.
+pub fn entry(term: u64, index: u64) -> Entry {
+    let mut rng = StdRng::seed_from_u64(term << 40 ^ index);
+    let commands = (0..rng.random_range(0..16)).map(|_| {
+        let name: String = (0..rng.random_range(1..128)).map(|_| rng.random_range('a'..='z')).collect();
+        let peer = PeerId::parse(name).expect("a valid peer id");
+        CatalogCommand { key: None, op: Op::ExpirePeer { peer, incarnation: rng.random(), term } }
+    });
+    let batch = Batch { stamp: Some(Stamp { term, at: index }), commands: commands.collect() };
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
+}
+
+/// A running child and the thread that reads what it says.
+pub struct Running {
+    child: Child,
+    lines: JoinHandle<Vec<String>>,
+}
+
+impl Running {
+    /// Starts this test executable again as a child that works in `dir`.
+    pub fn start(dir: &Path, seed: u64) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("the path of this executable"))
+            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .env(CHILD_DIR, dir)
+            .env(CHILD_SEED, seed.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the child starts");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        // Lossy at the end only: a killed child may leave half a line, which says nothing.
+        let lines = std::thread::spawn(move || output.lines().map_while(Result::ok).collect());
+        Self { child, lines }
+    }
+
+    /// SIGKILL, then everything the child said.
+    pub fn kill(mut self) -> Vec<String> {
+        self.child.kill().expect("the child can be killed");
+        self.child.wait().expect("the child ends");
+        self.lines.join().expect("the reader ends")
+    }
+}
