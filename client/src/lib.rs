@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod download;
 pub mod peer;
 pub mod serve;
+mod shell;

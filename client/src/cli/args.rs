@@ -80,6 +80,9 @@ pub struct Serve {
     /// Bytes the folder may hold for others; unlimited if left out.
     #[arg(long, value_name = "BYTES")]
     pub capacity: Option<u64>,
+    /// Listen at addresses other than loopback, although everybody there can read the shared files.
+    #[arg(long)]
+    pub insecure: bool,
     /// Only share; do not read commands.
     #[arg(long)]
     pub no_shell: bool,

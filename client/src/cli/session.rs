@@ -58,6 +58,16 @@ impl Session {
         Self { folder: Some(folder), interactive: true, ..self.clone() }
     }
 
+    /// Path of the folder.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    /// What the peer is to be called where the folder has no id yet.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.peer_id.clone()
+    }
+
     /// The folder, which becomes a shared one if it is not yet.
     pub async fn folder(&self) -> Result<Arc<Folder>, Failure> {
         if let Some(folder) = &self.folder {

@@ -1,0 +1,227 @@
+//! The interactive shell of `raftshare serve`: the command line's commands, one at a time, without leaving the peer.
+//!
+//! Invariant: the thread that reads a line does nothing else; it reads the next one only after the command has ended, so
+//! that results and the prompt never mix. Ctrl-C ends the running command, Ctrl-D the shell.
+
+mod line;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{CommandFactory, Parser};
+use parking_lot::Mutex;
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{Editor, ExternalPrinter};
+use tokio::sync::mpsc;
+
+use crate::cli::args::Action;
+use crate::cli::{Failure, Session, act, print_failure};
+use line::LineHelper;
+
+/// A line of the shell.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, name = "", disable_help_flag = true, disable_help_subcommand = true)]
+struct Line {
+    #[command(subcommand)]
+    command: LineCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum LineCommand {
+    #[command(flatten)]
+    Action(Action),
+    /// What can be typed here; `help COMMAND` tells more.
+    Help {
+        /// The command.
+        command: Option<String>,
+    },
+    /// Stop sharing and leave.
+    #[command(alias = "exit")]
+    Quit,
+}
+
+/// Whether the index can be reached, as the prompt shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Prompt(Arc<AtomicBool>);
+
+impl Prompt {
+    /// Notes that the index answers, or does not.
+    pub fn set_connected(&self, connected: bool) {
+        self.0.store(connected, Ordering::Relaxed);
+    }
+
+    fn text(&self) -> &'static str {
+        if self.0.load(Ordering::Relaxed) { "raftshare ●> " } else { "raftshare ○> " }
+    }
+}
+
+/// Prints lines above the prompt.
+#[derive(Clone)]
+pub struct Printer(Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>);
+
+impl Printer {
+    /// Prints a line, on the standard error where there is no prompt to print above.
+    pub fn print(&self, line: &str) {
+        let printed = self.0.lock().as_mut().is_some_and(|printer| printer.print(format!("{line}\n")).is_ok());
+        if !printed {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+        }
+    }
+}
+
+/// What the reading thread says.
+enum Typed {
+    Line(String),
+    End,
+}
+
+/// A shell whose thread waits for the first line.
+pub struct Shell {
+    typed: mpsc::Receiver<Typed>,
+    /// Tells the thread to read the next line.
+    next: std::sync::mpsc::Sender<()>,
+    printer: Printer,
+    _terminal: Terminal,
+}
+
+impl Shell {
+    /// Starts the reading thread.
+    pub fn start(session: &Session, prompt: &Prompt) -> Result<Self, Failure> {
+        let unusable = |error: ReadlineError| Failure::from(std::io::Error::other(error));
+        let terminal = Terminal::remember();
+        let mut editor: Editor<LineHelper, MemHistory> =
+            Editor::with_history(rustyline::Config::default(), MemHistory::new()).map_err(unusable)?;
+        editor.set_helper(Some(LineHelper::new(session.clone(), command_names())));
+        let printer = editor.create_external_printer().ok().filter(|_| std::io::stdin().is_terminal());
+        let printer = printer.map(|printer| Box::new(printer) as Box<dyn ExternalPrinter + Send>);
+        let (say, typed) = mpsc::channel(1);
+        let (next, go_on) = std::sync::mpsc::channel();
+        let prompt = prompt.clone();
+        std::thread::Builder::new().name("shell".into()).spawn(move || read_lines(editor, &prompt, &say, &go_on))?;
+        Ok(Self { typed, next, printer: Printer(Arc::new(Mutex::new(printer))), _terminal: terminal })
+    }
+
+    /// For printing while the prompt is shown.
+    pub fn printer(&self) -> Printer {
+        self.printer.clone()
+    }
+
+    /// Runs what is typed until the user leaves. Where the standard input was empty from the start, never ends: that is how
+    /// a peer is started in the background.
+    pub async fn run(mut self, session: &Session) {
+        let mut any = false;
+        while let Some(Typed::Line(line)) = self.typed.recv().await {
+            any = true;
+            if !run_line(session, &line).await {
+                return;
+            }
+            if self.next.send(()).is_err() {
+                break;
+            }
+        }
+        if !any && !std::io::stdin().is_terminal() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn read_lines(
+    mut editor: Editor<LineHelper, MemHistory>,
+    prompt: &Prompt,
+    say: &mpsc::Sender<Typed>,
+    go_on: &std::sync::mpsc::Receiver<()>,
+) {
+    loop {
+        let typed = match editor.readline(prompt.text()) {
+            Ok(line) => {
+                let _ = editor.add_history_entry(&line); // a line that is not remembered is no harm
+                Typed::Line(line)
+            }
+            Err(ReadlineError::Interrupted) => continue,
+            Err(_) => Typed::End,
+        };
+        let ended = matches!(typed, Typed::End);
+        if say.blocking_send(typed).is_err() || ended || go_on.recv().is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs one line; false if the user wants to leave.
+async fn run_line(session: &Session, text: &str) -> bool {
+    let output = session.output;
+    let words = match line::split(text) {
+        Ok(words) => line::resolve_rows(words, |number| session.row(number)),
+        Err(problem) => {
+            output.error(&problem);
+            return true;
+        }
+    };
+    if words.is_empty() {
+        return true;
+    }
+    let action = match Line::try_parse_from(words) {
+        Ok(Line { command: LineCommand::Quit }) => return false,
+        Ok(Line { command: LineCommand::Help { command } }) => {
+            output.line(&help(command.as_deref()));
+            return true;
+        }
+        Ok(Line { command: LineCommand::Action(action) }) => action,
+        Err(error) => {
+            let _ = error.print();
+            return true;
+        }
+    };
+    tokio::select! {
+        result = act(session, &action) => {
+            if let Err(failure) = result {
+                print_failure(output, &failure);
+            }
+        }
+        _ = tokio::signal::ctrl_c() => output.remark("interrupted"),
+    }
+    true
+}
+
+fn help(command: Option<&str>) -> String {
+    let mut line = Line::command();
+    let known = command.and_then(|name| line.find_subcommand_mut(name));
+    let text = match known {
+        Some(command) => command.clone().no_binary_name(true).render_long_help(),
+        None => line.render_help(),
+    };
+    format!(
+        "{}\n`get 1` means the first row of the last search. Ctrl-C ends a command, Ctrl-D leaves.",
+        text.to_string().trim_end()
+    )
+}
+
+fn command_names() -> Vec<String> {
+    Line::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+/// The terminal's settings, put back when dropped: the reading thread may be killed in the middle of a line.
+struct Terminal(Option<libc::termios>);
+
+impl Terminal {
+    #[allow(unsafe_code, reason = "the standard library does not know terminal settings")]
+    fn remember() -> Self {
+        let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
+        // SAFETY: the pointer is valid for a write of one termios, which is read only if the call filled it.
+        let filled = unsafe { libc::tcgetattr(libc::STDIN_FILENO, settings.as_mut_ptr()) } == 0;
+        // SAFETY: as above.
+        Self(filled.then(|| unsafe { settings.assume_init() }))
+    }
+}
+
+impl Drop for Terminal {
+    #[allow(unsafe_code, reason = "as for remember")]
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            // SAFETY: the settings are a valid termios that the same call family filled.
+            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, settings) };
+        }
+    }
+}
