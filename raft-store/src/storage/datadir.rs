@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::error::{FatalSignal, StorageError};
 use super::log_store::LogShared;
+use super::mark::MarkFile;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
 use super::{codec, durable, recovery};
@@ -125,7 +126,8 @@ impl DataDir {
         durable::create_directory(&path)?;
         let device: Arc<dyn LogDevice> = Arc::new(SledDevice::open(&path)?);
         let identity = self.identity(device.as_ref(), options)?;
-        let log = LogShared::open(device, fatal.clone())?;
+        let mark = MarkFile::open(&self.dir.join("MARK"))?;
+        let log = LogShared::open(device, Some(mark), fatal.clone())?;
         let handle = IdentityHandle {
             log: Arc::clone(&log),
             current: Arc::new(Mutex::new(identity)),

@@ -21,8 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::error::FatalSignal;
+use super::mark::{MarkFile, Marked};
 use super::sled_device::panic_message;
 use super::stats::FlushStats;
+use super::{LogId, Vote};
 
 /// Operations that may wait for the flusher; the next caller waits for room.
 pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
@@ -38,12 +40,14 @@ pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// One write.
 pub(crate) enum Change {
-    /// Log records, ascending and without gaps.
-    Append(Vec<(u64, Vec<u8>)>),
-    /// Removes every record at or above this index.
-    TruncateFrom(u64),
-    /// Stores the purge point, then removes every record up to and with this index.
-    Purge { record: Vec<u8>, upto: u64 },
+    /// Log records, ascending and without gaps; `last` is the last one's log id.
+    Append { records: Vec<(u64, Vec<u8>)>, last: Option<LogId> },
+    /// Removes every record at or above this index; `last` is what the log then ends with.
+    TruncateFrom { from: u64, last: Option<LogId> },
+    /// Stores the purge point, then removes every record up to and with it.
+    Purge { record: Vec<u8>, upto: LogId },
+    /// Stores a vote.
+    Vote { record: Vec<u8>, vote: Vote },
     /// Stores a named record.
     Meta(MetaKey, Vec<u8>),
     /// Stores a named record together with the next change that needs a flush; causes none itself.
@@ -53,9 +57,12 @@ pub(crate) enum Change {
 impl Change {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(records) => records.iter().map(|(_, record)| record.len()).sum(),
-            Self::TruncateFrom(_) => 0,
-            Self::Purge { record, .. } | Self::Meta(_, record) | Self::LazyMeta(_, record) => record.len(),
+            Self::Append { records, .. } => records.iter().map(|(_, record)| record.len()).sum(),
+            Self::TruncateFrom { .. } => 0,
+            Self::Purge { record, .. }
+            | Self::Vote { record, .. }
+            | Self::Meta(_, record)
+            | Self::LazyMeta(_, record) => record.len(),
         }
     }
 }
@@ -78,11 +85,12 @@ pub(crate) struct Flusher {
 pub(crate) type OnDevice = Box<dyn Fn(u64) + Send>;
 
 impl Flusher {
-    /// Starts the thread. `end` is the index after the last record on the device; `purged` the purge point's index, below
-    /// which records may be left over. `on_device` is called with the new `end` after each group that succeeded.
+    /// Starts the thread. `found` is what the device holds, `end` the index after its last record. `on_device` is called
+    /// with the new `end` after each group that succeeded.
     pub(crate) fn start(
         device: Arc<dyn LogDevice>,
-        end: u64,
+        (end, found): (u64, Marked),
+        mark: Option<MarkFile>,
         fatal: FatalSignal,
         stats: Arc<FlushStats>,
         on_device: OnDevice,
@@ -92,6 +100,8 @@ impl Flusher {
             receiver,
             device,
             end,
+            held: found,
+            mark,
             purge_upto: None,
             lazy: BTreeMap::new(),
             fatal: fatal.clone(),
@@ -138,11 +148,27 @@ impl Drop for Flusher {
     }
 }
 
+/// Changes that go to the device together.
+struct Group {
+    batch: DeviceBatch,
+    /// Index after the last record, once the group is written.
+    end: u64,
+    /// What the device then holds.
+    held: Marked,
+    /// The lowest end of the log on the way there, if that is below what it holds now.
+    truncated_to: Option<Option<LogId>>,
+    purge_upto: Option<u64>,
+    entries: u64,
+}
+
 struct Worker {
     receiver: mpsc::Receiver<Operation>,
     device: Arc<dyn LogDevice>,
     /// Index after the last record on the device.
     end: u64,
+    /// What the device holds durably.
+    held: Marked,
+    mark: Option<MarkFile>,
     /// Records up to and with this index wait to be deleted.
     purge_upto: Option<u64>,
     /// Named records that go out with the next flush.
@@ -229,36 +255,70 @@ impl Worker {
     }
 
     fn write(&mut self, changes: Vec<Change>) -> io::Result<()> {
-        let mut batch = DeviceBatch::default();
+        let Some(group) = self.merge(changes) else { return Ok(()) };
+        if let Some(lowest) = group.truncated_to {
+            self.set_mark(Marked { last: lowest, ..self.held }, true)?;
+        }
+        let voted = group.held.vote != self.held.vote;
+        self.write_and_sync(group.batch)?;
+        self.set_mark(group.held, voted)?;
+        self.stats.count_entries(group.entries);
+        self.held = group.held;
+        self.end = group.end;
+        self.purge_upto = group.purge_upto;
+        (self.on_device)(group.end);
+        Ok(())
+    }
+
+    /// Turns changes into one batch; a later change of the same record wins. `None` if nothing needs a flush.
+    fn merge(&mut self, changes: Vec<Change>) -> Option<Group> {
+        let mut group = Group {
+            batch: DeviceBatch::default(),
+            end: self.end,
+            held: self.held,
+            truncated_to: None,
+            purge_upto: self.purge_upto,
+            entries: 0,
+        };
         let mut needs_sync = false;
-        let mut end = self.end;
-        let mut purge_upto = self.purge_upto;
-        let mut entries = 0_u64;
         for change in changes {
             needs_sync |= !matches!(change, Change::LazyMeta(..));
             match change {
-                Change::Append(records) => {
-                    entries += records.len() as u64;
+                Change::Append { records, last } => {
+                    group.entries += records.len() as u64;
                     for (index, record) in records {
-                        end = index + 1;
-                        batch.log.insert(index, Some(record));
+                        group.end = index + 1;
+                        group.batch.log.insert(index, Some(record));
                     }
+                    group.held.last = last.or(group.held.last);
                 }
-                Change::TruncateFrom(from) => {
+                Change::TruncateFrom { from, last } => {
                     // Removes from the device what is there, and from this batch what would have been.
-                    for index in from..end.max(from) {
-                        batch.log.insert(index, None);
+                    for index in from..group.end.max(from) {
+                        group.batch.log.insert(index, None);
                     }
-                    end = end.min(from);
+                    group.end = group.end.min(from);
+                    group.held.last = last;
+                    if group.truncated_to.is_none_or(|lowest| last < lowest) && last < self.held.last {
+                        group.truncated_to = Some(last);
+                    }
                 }
                 Change::Purge { record, upto } => {
-                    batch.meta.insert(MetaKey::Purged, record);
-                    purge_upto = purge_upto.max(Some(upto));
-                    end = end.max(upto + 1);
+                    group.batch.meta.insert(MetaKey::Purged, record);
+                    group.purge_upto = group.purge_upto.max(Some(upto.index));
+                    group.end = group.end.max(upto.index + 1);
+                    group.held.purged = Some(upto);
+                    if group.held.last.is_none_or(|last| last.index < upto.index) {
+                        group.held.last = Some(upto);
+                    }
+                }
+                Change::Vote { record, vote } => {
+                    group.batch.meta.insert(MetaKey::Vote, record);
+                    group.held.vote = Some(vote);
                 }
                 Change::Meta(key, record) => {
                     self.lazy.remove(&key);
-                    batch.meta.insert(key, record);
+                    group.batch.meta.insert(key, record);
                 }
                 Change::LazyMeta(key, record) => {
                     self.lazy.insert(key, record);
@@ -266,15 +326,14 @@ impl Worker {
             }
         }
         if !needs_sync {
-            return Ok(());
+            return None;
         }
-        batch.meta.append(&mut self.lazy);
-        self.write_and_sync(batch)?;
-        self.stats.count_entries(entries);
-        self.end = end;
-        self.purge_upto = purge_upto;
-        (self.on_device)(end);
-        Ok(())
+        group.batch.meta.append(&mut self.lazy);
+        Some(group)
+    }
+
+    fn set_mark(&mut self, marked: Marked, durable: bool) -> io::Result<()> {
+        self.mark.as_mut().map_or(Ok(()), |mark| mark.write(marked, durable))
     }
 
     fn write_and_sync(&mut self, batch: DeviceBatch) -> io::Result<()> {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::device::{LogDevice, MetaKey, RECORD_BYTES_MAX};
 use super::error::{FatalSignal, StorageError};
 use super::flusher::{Change, Completion, Flusher};
+use super::mark::{MarkFile, Marked};
 use super::stats::{FlushStats, StorageStats};
 use super::tail::LogMemory;
 use super::{Entry, LogId, Vote, codec, recovery};
@@ -39,16 +40,26 @@ pub(crate) struct LogShared {
 
 impl LogShared {
     /// Checks the log on the device, finishes an interrupted purge, and starts the flusher. Blocks.
-    pub(crate) fn open(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Arc<Self>, StorageError> {
-        let memory = Arc::new(Mutex::new(recovery::recover(device.as_ref())?));
+    pub(crate) fn open(
+        device: Arc<dyn LogDevice>,
+        mut mark: Option<MarkFile>,
+        fatal: FatalSignal,
+    ) -> Result<Arc<Self>, StorageError> {
+        let memory = recovery::recover(device.as_ref(), mark.as_ref().map(MarkFile::current))?;
+        let (end, found) = (memory.end(), Marked::of(&memory));
+        if let Some(mark) = &mut mark {
+            let written = mark.write(found, true);
+            written.map_err(|source| StorageError::io("write", mark.path(), source))?;
+        }
+        let memory = Arc::new(Mutex::new(memory));
         let stats = Arc::new(FlushStats::default());
-        let end = memory.lock().end();
         let on_device = {
             let memory = Arc::clone(&memory);
             Box::new(move |end| memory.lock().set_on_device(end))
         };
-        let flusher = Flusher::start(Arc::clone(&device), end, fatal.clone(), Arc::clone(&stats), on_device)
-            .map_err(|source| StorageError::io("start the thread of", "the log", source))?;
+        let flusher =
+            Flusher::start(Arc::clone(&device), (end, found), mark, fatal.clone(), Arc::clone(&stats), on_device)
+                .map_err(|source| StorageError::io("start the thread of", "the log", source))?;
         Ok(Arc::new(Self { flusher, device, memory, stats, fatal }))
     }
 
@@ -196,7 +207,7 @@ impl LogStore {
 
     /// A log on any device, without data directory or identity; for tests and simulation. Blocks.
     pub fn on_device(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Self, StorageError> {
-        Ok(Self::new(LogShared::open(device, fatal)?))
+        Ok(Self::new(LogShared::open(device, None, fatal)?))
     }
 
     #[cfg(test)]
@@ -258,7 +269,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let record = codec::encode(vote).map_err(io::Error::other)?;
-        self.shared.flusher.submit_and_wait(Change::Meta(MetaKey::Vote, record)).await?;
+        self.shared.flusher.submit_and_wait(Change::Vote { record, vote: *vote }).await?;
         self.shared.memory.lock().vote = Some(*vote);
         Ok(())
     }
@@ -295,7 +306,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             records.push((entry, record));
         }
         let gap = encoded.windows(2).any(|pair| matches!(pair, [(one, _), (two, _)] if one + 1 != *two));
-        let changes = {
+        let (records, last) = {
             let mut memory = self.shared.memory.lock();
             if let Some((first, _)) = encoded.first()
                 && (gap || !memory.continues_at(*first))
@@ -312,10 +323,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 memory.push(entry, record.len());
                 changes.push((index, record));
             }
-            changes
+            (changes, memory.last)
         };
         let done: Completion = Box::new(move |result| callback.io_completed(result));
-        self.shared.flusher.submit(Change::Append(changes), Some(done)).await
+        self.shared.flusher.submit(Change::Append { records, last }, Some(done)).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
@@ -330,7 +341,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.truncate(from, last);
             from
         };
-        self.shared.flusher.submit_and_wait(Change::TruncateFrom(from)).await
+        self.shared.flusher.submit_and_wait(Change::TruncateFrom { from, last }).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
@@ -340,6 +351,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let record = codec::encode(&log_id).map_err(io::Error::other)?;
         // Readers learn it first: the records may start to go before this call returns, and that must not look like a hole.
         self.shared.memory.lock().purge(log_id);
-        self.shared.flusher.submit_and_wait(Change::Purge { record, upto: log_id.index }).await
+        self.shared.flusher.submit_and_wait(Change::Purge { record, upto: log_id }).await
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  <data>/LOCK        held while a process uses the directory
 //!  <data>/IDENTITY    whose directory this is, and its format (C1, D3)
+//!  <data>/MARK        how far the log was acknowledged
 //!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity)
 //!  <data>/snap/       <term>-<index>.snap
 //! ```
@@ -15,6 +16,7 @@ mod durable;
 mod error;
 mod flusher;
 mod log_store;
+mod mark;
 mod recovery;
 mod shared;
 mod sim;

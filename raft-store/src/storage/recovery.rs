@@ -11,14 +11,15 @@ use serde::de::DeserializeOwned;
 use super::device::{LogDevice, MetaKey};
 use super::error::StorageError;
 use super::flusher::{PURGE_STEP_RECORDS, delete_records};
+use super::mark::Marked;
 use super::tail::LogMemory;
 use super::{Entry, LogId, codec};
 
 /// Records checked at a time.
 const SCAN_STEP: usize = 1_024;
 
-/// Reads and checks the whole log.
-pub(crate) fn recover(device: &dyn LogDevice) -> Result<LogMemory, StorageError> {
+/// Reads and checks the whole log, and holds it against what it is known to have held.
+pub(crate) fn recover(device: &dyn LogDevice, marked: Option<&Marked>) -> Result<LogMemory, StorageError> {
     let purged: Option<LogId> = read_meta(device, MetaKey::Purged)?;
     if let Some(purged) = purged {
         while delete_records(device, purged.index).map_err(read_error)? == PURGE_STEP_RECORDS {}
@@ -27,6 +28,7 @@ pub(crate) fn recover(device: &dyn LogDevice) -> Result<LogMemory, StorageError>
     let first = purged.map_or(0, |purged| purged.index + 1);
     let mut memory = LogMemory::new(first, purged, purged);
     let mut next = first;
+    let mut at_mark = None;
     loop {
         let indexes = device.indexes(next..u64::MAX, SCAN_STEP).map_err(read_error)?;
         let Some(&end) = indexes.last() else { break };
@@ -41,12 +43,18 @@ pub(crate) fn recover(device: &dyn LogDevice) -> Result<LogMemory, StorageError>
             if memory.last.is_some_and(|last| last.leader_id > entry.log_id().leader_id) {
                 return Err(StorageError::damaged("the log", format!("the term falls at entry {index}")));
             }
+            if marked.and_then(|marked| marked.last).is_some_and(|last| last.index == index) {
+                at_mark = Some(entry.log_id());
+            }
             memory.push(entry, record.len());
             next = index + 1;
             memory.set_on_device(next);
         }
     }
     memory.vote = read_meta(device, MetaKey::Vote)?;
+    if let Some(marked) = marked {
+        marked.check(&memory, at_mark)?;
+    }
     let committed: Option<Option<LogId>> = read_meta(device, MetaKey::Committed)?;
     // What a leader knew to be committed may be beyond what it had on disk itself; only what is here can be applied.
     memory.committed = committed.flatten().min(memory.last);
