@@ -4,8 +4,6 @@
 
 mod crash;
 
-use std::time::Duration;
-
 use crash::model::{Counts, Model};
 use crash::{Running, rounds};
 use rand::rngs::StdRng;
@@ -15,8 +13,6 @@ use rand::{Rng, SeedableRng};
 const CHAINS: u64 = 3;
 /// Crashes after which a chain goes on in a new directory.
 const ROUNDS_PER_DIRECTORY: u64 = 5;
-/// Longest life of a child, in milliseconds.
-const LIFE_MS_MAX: u64 = 700;
 
 #[test]
 fn child() {
@@ -33,8 +29,7 @@ fn chain(number: u64, rounds: u64) -> Counts {
         let mut model = Model::default();
         for _ in 0..ROUNDS_PER_DIRECTORY.min(left) {
             let child = Running::start(dir.path(), rng.random());
-            // The fault itself: a random moment, from before the directory is made to deep in the work.
-            std::thread::sleep(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
+            child.wait_for_a_moment(&mut rng);
             model.hear(&child.kill());
             assert_eq!(model.refusal, None, "a child could not open the directory");
             let verdict = runtime.block_on(model.verify(dir.path()));

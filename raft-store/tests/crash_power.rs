@@ -11,7 +11,6 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use crash::model::{Counts, Model};
 use crash::{Running, rounds};
@@ -22,8 +21,6 @@ use rand::{Rng, SeedableRng};
 const CHAINS: u64 = 3;
 /// Power cuts after which a chain goes on in a new directory.
 const CUTS_PER_DIRECTORY: u64 = 5;
-/// Longest life of a child, in milliseconds.
-const LIFE_MS_MAX: u64 = 900;
 /// Size of a file system; the image is sparse.
 const IMAGE_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -127,8 +124,7 @@ fn cut(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(), String> {
     let child = Running::start(dir, rng.random());
-    // The fault itself: a random moment, from before the directory is made to deep in the work.
-    std::thread::sleep(Duration::from_millis(rng.random_range(0..LIFE_MS_MAX)));
+    child.wait_for_a_moment(rng);
     disk.cut_power();
     model.hear(&child.kill());
     disk.power_on();

@@ -11,7 +11,9 @@ pub mod model;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::EntryPayload;
 use raft_store::catalog::{Batch, Command as CatalogCommand, Op, Stamp};
@@ -55,10 +57,21 @@ pub fn entry(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
 }
 
+/// Longest wait for a child to say something; only a child that hangs takes as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a child has said so far.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<(Vec<String>, bool)>,
+    more: Condvar,
+}
+
 /// A running child and the thread that reads what it says.
 pub struct Running {
     child: Child,
-    lines: JoinHandle<Vec<String>>,
+    said: Arc<Said>,
+    reader: JoinHandle<()>,
 }
 
 impl Running {
@@ -73,15 +86,40 @@ impl Running {
             .spawn()
             .expect("the child starts");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        // Lossy at the end only: a killed child may leave half a line, which says nothing.
-        let lines = std::thread::spawn(move || output.lines().map_while(Result::ok).collect());
-        Self { child, lines }
+        let said = Arc::new(Said::default());
+        let reader = {
+            let said = Arc::clone(&said);
+            std::thread::spawn(move || {
+                for line in output.lines().map_while(Result::ok) {
+                    said.lines.lock().expect("no panic").0.push(line);
+                    said.more.notify_all();
+                }
+                said.lines.lock().expect("no panic").1 = true;
+                said.more.notify_all();
+            })
+        };
+        Self { child, said, reader }
+    }
+
+    /// Waits for a random moment of the child's life: often after so many lines of it, sometimes just after its start.
+    /// The number of lines makes the amount of work independent of how busy the machine is.
+    pub fn wait_for_a_moment(&self, rng: &mut StdRng) {
+        if rng.random_bool(0.8) {
+            let wanted = rng.random_range(0..120);
+            let lines = self.said.lines.lock().expect("no panic");
+            let waiting = |said: &mut (Vec<String>, bool)| said.0.len() < wanted && !said.1;
+            let (_lines, timeout) = self.said.more.wait_timeout_while(lines, PATIENCE, waiting).expect("no panic");
+            assert!(!timeout.timed_out(), "the child hangs");
+        }
+        // The fault itself: a random moment, not a wait for anything.
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..50_000)));
     }
 
     /// SIGKILL, then everything the child said.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().expect("the child can be killed");
         self.child.wait().expect("the child ends");
-        self.lines.join().expect("the reader ends")
+        self.reader.join().expect("the reader ends");
+        std::mem::take(&mut self.said.lines.lock().expect("no panic").0)
     }
 }
