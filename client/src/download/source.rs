@@ -116,7 +116,8 @@ impl Target {
     async fn send(&self, source: &str, range: Option<(u64, u64)>) -> Result<Response, SourceError> {
         let base = source.trim_end_matches('/');
         let url = reqwest::Url::parse(&format!("{base}{}", self.path)).map_err(|_| SourceError::BadAddress)?;
-        let mut request = self.http.get(url);
+        // Naming the bytes gets them from a holder that has only just announced them.
+        let mut request = self.http.get(url).header(header::IF_MATCH, format!("\"{}\"", self.hash));
         if let Some(token) = &self.bearer {
             request = request.bearer_auth(token);
         }

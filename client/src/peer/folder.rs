@@ -36,6 +36,23 @@ pub struct Folder {
     pub(super) table: Table,
     /// Hashes of bytes that differ from what was announced, so that nothing is hashed twice. At most one per file.
     hashes: Mutex<HashMap<FileName, (Stamp, ContentHash)>>,
+    /// Files that are being stated to the index right now, with their hashes. As many as one registration names.
+    stated: Mutex<HashMap<FileName, ContentHash>>,
+}
+
+/// While it lives, the files it was made with count as being stated to the index.
+pub(super) struct Stating<'a> {
+    folder: &'a Folder,
+    names: Vec<FileName>,
+}
+
+impl Drop for Stating<'_> {
+    fn drop(&mut self) {
+        let mut stated = self.folder.stated.lock();
+        for name in &self.names {
+            stated.remove(name);
+        }
+    }
 }
 
 /// Held while `serve` runs for the folder; the operating system frees it when the process ends, however it ends.
@@ -98,7 +115,14 @@ impl Folder {
             return Err(FolderError::WrongPeer { path: root, has: identity.peer_id, asked });
         }
         let table = Table::open(&state)?;
-        Ok(Self { root, state, identity: RwLock::new(identity), table, hashes: Mutex::default() })
+        Ok(Self {
+            root,
+            state,
+            identity: RwLock::new(identity),
+            table,
+            hashes: Mutex::default(),
+            stated: Mutex::default(),
+        })
     }
 
     /// Two processes may open a new folder at once; the lock makes both end up with one id.
@@ -203,6 +227,19 @@ impl Folder {
     /// Serialises everything that puts files in place, between processes too. Held for milliseconds.
     pub(super) fn lock_installs(&self) -> Result<File, FolderError> {
         lock_file(&self.state.join("install.lock"))
+    }
+
+    /// Notes files as being stated to the index: it may send others here before its answer is back.
+    pub(super) fn stating<'a>(&self, files: impl IntoIterator<Item = (&'a FileName, ContentHash)>) -> Stating<'_> {
+        let files: Vec<(FileName, ContentHash)> = files.into_iter().map(|(name, hash)| (name.clone(), hash)).collect();
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        self.stated.lock().extend(files);
+        Stating { folder: self, names }
+    }
+
+    /// Whether these bytes are being stated to the index under this name.
+    pub(super) fn is_stated(&self, name: &FileName, hash: ContentHash) -> bool {
+        self.stated.lock().get(name) == Some(&hash)
     }
 
     /// Whether the folder is still there: an unmounted disk must not look like a thousand deletions.

@@ -1,4 +1,4 @@
-//! `Range`, `If-Range` and `If-None-Match` of RFC 9110, as pure functions over header texts.
+//! `Range`, `If-Range`, `If-Match` and `If-None-Match` of RFC 9110, as pure functions over header texts.
 //!
 //! Invariant: a range that is answered lies within the file; anything unclear means "send the whole file", never an error,
 //! as the RFC wants it.
@@ -71,6 +71,11 @@ fn digits(text: &str) -> Option<u64> {
     valid.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
+/// Whether `If-Match` allows sending these bytes (strong comparison).
+pub fn is_wanted(if_match: Option<&str>, etag: &str) -> bool {
+    if_match.is_none_or(|list| list.trim() == "*" || list.split(',').any(|tag| tag.trim() == etag))
+}
+
 /// Whether `If-None-Match` says that the client has these bytes already (weak comparison).
 pub fn is_cached(if_none_match: Option<&str>, etag: &str) -> bool {
     let Some(list) = if_none_match else { return false };
@@ -122,5 +127,7 @@ mod tests {
             assert!(is_cached(Some(hit), "\"x\""), "{hit}");
         }
         assert!(!is_cached(Some("\"a\""), "\"x\"") && !is_cached(None, "\"x\""));
+        assert!(is_wanted(None, "\"x\"") && is_wanted(Some("*"), "\"x\"") && is_wanted(Some("\"a\",\"x\""), "\"x\""));
+        assert!(!is_wanted(Some("W/\"x\""), "\"x\"") && !is_wanted(Some("\"a\""), "\"x\""));
     }
 }

@@ -47,6 +47,8 @@ impl FolderSync {
             blocking(&self.folder, move |folder| folder.table.update_many(&names, |record| record.held = None)).await?;
         }
         let held = self.held().await?;
+        let folder = std::sync::Arc::clone(&self.folder);
+        let _stating = folder.stating(looked.new.iter().map(|(name, copy)| (name, copy.hash)));
         let answer = self.state_holdings(card, &held, &looked.new).await?;
         let mut new = looked.new;
         for conflict in &answer.conflicts {

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use raft_store::types::{FileName, Version};
+use raft_store::types::{ContentHash, FileName, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
@@ -123,8 +123,24 @@ struct Opened {
     copy: Copy,
 }
 
+/// What is asked for.
+struct Wanted {
+    name: FileName,
+    version: Option<Version>,
+    /// The `If-Match` header.
+    if_match: Option<String>,
+}
+
+impl Wanted {
+    /// Whether the request names exactly these bytes: then it heard of them from the index.
+    fn names(&self, hash: ContentHash) -> bool {
+        self.if_match.as_deref().is_some_and(|tag| tag.trim() == format!("\"{hash}\""))
+    }
+}
+
 /// Finds and opens the copy. Blocking.
-fn open(folder: &Folder, name: &FileName, version: Option<Version>) -> Result<Opened, Box<Response>> {
+fn open(folder: &Folder, wanted: &Wanted) -> Result<Opened, Box<Response>> {
+    let (name, version) = (&wanted.name, wanted.version);
     let record = folder.record(name).map_err(|error| Box::new(internal(&error)))?;
     let disk = folder.disk_against(&record).map_err(|error| match error {
         FolderError::Outside { .. } => {
@@ -132,7 +148,13 @@ fn open(folder: &Folder, name: &FileName, version: Option<Version>) -> Result<Op
         }
         other => Box::new(internal(&other)),
     })?;
-    let copy = servable(&record, disk, version)?;
+    let copy = match disk {
+        // The index may send others here before its answer to our announcement is back.
+        Disk::Other { hash, stamp } if wanted.names(hash) && folder.is_stated(name, hash) => {
+            Copy { version: version.unwrap_or(0), hash, stamp, fence: 0 }
+        }
+        _ => servable(&record, disk, version)?,
+    };
     let opened = || -> Result<(File, Stamp), FolderError> {
         let path = folder.existing_path(name)?.unwrap_or_else(|| folder.path_of(name));
         let file = File::open(&path).map_err(|error| FolderError::io("open", &path, error))?;
@@ -171,13 +193,18 @@ async fn file(
     method: &Method,
     headers: &HeaderMap,
 ) -> Response {
-    let opened = match tokio::task::spawn_blocking(move || open(&folder, &name, version)).await {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let wanted = Wanted { name, version, if_match: text(header::IF_MATCH).map(str::to_owned) };
+    let opened = match tokio::task::spawn_blocking(move || open(&folder, &wanted)).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(refusal)) => return *refusal,
         Err(error) => return internal(&error),
     };
     let (size, etag) = (opened.copy.stamp.size, format!("\"{}\"", opened.copy.hash));
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if !range::is_wanted(text(header::IF_MATCH), &etag) {
+        let detail = "this peer has other bytes under that name";
+        return refuse(StatusCode::PRECONDITION_FAILED, ErrorCode::HashConflict, detail);
+    }
     let response = Response::builder()
         .header(header::ETAG, &etag)
         .header(header::ACCEPT_RANGES, "bytes")

@@ -174,3 +174,21 @@ async fn a_version_is_served_by_number_before_its_acceptance_is_noted() {
     served.folder.complete_publish(publishing, 2, None).expect("complete");
     assert_eq!(served.get("/files/f", &[]).await.text().await.expect("body"), "two");
 }
+
+#[tokio::test]
+async fn a_file_that_is_being_announced_is_served_to_whoever_names_its_bytes() {
+    let served = serve().await;
+    std::fs::write(served.dir.path().join("f"), "new").expect("write");
+    let hash = crate::peer::fsio::hash_bytes(b"new");
+    let tag = format!("\"{hash}\"");
+    let named = [("if-match", tag.as_str())];
+    assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);
+    let file = name("f");
+    let stating = served.folder.stating([(&file, hash)]);
+    assert_eq!(served.get("/files/f?version=1", &named).await.text().await.expect("body"), "new");
+    assert_eq!(served.get("/files/f?version=1", &[]).await.status().as_u16(), 404);
+    drop(stating);
+    assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);
+    served.hold("f", 1, b"new");
+    assert_eq!(served.get("/files/f", &[("if-match", "\"other\"")]).await.status().as_u16(), 412);
+}

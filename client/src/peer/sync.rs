@@ -216,6 +216,8 @@ impl FolderSync {
     ) -> Result<(), ServeError> {
         let new = new.into_iter().map(|(name, copy)| (name, copy, false));
         let all: Vec<_> = new.chain(pending).collect();
+        let folder = Arc::clone(&self.folder);
+        let _stating = folder.stating(all.iter().map(|(name, copy, _)| (name, copy.hash)));
         for page in all.chunks(FILES_PER_REQUEST) {
             let entries = page.iter().map(|(name, copy, _)| entry(name, copy)).collect();
             let answer = self.client.announce_many(&self.folder.peer_id(), entries).await?;
