@@ -229,20 +229,23 @@ fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -
     let binary = std::env::current_exe().unwrap_or_else(|_| "raftshare-node".into());
     let cli = binary.with_file_name("raftshare");
     let (cli, binary) = (shorten(&cli), shorten(&binary));
-    let first = dir.join("peer1");
+    let first = dir.join("peer1").display().to_string();
+    let tries = [
+        (format!("{cli} search hello"), "find a file"),
+        (format!("{cli} get hello-from-peer2.txt --dir {first}"), "fetch it, verified"),
+        (format!("{cli} update hello-from-peer1.txt --dir {first}"), "change it under a lease, in $EDITOR"),
+        (format!("{binary} status"), "who leads?"),
+        ("kill -9 PID-OF-THE-LEADER".to_owned(), "nothing is lost: search, get and update go on"),
+    ];
+    let width = tries.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    out.push_str(&format!("\nTry, in another terminal:\n\n  export RAFTSHARE_SERVER={}\n", servers(args)));
+    for (command, purpose) in tries {
+        out.push_str(&format!("  {command:<width$}   # {purpose}\n"));
+    }
     out.push_str(&format!(
-        "\nTry, in another terminal:\n\
-         \n  export RAFTSHARE_SERVER={servers}\
-         \n  {cli} search hello                                   find a file\
-         \n  {cli} get hello-from-peer2.txt --dir {first}         fetch it, verified\
-         \n  {cli} update hello-from-peer1.txt --dir {first}      change it under a lease, in $EDITOR\
-         \n  {binary} status                                      who leads?\
-         \n  kill -9 PID-OF-THE-LEADER                            nothing is lost: search, get and update go on\
-         \n\nConsole: http://127.0.0.1:{port}/   logs: {dir}/*.log   stop everything: Ctrl-C\n",
-        servers = servers(args),
-        first = first.display(),
-        dir = dir.display(),
-        port = args.base_port,
+        "\nConsole: http://127.0.0.1:{}/   logs: {}/*.log   stop everything: Ctrl-C\n",
+        args.base_port,
+        dir.display()
     ));
     out
 }

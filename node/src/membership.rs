@@ -7,12 +7,14 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use openraft::ChangeMembers;
 use raft_store::types::NodeId;
 
 use crate::api::error::ApiError;
 use crate::birth::{self, BirthError};
 use crate::node::Node;
+use crate::transport::Request;
 
 /// A learner this many entries behind, or fewer, counts as caught up.
 const CAUGHT_UP_ENTRIES: u64 = 250;
@@ -20,6 +22,8 @@ const CAUGHT_UP_ENTRIES: u64 = 250;
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(20);
 /// A voter that acknowledged nothing for this long does not count as reachable.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a voter may take to answer before a change that needs it.
+const ASK_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a transfer may take before it is given up.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -83,7 +87,7 @@ pub async fn demote(node: &Node, id: NodeId) -> Result<(), ApiError> {
     if !voters(node).contains(&id) {
         return Ok(());
     }
-    check_quorum_without(node, id)?;
+    check_quorum_without(node, id).await?;
     change(node, ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
 }
 
@@ -91,7 +95,7 @@ pub async fn demote(node: &Node, id: NodeId) -> Result<(), ApiError> {
 pub async fn remove(node: &Node, id: NodeId) -> Result<(), ApiError> {
     known_member(node, id)?;
     if voters(node).contains(&id) {
-        check_quorum_without(node, id)?;
+        check_quorum_without(node, id).await?;
         return change(node, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await;
     }
     change(node, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await
@@ -173,13 +177,20 @@ fn reachable(node: &Node, id: NodeId) -> bool {
     heard.is_some_and(|heard| heard.elapsed() <= REACHABLE_WITHIN)
 }
 
-fn check_quorum_without(node: &Node, id: NodeId) -> Result<(), ApiError> {
+/// Asks every voter that would be left: what was heard a moment ago says nothing about now.
+async fn check_quorum_without(node: &Node, id: NodeId) -> Result<(), ApiError> {
     let mut left = voters(node);
     left.remove(&id);
     if left.is_empty() {
         return Err(refused("the last voter cannot be taken away"));
     }
-    let healthy = left.iter().filter(|id| reachable(node, **id)).count();
+    let members = node.members();
+    let asked = left.iter().map(async |voter| match members.get(voter) {
+        _ if *voter == node.config.id => true,
+        Some(member) => node.pool.call(*voter, member, &Request::Status, ASK_DEADLINE).await.is_ok(),
+        None => false,
+    });
+    let healthy = join_all(asked).await.into_iter().filter(|answered| *answered).count();
     let needed = left.len() / 2 + 1;
     if healthy < needed {
         return Err(refused(format!(

@@ -176,8 +176,12 @@ impl Node {
             return None;
         }
         let committed = metrics.cluster_committed.as_ref().map_or(0, |log_id| log_id.index);
-        let acked = metrics.last_quorum_acked?;
-        Some((metrics.current_term, committed, acked.elapsed()))
+        // A sole voter is its own majority; openraft dates its confirmation from its last write.
+        let age = match is_sole_voter(&metrics) {
+            true => Duration::ZERO,
+            false => metrics.last_quorum_acked?.elapsed(),
+        };
+        Some((metrics.current_term, committed, age))
     }
 
     /// Whether a majority confirmed this leader within its lease (P3).
@@ -210,7 +214,8 @@ impl Node {
 
     /// On a leader: the read index under its lease, without a round trip (R1).
     pub async fn lease_read_index(&self) -> Result<u64, String> {
-        self.read_index(ReadPolicy::LeaseRead).await
+        let sole = is_sole_voter(&self.raft.metrics().borrow_watched());
+        self.read_index(if sole { ReadPolicy::ReadIndex } else { ReadPolicy::LeaseRead }).await
     }
 
     async fn read_index(&self, policy: ReadPolicy) -> Result<u64, String> {
@@ -262,6 +267,10 @@ impl Node {
         self.identities.set_cluster(cluster);
         Ok(())
     }
+}
+
+fn is_sole_voter(metrics: &openraft::RaftMetrics<TypeConfig>) -> bool {
+    metrics.membership_config.voter_ids().eq([metrics.id])
 }
 
 /// A role in the words of the contract.
