@@ -20,6 +20,8 @@ pub mod error;
 mod events;
 mod heartbeat;
 mod leases;
+#[cfg(test)]
+mod openapi;
 mod reads;
 pub mod route;
 mod writes;

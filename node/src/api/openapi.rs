@@ -1,0 +1,150 @@
+//! Holds `openapi.json` against the code: every route, every error code, every field of the contract's types.
+
+use std::collections::BTreeSet;
+
+use client::api::{
+    AnnounceManyResponse, AnnounceResponse, ClusterResponse, DeniedResponse, FilePeer, FileResponse, GrantResponse,
+    HeartbeatResponse, LeaderInfo, LeaseStatus, PeerEntry, Problem, RegisterResponse, SearchHit, StatsResponse, Task,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+fn document() -> Value {
+    serde_json::from_str(include_str!("openapi.json")).expect("the description is JSON")
+}
+
+#[test]
+fn every_route_is_described() {
+    let document = document();
+    let routes = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
+    let mut seen = 0;
+    for route in routes {
+        let (path, handlers) = route.split_once('"').expect("a path in quotes");
+        let path = path.replace("{*rest}", "{path}");
+        for method in ["get", "post"] {
+            if handlers.contains(&format!("{method}(")) {
+                assert!(document["paths"][&path][method].is_object(), "{method} {path} is not described");
+            }
+        }
+        assert!(document["paths"][&path].is_object(), "{path} is not described");
+        seen += 1;
+    }
+    assert!(seen >= 25, "the route table was not found");
+}
+
+#[test]
+fn every_error_code_is_described_and_known() {
+    let document = document();
+    let codes = document["components"]["schemas"]["ErrorCode"]["enum"].as_array().expect("a list of codes");
+    for code in codes {
+        let parsed: client::api::ErrorCode = serde_json::from_value(code.clone()).expect("any text is a code");
+        assert_ne!(parsed, client::api::ErrorCode::Unknown, "{code} is described but not known to the code");
+    }
+    assert_eq!(codes.len(), 26, "the contract has 26 codes");
+    let responses = document["components"]["responses"].as_object().expect("shared responses").values();
+    let used: BTreeSet<&str> = responses
+        .filter_map(|response| {
+            response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                .as_array()
+        })
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(used.len(), codes.len(), "every code appears in some answer");
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(value: &Value, document: &Value) {
+        match value {
+            Value::Object(map) => {
+                if let Some(target) = map.get("$ref").and_then(Value::as_str) {
+                    let pointer = target.strip_prefix('#').expect("a local reference");
+                    assert!(document.pointer(pointer).is_some(), "{target} leads nowhere");
+                }
+                map.values().for_each(|value| walk(value, document));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, document)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let document = document();
+    walk(&document, &document);
+}
+
+/// A sample with every field of the schema is read into the type and written again: neither side may know more.
+fn fields_agree<T: DeserializeOwned + Serialize>(schema: &str, sample: Value) {
+    let document = document();
+    let described = document["components"]["schemas"][schema]["properties"].as_object().expect(schema).clone();
+    let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<_>>();
+    let value: T = serde_json::from_value(sample).expect(schema);
+    let written = serde_json::to_value(&value).expect(schema);
+    let written = written.as_object().expect("an object");
+    let mut expected = keys(&described);
+    expected.remove("peerSecret"); // only answered in `token` mode
+    assert_eq!(keys(written), expected, "fields of {schema}");
+    let required = document["components"]["schemas"][schema]["required"].as_array().expect("required fields").clone();
+    assert!(required.iter().filter_map(Value::as_str).all(|field| written.contains_key(field)), "{schema}");
+}
+
+#[test]
+fn every_answer_has_the_fields_that_are_described() {
+    let task = json!({"id": "t", "type": "UPDATE", "file": "f", "version": 1, "size": 1, "hash": HASH, "fencingToken": 1,
+        "source": "http://a", "sources": ["http://a"]});
+    let lease =
+        json!({"fileName": "f", "holder": "p", "fencingToken": 1, "expiration": 1, "remainingMs": 1, "line": []});
+    fields_agree::<Task>("Task", task);
+    fields_agree::<LeaseStatus>("LeaseStatus", lease);
+    fields_agree::<RegisterResponse>(
+        "RegisterResponse",
+        json!({"ok": true, "incarnation": 1, "tasks": [], "listing": "wanted", "conflicts": []}),
+    );
+    fields_agree::<AnnounceResponse>(
+        "AnnounceResponse",
+        json!({"ok": true, "version": 1, "fencingToken": 1, "tasks": []}),
+    );
+    fields_agree::<AnnounceManyResponse>("AnnounceManyResponse", json!({"ok": true, "results": [], "tasks": []}));
+    fields_agree::<GrantResponse>(
+        "LeaseGrant",
+        json!({"granted": true, "expiration": 1, "leaseToken": "00112233445566778899aabbccddeeff", "fencingToken": 1,
+            "ttlMs": 1, "version": 0}),
+    );
+    fields_agree::<DeniedResponse>(
+        "LeaseDenied",
+        json!({"granted": false, "holder": "p", "expiration": 1, "remainingMs": 1, "position": 1}),
+    );
+    fields_agree::<HeartbeatResponse>("HeartbeatResponse", json!({"ok": false, "reason": "replaced", "tasks": []}));
+    fields_agree::<SearchHit>(
+        "SearchHit",
+        json!({"fileName": "f", "version": 1, "size": 1, "hash": HASH, "score": 1.0, "peers": []}),
+    );
+    fields_agree::<FilePeer>(
+        "FilePeer",
+        json!({"id": "p", "address": "http://a", "lastSeen": 1, "version": 1, "current": true}),
+    );
+    fields_agree::<PeerEntry>(
+        "PeerEntry",
+        json!({"id": "p", "address": "http://a", "zone": null, "lastSeen": 1, "files": 1}),
+    );
+    fields_agree::<FileResponse>(
+        "FileEntryWhole",
+        json!({"name": "f", "version": 1, "size": 1, "hash": HASH, "holders": [], "lease": null,
+            "replicas": {"desired": 2, "live": 1}, "attributes": {}}),
+    );
+    fields_agree::<LeaderInfo>("Leader", json!({"id": 1, "address": "h:1", "term": 1}));
+    fields_agree::<ClusterResponse>(
+        "Cluster",
+        json!({"clusterId": null, "leader": null, "term": 1, "nodes": [], "quorum": {"size": 1, "healthy": 1}}),
+    );
+    let stats = serde_json::to_value(StatsResponse::default()).expect("figures");
+    fields_agree::<StatsResponse>("Stats", stats);
+    fields_agree::<Problem>(
+        "Problem",
+        json!({"type": "t", "title": "t", "status": 409, "detail": "d", "code": "not_leader", "applied": "no",
+            "leader": {"id": 1, "address": "h:1", "term": 1}, "currentVersion": 1, "hash": HASH, "size": 1, "holder": "p",
+            "fencingToken": 1, "retryAfterMs": 1}),
+    );
+}
