@@ -189,6 +189,21 @@ fn a_refused_publication_is_taken_back_without_loss() {
 }
 
 #[test]
+fn publishing_over_a_tasks_unannounced_copy_is_no_conflict() {
+    let fixture = fixture();
+    fixture.hold("f", 1, "one");
+    let Placed::Ready { copy: second, .. } = fixture.install("f", 2, "two") else { panic!("a newer version") };
+    let staged = fixture.folder.stage_bytes(b"three").expect("stage");
+    let publishing = fixture.folder.begin_publish(staged, &name("f"), 3, 50).expect("begin");
+    fixture.folder.accept(&name("f"), second).expect("the answer to version 2 comes late");
+    assert!(matches!(fixture.folder.disk(&name("f")).expect("disk"), Disk::Pending(copy) if copy.version == 3));
+    assert!(fixture.conflict_copies().is_empty());
+    fixture.folder.roll_back(publishing).expect("roll back");
+    assert_eq!(fixture.read("f"), "two");
+    assert!(matches!(fixture.folder.disk(&name("f")).expect("disk"), Disk::Announced(copy) if copy.version == 2));
+}
+
+#[test]
 fn a_publication_that_is_accepted_is_held() {
     let fixture = fixture();
     fixture.write("f", "edited in place");

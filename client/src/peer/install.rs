@@ -66,6 +66,8 @@ pub struct Publishing {
     pub kept: Option<PathBuf>,
     /// The announced bytes that were there before.
     previous: Option<PartFile>,
+    /// What was pending there before: a task's copy that the index had not accepted yet.
+    replaced: Option<Copy>,
     /// Whether the user had edited the file in place: then taking back means leaving it alone.
     in_place: bool,
 }
@@ -279,9 +281,11 @@ impl Folder {
         let stamp = staged.part.stamp().map_err(failed)?;
         let copy = Copy { version, hash: staged.hash, stamp, fence };
         let _guard = self.lock_installs()?;
-        let disk = self.disk_against(&self.record(name)?)?;
+        let record = self.record(name)?;
+        let disk = self.disk_against(&record)?;
         let path = self.prepare_parent(name)?;
         self.table.update(name, |record| (record.pending, record.pending_own) = (Some(copy), true))?;
+        let replaced = record.pending.filter(|pending| !record.pending_own && disk == Disk::Pending(*pending));
         let in_place = disk.hash() == Some(staged.hash);
         let (previous, kept) = match disk {
             Disk::Absent => {
@@ -294,13 +298,15 @@ impl Folder {
                 flush_parent(&path)?;
                 (None, None)
             }
+            // Bytes of a task: a version of the index, not the user's.
+            Disk::Pending(old) if replaced.is_some() => self.replace(staged.part, &path, old)?,
             Disk::Pending(_) | Disk::Other { .. } => {
                 let kept = self.set_aside(name, &path)?;
                 self.create(staged.part, name, &path)?;
                 (None, Some(kept))
             }
         };
-        Ok(Publishing { name: name.clone(), copy, kept, previous, in_place })
+        Ok(Publishing { name: name.clone(), copy, kept, previous, replaced, in_place })
     }
 
     /// Second half: the index accepted the publication.
@@ -317,10 +323,10 @@ impl Folder {
     /// Second half: the index definitely refused. The new bytes go to a conflict copy, whose path is answered, and the
     /// earlier ones come back; an edit that the user made in place stays where it is (`None`).
     pub fn roll_back(&self, publishing: Publishing) -> Result<Option<PathBuf>, FolderError> {
-        let Publishing { name, copy, previous, in_place, .. } = publishing;
+        let Publishing { name, copy, previous, replaced, in_place, .. } = publishing;
         let _guard = self.lock_installs()?;
         let disk = self.disk_against(&self.record(&name)?)?;
-        self.table.update(&name, |record| record.no_longer_pending())?;
+        self.table.update(&name, |record| (record.pending, record.pending_own) = (replaced, false))?;
         if in_place || disk.hash() != Some(copy.hash) {
             return Ok(None);
         }

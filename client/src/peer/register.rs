@@ -62,6 +62,7 @@ impl FolderSync {
         // The answer to a listing names no versions; announcing tells them, and changes nothing.
         self.announce_all(new, looked.pending).await?;
         let files = self.held().await?.len();
+        self.registered = true;
         let peer = self.folder.peer_id();
         self.events.tell(PeerEvent::Registered { peer, incarnation, files });
         self.tasks.take(answer.tasks);

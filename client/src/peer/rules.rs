@@ -65,6 +65,9 @@ pub enum Refusal {
     /// The user deleted the copy here; that is about to be announced.
     #[error("the copy was deleted here")]
     DeletedHere,
+    /// Bytes of the user's own are being published here, under a grant at least as new.
+    #[error("another version is being published here")]
+    Publishing,
     /// A task that carries no hash cannot be verified.
     #[error("it names no hash to verify the bytes with")]
     NoHash,
@@ -77,6 +80,7 @@ impl Refusal {
             Refusal::Fenced { .. } => "fenced",
             Refusal::NotNewer { .. } => "not_newer",
             Refusal::DeletedHere => "deleted_here",
+            Refusal::Publishing => "publishing",
             Refusal::NoHash => "bad_task",
         }
     }
@@ -86,6 +90,14 @@ impl Refusal {
 pub fn decide(record: &Record, disk: &Disk, order: Order) -> Verdict {
     if order.fence < record.fence {
         return Verdict::Refuse(Refusal::Fenced { has: order.fence, seen: record.fence });
+    }
+    // Moving those bytes away would leave their publication without a holder. A newer grant proves that it was too late.
+    if let Disk::Pending(copy) = disk
+        && record.pending_own
+        && order.fence <= copy.fence
+        && order.hash != Some(copy.hash)
+    {
+        return Verdict::Refuse(Refusal::Publishing);
     }
     match order.kind {
         TaskKind::Remove => decide_removal(record, disk, order),
@@ -212,5 +224,17 @@ mod tests {
         assert_eq!(decide(&record, &disk, order(TaskKind::Remove, 5)), Verdict::Trash);
         record.pending_own = true;
         assert_eq!(decide(&record, &disk, order(TaskKind::Remove, 5)), Verdict::SetAside);
+    }
+
+    #[test]
+    fn a_publication_under_way_gives_way_only_to_a_newer_grant() {
+        let mut record = holding(3);
+        (record.pending, record.pending_own) = (Some(copy(5)), true);
+        let disk = Disk::Pending(copy(5));
+        let refused = Verdict::Refuse(Refusal::Publishing);
+        assert_eq!(decide(&record, &disk, order(TaskKind::Update, 4)), refused);
+        assert_eq!(decide(&record, &disk, order(TaskKind::Remove, 4)), refused);
+        assert_eq!(decide(&record, &disk, order(TaskKind::Update, 5)), Verdict::Adopt);
+        assert_eq!(decide(&record, &disk, order(TaskKind::Update, 6)), Verdict::Fetch);
     }
 }

@@ -30,6 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LEASE_RETRY: Duration = Duration::from_secs(15);
 /// A copy that stays pending longer than this is announced by us: whoever put it in place is gone, or could not.
 const PENDING_PATIENCE: Duration = Duration::from_secs(5);
+/// A publication that is undecided for longer than the library tries (X3) has lost its process: its bytes are set aside.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(6 * 60);
 
 /// Looks at the folder and talks to the index about it. Owned by one task.
 pub(super) struct FolderSync {
@@ -46,6 +48,8 @@ pub(super) struct FolderSync {
     /// Since when copies have been pending.
     pending_since: HashMap<FileName, (Stamp, Instant)>,
     told: HashSet<Skipped>,
+    /// Whether the index has heard of the whole folder.
+    pub(super) registered: bool,
 }
 
 /// What is on disk under the names that need a decision.
@@ -73,6 +77,7 @@ impl FolderSync {
             missing: HashSet::new(),
             pending_since: HashMap::new(),
             told: HashSet::new(),
+            registered: false,
         }
     }
 
@@ -171,7 +176,7 @@ impl FolderSync {
     /// Pending copies whose owner does not seem to announce them.
     fn overdue(&mut self, pending: Vec<(FileName, Copy, bool)>) -> Vec<(FileName, Copy, bool)> {
         let names: HashSet<_> = pending.iter().map(|(name, ..)| name.clone()).collect();
-        self.pending_since.retain(|name, _| names.contains(name));
+        self.pending_since.retain(|name, _| names.contains(name) || self.flagged.contains_key(name));
         let mut overdue = Vec::new();
         for (name, copy, own) in pending {
             let (stamp, since) = *self.pending_since.entry(name.clone()).or_insert((copy.stamp, Instant::now()));
@@ -238,7 +243,8 @@ impl FolderSync {
 
     async fn accept(&self, accepted: HashMap<FileName, Copy>) -> Result<(), FolderError> {
         let names: Vec<FileName> = accepted.keys().cloned().collect();
-        for (name, copy) in &accepted {
+        // A folder shared for the first time is told as one line, by the registration.
+        for (name, copy) in accepted.iter().filter(|_| self.registered) {
             self.events.tell(PeerEvent::FileAnnounced { file: name.clone(), version: copy.version });
         }
         blocking(&self.folder, move |folder| {
@@ -264,7 +270,9 @@ impl FolderSync {
             Some(ErrorCode::HashConflict | ErrorCode::VersionConflict) => self.conflict(name, copy, current).await,
             // Somebody has the lease, or a publication of ours is still undecided: it will be known later.
             Some(ErrorCode::LeaseRequired | ErrorCode::LeaseExpired) => {
-                if !own && current > 0 {
+                let since = self.pending_since.get(name).map(|(_, since)| since.elapsed());
+                let given_up = since.is_some_and(|since| since >= PUBLISH_PATIENCE);
+                if (!own && current > 0) || given_up {
                     return self.conflict(name, copy, current).await;
                 }
                 self.flagged.insert(name.clone(), (copy.stamp, Some(Instant::now() + LEASE_RETRY)));

@@ -66,10 +66,16 @@ impl Record {
     }
 
     /// The index accepted `copy`: the peer is its holder now.
+    ///
+    /// Answers may overtake each other: a newer held or pending copy is not displaced by an older one.
     pub fn hold(&mut self, copy: Copy) {
         self.saw(copy.version, copy.fence);
-        self.held = Some(copy);
-        self.no_longer_pending();
+        if self.held.is_none_or(|held| held.version <= copy.version) {
+            self.held = Some(copy);
+        }
+        if self.pending.is_some_and(|pending| pending.version <= copy.version) {
+            self.no_longer_pending();
+        }
     }
 
     /// The pending copy is settled, or given up.
@@ -294,6 +300,17 @@ mod tests {
         one_shot.update(&name("b"), |record| record.hold(copy(1, 0))).expect("update");
         let seen = one_shot.get(&name("a")).expect("known");
         assert_eq!((seen.version, seen.fence), (2, 7), "the highest token stays (L8)");
+    }
+
+    #[test]
+    fn a_late_acceptance_displaces_nothing_newer() {
+        let mut record = Record::new(name("a"));
+        record.pending = Some(copy(3, 0));
+        record.hold(copy(2, 0));
+        assert_eq!((record.held, record.pending), (Some(copy(2, 0)), Some(copy(3, 0))));
+        record.hold(copy(3, 0));
+        record.hold(copy(2, 0));
+        assert_eq!((record.held, record.pending), (Some(copy(3, 0)), None));
     }
 
     #[test]
