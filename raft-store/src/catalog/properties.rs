@@ -147,6 +147,22 @@ proptest! {
     }
 
     #[test]
+    fn a_clone_does_not_see_later_writes(history in history(60), at in 0..60usize) {
+        let mut original = small();
+        let (before, after) = history.split_at(at.min(history.len()));
+        for step in before {
+            apply(&mut original, step);
+        }
+        let snapshot = original.clone();
+        let bytes = original.encode();
+        for step in after {
+            apply(&mut original, step);
+        }
+        prop_assert_eq!(snapshot.encode(), bytes);
+        prop_assert_eq!(check(&snapshot), Ok(()));
+    }
+
+    #[test]
     fn a_decoded_catalog_goes_on_like_the_original(history in history(60), at in 0..60usize) {
         let mut original = small();
         let (before, after) = history.split_at(at.min(history.len()));
