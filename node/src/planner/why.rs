@@ -147,12 +147,12 @@ impl Planner {
         match (live, missing) {
             (0, _) => "no live peer has the current version, so nobody can send it; it waits for a holder to return"
                 .to_owned(),
-            _ if live >= desired => format!("{live} live copies, {desired} wanted"),
-            (_, ..=0) => format!("{live} live copies of {desired} wanted; the rest is under way"),
+            _ if live >= desired => format!("live copies: {live}, wanted: {desired}"),
+            (_, ..=0) => format!("live copies: {live}, wanted: {desired}; the rest is under way"),
             _ if grace => {
-                format!("{live} live copies of {desired} wanted; a new leader gives every peer time to report first")
+                format!("live copies: {live}, wanted: {desired}; a new leader gives every peer time to report first")
             }
-            _ => format!("{live} live copies of {desired} wanted; {missing} cannot be placed now"),
+            _ => format!("live copies: {live}, wanted: {desired}; {missing} cannot be placed now"),
         }
     }
 
