@@ -1,1 +1,6 @@
-//! placeholder
+//! Fault injection for a raftshare cluster.
+#![allow(dead_code)]
+pub mod checker;
+pub mod history;
+pub mod model;
+pub mod recorder;

@@ -1,0 +1,86 @@
+//! Checkers: each proves one property of a history, from outside, with a model of its own.
+//!
+//! Every file opens with what it proves, where the property comes from, and what it cannot see. Every checker is tested
+//! on a good history and on broken ones it must catch; a checker that never failed on anything proves nothing.
+
+pub mod convergence;
+pub mod durability;
+pub mod fencing;
+pub mod idempotency;
+pub mod mutual_exclusion;
+pub mod reads;
+pub mod refusals;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod survival;
+pub mod validity;
+pub mod versions;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::OpId;
+use crate::model::Model;
+
+/// Violations that are kept per checker; the count goes on.
+pub const FINDINGS_MAX: usize = 20;
+
+/// One property.
+#[derive(Debug, Clone, Copy)]
+pub struct Checker {
+    /// Short name, for `--only` and reports.
+    pub name: &'static str,
+    /// The property in words, as the table shows it.
+    pub property: &'static str,
+    /// Decides it.
+    pub check: fn(&Model) -> Findings,
+}
+
+/// What a checker found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Findings {
+    /// Facts that were held against the property.
+    pub checks: u64,
+    /// Facts that broke it.
+    pub violations: u64,
+    /// The first of them, at most [`FINDINGS_MAX`].
+    pub first: Vec<Finding>,
+    /// What could not be decided, and why.
+    pub undecided: Vec<String>,
+}
+
+/// One fact that broke the property.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// In words.
+    pub what: String,
+    /// The operations that show it.
+    pub operations: Vec<OpId>,
+}
+
+impl Findings {
+    /// Counts one fact; a false one is a violation, shown by `operations`.
+    pub fn expect(&mut self, holds: bool, operations: &[OpId], what: impl FnOnce() -> String) {
+        self.checks += 1;
+        if holds {
+            return;
+        }
+        self.violations += 1;
+        if self.first.len() < FINDINGS_MAX {
+            self.first.push(Finding { what: what(), operations: operations.to_vec() });
+        }
+    }
+}
+
+/// One file's worth of checkers that apply to every scenario.
+pub const ALL: &[Checker] = &[
+    mutual_exclusion::CHECKER,
+    fencing::CHECKER,
+    versions::CHECKER,
+    durability::CHECKER,
+    idempotency::CHECKER,
+    reads::CHECKER,
+    refusals::CHECKER,
+    convergence::CHECKER,
+    survival::CHECKER,
+];

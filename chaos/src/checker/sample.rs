@@ -1,0 +1,175 @@
+//! Histories for the checkers' tests: one that every checker accepts, and a short notation to build broken ones.
+//!
+//! Invariant: times are milliseconds; `op` puts the answer at the end of the given span, so a test reads like a diagram.
+
+use crate::checker::{Checker, Findings};
+use crate::history::{Answer, Event, FaultOutcome, FaultRecord, Level, Micros, Op, OpId, Record, RunInfo, Seen};
+use crate::model::Model;
+
+/// How a sample operation ends.
+pub(crate) enum End {
+    Ok(Answer),
+    Seen(Answer, Seen),
+    Refused(&'static str),
+    Unknown,
+}
+
+#[derive(Default)]
+pub(crate) struct Sample {
+    events: Vec<Event>,
+    next: OpId,
+    key: Option<String>,
+}
+
+impl Sample {
+    /// The next operation carries this key.
+    pub(crate) fn key(&mut self, key: &str) -> &mut Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn record(&mut self, at_ms: Micros, record: Record) -> &mut Self {
+        self.events.push(Event { at: at_ms * 1_000, record });
+        self
+    }
+
+    /// An operation from `span.0` to `span.1` milliseconds.
+    pub(crate) fn op(&mut self, span: (Micros, Micros), op: Op, end: End) -> &mut Self {
+        self.next += 1;
+        let id = self.next;
+        let key = self.key.take();
+        self.record(span.0, Record::Invoke { id, client: "c".into(), op, key });
+        let done = match end {
+            End::Ok(answer) => Record::Ok { id, answer, seen: None },
+            End::Seen(answer, seen) => Record::Ok { id, answer, seen: Some(seen) },
+            End::Refused(code) => Record::Refused { id, code: code.into(), detail: String::new() },
+            End::Unknown => Record::Unknown { id, reason: "timed out".into() },
+        };
+        self.record(span.1, done)
+    }
+
+    pub(crate) fn grant(
+        &mut self,
+        span: (Micros, Micros),
+        peer: &str,
+        file: &str,
+        ttl_ms: u64,
+        fence: u64,
+        version: u64,
+    ) -> &mut Self {
+        self.op(span, acquire(peer, file, ttl_ms), End::Ok(Answer::Granted { fence, ttl_ms, version }))
+    }
+
+    pub(crate) fn release(&mut self, span: (Micros, Micros), peer: &str, file: &str, fence: u64) -> &mut Self {
+        self.op(span, Op::Release { peer: peer.into(), file: file.into(), fence }, End::Ok(Answer::Done))
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        span: (Micros, Micros),
+        peer: &str,
+        file: &str,
+        fence: u64,
+        hash: &str,
+        end: End,
+    ) -> &mut Self {
+        self.op(span, publish(peer, file, fence, hash, false), end)
+    }
+
+    pub(crate) fn read(&mut self, span: (Micros, Micros), file: &str, version: u64, hash: &str) -> &mut Self {
+        let op = Op::Read { file: file.into(), level: Level::Linearizable, node: None };
+        self.op(span, op, End::Ok(Answer::File { version, hash: hash.into() }))
+    }
+
+    pub(crate) fn finals(&mut self, at: Micros, file: &str, version: u64, hash: &str) -> &mut Self {
+        for node in 1..=3 {
+            self.record(at, Record::Final { node, file: file.into(), version, hash: hash.into() });
+        }
+        self
+    }
+
+    pub(crate) fn audit(&mut self, at: Micros, file: &str, hash: &str, version: Option<u64>) -> &mut Self {
+        self.record(at, Record::Audit { file: file.into(), hash: hash.into(), version })
+    }
+
+    pub(crate) fn model(&self) -> Model {
+        let mut events = self.events.clone();
+        events.sort_by_key(|event| event.at);
+        Model::new(&events)
+    }
+
+    pub(crate) fn check(&self, checker: &Checker) -> Findings {
+        (checker.check)(&self.model())
+    }
+
+    /// Asserts that the checker looked at something and accepted it.
+    pub(crate) fn accepted_by(&self, checker: &Checker) {
+        let found = self.check(checker);
+        assert!(found.checks > 0, "{}: nothing was checked", checker.name);
+        assert_eq!(found.first, [], "{}", checker.name);
+        assert_eq!(found.violations, 0, "{}", checker.name);
+    }
+
+    /// Asserts that the checker finds fault, with these words in its first finding.
+    pub(crate) fn caught_by(&self, checker: &Checker, words: &str) {
+        let found = self.check(checker);
+        assert!(found.violations > 0, "{}: the broken history was accepted", checker.name);
+        let what = &found.first.first().expect("violations are shown").what;
+        assert!(what.contains(words), "{}: {what}", checker.name);
+    }
+}
+
+pub(crate) fn published(version: u64) -> End {
+    End::Ok(Answer::Published { version })
+}
+
+pub(crate) fn denied(holder: &str) -> End {
+    End::Ok(Answer::Denied { holder: holder.into(), position: None })
+}
+
+pub(crate) fn acquire(peer: &str, file: &str, ttl_ms: u64) -> Op {
+    Op::Acquire { peer: peer.into(), file: file.into(), ttl_ms, wait: false }
+}
+
+pub(crate) fn publish(peer: &str, file: &str, fence: u64, hash: &str, keep: bool) -> Op {
+    Op::Publish { peer: peer.into(), file: file.into(), fence: Some(fence), version: None, hash: hash.into(), keep }
+}
+
+/// A short run in which everything went well.
+pub(crate) fn good() -> Sample {
+    let mut sample = Sample { next: 0, ..Sample::default() };
+    let run = RunInfo { format: crate::history::FORMAT, nodes: 3, rounds: 1, ..RunInfo::default() };
+    sample
+        .record(0, Record::Run(run))
+        .op((0, 1), Op::Register { peer: "a".into() }, End::Ok(Answer::Done))
+        .op((0, 1), Op::Register { peer: "b".into() }, End::Ok(Answer::Done))
+        .grant((1, 2), "a", "f", 100, 1, 0)
+        .op((3, 4), acquire("b", "f", 100), denied("a"))
+        .publish((5, 6), "a", "f", 1, "h1", published(1))
+        .read((7, 8), "f", 1, "h1")
+        .grant((8, 9), "b", "f", 100, 2, 1)
+        .publish((10, 20), "b", "f", 2, "h2", End::Unknown)
+        .grant((200, 201), "a", "f", 100, 3, 2)
+        .release((202, 203), "a", "f", 3)
+        .record(204, fault("kill", 1, FaultOutcome::Installed))
+        .record(205, Record::Recovered { round: 1, after_us: 900 })
+        .record(206, Record::Healed { after_us: 1_000 })
+        .finals(207, "f", 2, "h2")
+        .audit(208, "f", "h1", Some(1))
+        .audit(208, "f", "h2", Some(2));
+    for node in 1..=3 {
+        sample.record(209, Record::Digest { node, applied: 9, digest: "d".into() });
+    }
+    sample
+}
+
+pub(crate) fn fault(name: &str, node: u64, outcome: FaultOutcome) -> Record {
+    Record::Fault(FaultRecord { round: 1, fault: name.into(), node: Some(node), led: true, term: Some(1), outcome })
+}
+
+#[test]
+fn every_checker_accepts_the_good_run() {
+    for checker in crate::checker::ALL {
+        good().accepted_by(checker);
+    }
+}

@@ -1,0 +1,307 @@
+//! What happened in a run, in the order of one clock: operations invoked and answered, faults, final reads.
+//!
+//! Invariants:
+//! - every time is in microseconds on one monotonic clock of the runner's process, taken *before* a request is sent and
+//!   *after* its answer arrived, so real-time order read from a history is never stronger than what really happened;
+//! - an operation without an answer, or whose answer leaves open whether it was applied, is *unknown*, never failed;
+//! - a history file is JSON lines and can be checked again by itself.
+
+use raft_store::types::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the run began.
+pub type Micros = u64;
+/// Number of an operation within a run.
+pub type OpId = u64;
+
+/// Version of the file's format; `check` refuses others.
+pub const FORMAT: u32 = 1;
+
+/// One line of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Micros,
+    /// What.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What a line can say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    /// First line: what ran.
+    Run(RunInfo),
+    /// A client is about to send a request.
+    Invoke {
+        /// Its number.
+        id: OpId,
+        /// Who sends.
+        client: String,
+        /// What.
+        op: Op,
+        /// Its idempotency key, where the runner chose it; the library keeps its own keys to itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// It was answered: done.
+    Ok {
+        /// The operation.
+        id: OpId,
+        /// The answer.
+        answer: Answer,
+        /// Whose state answered, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Seen>,
+    },
+    /// It was definitely not applied.
+    Refused {
+        /// The operation.
+        id: OpId,
+        /// The contract's code, such as `lease_expired`.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// It may or may not have been applied.
+    Unknown {
+        /// The operation.
+        id: OpId,
+        /// Why nobody knows.
+        reason: String,
+    },
+    /// A fault was tried.
+    Fault(FaultRecord),
+    /// After a fault, writes were acknowledged again.
+    Recovered {
+        /// Which round.
+        round: u32,
+        /// From the fault to the first acknowledged write sent after it, in microseconds.
+        after_us: Micros,
+    },
+    /// A node's process ended though nobody killed it.
+    Exit {
+        /// Which node.
+        node: NodeId,
+        /// How, as the system words it.
+        status: String,
+    },
+    /// Every fault was removed and the whole cluster serves again.
+    Healed {
+        /// How long that took after the last fault was removed, in microseconds.
+        after_us: Micros,
+    },
+    /// The cluster did not serve again within the deadline.
+    NotHealed {
+        /// What was missing.
+        reason: String,
+    },
+    /// A linearizable read of one file after healing; version 0 stands for "no such file".
+    Final {
+        /// Which node was asked.
+        node: NodeId,
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u64,
+        /// Its hash.
+        hash: String,
+    },
+    /// After healing, a published hash was looked up among the remembered versions.
+    Audit {
+        /// The file.
+        file: String,
+        /// The hash that an operation had published, or tried to.
+        hash: String,
+        /// The version that has this hash; absent if the index does not know it.
+        version: Option<u64>,
+    },
+    /// Every node's digest, taken while all had the same applied index.
+    Digest {
+        /// Which node.
+        node: NodeId,
+        /// At which applied log index.
+        applied: u64,
+        /// SHA-256 over its state.
+        digest: String,
+    },
+}
+
+/// What ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Seed of its schedule and workload.
+    pub seed: u64,
+    /// Index nodes.
+    pub nodes: u64,
+    /// Rounds that were planned.
+    pub rounds: u32,
+    /// Version of the checked software.
+    pub version: String,
+}
+
+/// An operation on the index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Op {
+    /// Register the peer (P1).
+    Register {
+        /// Who.
+        peer: String,
+    },
+    /// Ask for a lease (L1).
+    Acquire {
+        /// Who.
+        peer: String,
+        /// For which file.
+        file: String,
+        /// Requested duration in milliseconds.
+        ttl_ms: u64,
+        /// Join the line (L5).
+        wait: bool,
+    },
+    /// Extend a lease.
+    Renew {
+        /// Who.
+        peer: String,
+        /// Which file.
+        file: String,
+        /// Fencing token of the lease.
+        fence: u64,
+        /// Requested duration in milliseconds.
+        ttl_ms: u64,
+    },
+    /// End a lease.
+    Release {
+        /// Who.
+        peer: String,
+        /// Which file.
+        file: String,
+        /// Fencing token of the lease.
+        fence: u64,
+    },
+    /// Leave the line.
+    Leave {
+        /// Who.
+        peer: String,
+        /// Which file.
+        file: String,
+    },
+    /// Announce new bytes. Every publish of a run has a hash of its own.
+    Publish {
+        /// Who.
+        peer: String,
+        /// Which file.
+        file: String,
+        /// Fencing token of the lease; absent when a name is created without one (F3).
+        fence: Option<u64>,
+        /// The version named in the request, if any.
+        version: Option<u64>,
+        /// The bytes' hash.
+        hash: String,
+        /// Keep the lease.
+        keep: bool,
+    },
+    /// Read a file's version and hash.
+    Read {
+        /// Which file.
+        file: String,
+        /// How strong.
+        level: Level,
+        /// Which node was asked, if a certain one was.
+        node: Option<NodeId>,
+    },
+}
+
+/// Strength of a read (R1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Confirmed with a majority.
+    Linearizable,
+    /// Under the leader's lease.
+    Leader,
+    /// Whatever the asked node has applied.
+    Stale,
+}
+
+/// A successful answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Answer {
+    /// Nothing to tell.
+    Done,
+    /// The lease is the asker's.
+    Granted {
+        /// Fencing token.
+        fence: u64,
+        /// Remaining duration in milliseconds, counted from when the request was sent (T4).
+        ttl_ms: u64,
+        /// The file's version.
+        version: u64,
+    },
+    /// The lease is somebody else's.
+    Denied {
+        /// Whose.
+        holder: String,
+        /// The asker's place in line, if it waits.
+        position: Option<u64>,
+    },
+    /// A version was published, or a holding taken in.
+    Published {
+        /// Which version.
+        version: u64,
+    },
+    /// What a read saw; version 0 stands for "no such file".
+    File {
+        /// The version.
+        version: u64,
+        /// Its hash; empty for version 0.
+        hash: String,
+    },
+}
+
+/// Whose state gave an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The node.
+    pub node: NodeId,
+    /// Random per process of that node.
+    pub boot: String,
+    /// The applied log index of the answer.
+    pub applied: u64,
+}
+
+/// A fault and whether it took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// In which round.
+    pub round: u32,
+    /// Which: `kill`, `stop`, `continue`, `restart`.
+    pub fault: String,
+    /// On which node.
+    pub node: Option<NodeId>,
+    /// Whether it led when it was hit.
+    pub led: bool,
+    /// Its term, if it led.
+    pub term: Option<u64>,
+    /// What became of the fault.
+    pub outcome: FaultOutcome,
+}
+
+/// What became of a fault; a fault never "fails".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultOutcome {
+    /// It took effect, and that was confirmed.
+    Installed,
+    /// It could not be tried, for this reason.
+    Skipped(String),
+    /// It may have taken effect.
+    Indeterminate(String),
+}

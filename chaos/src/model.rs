@@ -1,0 +1,304 @@
+//! The checkers' own picture of a run: operations with their outcomes, and the leases that clients could count on.
+//!
+//! It shares no code with the index's state machine, or a bug there would hide itself here.
+//!
+//! Invariants:
+//! - an operation without an answer is unknown and may take effect at any later time;
+//! - a lease's *guaranteed* interval is the time in which its holder, who knows only its own clock, is right to believe that
+//!   it holds the lease: from the answer to the grant until the TTL, counted from when the request was *sent*, is over
+//!   (T4); renewals move the end, and the first release or publish that may have ended the lease cuts it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::{Answer, Event, FaultRecord, Micros, Op, OpId, Record, RunInfo, Seen};
+
+/// How an operation ended, as far as its client can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Ok(Answer, Option<Seen>),
+    /// It was not, for the reason of this code.
+    Refused(String),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// One operation, from its request to its answer.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Its number.
+    pub id: OpId,
+    /// Who sent it.
+    pub client: String,
+    /// What was asked.
+    pub op: Op,
+    /// Its key, where the runner chose it.
+    pub key: Option<String>,
+    /// When it was sent.
+    pub invoked: Micros,
+    /// When its outcome was known; unknown operations have none and never end.
+    pub completed: Option<Micros>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Operation {
+    /// The answer, if it was done.
+    pub fn answer(&self) -> Option<&Answer> {
+        match &self.outcome {
+            Outcome::Ok(answer, _) => Some(answer),
+            Outcome::Refused(_) | Outcome::Unknown => None,
+        }
+    }
+
+    /// Whether it was, or may have been, applied.
+    pub fn may_be_applied(&self) -> bool {
+        !matches!(self.outcome, Outcome::Refused(_))
+    }
+
+    /// When it ended; the end of time for unknown ones.
+    pub fn end(&self) -> Micros {
+        self.completed.unwrap_or(Micros::MAX)
+    }
+}
+
+/// A lease as its holder could see it.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Its fencing token.
+    pub fence: u64,
+    /// The leased file.
+    pub file: String,
+    /// The holder.
+    pub peer: String,
+    /// The operation that was granted.
+    pub granted_by: OpId,
+    /// When the grant was asked for.
+    pub asked: Micros,
+    /// When the grant was answered: the guarantee begins.
+    pub from: Micros,
+    /// When its TTL, renewals included, may be over at the earliest.
+    pub ttl_end: Micros,
+    /// When something was sent that may have ended it: a release, a publish, or a request to take it over.
+    pub cut: Option<Micros>,
+    /// Version of the file when it was granted.
+    pub version: u64,
+}
+
+impl Lease {
+    /// End of the guaranteed interval.
+    pub fn guaranteed_until(&self) -> Micros {
+        self.cut.map_or(self.ttl_end, |cut| cut.min(self.ttl_end))
+    }
+}
+
+/// A read after healing.
+#[derive(Debug, Clone)]
+pub struct FinalRead {
+    /// The asked node.
+    pub node: u64,
+    /// The file.
+    pub file: String,
+    /// Its version.
+    pub version: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// A node's digest.
+#[derive(Debug, Clone)]
+pub struct NodeDigest {
+    /// The node.
+    pub node: u64,
+    /// Applied log index.
+    pub applied: u64,
+    /// SHA-256 over the state.
+    pub digest: String,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// What ran.
+    pub run: RunInfo,
+    /// Every operation in order of its number.
+    pub operations: BTreeMap<OpId, Operation>,
+    /// Every lease that was granted, by fencing token; a token granted twice keeps the first grant.
+    pub leases: BTreeMap<u64, Lease>,
+    /// Reads after healing.
+    pub finals: Vec<FinalRead>,
+    /// Hashes looked up after healing: (file, hash) and the version found.
+    pub audits: Vec<(String, String, Option<u64>)>,
+    /// Digests after healing.
+    pub digests: Vec<NodeDigest>,
+    /// Faults.
+    pub faults: Vec<FaultRecord>,
+    /// From each fault until writes were acknowledged again.
+    pub recoveries: Vec<Micros>,
+    /// Nodes that ended by themselves, and how.
+    pub exits: Vec<(u64, String)>,
+    /// How long healing took.
+    pub healed: Option<Micros>,
+    /// Why it did not heal.
+    pub not_healed: Option<String>,
+}
+
+impl Model {
+    /// Reads a history, given in order of time.
+    pub fn new(events: &[Event]) -> Self {
+        let mut model = Self::default();
+        for event in events {
+            model.take(event);
+        }
+        model.leases = leases(&model.operations);
+        model
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event.record.clone() {
+            Record::Run(run) => self.run = run,
+            Record::Invoke { id, client, op, key } => {
+                let invoked = event.at;
+                let operation = Operation { id, client, op, key, invoked, completed: None, outcome: Outcome::Unknown };
+                self.operations.insert(id, operation);
+            }
+            Record::Ok { id, answer, seen } => self.complete(id, Some(event.at), Outcome::Ok(answer, seen)),
+            Record::Refused { id, code, .. } => self.complete(id, Some(event.at), Outcome::Refused(code)),
+            Record::Unknown { id, .. } => self.complete(id, None, Outcome::Unknown),
+            Record::Fault(fault) => self.faults.push(fault),
+            Record::Recovered { after_us, .. } => self.recoveries.push(after_us),
+            Record::Exit { node, status } => self.exits.push((node, status)),
+            Record::Healed { after_us } => self.healed = Some(after_us),
+            Record::NotHealed { reason } => self.not_healed = Some(reason),
+            Record::Final { node, file, version, hash } => self.finals.push(FinalRead { node, file, version, hash }),
+            Record::Audit { file, hash, version } => self.audits.push((file, hash, version)),
+            Record::Digest { node, applied, digest } => self.digests.push(NodeDigest { node, applied, digest }),
+        }
+    }
+
+    fn complete(&mut self, id: OpId, at: Option<Micros>, outcome: Outcome) {
+        if let Some(operation) = self.operations.get_mut(&id) {
+            operation.completed = at;
+            operation.outcome = outcome;
+        }
+    }
+
+    /// Every file that an operation named.
+    pub fn files(&self) -> BTreeSet<&str> {
+        self.operations.values().filter_map(|operation| file_of(&operation.op)).collect()
+    }
+
+    /// The published versions that were acknowledged: (operation, file, version, hash).
+    pub fn acknowledged_publishes(&self) -> impl Iterator<Item = (&Operation, &str, u64, &str)> {
+        self.operations.values().filter_map(|operation| match (&operation.op, operation.answer()) {
+            (Op::Publish { file, hash, .. }, Some(Answer::Published { version })) => {
+                Some((operation, file.as_str(), *version, hash.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Number of operations that were answered with success.
+    pub fn acknowledged(&self) -> usize {
+        self.operations.values().filter(|operation| operation.answer().is_some()).count()
+    }
+}
+
+/// The file an operation names.
+pub fn file_of(op: &Op) -> Option<&str> {
+    match op {
+        Op::Register { .. } => None,
+        Op::Acquire { file, .. }
+        | Op::Renew { file, .. }
+        | Op::Release { file, .. }
+        | Op::Leave { file, .. }
+        | Op::Publish { file, .. }
+        | Op::Read { file, .. } => Some(file),
+    }
+}
+
+/// The peer an operation acts for.
+pub fn peer_of(op: &Op) -> Option<&str> {
+    match op {
+        Op::Register { peer }
+        | Op::Acquire { peer, .. }
+        | Op::Renew { peer, .. }
+        | Op::Release { peer, .. }
+        | Op::Leave { peer, .. }
+        | Op::Publish { peer, .. } => Some(peer),
+        Op::Read { .. } => None,
+    }
+}
+
+fn leases(operations: &BTreeMap<OpId, Operation>) -> BTreeMap<u64, Lease> {
+    let mut leases = BTreeMap::new();
+    for operation in operations.values() {
+        if let (Op::Acquire { peer, file, .. }, Some(&Answer::Granted { fence, ttl_ms, version })) =
+            (&operation.op, operation.answer())
+        {
+            leases.entry(fence).or_insert_with(|| Lease {
+                fence,
+                file: file.clone(),
+                peer: peer.clone(),
+                granted_by: operation.id,
+                asked: operation.invoked,
+                from: operation.end(),
+                ttl_end: operation.invoked.saturating_add(ttl_ms.saturating_mul(1_000)),
+                cut: None,
+                version,
+            });
+        }
+    }
+    for operation in operations.values() {
+        extend_or_cut(&mut leases, operation);
+    }
+    cut_takeovers(&mut leases, operations);
+    leases
+}
+
+fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation) {
+    let cut_at = |lease: &mut Lease| {
+        lease.cut = Some(lease.cut.map_or(operation.invoked, |cut| cut.min(operation.invoked)));
+    };
+    match &operation.op {
+        Op::Renew { fence, .. } => {
+            // An acknowledged renewal proves that the lease lived without a break since its grant.
+            if let (Some(lease), Some(&Answer::Granted { ttl_ms, .. })) = (leases.get_mut(fence), operation.answer()) {
+                let end = operation.invoked.saturating_add(ttl_ms.saturating_mul(1_000));
+                lease.ttl_end = lease.ttl_end.max(end);
+            }
+        }
+        Op::Release { fence, .. } | Op::Publish { fence: Some(fence), keep: false, .. } => {
+            if let Some(lease) = leases.get_mut(fence).filter(|_| operation.may_be_applied()) {
+                cut_at(lease);
+            }
+        }
+        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Publish { .. } | Op::Read { .. } => {}
+    }
+}
+
+/// A peer that registered again takes its own lease over when it asks for it (L4).
+fn cut_takeovers(leases: &mut BTreeMap<u64, Lease>, operations: &BTreeMap<OpId, Operation>) {
+    let mut registrations: BTreeMap<&str, Vec<Micros>> = BTreeMap::new();
+    let mut requests: BTreeMap<(&str, &str), Vec<(Micros, OpId)>> = BTreeMap::new();
+    for operation in operations.values().filter(|operation| operation.may_be_applied()) {
+        match &operation.op {
+            Op::Register { peer } => registrations.entry(peer).or_default().push(operation.end()),
+            Op::Acquire { peer, file, .. } => {
+                requests.entry((peer, file)).or_default().push((operation.invoked, operation.id));
+            }
+            Op::Renew { .. } | Op::Release { .. } | Op::Leave { .. } | Op::Publish { .. } | Op::Read { .. } => {}
+        }
+    }
+    for lease in leases.values_mut() {
+        let (peer, file) = (lease.peer.as_str(), lease.file.as_str());
+        let registered_again = registrations.get(peer).is_some_and(|ends| ends.iter().any(|&end| end > lease.asked));
+        let asked_again = requests.get(&(peer, file)).and_then(|requests| {
+            let later = |(at, id): &&(Micros, OpId)| *at > lease.from && *id != lease.granted_by;
+            requests.iter().filter(later).map(|(at, _)| *at).min()
+        });
+        if let Some(at) = asked_again.filter(|_| registered_again) {
+            lease.cut = Some(lease.cut.map_or(at, |cut| cut.min(at)));
+        }
+    }
+}

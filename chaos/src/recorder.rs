@@ -1,0 +1,208 @@
+//! Writing a history while a run goes on, and reading one back.
+//!
+//! Invariants: recording never waits for the disk (a thread of its own writes); a file that `load` accepts has the format
+//! of this version and is complete up to its last line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::history::{Event, FORMAT, Micros, Op, OpId, Record, RunInfo};
+
+/// File name of the history inside a report directory.
+pub const FILE: &str = "history.jsonl";
+
+/// Why a history could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file cannot be used.
+    #[error("cannot use the history file {path}: {source}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not an event.
+    #[error("line {line} of {path} is not an event of a history: {source}")]
+    Line {
+        /// Which file.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The file was written by another version.
+    #[error("{path} is not a history of format {FORMAT}: its first line must be a `run` event of that format")]
+    Format {
+        /// Which file.
+        path: String,
+    },
+    /// The thread that writes the file ended early.
+    #[error("the history was not written completely: the writing thread panicked")]
+    Writer,
+}
+
+/// Takes events from every task of a run and writes them down.
+///
+/// Cheap to share; the file is written by a thread of its own, so recording never waits for the disk. A run is bounded by
+/// its rounds, hence so is the queue.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    began: Instant,
+    next_op: Arc<AtomicU64>,
+    events: mpsc::Sender<Event>,
+}
+
+/// The writing side of a [`Recorder`]; ends when every recorder is dropped.
+#[derive(Debug)]
+pub struct Writer {
+    thread: std::thread::JoinHandle<Result<Vec<Event>, HistoryError>>,
+}
+
+impl Recorder {
+    /// Begins a history in `directory`; its clock starts now.
+    pub fn create(directory: &Path, run: RunInfo) -> Result<(Self, Writer), HistoryError> {
+        let path = directory.join(FILE);
+        let file = File::create(&path).map_err(|source| file_error(&path, source))?;
+        let (events, received) = mpsc::channel();
+        let thread = std::thread::spawn(move || write_all(&path, BufWriter::new(file), &received));
+        let recorder = Self { began: Instant::now(), next_op: Arc::new(AtomicU64::new(1)), events };
+        recorder.record(Record::Run(run));
+        Ok((recorder, Writer { thread }))
+    }
+
+    /// Now, on the run's clock.
+    pub fn now(&self) -> Micros {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes down what happens now.
+    pub fn record(&self, record: Record) {
+        self.record_at(self.now(), record);
+    }
+
+    /// Writes down what happened at `at`.
+    pub fn record_at(&self, at: Micros, record: Record) {
+        // The writer outlives every recorder unless its thread panicked, which `Writer::finish` reports.
+        let _ = self.events.send(Event { at, record });
+    }
+
+    /// Writes down that an operation is about to be sent, and gives it its number.
+    pub fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
+        let id = self.next_op.fetch_add(1, Ordering::Relaxed);
+        self.record(Record::Invoke { id, client: client.to_owned(), op, key });
+        id
+    }
+}
+
+impl Writer {
+    /// Waits for the last event and returns all of them in order of time. Every [`Recorder`] must be dropped first.
+    pub fn finish(self) -> Result<Vec<Event>, HistoryError> {
+        let mut events = self.thread.join().map_err(|_| HistoryError::Writer)??;
+        events.sort_by_key(|event| event.at);
+        Ok(events)
+    }
+}
+
+fn write_all(
+    path: &Path,
+    mut file: BufWriter<File>,
+    received: &mpsc::Receiver<Event>,
+) -> Result<Vec<Event>, HistoryError> {
+    let mut events = Vec::new();
+    for event in received {
+        let line = serde_json::to_string(&event).map_err(|source| HistoryError::Line {
+            path: path.display().to_string(),
+            line: events.len() + 1,
+            source,
+        })?;
+        writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
+        events.push(event);
+    }
+    file.flush().map_err(|source| file_error(path, source))?;
+    Ok(events)
+}
+
+/// Reads a history back, in order of time.
+pub fn load(path: &Path) -> Result<Vec<Event>, HistoryError> {
+    let file = File::open(path).map_err(|source| file_error(path, source))?;
+    let mut events = Vec::new();
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|source| file_error(path, source))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let event: Event = serde_json::from_str(&line).map_err(|source| HistoryError::Line {
+            path: path.display().to_string(),
+            line: index + 1,
+            source,
+        })?;
+        events.push(event);
+    }
+    match events.first().map(|event| &event.record) {
+        Some(Record::Run(run)) if run.format == FORMAT => {}
+        _ => return Err(HistoryError::Format { path: path.display().to_string() }),
+    }
+    events.sort_by_key(|event| event.at);
+    Ok(events)
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> HistoryError {
+    HistoryError::File { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Answer, FaultOutcome, FaultRecord, Seen};
+
+    fn run() -> RunInfo {
+        RunInfo { format: FORMAT, scenario: "test".into(), seed: 7, nodes: 3, rounds: 1, version: "0".into() }
+    }
+
+    #[test]
+    fn a_history_reads_back_as_it_was_written() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (recorder, writer) = Recorder::create(directory.path(), run()).expect("begins");
+        let op = Op::Publish {
+            peer: "p".into(),
+            file: "f".into(),
+            fence: Some(u64::MAX),
+            version: None,
+            hash: "h".into(),
+            keep: true,
+        };
+        let id = recorder.invoke("c", op, Some("k".into()));
+        let seen = Some(Seen { node: 1, boot: "b".into(), applied: 9 });
+        recorder.record(Record::Ok { id, answer: Answer::Published { version: 3 }, seen });
+        recorder.record(Record::Fault(FaultRecord {
+            round: 1,
+            fault: "kill".into(),
+            node: Some(2),
+            led: true,
+            term: Some(4),
+            outcome: FaultOutcome::Skipped("nobody leads".into()),
+        }));
+        drop(recorder);
+        let written = writer.finish().expect("written");
+        assert_eq!(written.len(), 4);
+        assert_eq!(load(&directory.path().join(FILE)).expect("reads"), written);
+    }
+
+    #[test]
+    fn other_files_are_refused_with_the_line() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("x");
+        std::fs::write(&path, "{\"at\":1}\n").expect("writes");
+        let error = load(&path).expect_err("no event").to_string();
+        assert!(error.contains("line 1"), "{error}");
+        std::fs::write(&path, "").expect("writes");
+        assert!(matches!(load(&path), Err(HistoryError::Format { .. })));
+    }
+}
