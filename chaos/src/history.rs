@@ -244,6 +244,9 @@ pub enum Answer {
         ttl_ms: u64,
         /// The file's version.
         version: u64,
+        /// When the attempt that was answered was sent, if that was later than the invocation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent: Option<Micros>,
     },
     /// The lease is somebody else's.
     Denied {

@@ -1,2 +1,6 @@
-//! placeholder
-fn main() {}
+//! `raftshare-chaos`: see the library for what it does.
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    chaos::cli::run().await
+}

@@ -36,6 +36,8 @@ pub struct Operation {
     pub key: Option<String>,
     /// When it was sent.
     pub invoked: Micros,
+    /// When the first request under its key was sent: no effect of the operation is earlier, but it may be as early.
+    pub began: Micros,
     /// When its outcome was known; unknown operations have none and never end.
     pub completed: Option<Micros>,
     /// How it ended.
@@ -150,6 +152,7 @@ impl Model {
         for event in events {
             model.take(event);
         }
+        model.join_repeats();
         model.leases = leases(&model.operations);
         model
     }
@@ -159,7 +162,16 @@ impl Model {
             Record::Run(run) => self.run = run,
             Record::Invoke { id, client, op, key } => {
                 let invoked = event.at;
-                let operation = Operation { id, client, op, key, invoked, completed: None, outcome: Outcome::Unknown };
+                let operation = Operation {
+                    id,
+                    client,
+                    op,
+                    key,
+                    invoked,
+                    began: invoked,
+                    completed: None,
+                    outcome: Outcome::Unknown,
+                };
                 self.operations.insert(id, operation);
             }
             Record::Ok { id, answer, seen } => self.complete(id, Some(event.at), Outcome::Ok(answer, seen)),
@@ -173,6 +185,16 @@ impl Model {
             Record::Final { node, file, version, hash } => self.finals.push(FinalRead { node, file, version, hash }),
             Record::Audit { file, hash, version } => self.audits.push((file, hash, version)),
             Record::Digest { node, applied, digest } => self.digests.push(NodeDigest { node, applied, digest }),
+        }
+    }
+
+    /// Requests under one key are one operation, which may have taken effect since the first of them was sent.
+    fn join_repeats(&mut self) {
+        let mut began: BTreeMap<(String, String), Micros> = BTreeMap::new();
+        for operation in self.operations.values_mut() {
+            if let Some(key) = &operation.key {
+                operation.began = *began.entry((operation.client.clone(), key.clone())).or_insert(operation.invoked);
+            }
         }
     }
 
@@ -233,7 +255,7 @@ pub fn peer_of(op: &Op) -> Option<&str> {
 fn leases(operations: &BTreeMap<OpId, Operation>) -> BTreeMap<u64, Lease> {
     let mut leases = BTreeMap::new();
     for operation in operations.values() {
-        if let (Op::Acquire { peer, file, .. }, Some(&Answer::Granted { fence, ttl_ms, version })) =
+        if let (Op::Acquire { peer, file, .. }, Some(&Answer::Granted { fence, ttl_ms, version, sent })) =
             (&operation.op, operation.answer())
         {
             leases.entry(fence).or_insert_with(|| Lease {
@@ -243,7 +265,7 @@ fn leases(operations: &BTreeMap<OpId, Operation>) -> BTreeMap<u64, Lease> {
                 granted_by: operation.id,
                 asked: operation.invoked,
                 from: operation.end(),
-                ttl_end: operation.invoked.saturating_add(ttl_ms.saturating_mul(1_000)),
+                ttl_end: sent.unwrap_or(operation.invoked).saturating_add(ttl_ms.saturating_mul(1_000)),
                 cut: None,
                 version,
             });

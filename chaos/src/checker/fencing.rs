@@ -50,11 +50,11 @@ fn grants_in_real_time(model: &Model, findings: &mut Findings) {
     let mut by_answer = grants.clone();
     by_answer.sort_by_key(|(operation, _)| operation.end());
     let mut by_request = grants;
-    by_request.sort_by_key(|(operation, _)| operation.invoked);
+    by_request.sort_by_key(|(operation, _)| operation.began);
     let mut answered = by_answer.into_iter().peekable();
     let mut greatest: Option<(u64, OpId)> = None;
     for (operation, fence) in by_request {
-        while let Some((earlier, token)) = answered.next_if(|(earlier, _)| earlier.end() < operation.invoked) {
+        while let Some((earlier, token)) = answered.next_if(|(earlier, _)| earlier.end() < operation.began) {
             greatest = greatest.max(Some((token, earlier.id)));
         }
         if let Some((token, earlier)) = greatest {
@@ -122,10 +122,18 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_may_tell_of_an_older_grant() {
+        let mut sample = good();
+        sample.key("k").op((300, 301), acquire("a", "g", 100), End::Unknown).grant((302, 303), "b", "h", 100, 11, 0);
+        sample.key("k").grant((304, 305), "a", "g", 100, 10, 0);
+        sample.accepted_by(&CHECKER);
+    }
+
+    #[test]
     fn a_renewal_with_another_token_is_caught() {
         let mut sample = good();
         let renew = Op::Renew { peer: "a".into(), file: "f".into(), fence: 3, ttl_ms: 9 };
-        sample.op((202, 203), renew, End::Ok(Answer::Granted { fence: 4, ttl_ms: 9, version: 2 }));
+        sample.op((202, 203), renew, End::Ok(Answer::Granted { fence: 4, ttl_ms: 9, version: 2, sent: None }));
         sample.caught_by(&CHECKER, "changed fence 3 into 4");
     }
 

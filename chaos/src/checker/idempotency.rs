@@ -44,9 +44,10 @@ fn one_answer_per_key(model: &Model, findings: &mut Findings) {
 fn is_settled(operation: &Operation) -> bool {
     match &operation.outcome {
         Outcome::Ok(..) => true,
-        Outcome::Refused(code) => {
-            !matches!(code.as_str(), "no_quorum" | "not_leader" | "overloaded" | "storage_failed" | "not_initialized")
-        }
+        Outcome::Refused(code) => !matches!(
+            code.as_str(),
+            "no_quorum" | "not_leader" | "overloaded" | "storage_failed" | "not_initialized" | "unreachable"
+        ),
         Outcome::Unknown => false,
     }
 }

@@ -60,7 +60,7 @@ fn foreign_publishes(model: &Model, by_file: &BTreeMap<&str, Vec<&Lease>>, findi
             continue;
         };
         let intruded = by_file.get(file.as_str()).into_iter().flatten().find(|lease| {
-            lease.fence != *fence && lease.from < operation.invoked && operation.end() < lease.guaranteed_until()
+            lease.fence != *fence && lease.from < operation.began && operation.end() < lease.guaranteed_until()
         });
         let shown = [Some(operation.id), intruded.map(|lease| lease.granted_by)];
         findings.expect(intruded.is_none(), &shown.into_iter().flatten().collect::<Vec<_>>(), || {
@@ -96,7 +96,7 @@ mod tests {
         let mut sample = good();
         let renew = Op::Renew { peer: "a".into(), file: "f".into(), fence: 10, ttl_ms: 100 };
         sample.grant((300, 301), "a", "f", 100, 10, 2);
-        sample.op((390, 391), renew, End::Ok(Answer::Granted { fence: 10, ttl_ms: 100, version: 2 }));
+        sample.op((390, 391), renew, End::Ok(Answer::Granted { fence: 10, ttl_ms: 100, version: 2, sent: None }));
         sample.grant((450, 451), "b", "f", 100, 11, 2);
         sample.caught_by(&CHECKER, "both held f");
     }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Findings};
-use crate::history::{Answer, Level, Op, OpId};
+use crate::history::{Answer, Level, Micros, Op, OpId};
 use crate::model::{Model, Operation, Outcome};
 
 /// Reads are as fresh as they claim.
@@ -69,14 +69,12 @@ fn fresh_reads(model: &Model, file: &str, paused: bool, findings: &mut Findings)
 }
 
 fn nothing_from_the_future(model: &Model, findings: &mut Findings) {
-    let published: BTreeMap<(&str, &str), &Operation> = model
-        .operations
-        .values()
-        .filter_map(|operation| match &operation.op {
-            Op::Publish { file, hash, .. } => Some(((file.as_str(), hash.as_str()), operation)),
-            _ => None,
-        })
-        .collect();
+    let mut published: BTreeMap<(&str, &str), Micros> = BTreeMap::new();
+    for operation in model.operations.values().filter(|operation| operation.may_be_applied()) {
+        if let Op::Publish { file, hash, .. } = &operation.op {
+            published.entry((file, hash)).or_insert(operation.invoked);
+        }
+    }
     for operation in model.operations.values() {
         let (Op::Read { file, .. }, Some(Answer::File { version, hash })) = (&operation.op, operation.answer()) else {
             continue;
@@ -85,7 +83,7 @@ fn nothing_from_the_future(model: &Model, findings: &mut Findings) {
             continue;
         }
         let publish = published.get(&(file.as_str(), hash.as_str()));
-        let holds = publish.is_some_and(|publish| publish.invoked <= operation.end() && publish.may_be_applied());
+        let holds = publish.is_some_and(|invoked| *invoked <= operation.end());
         findings.expect(holds, &[operation.id], || {
             format!("a read of {file} saw v{version}, whose content nobody had published by then")
         });

@@ -33,7 +33,7 @@ fn check(model: &Model) -> Findings {
                 let holds = spans
                     .into_iter()
                     .flatten()
-                    .any(|(from, until)| *from <= operation.end() && operation.invoked <= *until);
+                    .any(|(from, until)| *from <= operation.end() && operation.began <= *until);
                 findings.expect(holds, &[operation.id], || {
                     format!("the lease of {file} was denied in favour of {holder}, who could not have it")
                 });
@@ -60,7 +60,7 @@ fn kind(op: &Op) -> &'static str {
 fn unexplained(model: &Model, operation: &Operation, code: &str) -> Option<String> {
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
-        "no_quorum" | "not_leader" | "overloaded" | "too_stale" => None,
+        "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "unreachable" => None,
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, operation),
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,

@@ -57,7 +57,7 @@ impl Sample {
         fence: u64,
         version: u64,
     ) -> &mut Self {
-        self.op(span, acquire(peer, file, ttl_ms), End::Ok(Answer::Granted { fence, ttl_ms, version }))
+        self.op(span, acquire(peer, file, ttl_ms), End::Ok(Answer::Granted { fence, ttl_ms, version, sent: None }))
     }
 
     pub(crate) fn release(&mut self, span: (Micros, Micros), peer: &str, file: &str, fence: u64) -> &mut Self {

@@ -7,7 +7,7 @@
 //!
 //! Cannot see: which of several unknown publishes made a version, unless the audit after healing found its hash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, Findings};
 use crate::history::{Answer, Op, OpId};
@@ -59,20 +59,25 @@ fn one_hash_per_version(model: &Model, findings: &mut Findings) {
 
 /// Final version = acknowledged versions + applied unknown publishes.
 fn no_unexplained_versions(model: &Model, findings: &mut Findings) {
-    let mut acknowledged: BTreeMap<&str, std::collections::BTreeSet<u64>> = BTreeMap::new();
-    for (_, file, version, _) in model.acknowledged_publishes() {
+    let mut acknowledged: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    let mut settled: BTreeSet<&str> = BTreeSet::new();
+    for (_, file, version, hash) in model.acknowledged_publishes() {
         acknowledged.entry(file).or_default().insert(version);
+        settled.insert(hash);
     }
-    let mut unknown: BTreeMap<&str, u64> = BTreeMap::new();
+    // Repeats under one key share their hash and count once.
+    let mut unknown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for operation in model.operations.values() {
-        if let (Op::Publish { file, .. }, Outcome::Unknown) = (&operation.op, &operation.outcome) {
-            *unknown.entry(file).or_default() += 1;
+        if let (Op::Publish { file, hash, .. }, Outcome::Unknown) = (&operation.op, &operation.outcome)
+            && !settled.contains(hash.as_str())
+        {
+            unknown.entry(file).or_default().insert(hash);
         }
     }
     let last: BTreeMap<&str, u64> = model.finals.iter().map(|read| (read.file.as_str(), read.version)).collect();
     for (file, version) in last {
         let known = acknowledged.get(file).map_or(0, |versions| versions.range(..=version).count() as u64);
-        let open = unknown.get(file).copied().unwrap_or(0);
+        let open = unknown.get(file).map_or(0, |hashes| hashes.len() as u64);
         let unexplained = version.saturating_sub(known);
         findings.expect(unexplained <= open, &[], || {
             format!("{file} is at v{version}: {known} versions acknowledged, {open} publishes unknown, {unexplained} unexplained")

@@ -1,0 +1,197 @@
+//! Carries out the schedule: faults, and waiting until the cluster takes writes again.
+//!
+//! Invariant: a fault is written down as installed only after its effect was confirmed; one that could not be tried is
+//! skipped, with the reason, and a run whose faults were skipped is invalid.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use client::api::LeaderInfo;
+use raft_store::types::NodeId;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::history::{FaultOutcome, FaultRecord, Micros, Record};
+use crate::recorder::Recorder;
+use crate::scenario::Target;
+use crate::schedule::Action;
+use crate::workload::{RawClient, RawOutcome};
+
+/// How long to wait for somebody to lead before a fault on the leader is skipped.
+const LEADER_WITHIN: Duration = Duration::from_secs(5);
+/// How long to wait for a client to send a lease update.
+const UPDATE_WITHIN: Duration = Duration::from_secs(5);
+/// How long writes may stay away before the wait is given up; the checkers demand less.
+const WRITES_WITHIN: Duration = Duration::from_secs(20);
+/// Limit of one probing write.
+const PROBE_WITHIN: Duration = Duration::from_millis(250);
+/// Pause between two probes of one node.
+const PROBE_PAUSE: Duration = Duration::from_millis(3);
+
+/// The hand that breaks the cluster.
+#[derive(Debug)]
+pub struct Nemesis<'a> {
+    cluster: &'a mut Cluster,
+    recorder: Recorder,
+    updates: watch::Receiver<u64>,
+    raw: RawClient,
+    round: u32,
+    last_fault: Option<Instant>,
+    /// Time from each fault to the next acknowledged write.
+    recoveries: Vec<Micros>,
+    story: Vec<String>,
+}
+
+impl<'a> Nemesis<'a> {
+    /// Works on `cluster`; `updates` counts the lease updates that clients send.
+    pub fn new(
+        cluster: &'a mut Cluster,
+        recorder: Recorder,
+        updates: watch::Receiver<u64>,
+    ) -> Result<Self, reqwest::Error> {
+        let raw = RawClient::new(Arc::new(cluster.urls()))?;
+        let (recoveries, story) = (Vec::new(), Vec::new());
+        Ok(Self { cluster, recorder, updates, raw, round: 0, last_fault: None, recoveries, story })
+    }
+
+    /// Carries out one round and tells in one line what happened.
+    pub async fn round(&mut self, round: u32, actions: &[Action]) -> Result<String, ClusterError> {
+        self.round = round;
+        self.story.clear();
+        for action in actions {
+            self.act(*action).await?;
+            self.note_exits();
+        }
+        Ok(self.story.join(" · "))
+    }
+
+    /// Time from each fault to the next acknowledged write, so far.
+    pub fn recoveries(&self) -> &[Micros] {
+        &self.recoveries
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), ClusterError> {
+        match action {
+            Action::Traffic(duration) => tokio::time::sleep(duration).await,
+            Action::AfterUpdate(delay) => self.after_update(delay).await,
+            Action::Kill(target) => self.kill(target).await?,
+            Action::Stop(target) => self.stop(target).await?,
+            Action::Continue => {
+                let resumed = self.cluster.resume_all()?;
+                for node in resumed {
+                    self.record("continue", Some(node), None, FaultOutcome::Installed);
+                }
+            }
+            Action::Restart => {
+                let restarted = self.cluster.restart_dead()?;
+                for node in restarted {
+                    self.record("restart", Some(node), None, FaultOutcome::Installed);
+                }
+            }
+            Action::AwaitWrites => self.await_writes().await,
+        }
+        Ok(())
+    }
+
+    async fn after_update(&mut self, delay: Duration) {
+        self.updates.mark_unchanged();
+        match tokio::time::timeout(UPDATE_WITHIN, self.updates.changed()).await {
+            Ok(Ok(())) => tokio::time::sleep(delay).await,
+            Ok(Err(_)) | Err(_) => self.story.push("no lease update was sent".into()),
+        }
+    }
+
+    async fn kill(&mut self, target: Target) -> Result<(), ClusterError> {
+        let Some((nodes, leader)) = self.aim(target, "kill").await else { return Ok(()) };
+        self.last_fault = Some(Instant::now());
+        for node in nodes {
+            self.cluster.kill(node)?;
+            self.hit("kill", "kill -9", node, &leader);
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, target: Target) -> Result<(), ClusterError> {
+        let Some((nodes, leader)) = self.aim(target, "stop").await else { return Ok(()) };
+        self.last_fault = Some(Instant::now());
+        for node in nodes {
+            self.cluster.stop(node)?;
+            self.hit("stop", "SIGSTOP", node, &leader);
+        }
+        Ok(())
+    }
+
+    /// Picks whom to hit. Finding the leader takes a moment, so it is asked before the clock of the fault starts.
+    async fn aim(&mut self, target: Target, fault: &str) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
+        let leader = match target {
+            // Quick path: nearly always somebody leads, and the moment after an update must not pass.
+            Target::Leader | Target::Follower => self.cluster.wait_leader(LEADER_WITHIN).await,
+            Target::All => None,
+        };
+        let living = self.cluster.living();
+        let nodes: Vec<NodeId> = match (&leader, target) {
+            (Some(leader), Target::Leader) => living.into_iter().filter(|id| *id == leader.id).collect(),
+            (Some(leader), Target::Follower) => living.into_iter().filter(|id| *id != leader.id).take(1).collect(),
+            (_, Target::All) => living,
+            (None, Target::Leader | Target::Follower) => Vec::new(),
+        };
+        if nodes.is_empty() {
+            self.record(fault, None, None, FaultOutcome::Skipped("nobody leads, or it is down already".into()));
+            self.story.push(format!("{fault} skipped: nobody to hit"));
+            return None;
+        }
+        Some((nodes, leader))
+    }
+
+    fn hit(&mut self, fault: &str, words: &str, node: NodeId, leader: &Option<LeaderInfo>) {
+        let term = leader.as_ref().filter(|leader| leader.id == node).map(|leader| leader.term);
+        self.record(fault, Some(node), term, FaultOutcome::Installed);
+        self.story.push(match term {
+            Some(term) => format!("{words} n{node} (leader, term {term})"),
+            None => format!("{words} n{node}"),
+        });
+    }
+
+    async fn await_writes(&mut self) {
+        let since = self.last_fault.unwrap_or_else(Instant::now);
+        let mut probes = JoinSet::new();
+        for node in self.cluster.living() {
+            let (raw, server) = (self.raw.clone(), node.saturating_sub(1) as usize);
+            probes.spawn(probe(raw, server));
+        }
+        let acknowledged = tokio::time::timeout(WRITES_WITHIN, probes.join_next()).await.is_ok();
+        let after = since.elapsed();
+        let after_us = Micros::try_from(after.as_micros()).unwrap_or(Micros::MAX);
+        self.recoveries.push(after_us);
+        self.recorder.record(Record::Recovered { round: self.round, after_us });
+        self.story.push(if acknowledged {
+            let leader = self.cluster.leader().await.map_or("?".to_owned(), |leader| format!("n{}", leader.id));
+            format!("writes back in {:.2} s (leader {leader})", after.as_secs_f64())
+        } else {
+            format!("NO WRITE acknowledged for {:.0} s", after.as_secs_f64())
+        });
+    }
+
+    /// Writes down nodes that ended though nobody killed them.
+    pub fn note_exits(&mut self) {
+        for (node, status) in self.cluster.ended() {
+            self.story.push(format!("n{node} ENDED BY ITSELF: {status}"));
+            self.recorder.record(Record::Exit { node, status });
+        }
+    }
+
+    fn record(&self, fault: &str, node: Option<NodeId>, term: Option<u64>, outcome: FaultOutcome) {
+        let (round, fault, led) = (self.round, fault.to_owned(), term.is_some());
+        self.recorder.record(Record::Fault(FaultRecord { round, fault, node, led, term, outcome }));
+    }
+}
+
+/// Writes through one node until a write is acknowledged.
+async fn probe(raw: RawClient, server: usize) {
+    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    while !matches!(raw.post(server, "/register", &body, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+        tokio::time::sleep(PROBE_PAUSE).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! One run of a scenario: a cluster, clients, faults, healing, reading back, judging.
+//!
+//! Invariant: safety is examined under faults and liveness without them; what the harness itself could not do is an error,
+//! neither a pass nor a violation.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::history::{Event, FORMAT, RunInfo};
+use crate::model::Model;
+use crate::nemesis::Nemesis;
+use crate::recorder::Recorder;
+use crate::report::{Report, Verdict, judge};
+use crate::scenario::Scenario;
+use crate::verify::{self, Published};
+use crate::workload::{self, Context};
+use crate::{recorder, schedule};
+
+/// How long the clients may take to end after they were told; longer than any of their calls.
+const CLIENTS_END_WITHIN: Duration = Duration::from_secs(20);
+
+/// How to run a scenario.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Seed of schedule and workload.
+    pub seed: u64,
+    /// Rounds.
+    pub rounds: u32,
+    /// Index nodes.
+    pub nodes: u64,
+    /// Clients.
+    pub clients: usize,
+    /// Where the binaries are.
+    pub bin_dir: Option<PathBuf>,
+    /// Where history, report, logs and data go.
+    pub report: PathBuf,
+    /// More arguments for every node.
+    pub node_arguments: Vec<String>,
+}
+
+/// Runs a scenario; `tell` gets one line per round.
+pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut(String)) -> anyhow::Result<Report> {
+    std::fs::create_dir_all(&options.report)
+        .with_context(|| format!("cannot make the report directory {}", options.report.display()))?;
+    let data = options.report.join("data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
+    }
+    let cluster_options = ClusterOptions {
+        nodes: options.nodes,
+        bin_dir: options.bin_dir.clone(),
+        data: data.clone(),
+        logs: options.report.join("logs"),
+        arguments: options.node_arguments.clone(),
+    };
+    let mut cluster = Cluster::start(&cluster_options).await?;
+    let (recorder, writer) = Recorder::create(&options.report, run_info(scenario, options))?;
+    let result = drive(scenario, options, &mut cluster, &recorder, &mut tell).await;
+    drop(recorder);
+    let events = writer.finish()?;
+    result?;
+    drop(cluster);
+    let report = judge(&Model::new(&events), scenario.checkers, Some(scenario));
+    report.write(&options.report).context("cannot write the report")?;
+    if report.verdict == Verdict::Pass {
+        std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
+    }
+    Ok(report)
+}
+
+fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
+    RunInfo {
+        format: FORMAT,
+        scenario: scenario.name.into(),
+        seed: options.seed,
+        nodes: options.nodes,
+        rounds: options.rounds,
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+async fn drive(
+    scenario: &Scenario,
+    options: &RunOptions,
+    cluster: &mut Cluster,
+    recorder: &Recorder,
+    tell: &mut impl FnMut(String),
+) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let (updates, updated) = watch::channel(0);
+    let context = Context {
+        recorder: recorder.clone(),
+        servers: Arc::new(cluster.urls()),
+        workload: scenario.workload,
+        updates,
+        stop: stopped,
+        published: Arc::default(),
+    };
+    let mut clients = workload::start(&context, options.clients, options.seed)?;
+    let mut nemesis = Nemesis::new(cluster, recorder.clone(), updated)?;
+    for (index, actions) in schedule::plan(scenario, options.seed, options.rounds).iter().enumerate() {
+        let round = index as u32 + 1;
+        let story = nemesis.round(round, actions).await?;
+        tell(format!("round {round}/{}  {story}", options.rounds));
+    }
+    drop(nemesis);
+    let healed = verify::heal(cluster, recorder).await?;
+    stop.send_replace(true);
+    let ended = tokio::time::timeout(CLIENTS_END_WITHIN, async {
+        while let Some(client) = clients.join_next().await {
+            client.context("a client of the workload panicked")?;
+        }
+        anyhow::Ok(())
+    });
+    match ended.await {
+        Ok(result) => result?,
+        // What they still wait for stays without an answer in the history, which is what it is.
+        Err(_) => clients.shutdown().await,
+    }
+    let published: Published = std::mem::take(&mut *context.published.lock());
+    if healed {
+        let files: BTreeSet<String> = published.keys().cloned().collect();
+        verify::read_back(cluster, recorder, &files, &published).await.map_err(|why| anyhow!(why))?;
+    }
+    Ok(())
+}
+
+/// Checks a saved history again, with the checkers of its scenario where that is known.
+pub fn check(path: &Path) -> anyhow::Result<Report> {
+    let events: Vec<Event> = recorder::load(path)?;
+    let model = Model::new(&events);
+    let scenario = crate::scenario::find(&model.run.scenario);
+    let checkers = scenario.map_or(crate::checker::ALL, |scenario| scenario.checkers);
+    Ok(judge(&model, checkers, scenario))
+}

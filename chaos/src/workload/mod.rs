@@ -1,0 +1,164 @@
+//! What the clients of a run do, and how every answer is written down.
+//!
+//! Invariant: an operation is recorded as refused only if its answer proves that it was not applied; everything that is not
+//! understood is unknown.
+
+mod lease;
+mod raw;
+mod reader;
+mod zombie;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::cluster::Error;
+use parking_lot::Mutex;
+use raft_store::types::{ContentHash, FileName};
+use rand::Rng;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::history::{Answer, Op, OpId, Record, Seen};
+use crate::recorder::Recorder;
+use crate::scenario::Workload;
+
+pub use raw::{RawClient, RawOutcome};
+pub(crate) use reader::{file_answer, level_text};
+
+/// How far back a repeated publish is looked for, in publishes of that file.
+const REPEATS_WITHIN: usize = 64;
+
+/// Everything a client needs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where operations are written down.
+    pub recorder: Recorder,
+    /// Base URLs of all nodes.
+    pub servers: Arc<Vec<String>>,
+    /// What to do.
+    pub workload: Workload,
+    /// Counts lease updates as they are sent; faults wait for it.
+    pub updates: watch::Sender<u64>,
+    /// Turns true when the clients shall end.
+    pub stop: watch::Receiver<bool>,
+    /// Contents that were published, or tried to be: per file, in the order they were sent.
+    pub published: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+}
+
+/// A client that cannot even be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// The library refused its options.
+    #[error("cannot make a client of the cluster: {0}")]
+    Client(#[from] Error),
+    /// The HTTP client could not be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    /// A name is not valid.
+    #[error(transparent)]
+    Name(#[from] raft_store::types::InvalidValue),
+}
+
+/// Starts `count` clients and one reader; they run until `stop` turns true.
+pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
+    let mut clients = JoinSet::new();
+    let every = context.workload.zombie_one_in.max(1);
+    for number in 0..count {
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
+        // Not the first ones: a run with few clients needs some that use the library.
+        if number % every == every - 1 {
+            clients.spawn(zombie::Zombie::new(context.clone(), number, seed)?.run());
+        } else {
+            clients.spawn(lease::LeaseClient::new(context.clone(), number, seed)?.run());
+        }
+    }
+    clients.spawn(reader::Reader::new(context.clone(), seed)?.run());
+    Ok(clients)
+}
+
+impl Context {
+    /// Whether the clients shall end.
+    pub fn is_over(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Sleeps, or returns early when the run is over.
+    pub async fn pause(&self, duration: std::time::Duration) {
+        let mut stop = self.stop.clone();
+        // An error means that the runner is gone: the run is over as well.
+        let _ = tokio::time::timeout(duration, stop.wait_for(|over| *over)).await;
+    }
+
+    /// Writes down an invocation; lease updates are announced to whoever waits for one.
+    pub fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
+        let is_update = matches!(op, Op::Acquire { .. } | Op::Renew { .. } | Op::Release { .. } | Op::Publish { .. });
+        if let Op::Publish { file, hash, .. } = &op {
+            let mut published = self.published.lock();
+            let hashes = published.entry(file.clone()).or_default();
+            // A repeat comes after its first request, which is near the end.
+            if !hashes.iter().rev().take(REPEATS_WITHIN).any(|known| known == hash) {
+                hashes.push(hash.clone());
+            }
+        }
+        let id = self.recorder.invoke(client, op, key);
+        if is_update {
+            self.updates.send_modify(|count| *count += 1);
+        }
+        id
+    }
+
+    /// Writes down a success.
+    pub fn ok(&self, id: OpId, answer: Answer, seen: Option<Seen>) {
+        self.recorder.record(Record::Ok { id, answer, seen });
+    }
+
+    /// Writes down a definite refusal.
+    pub fn refused(&self, id: OpId, code: &str, detail: &str) {
+        self.recorder.record(Record::Refused { id, code: code.to_owned(), detail: detail.to_owned() });
+    }
+
+    /// Writes down that nobody knows.
+    pub fn unknown(&self, id: OpId, reason: impl Into<String>) {
+        self.recorder.record(Record::Unknown { id, reason: reason.into() });
+    }
+
+    /// Writes down how a call of the library failed.
+    pub fn failed(&self, id: OpId, error: &Error) {
+        match error {
+            Error::Refused(problem) | Error::Unavailable(problem) | Error::TooStale(problem) => {
+                self.refused(id, &code_text(problem.code), &problem.detail);
+            }
+            Error::Unreachable { .. } => self.refused(id, "unreachable", &error.to_string()),
+            Error::Unknown { .. } | Error::TimedOut { .. } | Error::Protocol { .. } | Error::BadServer { .. } => {
+                self.unknown(id, error.to_string());
+            }
+        }
+    }
+
+    /// One of the files that all clients fight for.
+    pub fn shared_file(&self, rng: &mut impl Rng) -> Result<FileName, WorkloadError> {
+        Ok(FileName::parse(format!("shared/{}.txt", rng.random_range(0..self.workload.shared_files)))?)
+    }
+
+    /// A lease duration in milliseconds.
+    pub fn ttl_ms(&self, rng: &mut impl Rng) -> u64 {
+        let ttls = self.workload.ttls_ms;
+        ttls.get(rng.random_range(0..ttls.len().max(1))).copied().unwrap_or(1_000)
+    }
+}
+
+/// The contract's spelling of a code.
+pub fn code_text(code: client::api::ErrorCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => format!("{code:?}"),
+    }
+}
+
+/// A hash that no other publish has.
+pub fn fresh_hash(rng: &mut impl Rng) -> ContentHash {
+    let mut bytes = [0_u8; 32];
+    rng.fill(&mut bytes);
+    ContentHash(Sha256::digest(bytes).into())
+}

@@ -1,0 +1,77 @@
+//! A client that reads the shared files at every level, from every node.
+//!
+//! Invariant: a stale read names the node it asks and is answered by that node alone, so that what it sees can be held
+//! against what the same process showed before (R2).
+
+use std::time::Duration;
+
+use raft_store::types::FileName;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use super::{Context, RawClient, RawOutcome, WorkloadError};
+use crate::history::{Answer, Level, Op};
+
+/// Limit of one read.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Pause between two reads.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) struct Reader {
+    context: Context,
+    raw: RawClient,
+    rng: StdRng,
+}
+
+impl Reader {
+    pub(super) fn new(context: Context, seed: u64) -> Result<Self, WorkloadError> {
+        let raw = RawClient::new(context.servers.clone())?;
+        Ok(Self { context, raw, rng: StdRng::seed_from_u64(!seed) })
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.context.is_over() {
+            let Ok(file) = self.context.shared_file(&mut self.rng) else { return };
+            let level = match self.rng.random_range(0..3) {
+                0 => Level::Linearizable,
+                1 => Level::Leader,
+                _ => Level::Stale,
+            };
+            let server = self.rng.random_range(0..self.context.servers.len().max(1));
+            read(&self.context, &self.raw, server, &file, level).await;
+            self.context.pause(PAUSE).await;
+        }
+    }
+}
+
+async fn read(context: &Context, raw: &RawClient, server: usize, file: &FileName, level: Level) {
+    let op = Op::Read { file: file.to_string(), level, node: Some(server as u64 + 1) };
+    let id = context.invoke("reader", op, None);
+    match raw.get(server, "/file", &[("name", file.as_str()), ("consistency", level_text(level))], READ_WITHIN).await {
+        RawOutcome::Ok(value, seen) => match file_answer(&value) {
+            Some(answer) => context.ok(id, answer, seen),
+            None => context.unknown(id, format!("an answer that is none: {value}")),
+        },
+        RawOutcome::Refused(code, _) if code == "not_found" => {
+            context.ok(id, Answer::File { version: 0, hash: String::new() }, None);
+        }
+        RawOutcome::Refused(code, detail) => context.refused(id, &code, &detail),
+        RawOutcome::Unknown(reason) => context.unknown(id, reason),
+    }
+}
+
+/// The contract's spelling of a level.
+pub(crate) fn level_text(level: Level) -> &'static str {
+    match level {
+        Level::Linearizable => "linearizable",
+        Level::Leader => "leader",
+        Level::Stale => "stale",
+    }
+}
+
+/// Version and hash in an answer of `GET /file`.
+pub(crate) fn file_answer(value: &Value) -> Option<Answer> {
+    let version = value.get("version").and_then(Value::as_u64)?;
+    Some(Answer::File { version, hash: value.get("hash").and_then(Value::as_str)?.to_owned() })
+}
