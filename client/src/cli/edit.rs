@@ -88,8 +88,9 @@ async fn change(session: &Session, name: &FileName, waiting: &Waiting, source: S
                 fencing_token: held.guard.fencing_token(),
                 index: 0,
             };
+            let lease = if held.kept { "lease kept" } else { "lease released" };
             give_back(session, held).await;
-            session.output.sentence(&report, &format!("{name} is unchanged; v{} stays, lease released", base.version));
+            session.output.sentence(&report, &format!("{name} is unchanged; v{} stays, {lease}", base.version));
             Ok(())
         }
         Ok((bench, base, _)) => publish(session, &folder, name, held, &bench, &base).await,

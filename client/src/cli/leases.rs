@@ -110,11 +110,16 @@ async fn wait_in_line(
         Patience::For(limit) => Some(limit),
     };
     let output = session.output;
+    // Asked without waiting first, so that the user hears at once who has it.
+    let first = session.as_peer(folder, async || session.client.acquire(request).await).await?;
+    let LeaseAnswer::Denied(denied) = first else { return Ok(first) };
+    let left = minutes(denied.remaining_ms);
+    output.remark(&format!("{} is being edited by {} (lease ends in {left})", request.file_name, denied.holder));
     let answer = session.as_peer(folder, async || {
         let mut last = None;
         let tell = |denied: &DeniedResponse| {
             if let Some(position) = denied.position.filter(|position| last.replace(*position) != Some(*position)) {
-                output.remark(&format!("waiting in line behind {}: position {position}", denied.holder));
+                output.remark(&format!("waiting in line: position {position}"));
             }
         };
         session.client.acquire_waiting(request, limit, tell).await

@@ -97,7 +97,8 @@ pub fn stale_remark(freshness: &Freshness) -> Option<String> {
     let node = freshness.node.map_or_else(|| "?".to_owned(), |node| node.to_string());
     let behind = Duration::from_millis(freshness.staleness_ms).as_secs_f64();
     let own = if freshness.misses_own_writes { "; it misses what you just wrote" } else { "" };
-    Some(format!("stale answer from {role} {node}: {behind:.1} s behind, no leader answers{own}"))
+    let why = if role == "leader" { "it reaches no majority" } else { "no leader answers" };
+    Some(format!("stale answer from {role} {node}: {behind:.1} s behind, {why}{own}"))
 }
 
 /// Pads every column to its widest cell; numbers, by their header, to the right.

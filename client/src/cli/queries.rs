@@ -90,6 +90,9 @@ pub async fn peers(session: &Session, name: Option<&FileName>) -> Result<(), Fai
         };
         let rows: Vec<_> = answer.value.iter().map(row).collect();
         session.output.result(&answer.value, &["PEER", "ADDRESS", "ZONE", "FILES", "SEEN"], &rows);
+        if rows.is_empty() {
+            session.output.remark("no peer is live; share a folder:  raftshare serve --dir DIR");
+        }
         session.output.freshness(&answer.freshness);
         return Ok(());
     };
@@ -177,7 +180,8 @@ fn add_known(file: &mut Listed, known: FileResponse) {
 async fn local_files(folder: &Arc<Folder>) -> Result<Vec<Listed>, Failure> {
     let folder = Arc::clone(folder);
     blocking(move || {
-        let found = scan::scan(&folder);
+        let mut found = scan::scan(&folder);
+        found.files.sort_by(|a, b| a.name.cmp(&b.name));
         let entry = |found: scan::Found| {
             let disk = folder.disk(&found.name)?;
             let (version, state) = match &disk {

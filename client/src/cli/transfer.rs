@@ -96,7 +96,14 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
                 .hint("the index may be behind; try again in a moment"));
         }
     };
-    let announced = is_served(&folder).await && announce(session, &folder, &file, copy).await;
+    let announced = if is_served(&folder).await {
+        announce(session, &folder, &file, copy).await
+    } else {
+        // Nobody could fetch from here. `serve` states the copy when it registers.
+        let (folder, name) = (Arc::clone(&folder), name.clone());
+        blocking(move || folder.accept(&name, copy)).await??;
+        false
+    };
     let got = Got {
         path: folder.path_of(name),
         fetched: sources > 0,
@@ -201,7 +208,8 @@ fn report(session: &Session, got: &Got) {
     let announced = if got.announced { ", announced" } else { "" };
     let sentence = if got.fetched {
         let (bytes, seconds) = (size(got.size), got.seconds);
-        format!("{name} v{version}  {bytes} in {seconds:.1} s from {} peers, SHA-256 verified{announced}", got.sources)
+        let peers = if got.sources == 1 { "1 peer".to_owned() } else { format!("{} peers", got.sources) };
+        format!("{name} v{version}  {bytes} in {seconds:.1} s from {peers}, SHA-256 verified{announced}")
     } else {
         format!("{name} v{version} is here already{announced}")
     };

@@ -359,6 +359,25 @@ fn rm_deletes_everywhere_under_a_lease_and_trashes_the_copy() {
 }
 
 #[test]
+fn the_shell_of_serve_runs_commands_and_leaves_on_quit() {
+    let hit = json!({"fileName": "a.txt", "version": 2, "size": 1, "hash": sha256("x"), "score": 1.0, "peers": []});
+    let fake = index(move |seen| match seen.path.as_str() {
+        "/search" => ok(json!([hit])),
+        "/peers" => ok(json!([])),
+        "/register" => ok(json!({"ok": true, "incarnation": 4, "tasks": [], "listing": "accepted", "conflicts": []})),
+        "/heartbeat" => Reply::Never,
+        _ => no_quorum(),
+    });
+    let lines = "search a\npeers 1\nnonsense\nquit\nsearch b\n";
+    let (code, out, err) = told(&with_input(&fake.url(), folder().path(), &["serve", "--peer-id", "desk"], lines));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("serving as desk at http://127.0.0.1:") && out.contains("a.txt"), "{out}");
+    assert!(err.contains("unrecognized subcommand 'nonsense'"), "{err}");
+    assert!(fake.seen("/peers")[0].query.starts_with("file=a%2Etxt"), "1 is the first row of the search");
+    assert_eq!(fake.seen("/search").len(), 1, "nothing runs after quit");
+}
+
+#[test]
 fn a_dead_leader_does_not_stop_a_search() {
     let dead = dead_url();
     let address = dead.trim_start_matches("http://").to_owned();
