@@ -25,6 +25,8 @@ use crate::planner::Planner;
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
 const TICK_INTERVAL: Duration = Duration::from_millis(900);
+/// Planning steps of one round; each looks at a bounded number of files.
+const PLAN_STEPS_MAX: usize = 16;
 /// Commands that one round of duties proposes at most; the rest follows in the next.
 const DUTY_COMMANDS_MAX: usize = 256;
 
@@ -33,6 +35,21 @@ struct Reign {
     term: u64,
     liveness: Liveness,
     planner: Planner,
+}
+
+impl Reign {
+    /// Plans what is due, in bounded steps; what is left follows with the next round of duties.
+    fn plan(&mut self, catalog: &Catalog, now_ms: u64) -> Vec<PeerId> {
+        let grace = self.liveness.grace_remaining_ms() > 0;
+        let mut woken = self.planner.plan(catalog, now_ms, grace);
+        for _ in 1..PLAN_STEPS_MAX {
+            if !self.planner.has_more(grace) {
+                break;
+            }
+            woken.extend(self.planner.plan(catalog, now_ms, grace));
+        }
+        woken
+    }
 }
 
 /// Requests that wait: heartbeats for tasks, lease requests for their turn.
@@ -192,7 +209,7 @@ impl Leadership {
                 let now = monotonic_ms();
                 events.iter().for_each(|event| reign.liveness.observe(event, now));
                 reign.planner.observe(catalog, events);
-                reign.planner.plan(catalog, monotonic_ms(), reign.liveness.grace_remaining_ms() > 0)
+                reign.plan(catalog, now)
             }
         };
         self.wake_for_tasks(&woken);
@@ -203,8 +220,9 @@ impl Leadership {
         let mut ops = Vec::new();
         let woken = match self.reign.lock().as_mut() {
             None => return ops,
-            Some(Reign { term, liveness, planner }) => {
+            Some(reign) => {
                 let now = monotonic_ms();
+                let Reign { term, liveness, planner } = reign;
                 liveness.tick(now, confirmed);
                 for (peer, incarnation) in liveness.expired_peers() {
                     ops.push(Op::ExpirePeer { peer, incarnation, term: *term });
@@ -213,7 +231,7 @@ impl Leadership {
                     ops.push(Op::DropWaiter { peer, file, ticket, term: *term });
                 }
                 planner.abandon_overdue(now);
-                planner.plan(catalog, now, liveness.grace_remaining_ms() > 0)
+                reign.plan(catalog, now)
             }
         };
         ops.truncate(DUTY_COMMANDS_MAX);

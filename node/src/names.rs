@@ -19,8 +19,8 @@ impl Names {
     /// Builds the index anew.
     pub fn rebuild(&self, catalog: &Catalog) {
         let mut index = SearchIndex::default();
-        for file in catalog.files(None) {
-            index.insert(&file.name);
+        for name in catalog.file_names() {
+            index.insert(&name);
         }
         *self.index.write() = index;
     }

@@ -11,7 +11,6 @@ use openraft::ServerState;
 use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::RwLock;
-use raft_store::catalog::Catalog;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
 use raft_store::types::NodeId;
@@ -98,17 +97,6 @@ pub struct Node {
     pub http: reqwest::Client,
 }
 
-/// The catalog, locked for reading: copy out what is needed and let go.
-pub struct CatalogView<'a>(StateView<'a>);
-
-impl std::ops::Deref for CatalogView<'_> {
-    type Target = Catalog;
-
-    fn deref(&self) -> &Catalog {
-        self.0.catalog()
-    }
-}
-
 /// The leader as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownLeader {
@@ -121,9 +109,9 @@ pub struct KnownLeader {
 }
 
 impl Node {
-    /// The catalog for a moment.
-    pub fn catalog(&self) -> CatalogView<'_> {
-        CatalogView(self.state.read())
+    /// The catalog, locked for reading: copy out what is needed and let go.
+    pub fn catalog(&self) -> StateView<'_> {
+        self.state.read()
     }
 
     /// All members of the effective membership.

@@ -39,6 +39,9 @@ async fn everything_survives_a_kill_of_all_nodes() {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     let lease = cluster.post(0, "/lease", json!({"peerId": "p1", "fileName": "f1"})).await;
+    let backup = cluster.http.get(cluster.nodes[1].url("/cluster/backup")).send().await.unwrap();
+    assert_eq!(backup.status(), 200);
+    raft_store::storage::check_snapshot(&backup.bytes().await.unwrap()).expect("a backup checks itself");
     eventually("a snapshot is taken", async || {
         cluster.get(0, "/stats").await.json["snapshotIndex"].as_u64().unwrap() > 0
     })

@@ -1,7 +1,7 @@
 //! The cluster's own paths: leader, health, members and their changes, digest.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
@@ -46,7 +46,7 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
-    let reason = match place(&node, std::time::Instant::now()).await {
+    let reason = match place(&node, Instant::now()).await {
         Err(error) => error.to_string(),
         Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
         Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
@@ -113,6 +113,24 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
     .await;
     let (applied_index, digest) = taken.map_err(|error| ApiError::Overloaded(error.to_string()))?;
     Ok(ok_json(&DigestResponse { applied_index, digest }, None))
+}
+
+/// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.
+pub async fn backup(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
+    let failed = |fatal: String| ApiError::StorageFailed(fatal);
+    let wanted = node.applied();
+    node.raft.trigger().snapshot().await.map_err(|fatal| failed(fatal.to_string()))?;
+    let until = Instant::now() + CHANGE_DEADLINE;
+    while Instant::now() < until {
+        let newest = node.raft.get_snapshot().await.map_err(|error| failed(error.to_string()))?;
+        if let Some(snapshot) = newest
+            && snapshot.meta.last_log_id.is_some_and(|log_id| log_id.index >= wanted)
+        {
+            return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], snapshot.snapshot).into_response());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(ApiError::Overloaded(format!("no snapshot was ready within {CHANGE_DEADLINE:?}")))
 }
 
 #[derive(Deserialize)]

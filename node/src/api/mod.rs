@@ -60,6 +60,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/readyz", get(cluster::readyz))
         .route("/cluster", get(cluster::cluster))
         .route("/cluster/digest", get(cluster::digest))
+        .route("/cluster/backup", get(cluster::backup))
         .route("/cluster/init", post(cluster::init))
         .route("/cluster/learners", post(cluster::change))
         .route("/cluster/promote", post(cluster::change))

@@ -150,10 +150,10 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
         Some(SearchMode::Prefix) => Mode::Prefix,
     };
     let node = read.node;
-    // A scan of many names is work for a thread of its own, not for the one that answers heartbeats.
+    // Files without a live holder leave search results (P5). A scan of many names is work for a thread of its own, not for the one that answers heartbeats.
     let answered = tokio::task::spawn_blocking(move || {
         let catalog = node.catalog();
-        let found = node.names.query(&query, mode, limit, |name| is_live(&catalog, name));
+        let found = node.names.query(&query, mode, limit, |name| catalog.has_live_holder(name));
         let hits: Vec<_> = found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect();
         (hits, found.total)
     });
@@ -161,11 +161,6 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
     let mut response = ok_json(&hits, None);
     response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(total));
     Ok(response)
-}
-
-/// Files without a live holder leave search results (P5).
-fn is_live(catalog: &Catalog, name: &FileName) -> bool {
-    catalog.file(name).is_some_and(|file| file.holders.iter().any(|holder| holder.live))
 }
 
 fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {

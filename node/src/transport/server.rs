@@ -94,6 +94,10 @@ async fn read_snapshot(stream: &mut TcpStream, head: &SnapshotHead) -> Result<Ve
 }
 
 async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Response {
+    // Damage on the way must not count as a failure of this node's own storage.
+    if let Err(error) = raft_store::storage::check_snapshot(&bytes) {
+        return Response::Failed(format!("the snapshot arrived damaged: {error}"));
+    }
     let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot: bytes.into() };
     match node.raft.install_full_snapshot(head.vote, snapshot).await {
         Ok(response) => Response::Snapshot(response),

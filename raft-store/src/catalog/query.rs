@@ -24,6 +24,21 @@ impl Catalog {
         Box::new(records.filter(|record| record.hash.is_some()).map(|record| self.file_view(record)))
     }
 
+    /// The names of all files whose current version exists, in name order.
+    pub fn file_names(&self) -> impl Iterator<Item = FileName> {
+        self.names
+            .after(None)
+            .map(|file| &self.files[file])
+            .filter(|record| record.hash.is_some())
+            .map(FileRecord::file_name)
+    }
+
+    /// Whether a live peer holds any remembered version of a file; others leave search results (P5).
+    pub fn has_live_holder(&self, name: &FileName) -> bool {
+        self.file_id(name)
+            .is_some_and(|file| self.files[file].holders.iter().any(|holder| self.peers[holder.peer].is_live()))
+    }
+
     fn file_view(&self, record: &FileRecord) -> FileView {
         let mut holders: Vec<HolderView> =
             record.holders.iter().filter_map(|holder| self.holder_view(record, holder)).collect();
