@@ -54,7 +54,7 @@ struct RunArgs {
     /// Clients
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// Report directory; out/SCENARIO-SEED if absent
+    /// Report directory; chaos-report/SCENARIO-SEED if absent
     #[arg(long)]
     report: Option<PathBuf>,
     /// Directory of the raftshare binaries; beside this program if absent
@@ -137,7 +137,7 @@ async fn run_scenario(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         nodes: arguments.nodes,
         clients: arguments.clients,
         bin_dir: arguments.bin_dir,
-        report: arguments.report.unwrap_or_else(|| PathBuf::from(format!("out/{}-{seed}", scenario.name))),
+        report: arguments.report.unwrap_or_else(|| PathBuf::from(format!("chaos-report/{}-{seed}", scenario.name))),
         node_arguments: arguments.node_arg,
     };
     eprintln!("{} with seed {seed}: {}", scenario.name, scenario.summary);

@@ -54,7 +54,7 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             Step::OneIn(rounds, steps) => {
                 // Drawn in every round, so that one round's chance does not shift the numbers of the next.
                 let drawn = draw(steps, round, rng);
-                if round % rounds == 0 {
+                if round.is_multiple_of(*rounds) {
                     actions.extend(drawn);
                 }
             }

@@ -3,24 +3,176 @@
 //! Invariant: each figure is measured by a function of its own on a cluster that nothing else uses at that moment; medians
 //! and percentiles are of all samples, none is left out.
 
+mod convergence;
+mod load;
+mod samples;
+mod single;
+
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{Cluster, ClusterOptions};
+
+/// File name of the figures inside a report directory.
+pub const FILE: &str = "bench.json";
+/// Every measurement, in order.
+pub const NAMES: [&str; 5] = ["cycle", "read-leader-dead", "convergence", "failover", "announces"];
+/// Nodes of the measured cluster.
+const NODES: u64 = 3;
+
 /// How to measure.
 #[derive(Debug, Clone, Default)]
 pub struct BenchOptions {
-    /// A short form.
+    /// A short form of every measurement.
     pub quick: bool,
-    /// Only these.
+    /// Only these; all if empty.
     pub only: Vec<String>,
-    /// Where to write.
+    /// Where the figures and the nodes' logs go; a temporary directory if absent.
     pub report: Option<PathBuf>,
     /// Where the binaries are.
     pub bin_dir: Option<PathBuf>,
 }
-/// x
-pub async fn run(_options: &BenchOptions, _tell: impl FnMut(String)) -> anyhow::Result<Vec<()>> {
-    Ok(Vec::new())
+
+/// One measured figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figure {
+    /// Which measurement it belongs to.
+    pub name: String,
+    /// What was measured.
+    pub what: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// 99th percentile, in milliseconds, where there is one.
+    pub p99_ms: Option<f64>,
+    /// Samples behind it.
+    pub samples: usize,
+    /// Requests that failed.
+    pub errors: u64,
+    /// The original system's figure in the same unit.
+    pub original: Option<f64>,
+    /// What it ought to be.
+    pub target: String,
 }
-/// x
-pub fn table(_results: &[()]) -> String {
-    String::new()
+
+/// What a measurement needs.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    cluster: Cluster,
+    quick: bool,
+    bin_dir: Option<PathBuf>,
+    directory: PathBuf,
+}
+
+/// Runs the measurements, each on a fresh cluster; `tell` gets a line about each.
+pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow::Result<Vec<Figure>> {
+    if let Some(unknown) = options.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("there is no measurement {unknown:?}; there are {}", NAMES.join(", "));
+    }
+    let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let directory = options.report.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut figures = Vec::new();
+    for name in NAMES.into_iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == name))
+    {
+        tell(format!("measuring {name} …"));
+        let cluster = Cluster::start(&ClusterOptions {
+            nodes: NODES,
+            bin_dir: options.bin_dir.clone(),
+            data: temporary.path().join(name),
+            logs: directory.join("logs").join(name),
+            // Replication starts at once: the grace period after an election is not what is measured.
+            arguments: vec!["--grace".into(), "0s".into()],
+        })
+        .await?;
+        let directory = temporary.path().join(format!("{name}-peers"));
+        let mut bench = Bench { cluster, quick: options.quick, bin_dir: options.bin_dir.clone(), directory };
+        let measured = match name {
+            "cycle" => single::cycle(&mut bench).await,
+            "read-leader-dead" => single::read_leader_dead(&mut bench).await,
+            "convergence" => convergence::measure(&mut bench).await,
+            "failover" => single::failover(&mut bench).await,
+            _ => announces(&mut bench).await,
+        };
+        figures.extend(measured.with_context(|| format!("measuring {name}"))?);
+    }
+    let json = serde_json::to_string_pretty(&figures)?;
+    std::fs::write(directory.join(FILE), json + "\n").context("cannot write the figures")?;
+    Ok(figures)
+}
+
+async fn announces(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let leader = bench.cluster.leader().await.context("nobody leads")?;
+    let duration = Duration::from_secs(if bench.quick { 2 } else { 8 });
+    let mut figures = Vec::new();
+    for clients in [1, 10, 100, 500] {
+        let load = load::announce(&leader.address, clients, duration, &format!("c{clients}")).await?;
+        let count = load.latencies.count();
+        figures.push(Figure {
+            name: "announces".into(),
+            what: format!("announces/s, {clients} clients (p50 {:.2} ms)", load.latencies.percentile_ms(50)),
+            value: count as f64 / load.elapsed.as_secs_f64(),
+            unit: "/s".into(),
+            p99_ms: Some(load.latencies.percentile_ms(99)),
+            samples: count,
+            errors: load.errors,
+            original: None,
+            target: if clients == 100 { "≥ 8000".into() } else { String::new() },
+        });
+    }
+    Ok(figures)
+}
+
+/// The figures as a table.
+pub fn table(figures: &[Figure]) -> String {
+    let mut text = format!(
+        " {:<52} {:>12} {:>11} {:>7} {:>7} {:>10}  {}",
+        "FIGURE", "VALUE", "P99", "N", "ERRORS", "ORIGINAL", "TARGET"
+    );
+    for figure in figures {
+        let value = format!("{:.2} {}", figure.value, figure.unit);
+        let p99 = figure.p99_ms.map_or("–".into(), |p99| format!("{p99:.2} ms"));
+        let original = figure.original.map_or("–".into(), |original| format!("{original} {}", figure.unit));
+        let _ = write!(
+            text,
+            "\n {:<52} {value:>12} {p99:>11} {:>7} {:>7} {original:>10}  {}",
+            figure.what, figure.samples, figure.errors, figure.target
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unknown_measurement_is_refused_by_name() {
+        let options = BenchOptions { only: vec!["speed".into()], ..BenchOptions::default() };
+        let error = run(&options, |_| {}).await.expect_err("unknown").to_string();
+        assert!(error.contains("announces"), "{error}");
+    }
+
+    #[test]
+    fn the_table_shows_the_original_beside_the_figure() {
+        let figure = Figure {
+            name: "cycle".into(),
+            what: "cycle".into(),
+            value: 3.5,
+            unit: "ms".into(),
+            p99_ms: None,
+            samples: 10,
+            errors: 0,
+            original: Some(8.8),
+            target: String::new(),
+        };
+        let text = table(&[figure]);
+        assert!(text.contains("3.50 ms") && text.contains("8.8 ms"), "{text}");
+    }
 }

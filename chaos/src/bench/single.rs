@@ -1,0 +1,136 @@
+//! What one client sees: a lease-and-publish cycle, a read while the leader is dead, and a failover.
+//!
+//! Invariant: the client is the library's, with its own search for the leader and its own repeats; nothing is asked of a
+//! node that the library would not ask.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use client::api::{AnnounceRequest, FileEntry, LeaseRequest, RegisterRequest};
+use client::cluster::{Consistency, IndexClient, LeaseAnswer, Options, ReadOptions};
+use raft_store::types::{FileName, PeerId};
+use serde_json::json;
+
+use super::samples::Samples;
+use super::{Bench, Figure};
+use crate::cluster::READY_WITHIN;
+use crate::workload::{RawClient, RawOutcome, fresh_hash};
+
+/// Limit of one probing write after a kill, and the pause between two.
+const PROBE_WITHIN: Duration = Duration::from_millis(250);
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
+/// How long a failover may take before the measurement is given up.
+const FAILOVER_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) fn library(bench: &Bench) -> anyhow::Result<IndexClient> {
+    Ok(IndexClient::new(Options::new(bench.cluster.urls()))?)
+}
+
+pub(super) fn registration(peer: &PeerId) -> RegisterRequest {
+    RegisterRequest {
+        peer_id: peer.clone(),
+        address: "http://127.0.0.1:9".into(),
+        files: Some(Vec::new()),
+        zone: None,
+        capacity_bytes: None,
+        listing: None,
+        digest: None,
+        count: None,
+        serving: Some(false),
+    }
+}
+
+fn figure(name: &str, what: &str, samples: &Samples, original: Option<f64>, target: &str) -> Figure {
+    Figure {
+        name: name.into(),
+        what: what.into(),
+        value: samples.percentile_ms(50),
+        unit: "ms".into(),
+        p99_ms: Some(samples.percentile_ms(99)),
+        samples: samples.count(),
+        errors: 0,
+        original,
+        target: target.into(),
+    }
+}
+
+/// Lease, then announce the next version under it.
+pub(super) async fn cycle(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let index = library(bench)?;
+    let (peer, file) = (PeerId::parse("bench")?, FileName::parse("bench/cycle.txt")?);
+    index.register(&registration(&peer)).await?;
+    let mut samples = Samples::default();
+    for _ in 0..if bench.quick { 100 } else { 1_000 } {
+        let (hash, sent) = (fresh_hash(&mut rand::rng()), Instant::now());
+        let request =
+            LeaseRequest { peer_id: peer.clone(), file_name: file.clone(), ttl_ms: None, wait: None, wait_ms: None };
+        let LeaseAnswer::Granted(grant) = index.acquire(&request).await? else { bail!("the lease was denied") };
+        let request = AnnounceRequest {
+            peer_id: peer.clone(),
+            file: Some(FileEntry { name: file.clone(), version: None, size: Some(1), hash }),
+            files: None,
+            lease_token: Some(grant.response.lease_token),
+            keep_lease: None,
+        };
+        index.announce(&request).await?;
+        samples.add(sent.elapsed());
+    }
+    Ok(vec![figure("cycle", "lease + announce, one client (median)", &samples, Some(8.8), "< 8.8")])
+}
+
+/// Kills the leader and reads at once, until an answer comes; it may be a follower's and is marked as such.
+pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let index = library(bench)?.with_reading(ReadOptions { consistency: Consistency::Auto, ..ReadOptions::default() });
+    let (peer, file) = (PeerId::parse("bench")?, FileName::parse("bench/read.txt")?);
+    index.register(&registration(&peer)).await?;
+    let request = AnnounceRequest {
+        peer_id: peer,
+        file: Some(FileEntry { name: file.clone(), version: None, size: Some(1), hash: fresh_hash(&mut rand::rng()) }),
+        files: None,
+        lease_token: None,
+        keep_lease: None,
+    };
+    index.announce(&request).await?;
+    let mut samples = Samples::default();
+    for _ in 0..if bench.quick { 5 } else { 20 } {
+        index.file(&file).await?;
+        let leader = bench.cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
+        bench.cluster.kill(leader.id)?;
+        let sent = Instant::now();
+        let read = index.file(&file).await?;
+        samples.add(sent.elapsed());
+        if read.freshness.node == Some(leader.id) {
+            bail!("the killed leader answered");
+        }
+        bench.cluster.restart_dead()?;
+        bench.cluster.wait_ready(READY_WITHIN).await?;
+    }
+    Ok(vec![figure("read-leader-dead", "read with the leader just killed (median)", &samples, Some(9.59), "< 10")])
+}
+
+/// Kills the leader and writes through the others until a write is acknowledged.
+pub(super) async fn failover(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let raw = RawClient::new(Arc::new(bench.cluster.urls()))?;
+    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let mut samples = Samples::default();
+    for _ in 0..if bench.quick { 5 } else { 20 } {
+        let leader = bench.cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
+        let killed = Instant::now();
+        bench.cluster.kill(leader.id)?;
+        let probes = bench.cluster.living().into_iter().map(|node| {
+            let (raw, body, server) = (&raw, &body, node.saturating_sub(1) as usize);
+            Box::pin(async move {
+                while !matches!(raw.post(server, "/register", body, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+                    tokio::time::sleep(PROBE_PAUSE).await;
+                }
+            })
+        });
+        let first = futures::future::select_all(probes);
+        tokio::time::timeout(FAILOVER_WITHIN, first).await.context("no write was acknowledged after the kill")?;
+        samples.add(killed.elapsed());
+        bench.cluster.restart_dead()?;
+        bench.cluster.wait_ready(READY_WITHIN).await?;
+    }
+    Ok(vec![figure("failover", "kill -9 of the leader until a write is acked (median)", &samples, None, "< 1000")])
+}
