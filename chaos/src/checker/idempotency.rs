@@ -5,6 +5,7 @@
 //! Source: rules X1 to X3; Jepsen's jetcd 0.8.2 analysis (a client that repeats what must not be repeated).
 //!
 //! Cannot see: a second effect that leaves no trace in versions, tokens or answers, such as a lease renewed twice.
+//! It takes for granted that no client repeats a key that the index may have forgotten (X2).
 
 use std::collections::BTreeMap;
 

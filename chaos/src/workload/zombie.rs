@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use raft_store::types::FileName;
+use raft_store::types::{FileName, limits};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ use crate::history::{Answer, Op};
 const ATTEMPT_MS: std::ops::Range<u64> = 5..400;
 /// Attempts under one key before the client turns to something else.
 const ATTEMPTS_MAX: u32 = 4;
+/// Newer keys after which a request is not repeated any more: opaque keys are remembered for 1,024 newer ones (X2), and
+/// past that the index may rightly take a repeat for a new request.
+const NEWER_KEYS_MAX: u64 = limits::OPAQUE_KEYS_PER_PEER as u64 * 3 / 4;
 /// Requests that are kept to be repeated later.
 const OLD_MAX: usize = 64;
 
@@ -36,6 +39,8 @@ struct Request {
     body: Value,
     op: Op,
     key: String,
+    /// Counts the client's keys.
+    number: u64,
 }
 
 impl Zombie {
@@ -52,6 +57,8 @@ impl Zombie {
         while !self.context.is_over() {
             let Ok(file) = self.context.shared_file(&mut self.rng) else { return };
             old.extend(self.lease_cycle(&file).await);
+            let newest = self.keys;
+            old.retain(|request| newest - request.number < NEWER_KEYS_MAX);
             // Long after its answer: a repeat must be told the same again (X1).
             if !old.is_empty() && self.rng.random_bool(0.3) {
                 let request = old.swap_remove(self.rng.random_range(0..old.len()));
@@ -88,7 +95,7 @@ impl Zombie {
 
     fn request(&mut self, path: &'static str, body: Value, op: Op) -> Request {
         self.keys += 1;
-        Request { path, body, op, key: format!("{}-{}", self.name, self.keys) }
+        Request { path, body, op, key: format!("{}-{}", self.name, self.keys), number: self.keys }
     }
 
     /// Repeats under the same key until an answer decides, and sometimes once more.
