@@ -185,15 +185,19 @@ impl IndexClient {
     fn target(&self, path: &str, query: &[(&str, String)], stale: bool) -> String {
         let mut pairs = form_pairs(query);
         let consistency = match (stale, self.reading.consistency) {
-            (true, _) => "stale",
-            (false, Consistency::Linearizable) => "linearizable",
-            (false, Consistency::Auto | Consistency::Leader | Consistency::Stale) => "leader",
+            (true, _) => Some("stale"),
+            // The node's own default: the leader's answer where it can be had at once, else its own stale one. A server
+            // that led a moment ago then answers for a dead successor without waiting for the next election.
+            (false, Consistency::Auto) => None,
+            (false, Consistency::Linearizable) => Some("linearizable"),
+            (false, Consistency::Leader | Consistency::Stale) => Some("leader"),
         };
-        pairs.push(format!("consistency={consistency}"));
+        pairs.extend(consistency.map(|consistency| format!("consistency={consistency}")));
         if let Some(staleness) = self.reading.max_staleness {
             pairs.push(format!("max_staleness_ms={}", staleness.as_millis()));
         }
-        let own = if stale { 0 } else { self.last_index() };
+        // A leader has every acknowledged write; an answer that may be a follower's says if it misses some.
+        let own = if stale || self.reading.consistency == Consistency::Auto { 0 } else { self.last_index() };
         let min_index = self.reading.min_index.unwrap_or(0).max(own);
         if min_index > 0 {
             pairs.push(format!("min_index={min_index}"));
@@ -203,6 +207,8 @@ impl IndexClient {
 
     fn freshness(&self, reply: &Reply, stale: bool) -> Freshness {
         let applied = reply.number(headers::APPLIED).unwrap_or(0);
+        let by_leader = reply.text(headers::ROLE) == Some("leader");
+        let stale = stale || (self.reading.consistency == Consistency::Auto && !by_leader);
         Freshness {
             node: reply.number(headers::NODE),
             role: reply.text(headers::ROLE).unwrap_or_default().to_owned(),

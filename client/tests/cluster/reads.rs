@@ -50,8 +50,19 @@ async fn the_leaders_answer_is_not_stale() {
     let answer = search(&client(&[&second.url(), &first.url()])).await;
     assert!(!answer.freshness.stale);
     assert_eq!((answer.freshness.node, answer.freshness.applied, answer.total), (Some(1), 77, Some(0)));
-    assert_eq!(first.seen("/search")[0].query, "q=x%20y&limit=5&consistency=leader");
+    assert_eq!(
+        first.seen("/search")[0].query,
+        "q=x%20y&limit=5",
+        "the node's default: the leader's answer, or a stale one at once"
+    );
     assert!(second.seen("/search").is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_from_a_server_that_no_longer_leads_is_marked() {
+    let (first, _second) = pair(|_| empty_from(1, "follower"));
+    let answer = search(&client(&[&first.url()])).await;
+    assert!(answer.freshness.stale, "it led when it was asked who leads, and answered as a follower");
 }
 
 #[tokio::test]
@@ -131,7 +142,8 @@ async fn own_writes_are_read_back_or_reported_missing() {
     let leave = serde_json::from_value(json!({"peerId": "p", "fileName": "f"})).unwrap();
     client.leave(&leave).await.unwrap();
     assert_eq!(client.last_index(), 80);
-    search(&client).await;
+    let strict = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
+    search(&client.clone().with_reading(strict)).await;
     assert!(first.seen("/search")[0].query.ends_with("min_index=80"));
     first.stop();
     let answer = search(&client).await;
