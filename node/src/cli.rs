@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use client::cli::{Exit, Failure, Format, Output, print_failure};
 use raft_store::types::{NodeId, limits};
 
 use crate::config::{Birth, Config, MemberSpec};
-use crate::operate::{self, Output};
+use crate::operate::{self, Change};
 use crate::{dev, start};
 
 /// An index node of raftshare: one member of the small cluster that keeps the replicated index.
@@ -123,7 +124,7 @@ struct TargetArgs {
     node: Vec<String>,
     /// Output form
     #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
+    output: Format,
 }
 
 #[derive(Args)]
@@ -178,43 +179,39 @@ pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    operate::warn_about_unknown_variables();
+    client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::anyhow!(error), operate::EXIT_OTHER),
+        Err(error) => return fail(&operate::failure(&error.into())),
     };
-    let code = runtime.block_on(run(cli.command));
+    let outcome = runtime.block_on(run(cli.command));
     // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
-    code
+    outcome.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
 }
 
-async fn run(command: Command) -> ExitCode {
-    let outcome = match command {
-        Command::Dev(args) => dev::run(args).await,
-        Command::Start(args) => match args.into_config() {
-            Ok(config) => start::run(config, operate::stop_signal()).await.map(|()| 0),
-            Err(reason) => return fail(&anyhow::anyhow!(reason), operate::EXIT_USAGE),
-        },
+async fn run(command: Command) -> Result<(), Failure> {
+    let own = |outcome: anyhow::Result<()>| outcome.map_err(|error| operate::failure(&error));
+    match command {
+        Command::Dev(args) => own(dev::run(args).await),
+        Command::Start(args) => {
+            let config = args.into_config().map_err(|reason| Failure::new(Exit::Usage, reason))?;
+            own(start::run(config, operate::stop_signal()).await)
+        }
         Command::Init(args) => operate::init(&args.target.node, &args.members).await,
         Command::Status(args) => operate::status(&args.node, args.output).await,
         Command::Members(args) => operate::members(&args.node, args.output).await,
-        Command::Promote(args) => operate::change(&args.target.node, "promote", Some(args.id)).await,
-        Command::Demote(args) => operate::change(&args.target.node, "demote", Some(args.id)).await,
-        Command::Remove(args) => operate::change(&args.target.node, "remove", Some(args.id)).await,
-        Command::TransferLeader(args) => operate::change(&args.target.node, "transfer", Some(args.id)).await,
-        Command::Snapshot(args) => operate::change(&args.node, "snapshot", None).await,
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => fail(&error, operate::exit_code(&error)),
+        Command::Promote(args) => operate::change(&args.target.node, Change::Promote(args.id)).await,
+        Command::Demote(args) => operate::change(&args.target.node, Change::Demote(args.id)).await,
+        Command::Remove(args) => operate::change(&args.target.node, Change::Remove(args.id)).await,
+        Command::TransferLeader(args) => operate::change(&args.target.node, Change::Transfer(args.id)).await,
+        Command::Snapshot(args) => operate::change(&args.node, Change::Snapshot).await,
     }
 }
 
-#[allow(clippy::print_stderr, reason = "errors of a command go to standard error")]
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("raftshare-node: {error:#}");
-    ExitCode::from(code)
+fn fail(failure: &Failure) -> ExitCode {
+    print_failure(Output { format: Format::Table, quiet: false }, failure);
+    ExitCode::from(failure.exit as u8)
 }
 
 #[cfg(test)]

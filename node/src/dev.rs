@@ -47,7 +47,7 @@ struct Process {
 }
 
 /// Runs until Ctrl-C or SIGTERM.
-pub async fn run(args: DevArgs) -> anyhow::Result<u8> {
+pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let highest = u32::from(args.base_port) + u32::from(PEER_PORT_OFFSET) + u32::from(PROCESSES_MAX);
     if args.base_port == 0 || highest > u32::from(u16::MAX) {
@@ -83,7 +83,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<u8> {
     say("\nstopping …\n");
     stop_all(&mut processes).await;
     say("stopped. Start again with the same command to go on where it was.\n");
-    outcome.map(|()| 0)
+    outcome
 }
 
 #[allow(clippy::print_stdout, reason = "the command's output")]

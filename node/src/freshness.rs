@@ -7,12 +7,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use client::api::headers::STALENESS_UNKNOWN_MS as UNKNOWN_MS;
 use parking_lot::Mutex;
 
 use crate::transport::Beacon;
 
-/// Reported while no moment is known: the largest integer that every JSON reader keeps exact.
-pub const UNKNOWN_MS: u64 = (1 << 53) - 1;
 /// Confirmations kept while the node has not applied as far; older ones are superseded anyway.
 const PENDING_MAX: usize = 64;
 

@@ -29,6 +29,8 @@ pub mod headers {
     pub const APPLIED: &str = "raftshare-applied";
     /// Age of its state in milliseconds (R2).
     pub const STALENESS_MS: &str = "raftshare-staleness-ms";
+    /// Value of [`STALENESS_MS`] while no moment is known: the largest integer that every JSON reader keeps exact.
+    pub const STALENESS_UNKNOWN_MS: u64 = (1 << 53) - 1;
     /// Random per process.
     pub const BOOT: &str = "raftshare-boot";
     /// Log index of a write, to be passed as `min_index` (R3).

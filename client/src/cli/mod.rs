@@ -8,6 +8,7 @@ mod edit;
 mod editor;
 mod exit;
 mod explain;
+pub mod health;
 mod leases;
 mod output;
 mod queries;
@@ -20,7 +21,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 pub use exit::{Exit, Failure};
-pub use output::Output;
+pub use output::{Format, Output};
 pub use session::Session;
 
 use args::{Action, Cli, Command};
@@ -77,9 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 async fn run_command(cli: Cli) -> u8 {
     let output = Output { format: cli.common.output, quiet: cli.common.quiet };
-    for unknown in unknown_variables(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())) {
-        output.warn(&format!("{unknown} is set, but nothing reads it; a typing error?"));
-    }
+    warn_about_variables(output);
     let result = match Session::new(&cli.common) {
         Err(failure) => Err(failure),
         Ok(session) => match &cli.command {
@@ -96,6 +95,16 @@ async fn run_command(cli: Cli) -> u8 {
             print_failure(output, &failure);
             failure.exit as u8
         }
+    }
+}
+
+/// A misspelt variable would otherwise be ignored in silence.
+pub fn warn_about_variables(output: Output) {
+    for unknown in unknown_variables(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())) {
+        output.warn(&format!("{unknown} is set, but nothing reads it; a typing error?"));
+    }
+    if std::env::var_os("NAPSTER_SHADOW_ADDR").is_some() {
+        output.warn("NAPSTER_SHADOW_ADDR is set, but there is no shadow any more; a learner takes its place: --join URL --learner");
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::api::headers::STALENESS_UNKNOWN_MS;
 use crate::cluster::Freshness;
 
 /// How results are printed.
@@ -95,10 +96,13 @@ pub fn stale_remark(freshness: &Freshness) -> Option<String> {
     }
     let role = if freshness.role.is_empty() { "server" } else { freshness.role.as_str() };
     let node = freshness.node.map_or_else(|| "?".to_owned(), |node| node.to_string());
-    let behind = Duration::from_millis(freshness.staleness_ms).as_secs_f64();
+    let age = match freshness.staleness_ms {
+        STALENESS_UNKNOWN_MS.. => "of unknown age".to_owned(),
+        ms => format!("{:.1} s behind", Duration::from_millis(ms).as_secs_f64()),
+    };
     let own = if freshness.misses_own_writes { "; it misses what you just wrote" } else { "" };
     let why = if role == "leader" { "it reaches no majority" } else { "no leader answers" };
-    Some(format!("stale answer from {role} {node}: {behind:.1} s behind, {why}{own}"))
+    Some(format!("stale answer from {role} {node}: {age}, {why}{own}"))
 }
 
 /// Pads every column to its widest cell; numbers, by their header, to the right.

@@ -1,17 +1,17 @@
 //! The commands that only look: `search`, `list`, `peers`, `status`, `why`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
-use raft_store::types::{ContentHash, FileName, NodeId, Version};
+use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
 use super::args::{Level, List, Mode, Search};
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::output::{ago, count, minutes, size};
 use super::session::{Session, blocking};
-use crate::api::{ClusterNode, ClusterResponse, ErrorCode, FileResponse, SearchHit, StatsResponse};
+use crate::api::{ErrorCode, FileResponse, SearchHit};
 use crate::cluster::{Consistency, Freshness, ReadOptions, SearchMode};
 use crate::peer::{Disk, Folder, scan};
 
@@ -210,79 +210,7 @@ fn list_row(file: &Listed) -> Vec<String> {
     vec![file.name.to_string(), version, size(file.size), copies, file.state.into(), lock]
 }
 
-#[derive(Serialize)]
-struct Status<'a> {
-    state: &'static str,
-    cluster: &'a ClusterResponse,
-    stats: Option<&'a StatsResponse>,
-}
-
 /// `raftshare status`.
 pub async fn status(session: &Session) -> Result<(), Failure> {
-    let answer = session.client.cluster().await?;
-    let cluster = &answer.value;
-    let voters = cluster.nodes.iter().filter(|node| node.role != "learner").count();
-    let spare = cluster.quorum.healthy.saturating_sub(cluster.quorum.size);
-    let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy >= cluster.quorum.size;
-    let all_alive = cluster.nodes.iter().all(|node| node.alive);
-    let (state, exit) = match (has_quorum, all_alive) {
-        (false, _) => ("NO QUORUM", Exit::Unavailable),
-        (true, false) => ("DEGRADED", Exit::Degraded),
-        (true, true) => ("HEALTHY", Exit::Done),
-    };
-    let brief = session.client.with_deadline(session.client.deadline().min(Duration::from_secs(2)));
-    let stats = brief.stats().await.ok().map(|answer| answer.value);
-    let rows: Vec<_> = cluster.nodes.iter().map(|node| node_row(node, cluster.leader)).collect();
-    let table = session.output.format == super::output::Format::Table;
-    if table {
-        let name = cluster.cluster_id.as_deref().unwrap_or("(not founded)");
-        let leader = cluster.leader.map_or_else(|| "none".into(), |id| format!("{id} (term {})", cluster.term));
-        let plural = if spare == 1 { "failure" } else { "failures" };
-        session.output.line(&format!(
-            "Cluster {name}  {state}   {}/{voters} voters, survives {spare} more {plural}   leader {leader}\n",
-            cluster.quorum.healthy
-        ));
-    }
-    let header = ["ID", "ROLE", "STATE", "ADDRESS", "APPLIED", "LAG", "CONTACT", "VERSION"];
-    session.output.result(&Status { state, cluster, stats: stats.as_ref() }, &header, &rows);
-    if let Some(stats) = stats.as_ref().filter(|_| table) {
-        stats_lines(session, stats);
-    }
-    session.output.freshness(&answer.freshness);
-    for node in cluster.nodes.iter().filter(|node| !node.alive) {
-        session.output.warn(&format!(
-            "node {} at {} does not answer; restart it, or replace it:  raftshare-node replace {} NEW --addr HOST:PORT",
-            node.id, node.address, node.id
-        ));
-    }
-    if exit == Exit::Done { Ok(()) } else { Err(Failure::new(exit, String::new())) }
-}
-
-fn stats_lines(session: &Session, stats: &StatsResponse) {
-    session.output.line(&format!(
-        "\nFiles  {} ({})   below the wanted copies {}   tasks {}   peers {}",
-        count(stats.files),
-        size(stats.bytes),
-        count(stats.under_replicated),
-        count(stats.tasks),
-        count(stats.peers)
-    ));
-    session.output.line(&format!("Leases {}   waiting {}", count(stats.leases), count(stats.waiting)));
-}
-
-fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
-    let number = |value: Option<u64>| value.map_or_else(|| "-".into(), count);
-    let role = if leader == Some(node.id) { "leader *".into() } else { node.role.clone() };
-    let contact = node.last_contact_ms.map_or_else(|| "-".into(), |ms| format!("{ms}ms"));
-    let state = if node.alive { "ok" } else { "down" };
-    vec![
-        node.id.to_string(),
-        role,
-        state.into(),
-        node.address.clone(),
-        number(node.applied_index),
-        number(node.lag),
-        contact,
-        node.version.clone().unwrap_or_else(|| "-".into()),
-    ]
+    super::health::status(&session.client, &session.output).await
 }
