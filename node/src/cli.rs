@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use client::cli::{Exit, Failure, Format, Output, print_failure};
+use client::cluster::NewNode;
 use raft_store::types::{NodeId, limits};
 
 use crate::config::{Birth, Config, MemberSpec};
@@ -41,8 +42,14 @@ enum Command {
     Remove(ChangeArgs),
     /// Hand leadership to a voter
     TransferLeader(ChangeArgs),
+    /// Put a new node in the place of a dead one
+    Replace(ReplaceArgs),
     /// Take a snapshot now
     Snapshot(TargetArgs),
+    /// Save the whole index to a file that checks itself
+    Backup(BackupArgs),
+    /// Check a backup file, or that all members have the same state
+    Verify(VerifyArgs),
 }
 
 /// Settings of `start`.
@@ -135,6 +142,35 @@ struct ChangeArgs {
     target: TargetArgs,
 }
 
+#[derive(Args)]
+struct ReplaceArgs {
+    /// The member to take out
+    old: NodeId,
+    /// The node to take in; the same number if it comes back with an empty data directory
+    new: NodeId,
+    /// HOST:PORT of the new node, which must be running
+    #[arg(long)]
+    addr: String,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Args)]
+struct BackupArgs {
+    /// Where to save it
+    file: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    /// A backup to check; the running cluster if absent
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
 fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
     let (from, to) = text.split_once("..").ok_or("expected SHORTEST..LONGEST, for example 150ms..300ms")?;
     let parse = |text| humantime::parse_duration(text).map_err(|error| error.to_string());
@@ -205,6 +241,13 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demote(args) => operate::change(&args.target.node, Change::Demote(args.id)).await,
         Command::Remove(args) => operate::change(&args.target.node, Change::Remove(args.id)).await,
         Command::TransferLeader(args) => operate::change(&args.target.node, Change::Transfer(args.id)).await,
+        Command::Replace(args) => {
+            crate::config::check_address(&args.addr).map_err(|reason| Failure::new(Exit::Usage, reason))?;
+            operate::replace(&args.target.node, args.old, &NewNode { id: args.new, address: args.addr }).await
+        }
+        Command::Backup(args) => operate::backup(&args.target.node, &args.file).await,
+        Command::Verify(VerifyArgs { file: Some(file), .. }) => operate::verify_file(&file),
+        Command::Verify(args) => operate::verify_cluster(&args.target.node).await,
         Command::Snapshot(args) => operate::change(&args.node, Change::Snapshot).await,
     }
 }

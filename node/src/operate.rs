@@ -1,7 +1,9 @@
 //! The operator's commands against a running cluster, over the client library: init, status, members and changes of
 //! members; and what all commands of the binary share.
 
-use std::time::Duration;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
@@ -11,6 +13,11 @@ use crate::config::MemberSpec;
 
 /// Limit of one command; a promotion may wait for its learner to catch up.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
+
+/// How long `verify` waits for all members to stand at the same log index.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between its looks.
+const VERIFY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A change of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +95,90 @@ pub async fn change(servers: &[String], change: Change) -> Result<(), Failure> {
     };
     say(&done);
     Ok(())
+}
+
+/// `replace`: the new node is a voter before the old one goes; one that comes back empty under its old id goes first,
+/// because its old vote must not count (C3).
+pub async fn replace(servers: &[String], old: NodeId, new: &NewNode) -> Result<(), Failure> {
+    let index = connect(servers)?;
+    if old == new.id {
+        index.remove(old).await?;
+        say(&format!("node {old} is out; taking it in again with its new data directory"));
+    }
+    index.add_learner(new).await?;
+    say(&format!("node {} at {} is a learner, catching up", new.id, new.address));
+    index.promote(new.id).await?;
+    say(&format!("node {} is a voter", new.id));
+    if old != new.id {
+        index.remove(old).await?;
+        say(&format!("node {old} is no member any more"));
+    }
+    Ok(())
+}
+
+/// `backup`: a checked snapshot file; it appears under its name only when it is whole.
+pub async fn backup(servers: &[String], file: &Path) -> Result<(), Failure> {
+    let disk = |error: std::io::Error| Failure::new(Exit::Disk, format!("cannot write {}: {error}", file.display()));
+    let unreachable = |error: reqwest::Error| Failure::new(Exit::Unavailable, format!("no backup: {error}"));
+    let server = servers.first().map_or("", |server| server.trim_end_matches('/'));
+    let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+    let http = reqwest::Client::builder().no_proxy().build().map_err(unreachable)?;
+    let answer = http.get(format!("{url}/cluster/backup")).send().await.map_err(unreachable)?;
+    let bytes = answer.error_for_status().map_err(unreachable)?.bytes().await.map_err(unreachable)?;
+    let meta = raft_store::storage::check_snapshot(&bytes)
+        .map_err(|error| Failure::new(Exit::Integrity, format!("the backup arrived damaged: {error}; try again")))?;
+    let part = file.with_extension("part");
+    let written = std::fs::File::create(&part).and_then(|mut out| out.write_all(&bytes).and_then(|()| out.sync_all()));
+    written.and_then(|()| std::fs::rename(&part, file)).map_err(disk)?;
+    let upto = meta.last_log_id.map_or(0, |log_id| log_id.index);
+    say(&format!("{}: {} bytes, everything up to log index {upto}, checksum verified", file.display(), bytes.len()));
+    Ok(())
+}
+
+/// `verify FILE`: does a backup check out?
+pub fn verify_file(file: &Path) -> Result<(), Failure> {
+    let bytes = std::fs::read(file)
+        .map_err(|error| Failure::new(Exit::Disk, format!("cannot read {}: {error}", file.display())))?;
+    let meta = raft_store::storage::check_snapshot(&bytes)
+        .map_err(|error| Failure::new(Exit::Integrity, format!("{}: {error}", file.display())))?;
+    let upto = meta.last_log_id.map_or(0, |log_id| log_id.index);
+    say(&format!("{} is whole: everything up to log index {upto}", file.display()));
+    Ok(())
+}
+
+/// `verify --node`: do all members that answer have the same state at the same log index (D1)?
+pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
+    let index = connect(servers)?;
+    let members = index.cluster().await?.value.nodes;
+    let until = Instant::now() + VERIFY_DEADLINE;
+    loop {
+        let mut digests = Vec::new();
+        for member in members.iter().filter(|member| member.alive) {
+            let digest = index.only(&member.address)?.digest().await?.value;
+            digests.push((member.id, digest));
+        }
+        let Some((_, first)) = digests.first() else {
+            return Err(Failure::new(Exit::Unavailable, "no member answers"));
+        };
+        if digests.iter().all(|(_, digest)| digest.applied_index == first.applied_index) {
+            let different: Vec<_> = digests.iter().filter(|(_, digest)| digest.digest != first.digest).collect();
+            if !different.is_empty() {
+                let what = format!("the members' states differ at log index {}: {digests:?}", first.applied_index);
+                return Err(Failure::new(Exit::Integrity, what).hint("stop the node that differs, and replace it"));
+            }
+            let silent = members.len() - digests.len();
+            say(&format!("{} members agree at log index {}: {}", digests.len(), first.applied_index, first.digest));
+            return match silent {
+                0 => Ok(()),
+                _ => Err(Failure::new(Exit::Degraded, format!("{silent} member(s) did not answer"))),
+            };
+        }
+        if Instant::now() >= until {
+            let what = "the members never stood at the same log index; try again with less load";
+            return Err(Failure::new(Exit::TimedOut, what));
+        }
+        tokio::time::sleep(VERIFY_PAUSE).await;
+    }
 }
 
 /// `members`.

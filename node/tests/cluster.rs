@@ -128,6 +128,40 @@ async fn a_removal_that_loses_the_majority_is_refused() {
 }
 
 #[tokio::test]
+async fn a_dead_node_is_replaced_and_a_wiped_one_returns_as_another() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.register("p1").await;
+    cluster.announce("p1", "a.txt", 1, "a").await;
+    let dead = (cluster.leader().await + 1) % 3;
+    let alive = cluster.nodes[(dead + 1) % 3].url("");
+    cluster.nodes[dead].kill();
+    let old = cluster.nodes[dead].id.to_string();
+    let mut fourth = cluster.extra_node(4, &[]);
+    fourth.start();
+    let address = fourth.address.clone();
+    cluster.nodes.push(fourth);
+    let listening = cluster.nodes[3].url("/healthz");
+    eventually("node 4 listens", async || cluster.http.get(&listening).send().await.is_ok()).await;
+    let replaced = run(&["replace", &old, "4", "--addr", &address, "--node", &alive]);
+    assert_eq!(replaced.status.code(), Some(0), "{replaced:?}");
+    cluster.ready().await;
+    cluster.equal_digests().await;
+    // The same node comes back without its disk: its members refuse it until it is taken in anew.
+    cluster.nodes[3].kill();
+    std::fs::remove_dir_all(&cluster.nodes[3].data).unwrap();
+    cluster.nodes[3].start();
+    eventually("node 4 listens again", async || cluster.http.get(&listening).send().await.is_ok()).await;
+    let readiness = cluster.http.get(cluster.nodes[3].url("/readyz")).send().await.unwrap();
+    assert_eq!(readiness.status(), 503, "an empty node must not take part under its old identity");
+    let again = run(&["replace", "4", "4", "--addr", &address, "--node", &alive]);
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    cluster.ready().await;
+    cluster.equal_digests().await;
+    let verified = run(&["verify", "--node", &alive]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+}
+
+#[tokio::test]
 async fn a_stopped_leader_hands_over_and_exits_cleanly() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
