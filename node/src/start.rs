@@ -22,6 +22,8 @@ use crate::{birth, membership, serve};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
+/// How long a stopping leader tries to hand over; its successor may be stopping as well.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
 /// Idle connections kept to the leader for forwarding.
 const FORWARD_CONNECTIONS_IDLE_MAX: usize = 256;
 /// A forwarded request gives up connecting after this long.
@@ -60,14 +62,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     if let Some(reason) = failed {
         // Nothing is acknowledged any more; what is under way is answered, then the process ends (W4).
-        let _ = tokio::time::timeout(STOP_DEADLINE / 4, membership::hand_over(&node)).await;
+        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
         bail!(
             "the storage in {} failed: {reason}; free or repair the disk, then start the node again",
             node.config.data.display()
         );
     }
     tracing::info!("stopping");
-    let _ = tokio::time::timeout(STOP_DEADLINE, membership::hand_over(&node)).await;
+    let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
     Ok(())
