@@ -1,5 +1,6 @@
 //! The command line of `raftshare-node`, checked and turned into settings.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -214,7 +215,13 @@ pub fn main() -> ExitCode {
     let level = if matches!(cli.command, Command::Start(_)) { "info,openraft=error" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_ansi(colours)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -71,7 +71,7 @@ impl Output {
 
     /// A failure, on the standard error.
     pub fn error(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "raftshare: {text}");
+        let _ = writeln!(std::io::stderr(), "{}: {text}", program());
     }
 
     /// Says so if an answer may be old.
@@ -87,6 +87,13 @@ impl Output {
             && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
+}
+
+/// The binary's own name, as it was called.
+fn program() -> String {
+    let called = std::env::args_os().next().map(std::path::PathBuf::from);
+    let name = called.as_deref().and_then(std::path::Path::file_name);
+    name.map_or_else(|| "raftshare".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The sentence about a stale answer; `None` if it is not stale.
