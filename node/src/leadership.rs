@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::clock::{Anchor, millis, monotonic_ms, unix_seconds};
 use crate::liveness::{self, Liveness};
 use crate::node::Node;
-use crate::planner::Planner;
+use crate::planner::{Planner, without_plan};
 
 /// How often the leader looks at its peers, waiters and overdue tasks.
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
@@ -132,8 +132,12 @@ impl Leadership {
     /// Why a file has the copies it has.
     pub fn why(&self, catalog: &Catalog, file: &FileName) -> Option<serde_json::Value> {
         let reign = self.reign.lock();
-        let Reign { liveness, planner, .. } = reign.as_ref()?;
-        let why = planner.why(catalog, file, monotonic_ms(), liveness.grace_remaining_ms() > 0)?;
+        let why = match reign.as_ref() {
+            Some(Reign { liveness, planner, .. }) => {
+                planner.why(catalog, file, monotonic_ms(), liveness.grace_remaining_ms() > 0)
+            }
+            None => without_plan(catalog, file),
+        }?;
         serde_json::to_value(why).ok()
     }
 

@@ -16,6 +16,8 @@ use crate::transport::{Request, Response as NodeResponse};
 
 /// A default read is forwarded only while the leader was heard from this recently; else it is answered stale at once.
 const LEADER_HEARD_MAX_MS: u64 = 400;
+/// What a hop takes on top of the leader's own wait.
+const HOP_MARGIN: Duration = Duration::from_millis(500);
 /// How long a default read waits for the leader it is forwarded to.
 const DEFAULT_FORWARD_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -45,6 +47,21 @@ pub struct ReadParams {
     pub min_index: Option<u64>,
 }
 
+/// A read's parameters and when it came.
+#[derive(Clone, Copy)]
+struct Timed {
+    params: ReadParams,
+    started: Instant,
+}
+
+impl Timed {
+    /// A hop may take as long as the leader waits for `min_index`; otherwise there is time for another leader.
+    fn hop_deadline(&self) -> Instant {
+        let hop = if self.params.min_index.is_some() { MIN_INDEX_WAIT + HOP_MARGIN } else { REQUEST_DEADLINE / 3 };
+        (Instant::now() + hop).min(self.started + REQUEST_DEADLINE)
+    }
+}
+
 /// What to do with a read.
 pub enum Admitted {
     /// Answer it from this node's state now.
@@ -55,7 +72,9 @@ pub enum Admitted {
 
 /// Admits a read, forwards it, or refuses it in bounded time.
 pub async fn admit(node: &Node, parts: &Parts, params: ReadParams) -> Result<Admitted, ApiError> {
-    match params.consistency {
+    // One wait for `min_index` however many levels are tried.
+    let params = Timed { params, started: Instant::now() };
+    match params.params.consistency {
         Some(Consistency::Stale) => stale(node, params).await,
         Some(Consistency::Linearizable) => {
             linearizable(node).await?;
@@ -67,9 +86,9 @@ pub async fn admit(node: &Node, parts: &Parts, params: ReadParams) -> Result<Adm
     }
 }
 
-async fn stale(node: &Node, params: ReadParams) -> Result<Admitted, ApiError> {
+async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
     wait_min_index(node, params).await?;
-    if let Some(accepted) = params.max_staleness_ms {
+    if let Some(accepted) = params.params.max_staleness_ms {
         let age = node.staleness_ms();
         if age > accepted {
             return Err(ApiError::TooStale(format!("this node's state is {age} ms old, {accepted} ms are accepted")));
@@ -78,9 +97,10 @@ async fn stale(node: &Node, params: ReadParams) -> Result<Admitted, ApiError> {
     Ok(Admitted::Here)
 }
 
-async fn wait_min_index(node: &Node, params: ReadParams) -> Result<(), ApiError> {
-    match params.min_index {
-        Some(index) if !node.wait_applied(index, MIN_INDEX_WAIT).await => Err(ApiError::TooStale(format!(
+async fn wait_min_index(node: &Node, params: Timed) -> Result<(), ApiError> {
+    let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(Instant::now());
+    match params.params.min_index {
+        Some(index) if !node.wait_applied(index, left).await => Err(ApiError::TooStale(format!(
             "this node has applied log index {}, the read asks for {index}",
             node.applied()
         ))),
@@ -108,7 +128,7 @@ async fn linearizable(node: &Node) -> Result<(), ApiError> {
     }
 }
 
-async fn under_lease(node: &Node, params: ReadParams) -> Result<(), ApiError> {
+async fn under_lease(node: &Node, params: Timed) -> Result<(), ApiError> {
     let index = node.lease_read_index().await.map_err(|_| ApiError::NoQuorum)?;
     if !node.wait_applied(index, MIN_INDEX_WAIT).await {
         return Err(ApiError::TooStale("the leader has not applied what is committed yet".into()));
@@ -116,13 +136,15 @@ async fn under_lease(node: &Node, params: ReadParams) -> Result<(), ApiError> {
     wait_min_index(node, params).await
 }
 
-async fn leader(node: &Node, parts: &Parts, params: ReadParams) -> Result<Admitted, ApiError> {
+async fn leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     let until = Instant::now() + LEADER_WAIT;
     loop {
         match place(node, until).await? {
             Place::Here => return under_lease(node, params).await.map(|()| Admitted::Here),
-            Place::There(leader) if parts.was_forwarded() => return Err(ApiError::NotLeader(Some(leader.into()))),
-            Place::There(leader) => match forward(node, parts, &leader, Instant::now() + REQUEST_DEADLINE / 3).await {
+            Place::There(leader) if parts.was_forwarded() || parts.wants_no_hop() => {
+                return Err(ApiError::NotLeader(Some(leader.into())));
+            }
+            Place::There(leader) => match forward(node, parts, &leader, params.hop_deadline()).await {
                 Hop::Answered(answer) => return Ok(Admitted::Answered(answer)),
                 _ if Instant::now() >= until => return Err(ApiError::NoQuorum),
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -132,13 +154,14 @@ async fn leader(node: &Node, parts: &Parts, params: ReadParams) -> Result<Admitt
 }
 
 /// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer.
-async fn default(node: &Node, parts: &Parts, params: ReadParams) -> Result<Admitted, ApiError> {
+async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     if node.leads() {
         if under_lease(node, params).await.is_ok() {
             return Ok(Admitted::Here);
         }
     } else if let Some(leader) = reachable_leader(node)
         && !parts.was_forwarded()
+        && !parts.wants_no_hop()
         && let Hop::Answered(answer) = forward(node, parts, &leader, Instant::now() + DEFAULT_FORWARD_DEADLINE).await
         && answer.status().as_u16() != 503
     {

@@ -308,3 +308,93 @@ async fn events_arrive_in_log_order_and_resume() {
     let resumed_ids: Vec<_> = resumed.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     assert_eq!(resumed_ids[..], ids[1..=resumed_ids.len()], "exactly what follows the event named");
 }
+
+#[tokio::test]
+async fn only_objects_are_bodies() {
+    let cluster = Cluster::start(1).await;
+    cluster.register("p1").await;
+    let cases = [
+        ("/lease/leave", json!(["p1", "f"])),
+        ("/lease", json!(["p1", "f", 1000, false, 0])),
+        ("/announce", json!({"peerId": "p1", "file": ["f", 1, 1, hash("f")]})),
+        ("/announce", json!({"peerId": "p1", "files": [["f", 1, 1, hash("f")]]})),
+        ("/register", json!({"peerId": "p1", "address": "http://h:1", "files": [], "listing": ["x", true]})),
+        ("/heartbeat", json!({"peerId": "p1", "failed": [["t", "code"]]})),
+        ("/cluster/promote", json!([9])),
+        ("/cluster/init", json!([null])),
+        ("/cluster/init", json!({"nodes": [[1, "127.0.0.1:1"]]})),
+    ];
+    for (path, body) in cases {
+        let answer = cluster.post(0, path, body).await;
+        assert_eq!((answer.status, answer.code()), (400, "bad_request"), "{path}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn any_text_is_a_key() {
+    let cluster = Cluster::start(1).await;
+    cluster.register("p1").await;
+    let leave = json!({"peerId": "p1", "fileName": "f"});
+    let key = [("idempotency-key", "schl\u{fc}ssel")];
+    assert_eq!(cluster.post_with(0, "/lease/leave", leave, &key).await.status, 204);
+    let other = cluster.post_with(0, "/lease/leave", json!({"peerId": "p1", "fileName": "g"}), &key).await;
+    assert_eq!((other.status, other.code()), (422, "key_reused"));
+}
+
+#[tokio::test]
+async fn reads_may_ask_not_to_be_forwarded_and_followers_explain() {
+    let cluster = Cluster::start(3).await;
+    cluster.register("p1").await;
+    cluster.announce("p1", "a.txt", 1, "a").await;
+    let follower = (cluster.leader().await + 1) % 3;
+    let read = async |path: &str| {
+        let request = cluster.http.get(cluster.nodes[follower].url(path)).header("raftshare-forward", "never");
+        request.send().await.unwrap()
+    };
+    let refused = read("/peers?consistency=leader").await;
+    assert_eq!(refused.status(), 403);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!((&refused["code"], refused["leader"]["id"].is_u64()), (&json!("not_leader"), true));
+    let here = read("/peers").await;
+    let node = here.headers()["raftshare-node"].to_str().unwrap().to_owned();
+    assert_eq!((here.status().as_u16(), node), (200, cluster.nodes[follower].id.to_string()));
+    for level in ["stale", "leader", "linearizable"] {
+        eventually("the node has the file", async || {
+            cluster.get(follower, &format!("/why?file=a.txt&consistency={level}")).await.status == 200
+        })
+        .await;
+        let why = cluster.get(follower, &format!("/why?file=a.txt&consistency={level}")).await;
+        assert_eq!((&why.json["rule"]["desired"], &why.json["holders"][0]["id"]), (&json!(2), &json!("p1")), "{level}");
+    }
+    for (node, level) in [(0, "leader"), (1, "leader"), (2, "leader"), (0, "linearizable"), (1, "stale")] {
+        let late = cluster.get(node, &format!("/peers?min_index=999999&consistency={level}")).await;
+        assert_eq!((late.status, late.code()), (503, "too_stale"), "{level} at {node}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_only_from_distinct_nodes() {
+    let cluster = Cluster::start(0).await;
+    let mut node = cluster.extra_node(4, &[]);
+    node.start();
+    eventually("it listens", async || cluster.http.get(node.url("/healthz")).send().await.is_ok()).await;
+    let ready = cluster.http.get(node.url("/readyz")).send().await.unwrap();
+    assert_eq!(
+        (ready.status().as_u16(), &ready.headers()["content-type"]),
+        (503, &"application/problem+json".parse().unwrap())
+    );
+    assert_eq!(ready.json::<Value>().await.unwrap()["code"], "not_initialized");
+    let other = support::free_addresses(1).remove(0);
+    let lists = [
+        json!([{"id": 4, "address": node.address}, {"id": 4, "address": other}]),
+        json!([{"id": 4, "address": node.address}, {"id": 5, "address": node.address}]),
+        json!([{"id": 0, "address": node.address}]),
+    ];
+    for nodes in lists {
+        let body = json!({"nodes": nodes}).to_string();
+        let answer = cluster.http.post(node.url("/cluster/init")).body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{body}");
+    }
+    let leader = cluster.http.get(node.url("/leader")).send().await.unwrap();
+    assert_eq!(leader.status(), 503, "nothing was founded");
+}

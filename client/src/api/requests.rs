@@ -1,7 +1,40 @@
 //! Request bodies of the index API. Names and hashes are checked while they are parsed; unknown fields are ignored.
 
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// A JSON object. Derived types also read an array of their fields' values in order, which the contract does not know.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData)).map(Object)
+    }
+}
+
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0))
+}
+
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+    let objects = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|object| object.0).collect()))
+}
 
 /// One file of a registration or an announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +60,7 @@ pub struct RegisterRequest {
     /// Base URL of its HTTP server.
     pub address: String,
     /// Its holdings, or one page of them; may be left out with `digest`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "objects")]
     pub files: Option<Vec<FileEntry>>,
     /// Failure zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +69,7 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
     /// Marks `files` as one page of a listing (P2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object")]
     pub listing: Option<ListingPage>,
     /// SHA-256 over unchanged holdings (P2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,10 +98,10 @@ pub struct AnnounceRequest {
     /// Who announces.
     pub peer_id: PeerId,
     /// One file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object")]
     pub file: Option<FileEntry>,
     /// Many holdings at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "objects")]
     pub files: Option<Vec<FileEntry>>,
     /// The lease under which a new version is published (F5).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "any_token_option")]
@@ -171,7 +204,7 @@ pub struct HeartbeatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working: Option<Vec<String>>,
     /// Tasks it gave up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "objects")]
     pub failed: Option<Vec<FailedTask>>,
 }
 

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
-use client::api::headers;
+use client::api::{Object, headers};
 use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;
 use raft_store::types::{ContentHash, limits};
@@ -67,7 +67,7 @@ async fn collect(mut body: Body) -> ReadBody {
 
 /// Parses a JSON body; names and hashes are checked on the way.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    serde_json::from_slice(bytes).map(|Object(body)| body).map_err(|error| {
         let text = error.to_string();
         if text.starts_with("bad file name") {
             ApiError::BadName(text)
@@ -89,7 +89,8 @@ pub fn key_tag(request: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Ke
         }
     };
     let Some(key) = request.get(headers::IDEMPOTENCY_KEY) else { return Ok(None) };
-    let key = key.to_str().map_err(|_| ApiError::BadRequest("Idempotency-Key must be visible ASCII text".into()))?;
+    let key = std::str::from_utf8(key.as_bytes())
+        .map_err(|_| ApiError::BadRequest("Idempotency-Key must be UTF-8 text".into()))?;
     if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
         return Err(ApiError::BadRequest("Idempotency-Key must have 1 to 128 bytes".into()));
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
-use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, QuorumInfo};
+use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, Object, QuorumInfo};
 use futures::future::join_all;
 use raft_store::raft::Member;
 use raft_store::types::NodeId;
@@ -47,7 +47,7 @@ pub async fn healthz() -> &'static str {
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
     let reason = match place(&node, Instant::now()).await {
-        Err(error) => error.to_string(),
+        Err(error) => return not_ready(&error, &error.to_string()),
         Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
         Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
         Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
@@ -56,7 +56,11 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
             Err(error) => error.to_string(),
         },
     };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
+    not_ready(&ApiError::NoQuorum, &reason)
+}
+
+fn not_ready(error: &ApiError, reason: &str) -> Response {
+    error.response_saying(format!("not ready: {reason}"))
 }
 
 /// `GET /cluster`.
@@ -135,7 +139,7 @@ pub async fn backup(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
 
 #[derive(Deserialize)]
 struct InitRequest {
-    nodes: Option<Vec<InitNode>>,
+    nodes: Option<Vec<Object<InitNode>>>,
 }
 
 #[derive(Deserialize)]
@@ -170,16 +174,36 @@ async fn init_inner(node: &Node, body: &ReadBody) -> Result<Response, ApiError> 
     let members: Vec<_> = match request.nodes {
         None => own(),
         Some(nodes) if nodes.is_empty() => own(),
-        Some(nodes) => nodes.into_iter().map(|node| MemberSpec { id: node.id, address: node.address }).collect(),
+        Some(nodes) => {
+            nodes.into_iter().map(|Object(node)| MemberSpec { id: node.id, address: node.address }).collect()
+        }
     };
     for member in &members {
         check_address(&member.address).map_err(ApiError::BadRequest)?;
     }
+    check_distinct(&members)?;
     birth::found(node, &members).await?;
     Ok(ok_json(
         &serde_json::json!({"ok": true, "clusterId": node.identities.cluster().map(|id| format!("{id:016x}"))}),
         None,
     ))
+}
+
+/// One member named twice would found another cluster than was meant.
+fn check_distinct(members: &[MemberSpec]) -> Result<(), ApiError> {
+    for (at, member) in members.iter().enumerate() {
+        let earlier = &members[..at];
+        if member.id == 0 {
+            return Err(ApiError::BadRequest("node ids start at 1".into()));
+        }
+        if earlier.iter().any(|other| other.id == member.id || other.address == member.address) {
+            return Err(ApiError::BadRequest(format!(
+                "node {} at {} shares its id or its address with another node of the list",
+                member.id, member.address
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a change of members asks for, once its body was checked.

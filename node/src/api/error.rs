@@ -138,18 +138,26 @@ impl ApiError {
 
     /// The whole answer.
     pub fn response(&self, write: bool) -> Response {
-        let problem = self.problem(write);
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if problem.retry_after_ms.is_some() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        render(&self.problem(write))
     }
+
+    /// The answer to a failed read, with a detail of its own.
+    pub fn response_saying(&self, detail: String) -> Response {
+        render(&Problem { detail, ..self.problem(false) })
+    }
+}
+
+fn render(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if problem.retry_after_ms.is_some() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// A failed read; failed writes are answered by [`ApiError::response`] with `write` set.

@@ -296,7 +296,7 @@ async fn why_inner(read: Read) -> Result<Response, ApiError> {
     // Only the leader plans; a follower that answers stale knows the holders and says that it plans nothing.
     match read.node.leadership.why(&catalog, &wanted) {
         Some(why) => Ok(ok_json(&why, None)),
-        None => Err(ApiError::NoQuorum),
+        None => Err(ApiError::NotFound(format!("no file named {wanted}"))),
     }
 }
 

@@ -56,7 +56,7 @@ impl Parts {
     }
 
     /// Whether the caller wants 403 `not_leader` rather than a hop (W2).
-    fn wants_no_hop(&self) -> bool {
+    pub fn wants_no_hop(&self) -> bool {
         self.headers.get(headers::FORWARD).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"never"))
     }
 }

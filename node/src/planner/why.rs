@@ -1,7 +1,7 @@
 //! Why a file has the copies it has: the rule, the holders, the tasks, and why the other peers have none (`GET /why`).
 
 use client::api::TaskKind;
-use raft_store::catalog::{Catalog, FileView};
+use raft_store::catalog::{Catalog, FileView, HolderView};
 use raft_store::types::{FileName, PeerId, Version};
 use serde::Serialize;
 
@@ -83,6 +83,26 @@ pub struct RefusedPeer {
     pub reason: String,
 }
 
+/// What the replicated state alone tells, on a node that does not lead and so plans nothing (R4).
+pub fn without_plan(catalog: &Catalog, file: &FileName) -> Option<Why> {
+    let view = catalog.file(file).filter(|view| view.version > 0)?;
+    let demand = Demand::of(&view);
+    let (desired, live) = (demand.desired as u64, demand.live.len() as u64);
+    let summary = format!("live copies: {live}, wanted: {desired}; this node does not lead and knows of no tasks");
+    let rule = Rule { desired, live, under_way: 0, summary };
+    Some(Why { name: view.name.clone(), rule, holders: holders(view), tasks: Vec::new(), refused: Vec::new() })
+}
+
+fn holders(view: FileView) -> Vec<WhyHolder> {
+    let entry = |holder: HolderView| WhyHolder {
+        id: holder.peer,
+        version: holder.version,
+        current: holder.current,
+        live: holder.live,
+    };
+    view.holders.into_iter().map(entry).collect()
+}
+
 impl Planner {
     /// Explains the copies of a file; `None` if the name has no version.
     pub fn why(&self, catalog: &Catalog, file: &FileName, now_ms: u64, grace: bool) -> Option<Why> {
@@ -121,16 +141,7 @@ impl Planner {
                 under_way: under_way.max(0) as u64,
                 summary: self.summary(&view, &demand, missing, grace),
             },
-            holders: view
-                .holders
-                .into_iter()
-                .map(|holder| WhyHolder {
-                    id: holder.peer,
-                    version: holder.version,
-                    current: holder.current,
-                    live: holder.live,
-                })
-                .collect(),
+            holders: holders(view),
             tasks,
             refused,
         })
