@@ -69,12 +69,23 @@ pub async fn found(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError
 }
 
 async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
-    if member.id == node.config.id {
-        return node.identity().await.map_err(BirthError::Unreachable);
+    let own = match node.config.id == member.id {
+        true => Some(node.identity().await.map_err(BirthError::Unreachable)?),
+        false => None,
+    };
+    if let Some(own) = own.as_ref().filter(|_| member.address == node.address) {
+        return Ok(own.clone());
     }
-    who(&member.address)
+    let there = who(&member.address)
         .await
-        .map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
+        .map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))?;
+    // An address that is not this node's own would be told to all others.
+    match own {
+        Some(own) if own.side.store != there.side.store => {
+            Err(BirthError::BadList(format!("at {} listens another node than this one", member.address)))
+        }
+        _ => Ok(there),
+    }
 }
 
 /// Asks whoever listens at an address who it is.

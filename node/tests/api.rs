@@ -395,6 +395,9 @@ async fn a_cluster_is_founded_only_from_distinct_nodes() {
         let answer = cluster.http.post(node.url("/cluster/init")).body(body.clone()).send().await.unwrap();
         assert_eq!(answer.status(), 400, "{body}");
     }
+    let elsewhere = json!({"nodes": [{"id": 4, "address": other}]}).to_string();
+    let answer = cluster.http.post(node.url("/cluster/init")).body(elsewhere).send().await.unwrap();
+    assert!(!answer.status().is_success(), "nobody listens where this node is said to be");
     let leader = cluster.http.get(node.url("/leader")).send().await.unwrap();
     assert_eq!(leader.status(), 503, "nothing was founded");
 }
