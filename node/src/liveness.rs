@@ -214,7 +214,8 @@ impl Liveness {
             | Event::HolderDropped { .. }
             | Event::LeaseRenewed { .. }
             | Event::LeaseEnded { .. }
-            | Event::ReplicasSet { .. } => {}
+            | Event::ReplicasSet { .. }
+            | Event::MembersChanged { .. } => {}
         }
     }
 

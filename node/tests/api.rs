@@ -310,6 +310,24 @@ async fn events_arrive_in_log_order_and_resume() {
 }
 
 #[tokio::test]
+async fn changes_of_members_are_events() {
+    use futures::StreamExt;
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let from = cluster.register("p1").await.index();
+    let demoted = cluster.nodes[(leader + 1) % 3].id;
+    let answer = cluster.post(leader, "/cluster/demote", json!({"id": demoted})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let url = cluster.nodes[leader].url(&format!("/events?from={from}"));
+    let (mut text, mut pieces) = (String::new(), cluster.http.get(url).send().await.unwrap().bytes_stream());
+    let wanted = format!("\"learners\":[{demoted}]");
+    while !text.contains(&wanted) {
+        text.push_str(std::str::from_utf8(&pieces.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(text.contains("event: members-changed"), "{text}");
+}
+
+#[tokio::test]
 async fn only_objects_are_bodies() {
     let cluster = Cluster::start(1).await;
     cluster.register("p1").await;

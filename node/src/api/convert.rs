@@ -43,6 +43,9 @@ pub fn event_json(event: &Event) -> (&'static str, Value) {
             ("line-left", json!({"file": file, "peerId": peer, "cause": line_end(*cause)}))
         }
         Event::ReplicasSet { replicas } => ("replicas-set", json!({"replicas": replicas})),
+        Event::MembersChanged { voters, learners } => {
+            ("members-changed", json!({"voters": voters, "learners": learners}))
+        }
     }
 }
 

@@ -153,7 +153,8 @@ impl Planner {
                 | Event::HolderDropped { file, .. } => self.mark(file),
                 Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(None)),
                 // Holdings that a listing changed have events of their own; leases do not matter here.
-                Event::PeerListed { .. }
+                Event::MembersChanged { .. }
+                | Event::PeerListed { .. }
                 | Event::LeaseGranted { .. }
                 | Event::LeaseRenewed { .. }
                 | Event::LeaseEnded { .. }

@@ -64,6 +64,7 @@ impl Model {
                 self.lease_step(event)
             }
             Event::LineJoined { .. } | Event::LeaseOffered { .. } | Event::LineLeft { .. } => self.line_step(event),
+            Event::MembersChanged { .. } => Ok(()),
             Event::ReplicasSet { replicas } => {
                 let changed = std::mem::replace(&mut self.replicas, *replicas) != *replicas;
                 require(changed, "a setting that is announced has changed")

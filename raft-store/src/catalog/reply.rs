@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version};
+use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, NodeId, PeerId, Version};
 
 /// Result of applying one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -308,6 +308,13 @@ pub enum Event {
     ReplicasSet {
         /// To this.
         replicas: u32,
+    },
+    /// The cluster's members changed (C2). Made by the storage from a membership entry, never by the catalog.
+    MembersChanged {
+        /// Who votes now, in id order; during a change of voters both the old and the new ones.
+        voters: Vec<NodeId>,
+        /// Who follows without voting, in id order.
+        learners: Vec<NodeId>,
     },
 }
 

@@ -19,6 +19,7 @@ use super::error::FatalSignal;
 use super::shared::{AppliedEntry, FeedItem, SharedState, State};
 use super::snapshot::{self, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
+use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
 /// A snapshot with its bytes: the whole file, as [`super::snapshot`] describes it. Cheap to clone and to slice, so that
@@ -48,8 +49,12 @@ impl StateMachine {
                     (applied.replies, applied.events)
                 }
                 EntryPayload::Membership(membership) => {
+                    let changed = Event::MembersChanged {
+                        voters: membership.voter_ids().collect(),
+                        learners: membership.learner_ids().collect(),
+                    };
                     state.membership = StoredMembership::new(Some(log_id), membership);
-                    Default::default()
+                    (Default::default(), vec![changed])
                 }
             };
             state.last_applied = Some(log_id);

@@ -135,6 +135,7 @@ impl Labels {
             Event::LeaseOffered { file, peer, deadline } => format!("{file} offered to {peer} until={deadline}"),
             Event::LineLeft { file, peer, cause } => format!("{peer} left the line of {file}: {cause:?}"),
             Event::ReplicasSet { replicas } => format!("replicas={replicas}"),
+            Event::MembersChanged { voters, learners } => format!("voters={voters:?} learners={learners:?}"),
         }
     }
 
