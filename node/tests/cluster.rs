@@ -61,6 +61,8 @@ async fn without_a_majority_writes_fail_definitely_and_reads_go_on() {
     let mut cluster = Cluster::start(3).await;
     cluster.register("p1").await;
     cluster.announce("p1", "a.txt", 1, "a").await;
+    // The node that is left has to have applied it.
+    cluster.equal_digests().await;
     let leader = cluster.leader().await;
     let left = (leader + 1) % 3;
     cluster.nodes[leader].kill();
