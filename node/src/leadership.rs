@@ -175,7 +175,7 @@ impl Leadership {
     pub fn done_waiting(&self, file: &FileName, peer: &PeerId) {
         let mut waiters = self.waiters.lock();
         let key = (file.clone(), peer.clone());
-        if waiters.turns.get(&key).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+        if waiters.turns.get(&key).is_some_and(|notify| Arc::strong_count(notify) <= 1) {
             waiters.turns.remove(&key);
         }
     }

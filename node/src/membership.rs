@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use openraft::ChangeMembers;
+use openraft::errors::{ClientWriteError, RaftError};
+use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
 
 use crate::api::error::ApiError;
@@ -54,7 +56,7 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str) -> Result<(), A
             "node {id} is a member with another data directory; remove it first, or give the new node a new id"
         ))),
         None => {
-            node.raft.add_learner(id, member, false).await.map_err(|error| refused(error.to_string()))?;
+            node.raft.add_learner(id, member, false).await.map_err(change_failed)?;
             Ok(())
         }
     }
@@ -63,7 +65,7 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str) -> Result<(), A
 /// Makes a caught-up learner a voter.
 pub async fn promote(node: &Node, id: NodeId) -> Result<(), ApiError> {
     known_member(node, id)?;
-    if voters(node).contains(&id) {
+    if voters(node).contains(&id) && !is_joint(node) {
         return Ok(());
     }
     let until = Instant::now() + CATCH_UP_DEADLINE;
@@ -118,7 +120,7 @@ pub async fn transfer(node: &Node, id: NodeId) -> Result<(), ApiError> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Err(refused(format!("node {id} did not take over within {TRANSFER_DEADLINE:?}")))
+    Err(ApiError::Unknown(format!("node {id} did not take over within {TRANSFER_DEADLINE:?}")))
 }
 
 /// Hands leadership to the voter that is furthest along, so that a planned stop costs writers no election.
@@ -142,8 +144,24 @@ async fn change(
     members: ChangeMembers<NodeId, raft_store::raft::Member>,
     retain: bool,
 ) -> Result<(), ApiError> {
-    node.raft.change_membership(members, retain).await.map_err(|error| refused(error.to_string()))?;
+    node.raft.change_membership(members, retain).await.map_err(change_failed)?;
     Ok(())
+}
+
+/// Only what Raft refused is definite; an entry it lost may still come to be (W5).
+fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ApiError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ApiError::NoQuorum,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(refusal)) => refused(refusal.to_string()),
+        other => ApiError::Unknown(format!("the change was proposed, and its outcome is not known: {other}")),
+    }
+}
+
+/// Whether a change of voters stopped halfway; the next one completes it.
+fn is_joint(node: &Node) -> bool {
+    let metrics = node.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.membership_config.membership().get_joint_config().len() > 1
 }
 
 fn known_member(node: &Node, id: NodeId) -> Result<(), ApiError> {

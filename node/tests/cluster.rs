@@ -82,6 +82,27 @@ async fn without_a_majority_writes_fail_definitely_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn a_write_lost_with_the_leader_is_unknown_however_the_retries_end() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.register("p1").await;
+    let leader = cluster.leader().await;
+    let (left, dead) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.nodes[dead].kill();
+    cluster.nodes[leader].signal("STOP");
+    let request = cluster
+        .http
+        .post(cluster.nodes[left].url("/announce"))
+        .header("idempotency-key", "k")
+        .body(json!({"peerId": "p1", "file": file("a.txt", 1, "a")}).to_string());
+    let sent = tokio::spawn(request.send());
+    // The stopped leader's kernel takes the forwarded request in; its process dies before it can answer.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    cluster.nodes[leader].kill();
+    let answer: Value = sent.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!((&answer["code"], &answer["applied"]), (&json!("outcome_unknown"), &json!("unknown")), "{answer}");
+}
+
+#[tokio::test]
 async fn a_learner_joins_by_snapshot_is_promoted_and_removed() {
     let mut cluster = Cluster::start_with(3, &["--snapshot-every", "20"]).await;
     cluster.ready().await;

@@ -231,7 +231,7 @@ pub async fn change(
     inner.await.unwrap_or_else(|error: ApiError| error.response(true))
 }
 
-async fn change_inner(node: &Node, parts: &Parts) -> Result<Response, ApiError> {
+async fn change_inner(node: &Arc<Node>, parts: &Parts) -> Result<Response, ApiError> {
     let id = || parse::<IdRequest>(&parts.body).map(|request| request.id);
     let change = match parts.uri.path() {
         "/cluster/learners" => {
@@ -253,14 +253,19 @@ async fn change_inner(node: &Node, parts: &Parts) -> Result<Response, ApiError> 
     if let Some(answer) = to_leader(node, parts, CHANGE_DEADLINE).await? {
         return Ok(answer);
     }
-    match change {
-        Change::AddLearner(request) => membership::add_learner(node, request.id, &request.address).await?,
-        Change::Promote(id) => membership::promote(node, id).await?,
-        Change::Demote(id) => membership::demote(node, id).await?,
-        Change::Remove(id) => membership::remove(node, id).await?,
-        Change::Transfer(id) => membership::transfer(node, id).await?,
-        Change::Snapshot => {}
-    }
+    // A task of its own: a caller that disconnects must not leave the change halfway, in a joint configuration.
+    let node = node.clone();
+    let done = tokio::spawn(async move {
+        match change {
+            Change::AddLearner(request) => membership::add_learner(&node, request.id, &request.address).await,
+            Change::Promote(id) => membership::promote(&node, id).await,
+            Change::Demote(id) => membership::demote(&node, id).await,
+            Change::Remove(id) => membership::remove(&node, id).await,
+            Change::Transfer(id) => membership::transfer(&node, id).await,
+            Change::Snapshot => Ok(()),
+        }
+    });
+    done.await.map_err(|error| ApiError::Unknown(error.to_string()))??;
     Ok(ok())
 }
 

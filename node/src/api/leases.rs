@@ -62,9 +62,16 @@ async fn acquire_inner(write: Write) -> Result<Response, ApiError> {
     }
     let wait_until = Instant::now() + Duration::from_millis(wait_ms);
     let ttl_ms = request.ttl_ms.unwrap_or(millis(write.node.config.lease_ttl));
+    // Once a place in line was taken, a failure is not definite any more (W5).
+    let mut joined = false;
+    let unsure = |joined: bool, error: ApiError| match joined {
+        true => ApiError::Unknown(format!("a place in line was taken, then: {error}")),
+        false => error,
+    };
     loop {
         let remaining = wait_until.saturating_duration_since(Instant::now());
-        if let Some(answer) = write.forwarded(remaining + REQUEST_DEADLINE).await? {
+        let forwarded = write.forwarded(remaining + REQUEST_DEADLINE).await;
+        if let Some(answer) = forwarded.map_err(|error| unsure(joined, error))? {
             return Ok(answer);
         }
         if request.wait == Some(true) {
@@ -74,10 +81,10 @@ async fn acquire_inner(write: Write) -> Result<Response, ApiError> {
                 Turn::TimeUp(denied) => return Ok(ok_json(&LeaseResponse::Denied(denied), None)),
             }
         }
-        match ask(&write, &request, ttl_ms).await? {
+        match ask(&write, &request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
             Asked::Answer(answer) => return Ok(answer),
             Asked::InLine(answer) if Instant::now() >= wait_until => return Ok(answer),
-            Asked::InLine(_) => {}
+            Asked::InLine(_) => joined = true,
         }
     }
 }
@@ -119,8 +126,10 @@ enum Turn {
 
 /// Polls the line at the leader, woken by the events that end the wait.
 async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Instant) -> Turn {
+    // Dropped after `notify`, also when the caller disconnects and this future is dropped midway.
+    let _registered = TurnRegistration { node, file, peer };
     let notify = node.leadership.turn_notify(file, peer);
-    let outcome = loop {
+    loop {
         // Armed before the look, so that a grant offered in between is not missed.
         let woken = notify.notified();
         let position = {
@@ -146,10 +155,20 @@ async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Insta
         if !node.leads() {
             break Turn::Moved;
         }
-    };
-    drop(notify.notified());
-    node.leadership.done_waiting(file, peer);
-    outcome
+    }
+}
+
+/// Keeps the table of waiters as large as the number of requests that wait.
+struct TurnRegistration<'a> {
+    node: &'a Node,
+    file: &'a FileName,
+    peer: &'a PeerId,
+}
+
+impl Drop for TurnRegistration<'_> {
+    fn drop(&mut self) {
+        self.node.leadership.done_waiting(self.file, self.peer);
+    }
 }
 
 fn remaining_ms(node: &Node, deadline: LogTime) -> u64 {

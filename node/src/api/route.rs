@@ -88,29 +88,41 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
 }
 
 /// Decides where a write is answered: `None` here, or the leader's forwarded answer.
+///
+/// Once a hop was lost the write may have been applied, and no later failure is definite any more (W5).
 pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<Option<Response>, ApiError> {
     let started = Instant::now();
     let until = started + LEADER_WAIT;
     let deadline = started + within;
+    let mut lost: Option<ApiError> = None;
     loop {
-        let leader = match place(node, until).await? {
-            Place::Here => return Ok(None),
-            Place::There(leader) => leader,
+        let leader = match (place(node, until).await, &lost) {
+            (Err(_) | Ok(Place::Here), Some(lost)) => return Err(lost.clone()),
+            (Err(error), None) => return Err(error),
+            (Ok(Place::Here), None) => return Ok(None),
+            (Ok(Place::There(leader)), _) => leader,
         };
         if parts.was_forwarded() || parts.wants_no_hop() || node.config.reject_writes_on_followers {
             return Err(ApiError::NotLeader(Some(leader.into())));
         }
         match forward(node, parts, &leader, deadline).await {
             Hop::Answered(response) => return Ok(Some(response)),
-            // The leader is gone or moved: definite, so it is worth another look.
-            Hop::NotSent if Instant::now() < until => tokio::time::sleep(ROLE_POLL).await,
-            Hop::NotSent => return Err(ApiError::NoQuorum),
-            Hop::Lost(_) if parts.keyed() && Instant::now() < until => tokio::time::sleep(ROLE_POLL).await,
+            // The leader is gone or moved.
+            Hop::NotSent => {}
             Hop::Lost(reason) => {
-                return Err(ApiError::Unknown(format!("forwarded to node {} and got no answer: {reason}", leader.id)));
+                let words = format!("forwarded to node {} and got no answer: {reason}", leader.id);
+                lost = Some(ApiError::Unknown(words));
+                if !parts.keyed() {
+                    break;
+                }
             }
         }
+        if Instant::now() >= until {
+            break;
+        }
+        tokio::time::sleep(ROLE_POLL).await;
     }
+    Err(lost.unwrap_or(ApiError::NoQuorum))
 }
 
 /// Outcome of one hop.

@@ -187,9 +187,11 @@ async fn register_inner(write: Write) -> Result<Response, ApiError> {
     };
     let mut log_index = 0;
     for (chunk, listing) in (0..).zip(listings) {
-        let committed = write.propose(Op::Register(register(listing)), chunk).await?;
+        let committed = write.propose(Op::Register(register(listing)), chunk).await;
+        let committed = committed.map_err(|error| partly(chunk, error))?;
         log_index = committed.log_index;
         match committed.outcome.result {
+            Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
             Err(rejection) => return Ok(refused(rejection, log_index)),
             Ok(Reply::Registered { incarnation, listing, conflicts }) => {
                 merged.incarnation = incarnation;
@@ -204,6 +206,14 @@ async fn register_inner(write: Write) -> Result<Response, ApiError> {
     }
     merged.tasks = write.tasks(&request.peer_id, log_index).await;
     Ok(ok_json(&merged, Some(log_index)))
+}
+
+/// A failure after earlier chunks were applied is not definite for the request as a whole (W5, X4).
+fn partly(chunk: u32, error: ApiError) -> ApiError {
+    match chunk {
+        0 => error,
+        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were taken in, then: {error}")),
+    }
 }
 
 /// The listing as it travels in the log: in one piece if it fits an entry, else in pages of one listing (X4).
@@ -287,16 +297,28 @@ async fn announce_many(write: Write, peer: PeerId, files: Vec<Holding>) -> Resul
     }
     let mut results = Vec::with_capacity(files.len());
     let mut log_index = 0;
+    // Set by the first chunk that failed: what follows it is not tried, so that no request hangs once per chunk (R4).
+    let mut stopped = false;
     for (chunk, files) in (0..).zip(cut::chunks(files)) {
         let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
+        if stopped {
+            results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));
+            continue;
+        }
         match write.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
             // Nothing before it was applied: the whole request can still fail as one.
-            Err(error) if results.is_empty() => return Err(error),
-            Err(error) => results.extend(names.into_iter().map(|name| failed_result(name, &error))),
+            Err(error) if chunk == 0 => return Err(error),
+            Err(error) => {
+                stopped = true;
+                results.extend(names.into_iter().map(|name| failed_result(name, &error)));
+            }
             Ok(Committed { log_index: at, outcome }) => {
                 log_index = at;
                 match outcome.result {
-                    Err(rejection) => return Ok(refused(rejection, log_index)),
+                    Err(rejection) if chunk == 0 => return Ok(refused(rejection, log_index)),
+                    Err(rejection) => {
+                        results.extend(names.into_iter().map(|name| result(name, Err(rejection.clone()))))
+                    }
                     Ok(Reply::AnnouncedMany(outcomes)) => {
                         results.extend(names.into_iter().zip(outcomes).map(|(name, outcome)| result(name, outcome)));
                     }
