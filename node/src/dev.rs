@@ -229,7 +229,7 @@ fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -
     let binary = std::env::current_exe().unwrap_or_else(|_| "raftshare-node".into());
     let cli = binary.with_file_name("raftshare");
     let (cli, binary) = (shorten(&cli), shorten(&binary));
-    let first = dir.join("peer1").display().to_string();
+    let first = shorten(&dir.join("peer1"));
     let tries = [
         (format!("{cli} search hello"), "find a file"),
         (format!("{cli} get hello-from-peer2.txt --dir {first}"), "fetch it, verified"),
@@ -237,10 +237,10 @@ fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -
         (format!("{binary} status"), "who leads?"),
         ("kill -9 PID-OF-THE-LEADER".to_owned(), "nothing is lost: search, get and update go on"),
     ];
-    let width = tries.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     out.push_str(&format!("\nTry, in another terminal:\n\n  export RAFTSHARE_SERVER={}\n", servers(args)));
     for (command, purpose) in tries {
-        out.push_str(&format!("  {command:<width$}   # {purpose}\n"));
+        // The comment on a line of its own: with a long directory the two together would wrap in mid-phrase.
+        out.push_str(&format!("\n  # {purpose}\n  {command}\n"));
     }
     out.push_str(&format!(
         "\nConsole: http://127.0.0.1:{}/   logs: {}/*.log   stop everything: Ctrl-C\n",
