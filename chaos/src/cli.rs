@@ -13,7 +13,7 @@ use rand::Rng;
 use crate::bench;
 use crate::report::{Report, Verdict};
 use crate::runner::{self, RunOptions};
-use crate::scenario::{SCENARIOS, find};
+use crate::scenario::{self, find};
 
 /// Starts real index nodes, breaks them on purpose, and checks everything that clients saw.
 #[derive(Debug, Parser)]
@@ -48,9 +48,9 @@ struct RunArgs {
     /// Rounds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Index nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
-    nodes: u64,
+    /// Index nodes; as many as the scenario is made for if absent
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: Option<u64>,
     /// Clients
     #[arg(long, default_value_t = 16)]
     clients: usize,
@@ -103,7 +103,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(report.verdict.exit_code()))
         }
         Command::List => {
-            for scenario in SCENARIOS {
+            for scenario in scenario::all() {
                 println!("{:<16} {}\n{}\n", scenario.name, scenario.summary, indent(scenario.explanation));
             }
             Ok(ExitCode::SUCCESS)
@@ -124,7 +124,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 
 #[allow(clippy::print_stdout, reason = "the program's results")]
 async fn run_scenario(arguments: RunArgs) -> anyhow::Result<ExitCode> {
-    let names = || SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    let names = || scenario::all().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
     let scenario = find(&arguments.scenario)
         .ok_or_else(|| anyhow!("there is no scenario {:?}; there are {}", arguments.scenario, names()))?;
     if arguments.clients == 0 {
@@ -134,7 +134,7 @@ async fn run_scenario(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let options = RunOptions {
         seed,
         rounds: arguments.rounds,
-        nodes: arguments.nodes,
+        nodes: arguments.nodes.unwrap_or(scenario.setup.nodes),
         clients: arguments.clients,
         bin_dir: arguments.bin_dir,
         report: arguments.report.unwrap_or_else(|| PathBuf::from(format!("chaos-report/{}-{seed}", scenario.name))),

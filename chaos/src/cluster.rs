@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use client::api::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::Rng;
 
+use crate::fault::{Families, NodePlan};
 use crate::process::{Process, ProcessError, Spec, find_binary};
 
 /// How long a cluster may take to be born, or to serve again after the last fault was removed.
@@ -54,6 +56,9 @@ pub enum ClusterError {
         /// Why.
         source: std::io::Error,
     },
+    /// What a family of faults needs could not be made.
+    #[error("cannot prepare the faults: {0}")]
+    Prepare(String),
     /// No port is free.
     #[error("no free port was found on 127.0.0.1")]
     Ports,
@@ -78,7 +83,7 @@ pub enum ClusterError {
 #[derive(Debug)]
 struct Member {
     process: Process,
-    address: String,
+    plan: NodePlan,
     stopped: bool,
 }
 
@@ -92,29 +97,49 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts the nodes and waits until every one of them serves.
-    pub async fn start(options: &ClusterOptions) -> Result<Self, ClusterError> {
+    pub async fn start(options: &ClusterOptions, families: &mut Families) -> Result<Self, ClusterError> {
         let program = find_binary("raftshare-node", options.bin_dir.as_deref())?;
         make_directory(&options.logs)?;
         let ports = free_ports(options.nodes as usize)?;
-        let addresses: BTreeMap<NodeId, String> =
-            (1..=options.nodes).zip(ports).map(|(id, port)| (id, format!("127.0.0.1:{port}"))).collect();
-        let list: Vec<String> = addresses.iter().map(|(id, address)| format!("{id}={address}")).collect();
+        let mut plans = Vec::new();
+        for (id, port) in (1..=options.nodes).zip(ports) {
+            let mut plan = NodePlan {
+                id,
+                listen: format!("127.0.0.1:{port}"),
+                advertise: None,
+                data: options.data.join(format!("n{id}")),
+                arguments: options.arguments.clone(),
+                environment: Vec::new(),
+            };
+            make_directory(&plan.data)?;
+            families.shape(&mut plan).await.map_err(|why| ClusterError::Prepare(format!("{why:#}")))?;
+            plans.push(plan);
+        }
+        let list: Vec<String> = plans.iter().map(|plan| format!("{}={}", plan.id, plan.address())).collect();
         let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(LOOK_WITHIN).build()?;
         let mut members = BTreeMap::new();
-        for (id, address) in addresses {
-            let data = options.data.join(format!("n{id}"));
-            make_directory(&data)?;
+        for plan in plans {
             let spec = Spec {
                 program: program.clone(),
-                arguments: node_arguments(id, &address, &data, &list, &options.arguments),
-                environment: Vec::new(),
-                log: options.logs.join(format!("n{id}.log")),
+                arguments: node_arguments(&plan, &list),
+                environment: plan.environment.clone(),
+                log: options.logs.join(format!("n{}.log", plan.id)),
             };
-            members.insert(id, Member { process: Process::start(spec)?, address, stopped: false });
+            members.insert(plan.id, Member { process: Process::start(spec)?, plan, stopped: false });
         }
         let mut cluster = Self { members, http, logs: options.logs.clone() };
         cluster.wait_ready(READY_WITHIN).await?;
         Ok(cluster)
+    }
+
+    /// How a node was started.
+    pub fn plan(&self, id: NodeId) -> Option<&NodePlan> {
+        self.members.get(&id).map(|member| &member.plan)
+    }
+
+    /// Process id of a node that runs.
+    pub fn pid(&self, id: NodeId) -> Option<u32> {
+        self.members.get(&id).and_then(|member| member.process.id())
     }
 
     /// Every node's id.
@@ -124,12 +149,12 @@ impl Cluster {
 
     /// Every node's base URL, living or not.
     pub fn urls(&self) -> Vec<String> {
-        self.members.values().map(|member| format!("http://{}", member.address)).collect()
+        self.members.values().map(|member| format!("http://{}", member.plan.listen)).collect()
     }
 
     /// A node's base URL.
     pub fn url(&self, id: NodeId) -> Option<String> {
-        self.members.get(&id).map(|member| format!("http://{}", member.address))
+        self.members.get(&id).map(|member| format!("http://{}", member.plan.listen))
     }
 
     /// The nodes that run and are not stopped.
@@ -144,6 +169,21 @@ impl Cluster {
         member.process.kill();
         member.stopped = false;
         Ok(())
+    }
+
+    /// SIGTERM, and waits until the node ended.
+    pub async fn terminate(&mut self, id: NodeId, within: Duration) -> Result<ExitStatus, ClusterError> {
+        let deadline = Instant::now() + within;
+        self.member(id)?.process.terminate()?;
+        loop {
+            if let Some(status) = self.member(id)?.process.ended() {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(self.not_ready(format!("node {id} did not end after SIGTERM"), within));
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// SIGSTOP.
@@ -242,11 +282,15 @@ impl Cluster {
     }
 }
 
-fn node_arguments(id: NodeId, address: &str, data: &Path, list: &[String], more: &[String]) -> Vec<String> {
+fn node_arguments(plan: &NodePlan, list: &[String]) -> Vec<String> {
     let mut arguments: Vec<String> = ["start", "--id"].map(String::from).to_vec();
-    arguments.extend([id.to_string(), "--listen".into(), address.into(), "--data".into(), data.display().to_string()]);
+    arguments.extend([plan.id.to_string(), "--listen".into(), plan.listen.clone()]);
+    arguments.extend(["--data".into(), plan.data.display().to_string()]);
+    if let Some(advertise) = &plan.advertise {
+        arguments.extend(["--advertise".into(), advertise.clone()]);
+    }
     arguments.extend(["--bootstrap-expect".into(), list.len().to_string(), "--members".into(), list.join(",")]);
-    arguments.extend_from_slice(more);
+    arguments.extend_from_slice(&plan.arguments);
     arguments
 }
 
@@ -288,9 +332,18 @@ mod tests {
 
     #[test]
     fn the_command_line_is_that_of_a_founding_member() {
-        let list = ["1=a:1".to_owned(), "2=b:2".to_owned()];
-        let line = node_arguments(2, "b:2", Path::new("/d"), &list, &["--grace".into(), "1s".into()]).join(" ");
-        let expected = "start --id 2 --listen b:2 --data /d --bootstrap-expect 2 --members 1=a:1,2=b:2 --grace 1s";
+        let list = ["1=a:1".to_owned(), "2=c:2".to_owned()];
+        let plan = NodePlan {
+            id: 2,
+            listen: "b:2".into(),
+            advertise: Some("c:2".into()),
+            data: "/d".into(),
+            arguments: vec!["--grace".into(), "1s".into()],
+            environment: Vec::new(),
+        };
+        let line = node_arguments(&plan, &list).join(" ");
+        let expected = "start --id 2 --listen b:2 --data /d --advertise c:2 --bootstrap-expect 2 \
+            --members 1=a:1,2=c:2 --grace 1s";
         assert_eq!(line, expected);
     }
 }

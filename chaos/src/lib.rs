@@ -2,7 +2,8 @@
 //! model of their own.
 //!
 //! ```text
-//!  scenario.rs (data) ── schedule.rs (seed → actions) ── nemesis.rs ──► process.rs, cluster.rs   kill, stop, restart
+//!  scenario/ (data) ── schedule.rs (seed → actions) ── nemesis.rs ──► process.rs, cluster.rs   kill, stop, restart
+//!        │                                                  └─────────► fault/  (links, disks, files, clocks, members, peers)
 //!        │                                                                     ▲
 //!        └── workload/  (library clients, zombies, a reader) ── HTTP ──────────┘
 //!                 │ every request and answer
@@ -27,6 +28,7 @@ pub mod bench;
 pub mod checker;
 pub mod cli;
 pub mod cluster;
+pub mod fault;
 pub mod history;
 pub mod model;
 pub mod nemesis;

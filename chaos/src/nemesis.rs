@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use client::api::LeaderInfo;
 use raft_store::types::NodeId;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::Cluster;
+use crate::fault::{Arena, Effect, Families, Fault};
 use crate::history::{FaultOutcome, FaultRecord, Micros, Record};
 use crate::recorder::Recorder;
 use crate::scenario::Target;
@@ -27,6 +30,8 @@ const UPDATE_WITHIN: Duration = Duration::from_secs(5);
 const WRITES_WITHIN: Duration = Duration::from_secs(20);
 /// Limit of one probing write.
 const PROBE_WITHIN: Duration = Duration::from_millis(250);
+/// How long a node may take to end after SIGTERM.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// Pause between two probes of one node.
 const PROBE_PAUSE: Duration = Duration::from_millis(3);
 
@@ -34,6 +39,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 pub struct Nemesis<'a> {
     cluster: &'a mut Cluster,
+    families: &'a mut Families,
     recorder: Recorder,
     updates: watch::Receiver<u64>,
     raw: RawClient,
@@ -48,16 +54,17 @@ impl<'a> Nemesis<'a> {
     /// Works on `cluster`; `updates` counts the lease updates that clients send.
     pub fn new(
         cluster: &'a mut Cluster,
+        families: &'a mut Families,
         recorder: Recorder,
         updates: watch::Receiver<u64>,
     ) -> Result<Self, reqwest::Error> {
         let raw = RawClient::new(Arc::new(cluster.urls()))?;
         let (recoveries, story) = (Vec::new(), Vec::new());
-        Ok(Self { cluster, recorder, updates, raw, round: 0, last_fault: None, recoveries, story })
+        Ok(Self { cluster, families, recorder, updates, raw, round: 0, last_fault: None, recoveries, story })
     }
 
     /// Carries out one round and tells in one line what happened.
-    pub async fn round(&mut self, round: u32, actions: &[Action]) -> Result<String, ClusterError> {
+    pub async fn round(&mut self, round: u32, actions: &[Action]) -> anyhow::Result<String> {
         self.round = round;
         self.story.clear();
         for action in actions {
@@ -72,12 +79,15 @@ impl<'a> Nemesis<'a> {
         &self.recoveries
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), ClusterError> {
+    async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         match action {
             Action::Traffic(duration) => tokio::time::sleep(duration).await,
             Action::AfterUpdate(delay) => self.after_update(delay).await,
             Action::Kill(target) => self.kill(target).await?,
             Action::Stop(target) => self.stop(target).await?,
+            Action::Terminate(target) => self.terminate(target).await?,
+            Action::Fault(fault, seed) => self.inject(fault, seed).await?,
+            Action::Heal => self.heal().await?,
             Action::Continue => {
                 let resumed = self.cluster.resume_all()?;
                 for node in resumed {
@@ -103,7 +113,7 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    async fn kill(&mut self, target: Target) -> Result<(), ClusterError> {
+    async fn kill(&mut self, target: Target) -> anyhow::Result<()> {
         let Some((nodes, leader)) = self.aim(target, "kill").await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
@@ -113,7 +123,48 @@ impl<'a> Nemesis<'a> {
         Ok(())
     }
 
-    async fn stop(&mut self, target: Target) -> Result<(), ClusterError> {
+    async fn terminate(&mut self, target: Target) -> anyhow::Result<()> {
+        let Some((nodes, leader)) = self.aim(target, "terminate").await else { return Ok(()) };
+        self.last_fault = Some(Instant::now());
+        for node in nodes {
+            let status = self.cluster.terminate(node, ENDS_WITHIN).await?;
+            if status.success() {
+                self.hit("terminate", "SIGTERM", node, &leader);
+            } else {
+                self.recorder.record(Record::Exit { node, status: format!("after SIGTERM: {status}") });
+            }
+        }
+        Ok(())
+    }
+
+    async fn inject(&mut self, fault: Fault, seed: u64) -> anyhow::Result<()> {
+        let leader = self.cluster.wait_leader(LEADER_WITHIN).await;
+        self.last_fault = Some(Instant::now());
+        let rng = StdRng::seed_from_u64(seed);
+        let mut arena =
+            Arena { cluster: self.cluster, leader: leader.clone(), rng, recorder: &self.recorder, round: self.round };
+        let effects = self.families.inject(fault, &mut arena).await?;
+        self.tell(effects, &leader);
+        Ok(())
+    }
+
+    async fn heal(&mut self) -> anyhow::Result<()> {
+        let rng = StdRng::seed_from_u64(u64::from(self.round));
+        let mut arena = Arena { cluster: self.cluster, leader: None, rng, recorder: &self.recorder, round: self.round };
+        let effects = self.families.heal(&mut arena).await?;
+        self.tell(effects, &None);
+        Ok(())
+    }
+
+    fn tell(&mut self, effects: Vec<Effect>, leader: &Option<LeaderInfo>) {
+        for Effect { fault, node, words, outcome } in effects {
+            let led = leader.as_ref().filter(|leader| Some(leader.id) == node);
+            self.record(&fault, node, led.map(|leader| leader.term), outcome);
+            self.story.push(words);
+        }
+    }
+
+    async fn stop(&mut self, target: Target) -> anyhow::Result<()> {
         let Some((nodes, leader)) = self.aim(target, "stop").await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
@@ -127,15 +178,25 @@ impl<'a> Nemesis<'a> {
     async fn aim(&mut self, target: Target, fault: &str) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.
-            Target::Leader | Target::Follower => self.cluster.wait_leader(LEADER_WITHIN).await,
+            Target::Leader | Target::Follower | Target::Majority => self.cluster.wait_leader(LEADER_WITHIN).await,
+            Target::Next => self.cluster.leader().await,
             Target::All => None,
         };
         let living = self.cluster.living();
         let nodes: Vec<NodeId> = match (&leader, target) {
             (Some(leader), Target::Leader) => living.into_iter().filter(|id| *id == leader.id).collect(),
             (Some(leader), Target::Follower) => living.into_iter().filter(|id| *id != leader.id).take(1).collect(),
+            (Some(leader), Target::Majority) => {
+                let others = living.iter().copied().filter(|id| *id != leader.id);
+                std::iter::once(leader.id).chain(others).take(self.cluster.ids().len() / 2 + 1).collect()
+            }
+            (_, Target::Next) => {
+                let ids = self.cluster.ids();
+                let next = ids.get(self.round as usize % ids.len().max(1));
+                living.into_iter().filter(|id| Some(id) == next).collect()
+            }
             (_, Target::All) => living,
-            (None, Target::Leader | Target::Follower) => Vec::new(),
+            (None, Target::Leader | Target::Follower | Target::Majority) => Vec::new(),
         };
         if nodes.is_empty() {
             self.record(fault, None, None, FaultOutcome::Skipped("nobody leads, or it is down already".into()));

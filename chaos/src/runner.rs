@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::fault::{Arena, Families, Place};
 use crate::history::{Event, FORMAT, RunInfo};
 use crate::model::Model;
 use crate::nemesis::Nemesis;
@@ -52,26 +55,40 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
     }
-    let cluster_options = ClusterOptions {
-        nodes: options.nodes,
-        bin_dir: options.bin_dir.clone(),
-        data: data.clone(),
-        logs: options.report.join("logs"),
-        arguments: options.node_arguments.clone(),
-    };
-    let mut cluster = Cluster::start(&cluster_options).await?;
-    let (recorder, writer) = Recorder::create(&options.report, run_info(scenario, options))?;
-    let result = drive(scenario, options, &mut cluster, &recorder, &mut tell).await;
-    drop(recorder);
-    let events = writer.finish()?;
-    result?;
-    drop(cluster);
+    let logs = options.report.join("logs");
+    let mut arguments: Vec<String> = scenario.setup.arguments.iter().map(|&argument| argument.into()).collect();
+    arguments.extend_from_slice(&options.node_arguments);
+    let place =
+        Place { data: data.clone(), logs: logs.clone(), bin_dir: options.bin_dir.clone(), nodes: options.nodes };
+    let mut families = Families::prepare(&scenario.setup, &place).await?;
+    let cluster_options =
+        ClusterOptions { nodes: options.nodes, bin_dir: options.bin_dir.clone(), data: data.clone(), logs, arguments };
+    let outcome = with_cluster(scenario, options, &cluster_options, &mut families, &mut tell).await;
+    // The nodes are gone: what they ran on can go as well, whatever became of the run.
+    families.clean_up().await;
+    let events = outcome?;
     let report = judge(&Model::new(&events), scenario.checkers, Some(scenario));
     report.write(&options.report).context("cannot write the report")?;
     if report.verdict == Verdict::Pass {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
     }
     Ok(report)
+}
+
+async fn with_cluster(
+    scenario: &Scenario,
+    options: &RunOptions,
+    cluster_options: &ClusterOptions,
+    families: &mut Families,
+    tell: &mut impl FnMut(String),
+) -> anyhow::Result<Vec<Event>> {
+    let mut cluster = Cluster::start(cluster_options, families).await?;
+    let (recorder, writer) = Recorder::create(&options.report, run_info(scenario, options))?;
+    let result = drive(scenario, options, (&mut cluster, families), &recorder, tell).await;
+    drop(recorder);
+    let events = writer.finish()?;
+    result?;
+    Ok(events)
 }
 
 fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
@@ -88,7 +105,7 @@ fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
 async fn drive(
     scenario: &Scenario,
     options: &RunOptions,
-    cluster: &mut Cluster,
+    (cluster, families): (&mut Cluster, &mut Families),
     recorder: &Recorder,
     tell: &mut impl FnMut(String),
 ) -> anyhow::Result<()> {
@@ -102,14 +119,16 @@ async fn drive(
         stop: stopped,
         published: Arc::default(),
     };
+    families.started(&mut arena(cluster, recorder, options.seed)).await?;
     let mut clients = workload::start(&context, options.clients, options.seed)?;
-    let mut nemesis = Nemesis::new(cluster, recorder.clone(), updated)?;
+    let mut nemesis = Nemesis::new(cluster, families, recorder.clone(), updated)?;
     for (index, actions) in schedule::plan(scenario, options.seed, options.rounds).iter().enumerate() {
         let round = index as u32 + 1;
         let story = nemesis.round(round, actions).await?;
         tell(format!("round {round}/{}  {story}", options.rounds));
     }
     drop(nemesis);
+    families.heal(&mut arena(cluster, recorder, options.seed)).await?;
     let healed = verify::heal(cluster, recorder).await?;
     stop.send_replace(true);
     let ended = tokio::time::timeout(CLIENTS_END_WITHIN, async {
@@ -125,10 +144,15 @@ async fn drive(
     }
     let published: Published = std::mem::take(&mut *context.published.lock());
     if healed {
+        families.verify(&mut arena(cluster, recorder, options.seed)).await?;
         let files: BTreeSet<String> = published.keys().cloned().collect();
         verify::read_back(cluster, recorder, &files, &published).await.map_err(|why| anyhow!(why))?;
     }
     Ok(())
+}
+
+fn arena<'a>(cluster: &'a mut Cluster, recorder: &'a Recorder, seed: u64) -> Arena<'a> {
+    Arena { cluster, leader: None, rng: StdRng::seed_from_u64(seed), recorder, round: 0 }
 }
 
 /// Checks a saved history again, with the checkers of its scenario where that is known.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::fault::Fault;
 use crate::scenario::{Scenario, Step, Target};
 
 /// A step with its random numbers drawn.
@@ -21,6 +22,12 @@ pub enum Action {
     Kill(Target),
     /// SIGSTOP.
     Stop(Target),
+    /// SIGTERM.
+    Terminate(Target),
+    /// A fault of a family, and the seed of what it draws.
+    Fault(Fault, u64),
+    /// Remove the faults of every family.
+    Heal,
     /// SIGCONT.
     Continue,
     /// Start killed nodes.
@@ -48,6 +55,9 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             }
             Step::Kill(target) => actions.push(Action::Kill(*target)),
             Step::Stop(target) => actions.push(Action::Stop(*target)),
+            Step::Terminate(target) => actions.push(Action::Terminate(*target)),
+            Step::Fault(fault) => actions.push(Action::Fault(*fault, rng.random())),
+            Step::Heal => actions.push(Action::Heal),
             Step::Continue => actions.push(Action::Continue),
             Step::Restart => actions.push(Action::Restart),
             Step::AwaitWrites => actions.push(Action::AwaitWrites),

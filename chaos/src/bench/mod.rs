@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::fault::Families;
 
 /// File name of the figures inside a report directory.
 pub const FILE: &str = "bench.json";
@@ -82,15 +83,15 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
     for name in NAMES.into_iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == name))
     {
         tell(format!("measuring {name} …"));
-        let cluster = Cluster::start(&ClusterOptions {
+        let cluster_options = ClusterOptions {
             nodes: NODES,
             bin_dir: options.bin_dir.clone(),
             data: temporary.path().join(name),
             logs: directory.join("logs").join(name),
             // Replication starts at once: the grace period after an election is not what is measured.
             arguments: vec!["--grace".into(), "0s".into()],
-        })
-        .await?;
+        };
+        let cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
         let directory = temporary.path().join(format!("{name}-peers"));
         let mut bench = Bench { cluster, quick: options.quick, bin_dir: options.bin_dir.clone(), directory };
         let measured = match name {

@@ -1,0 +1,181 @@
+//! The named scenarios, as data: a workload, what happens in every round, the checkers, and what a run must show at least.
+//!
+//! Invariant: a scenario holds no code of its own; adding one is adding a value to its family's list.
+
+mod clock;
+mod disk;
+mod files;
+mod members;
+mod network;
+mod peers;
+mod process;
+
+use crate::checker::Checker;
+use crate::checker::validity::Demands;
+use crate::fault::{Fault, disk as disks};
+
+/// A span of milliseconds to draw from.
+pub type MsRange = (u64, u64);
+/// A span of microseconds to draw from.
+pub type UsRange = (u64, u64);
+
+/// One thing the runner does in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Let the clients work undisturbed.
+    Traffic(MsRange),
+    /// Wait until a client sends the next lease update, then this long.
+    AfterUpdate(UsRange),
+    /// SIGKILL.
+    Kill(Target),
+    /// SIGSTOP.
+    Stop(Target),
+    /// SIGTERM, and wait until it ended in order.
+    Terminate(Target),
+    /// A fault of a family.
+    Fault(Fault),
+    /// Remove the faults of every family (killed nodes stay down, stopped ones stopped).
+    Heal,
+    /// SIGCONT for every stopped node.
+    Continue,
+    /// Start every killed node again.
+    Restart,
+    /// Wait until a write is acknowledged again, and note how long that took since the last fault.
+    AwaitWrites,
+    /// Do these steps in one of so many rounds.
+    OneIn(u32, &'static [Step]),
+}
+
+/// Whom a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Whoever leads at that moment.
+    Leader,
+    /// Somebody who does not.
+    Follower,
+    /// The leader and as many others as leave a minority.
+    Majority,
+    /// One after the other, round by round.
+    Next,
+    /// Every node.
+    All,
+}
+
+/// What the clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workload {
+    /// Files that all clients fight for.
+    pub shared_files: usize,
+    /// Lease durations to draw from, in milliseconds.
+    pub ttls_ms: &'static [u64],
+    /// One client in so many sends raw requests and repeats them under their keys, late and often.
+    pub zombie_one_in: usize,
+    /// Longest pause of a client between two operations, in milliseconds.
+    pub pause_ms: u64,
+}
+
+/// A named scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One line about it.
+    pub summary: &'static str,
+    /// What happens, and which rules it holds the cluster to.
+    pub explanation: &'static str,
+    /// What it needs around the nodes.
+    pub setup: Setup,
+    /// What the clients do.
+    pub workload: Workload,
+    /// What happens in every round.
+    pub round: &'static [Step],
+    /// Judges.
+    pub checkers: &'static [Checker],
+    /// What a valid run shows at least.
+    pub demands: Demands,
+    /// How often it runs before a release.
+    pub release: Release,
+    /// Lines of level ERROR that its faults make a node write: parts of their text.
+    pub expected_errors: &'static [&'static str],
+}
+
+/// What a scenario needs around the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Index nodes, unless the command line says otherwise.
+    pub nodes: u64,
+    /// A proxy in every link between two nodes.
+    pub links: bool,
+    /// Disks of their own below the nodes' data.
+    pub disks: Option<disks::Kind>,
+    /// Clocks of their own for the nodes.
+    pub clocks: bool,
+    /// Spare nodes that can join.
+    pub members: bool,
+    /// Peers that share folders.
+    pub peers: usize,
+    /// More arguments for every node.
+    pub arguments: &'static [&'static str],
+}
+
+/// Three nodes and nothing else.
+pub const PLAIN: Setup =
+    Setup { nodes: 3, links: false, disks: None, clocks: false, members: false, peers: 0, arguments: &[] };
+
+/// How often a scenario runs before a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release {
+    /// Runs, each with a seed of its own.
+    pub runs: u32,
+    /// Rounds of each; at least ten seconds of traffic in all.
+    pub rounds: u32,
+}
+
+/// Clients that fight for the leases of a few files.
+pub const LEASES: Workload =
+    Workload { shared_files: 4, ttls_ms: &[300, 1_000, 3_000], zombie_one_in: 4, pause_ms: 30 };
+
+/// The scenario of this name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    all().find(|scenario| scenario.name == name)
+}
+
+/// Every scenario, in the order in which they are listed.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    let families = [
+        process::SCENARIOS,
+        network::SCENARIOS,
+        disk::SCENARIOS,
+        files::SCENARIOS,
+        clock::SCENARIOS,
+        members::SCENARIOS,
+        peers::SCENARIOS,
+    ];
+    families.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_scenario_has_a_name_of_its_own_and_is_found() {
+        let names: BTreeSet<&str> = all().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().count());
+        for name in names {
+            assert_eq!(find(name).map(|found| found.name), Some(name));
+        }
+        assert!(find("no such scenario").is_none());
+    }
+
+    #[test]
+    fn every_scenario_demands_a_fault_and_traffic() {
+        for scenario in all() {
+            assert!(!scenario.demands.fault.is_empty(), "{}", scenario.name);
+            assert!(scenario.demands.acknowledged_per_round > 0, "{}", scenario.name);
+            assert!(scenario.release.runs > 0 && scenario.release.rounds > 0, "{}", scenario.name);
+        }
+    }
+}
