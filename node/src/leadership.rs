@@ -79,6 +79,21 @@ pub struct ReignStats {
 
 impl Leadership {
     fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
+        let reign = Self::made(term, catalog, config);
+        *self.reign.lock() = Some(reign);
+    }
+
+    /// Makes the soft state anew from the catalog, unless the leadership ended meanwhile.
+    fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
+        let Some(term) = self.term() else { return };
+        let rebuilt = Self::made(term, catalog, config);
+        let mut reign = self.reign.lock();
+        if reign.as_ref().is_some_and(|reign| reign.term == term) {
+            *reign = Some(rebuilt);
+        }
+    }
+
+    fn made(term: u64, catalog: &Catalog, config: &crate::config::Config) -> Reign {
         let now = monotonic_ms();
         let times = liveness::Config {
             peer_ttl_ms: millis(config.peer_ttl),
@@ -88,7 +103,7 @@ impl Leadership {
         let liveness = Liveness::from_catalog(times, catalog, now);
         let mut planner = Planner::new(term);
         planner.rebuild(catalog);
-        *self.reign.lock() = Some(Reign { term, liveness, planner });
+        Reign { term, liveness, planner }
     }
 
     fn end(&self) {
@@ -99,7 +114,7 @@ impl Leadership {
     }
 
     /// The term of the leadership under way.
-    pub fn term(&self) -> Option<u64> {
+    fn term(&self) -> Option<u64> {
         self.reign.lock().as_ref().map(|reign| reign.term)
     }
 
@@ -348,9 +363,7 @@ pub async fn follow_events(node: Arc<Node>) {
 
 fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) {
     node.names.rebuild(catalog);
-    if let Some(term) = node.leadership.term() {
-        node.leadership.begin(term, catalog, &node.config);
-    }
+    node.leadership.rebuild(catalog, &node.config);
     node.events.gap(upto);
 }
 

@@ -130,5 +130,5 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
 fn beacon(node: &Node) -> Option<Beacon> {
     let (term, committed, quorum_age) = node.leader_confirmation()?;
     let log_time = node.clock.anchor()?.now();
-    Some(Beacon { term, committed, quorum_age_ms: crate::clock::millis(quorum_age), log_time })
+    Some(Beacon { term, committed, quorum_age_ms: crate::clock::millis_up(quorum_age), log_time })
 }
