@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StorageError;
 use super::tail::LogMemory;
-use super::{LogId, Vote, codec};
+use super::{LogId, Vote, codec, durable};
 
 /// Distance of the two slots in bytes: a torn write hits one of them only.
 const SLOT_BYTES: u64 = 4_096;
@@ -75,6 +75,7 @@ impl MarkFile {
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
         let file = file.map_err(|source| StorageError::io("open", path, source))?;
+        path.parent().map_or(Ok(()), durable::sync_directory)?;
         let mut current = Marked::default();
         for slot in 0..2 {
             let mut bytes = vec![0; SLOT_BYTES as usize];

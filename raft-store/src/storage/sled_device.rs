@@ -5,9 +5,11 @@
 //!
 //! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
 //! * no background flusher: the log's own thread decides when to flush, once for a whole group.
+//! * checkpoints that were being written in a crash are removed: sled takes them for whole ones, and then for damage.
+//! * every file is synced once opened: sled's settings are not, by sled itself.
 //! * opening is guarded: sled panics on some torn files instead of returning an error.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +41,7 @@ impl SledDevice {
     /// Opens or creates the database in `dir`, and makes its directory entries durable.
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
         let shown = format!("the log in {}", dir.display());
+        remove_unfinished_checkpoints(dir)?;
         let opened = quietly(|| -> sled::Result<_> {
             let db = sled::Config::new()
                 .path(dir)
@@ -61,6 +64,10 @@ impl SledDevice {
         };
         let mut device = Self { db, log, meta, own_sync: None };
         device.choose_sync(dir)?;
+        // sled writes its settings once and never syncs them; torn, they keep it from opening what it has stored.
+        let settings = dir.join("conf");
+        let synced = File::open(&settings).and_then(|file| file.sync_all());
+        synced.map_err(|source| StorageError::io("sync", &settings, source))?;
         durable::sync_directory(dir)?;
         Ok(device)
     }
@@ -146,6 +153,22 @@ impl LogDevice for SledDevice {
     }
 }
 
+/// While it opens, sled writes a checkpoint of its page table to `snap.<position>.generating` and renames it. If the
+/// process dies in between, the next opening takes the unfinished file for the newest checkpoint, and fails for ever. A
+/// checkpoint only saves reading: without it sled reads its log from the one before, or from the beginning.
+fn remove_unfinished_checkpoints(dir: &Path) -> Result<(), StorageError> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(|source| StorageError::io("list", dir, source))? {
+        let path = entry.map_err(|source| StorageError::io("list", dir, source))?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path).map_err(|source| StorageError::io("remove", &path, source))?;
+        }
+    }
+    Ok(())
+}
+
 fn index_of(key: &[u8]) -> io::Result<u64> {
     let bytes =
         key.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a log key is not 8 bytes long"))?;
@@ -188,6 +211,18 @@ pub fn sled_file(log_dir: &Path) -> PathBuf {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unfinished_checkpoint_does_not_keep_the_log_from_opening() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let batch = DeviceBatch { log: [(7, Some(vec![1, 2, 3]))].into(), ..DeviceBatch::default() };
+        let device = SledDevice::open(dir.path()).expect("a new log");
+        device.apply(batch).and_then(|()| device.sync()).expect("stored");
+        drop(device);
+        fs::write(dir.path().join("snap.00000000000FFFFF.generating"), b"half of it").expect("written");
+        let device = SledDevice::open(dir.path()).expect("it opens");
+        assert_eq!(device.records(0..10).expect("readable"), [(7, vec![1, 2, 3])]);
+    }
 
     #[test]
     fn every_flush_is_a_real_sync() {
