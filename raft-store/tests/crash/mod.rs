@@ -39,6 +39,11 @@ pub fn options() -> OpenOptions {
     OpenOptions { node_id: 1, new_store_id: 0x5eed }
 }
 
+/// For a checker: a directory that has to be made anew shows by its store id.
+pub fn options_of_another_disk() -> OpenOptions {
+    OpenOptions { node_id: 1, new_store_id: 0x0bad }
+}
+
 pub fn log_id(term: u64, index: u64) -> LogId {
     use openraft::vote::RaftLeaderId;
     let leader: CommittedLeader = openraft::impls::leader_id_std::LeaderId::new(term, 1_u64).to_committed();

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use openraft::storage::{RaftLogReader, RaftLogStorage};
-use raft_store::storage::Storage;
+use raft_store::storage::{LogStore, Storage, StorageError};
 
-use super::{entry, options};
+use super::{entry, options_of_another_disk};
 
 /// What one place of the log may hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Place {
     /// The term of the entry that was acknowledged here.
     acknowledged: Option<u64>,
@@ -18,12 +18,22 @@ struct Place {
 }
 
 /// Everything said by children that worked in one directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Model {
     places: BTreeMap<u64, Place>,
     /// Acknowledged and tried.
     vote: (u64, u64),
     purged: (Option<u64>, Option<u64>),
+    /// Committed log indexes that were saved; that one survives is not promised.
+    committed: BTreeSet<u64>,
+    /// Digest of the catalog in each snapshot that was tried; empty if the writer says nothing about snapshots.
+    snapshots: BTreeMap<u64, String>,
+    /// The newest snapshot that was acknowledged.
+    snapshot: Option<u64>,
+    /// The directory's store id, once it was open.
+    store_id: Option<u64>,
+    /// The cluster's id, acknowledged and tried.
+    cluster: (Option<u64>, Option<u64>),
     /// How much was said, so that a test which tested nothing is noticed.
     pub counts: Counts,
     /// Why a child could not open the directory; after a power cut that is the cut itself.
@@ -37,6 +47,7 @@ pub struct Counts {
     pub votes: u64,
     pub truncations: u64,
     pub purges: u64,
+    pub snapshots: u64,
     pub reopened: u64,
     pub refused: u64,
 }
@@ -47,6 +58,7 @@ impl Counts {
         self.votes += other.votes;
         self.truncations += other.truncations;
         self.purges += other.purges;
+        self.snapshots += other.snapshots;
         self.reopened += other.reopened;
         self.refused += other.refused;
     }
@@ -70,6 +82,10 @@ impl Model {
             if verb == "E" {
                 self.counts.refused += 1;
                 self.refusal = Some(rest.to_owned());
+            }
+            if let ("s", Some((index, digest))) = (verb, rest.split_once(' ')) {
+                self.snapshots.insert(index.parse().expect("an index"), digest.to_owned());
+                continue;
             }
             let numbers: Option<Vec<u64>> = rest.split(' ').map(|text| text.parse().ok()).collect();
             match (verb, numbers.as_deref()) {
@@ -101,16 +117,69 @@ impl Model {
                     self.counts.purges += 1;
                     self.purged.0 = Some(upto);
                 }
+                ("S", Some(&[index])) => {
+                    self.counts.snapshots += 1;
+                    self.snapshot = Some(index);
+                }
+                ("m", Some(&[index])) => drop(self.committed.insert(index)),
+                ("I", Some(&[store])) => self.store_id = Some(store),
+                ("c", Some(&[cluster])) => self.cluster.1 = Some(cluster),
+                ("C", Some(&[cluster])) => self.cluster.0 = Some(cluster),
                 // Half a line from a killed child: it says nothing.
                 _ => {}
             }
         }
     }
 
-    /// Opens the directory and compares. What is found is promised from now on: Raft takes it for durable.
+    /// Whether anything at all was acknowledged; the opening of a directory is the first thing that is.
+    pub fn is_promised_nothing(&self) -> bool {
+        self.store_id.is_none()
+    }
+
+    /// Opens the directory and compares.
     pub async fn verify(&mut self, dir: &Path) -> Result<(), String> {
-        let storage = Storage::open(dir, &options()).map_err(|error| format!("it does not open: {error}"))?;
+        let storage = Storage::open(dir, &options_of_another_disk());
+        self.judge(storage.map_err(|error| format!("it does not open: {error}"))?).await
+    }
+
+    /// Like [`Model::verify`], where nothing has been acknowledged yet: then the directory may also be refused, if the
+    /// error tells the operator what to do. True if it was.
+    pub async fn verify_unborn(&mut self, dir: &Path) -> Result<bool, String> {
+        match Storage::open(dir, &options_of_another_disk()) {
+            Ok(storage) => self.judge(storage).await.map(|()| false),
+            Err(StorageError::Damaged { .. }) => Ok(true),
+            Err(error) => Err(format!("it is refused without advice: {error}")),
+        }
+    }
+
+    async fn judge(&mut self, storage: Storage) -> Result<(), String> {
+        let identity = storage.identity.get();
+        if self.store_id.is_some_and(|store_id| identity.store_id != store_id) {
+            return Err(format!("it has become the directory of another disk: {identity:?}"));
+        }
+        if identity.cluster_id < self.cluster.0 || identity.cluster_id > self.cluster.1 {
+            return Err(format!("cluster {:?}, acknowledged and tried {:?}", identity.cluster_id, self.cluster));
+        }
+        let applied = storage.state.applied_index();
+        if !self.snapshots.is_empty() || self.store_id.is_some() {
+            if applied < self.snapshot {
+                return Err(format!("the state at {applied:?}, acknowledged a snapshot at {:?}", self.snapshot));
+            }
+            let digest = applied.map(|_| storage.state.read().catalog().digest().to_string());
+            if digest.as_ref() != applied.and_then(|index| self.snapshots.get(&index)) {
+                return Err(format!("the state at {applied:?} is not the one that was put into a snapshot"));
+            }
+        }
         let mut log = storage.log_store;
+        let purged = log.get_log_state().await.map_err(|error| error.to_string())?.last_purged_log_id;
+        if purged.map(|purged| purged.index) > applied {
+            return Err(format!("purged {purged:?} beyond the snapshot at {applied:?}"));
+        }
+        self.judge_log(&mut log).await
+    }
+
+    /// Compares a log. What is found is promised from now on: Raft takes it for durable.
+    pub async fn judge_log(&mut self, log: &mut LogStore) -> Result<(), String> {
         let state = log.get_log_state().await.map_err(|error| error.to_string())?;
         let mut reader = log.get_log_reader().await;
         let vote = reader.read_vote().await.map_err(|error| error.to_string())?.map_or(0, |vote| vote.leader_id.term);
@@ -121,8 +190,15 @@ impl Model {
         if purged < self.purged.0 || purged > self.purged.1 {
             return Err(format!("purged {purged:?}, acknowledged {:?}, tried {:?}", self.purged.0, self.purged.1));
         }
-        if purged > storage.state.applied_index() {
-            return Err(format!("purged {purged:?} beyond the snapshot at {:?}", storage.state.applied_index()));
+        let committed = log.read_committed().await.map_err(|error| error.to_string())?;
+        if committed > state.last_log_id {
+            return Err(format!("committed {committed:?} beyond the end of the log"));
+        }
+        let committed = committed.map(|committed| committed.index);
+        if committed
+            .is_some_and(|committed| !self.committed.is_empty() && committed > *self.committed.last().expect("one"))
+        {
+            return Err(format!("committed {committed:?} was never saved"));
         }
         let first = purged.map_or(0, |purged| purged + 1);
         let found = reader.try_get_log_entries(0..u64::MAX).await.map_err(|error| error.to_string())?;
