@@ -85,6 +85,8 @@ struct Member {
     process: Process,
     plan: NodePlan,
     stopped: bool,
+    /// A fault makes it end by itself.
+    exit_expected: bool,
 }
 
 /// The running nodes.
@@ -125,7 +127,8 @@ impl Cluster {
                 environment: plan.environment.clone(),
                 log: options.logs.join(format!("n{}.log", plan.id)),
             };
-            members.insert(plan.id, Member { process: Process::start(spec)?, plan, stopped: false });
+            members
+                .insert(plan.id, Member { process: Process::start(spec)?, plan, stopped: false, exit_expected: false });
         }
         let mut cluster = Self { members, http, logs: options.logs.clone() };
         cluster.wait_ready(READY_WITHIN).await?;
@@ -210,9 +213,40 @@ impl Cluster {
         let mut restarted = Vec::new();
         for (id, member) in self.members.iter_mut().filter(|(_, member)| !member.process.is_started()) {
             member.process.restart()?;
+            member.exit_expected = false;
             restarted.push(*id);
         }
         Ok(restarted)
+    }
+
+    /// From now on until it is started again, a node may end by itself: a fault makes it.
+    pub fn expect_exit(&mut self, id: NodeId) -> Result<(), ClusterError> {
+        self.member(id)?.exit_expected = true;
+        Ok(())
+    }
+
+    /// Whether a fault makes this node end by itself.
+    pub fn exit_is_expected(&self, id: NodeId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.exit_expected)
+    }
+
+    /// Waits until a node ended by itself; absent if it still runs after `within`.
+    pub async fn wait_ended(&mut self, id: NodeId, within: Duration) -> Result<Option<ExitStatus>, ClusterError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.member(id)?.process.ended() {
+                return Ok(Some(status));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The file that a node's output is appended to.
+    pub fn log(&self, id: NodeId) -> PathBuf {
+        self.logs.join(format!("n{id}.log"))
     }
 
     /// Nodes that ended by themselves since the last call, and how.

@@ -87,6 +87,18 @@ pub enum Record {
         /// How, as the system words it.
         status: String,
     },
+    /// A node's process ended as it should after a fault, and said why.
+    ExpectedExit {
+        /// Which node.
+        node: NodeId,
+        /// How, as the system words it.
+        status: String,
+    },
+    /// Something did not behave as it should under its fault, as the fault's family saw.
+    Misbehaved {
+        /// What it did, or failed to do.
+        what: String,
+    },
     /// Every fault was removed and the whole cluster serves again.
     Healed {
         /// How long that took after the last fault was removed, in microseconds.

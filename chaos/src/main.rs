@@ -1,6 +1,14 @@
 //! `raftshare-chaos`: see the library for what it does.
 
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before there is a second thread. Without the rights nothing can be mounted, and scenarios that need it say so.
+    let _ = chaos::fault::disk::namespace::leave();
+    run()
+}
+
 #[tokio::main]
-async fn main() -> std::process::ExitCode {
+async fn run() -> ExitCode {
     chaos::cli::run().await
 }

@@ -139,6 +139,10 @@ pub struct Model {
     pub recoveries: Vec<Micros>,
     /// Nodes that ended by themselves, and how.
     pub exits: Vec<(u64, String)>,
+    /// Nodes that ended as they should after a fault, and how.
+    pub expected_exits: Vec<(u64, String)>,
+    /// What did not behave as it should under its fault.
+    pub misbehaved: Vec<String>,
     /// How long healing took.
     pub healed: Option<Micros>,
     /// Why it did not heal.
@@ -180,6 +184,8 @@ impl Model {
             Record::Fault(fault) => self.faults.push(fault),
             Record::Recovered { after_us, .. } => self.recoveries.push(after_us),
             Record::Exit { node, status } => self.exits.push((node, status)),
+            Record::ExpectedExit { node, status } => self.expected_exits.push((node, status)),
+            Record::Misbehaved { what } => self.misbehaved.push(what),
             Record::Healed { after_us } => self.healed = Some(after_us),
             Record::NotHealed { reason } => self.not_healed = Some(reason),
             Record::Final { node, file, version, hash } => self.finals.push(FinalRead { node, file, version, hash }),

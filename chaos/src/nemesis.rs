@@ -238,8 +238,13 @@ impl<'a> Nemesis<'a> {
     /// Writes down nodes that ended though nobody killed them.
     pub fn note_exits(&mut self) {
         for (node, status) in self.cluster.ended() {
-            self.story.push(format!("n{node} ENDED BY ITSELF: {status}"));
-            self.recorder.record(Record::Exit { node, status });
+            if self.cluster.exit_is_expected(node) {
+                self.story.push(format!("n{node} ended: {status}"));
+                self.recorder.record(Record::ExpectedExit { node, status });
+            } else {
+                self.story.push(format!("n{node} ENDED BY ITSELF: {status}"));
+                self.recorder.record(Record::Exit { node, status });
+            }
         }
     }
 

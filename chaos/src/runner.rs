@@ -52,6 +52,7 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     std::fs::create_dir_all(&options.report)
         .with_context(|| format!("cannot make the report directory {}", options.report.display()))?;
     let data = options.report.join("data");
+    crate::fault::disk::unmount_below(&data);
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
     }

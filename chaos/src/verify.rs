@@ -35,7 +35,8 @@ pub type Published = BTreeMap<String, Vec<String>>;
 pub async fn heal(cluster: &mut Cluster, recorder: &Recorder) -> Result<bool, ClusterError> {
     let since = Instant::now();
     for (node, status) in cluster.ended() {
-        recorder.record(Record::Exit { node, status });
+        let expected = cluster.exit_is_expected(node);
+        recorder.record(if expected { Record::ExpectedExit { node, status } } else { Record::Exit { node, status } });
     }
     cluster.resume_all()?;
     cluster.restart_dead()?;

@@ -10,8 +10,11 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Findings};
-use crate::history::{Answer, Micros, Op};
+use crate::history::{Answer, FaultRecord, Micros, Op};
 use crate::model::{Model, Operation, Outcome, file_of, peer_of};
+
+/// Faults after which a node may say that its storage failed.
+const STORAGE_FAULTS: [&str; 3] = ["power-cut", "disk-full", "disk-error"];
 
 /// Refusals are explained.
 pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusal is explained", check };
@@ -61,6 +64,10 @@ fn unexplained(model: &Model, operation: &Operation, code: &str) -> Option<Strin
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
         "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "unreachable" => None,
+        "storage_failed" => {
+            let disks = |fault: &FaultRecord| STORAGE_FAULTS.contains(&fault.fault.as_str());
+            (!model.faults.iter().any(disks)).then(|| "no disk was made to fail".into())
+        }
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, operation),
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,

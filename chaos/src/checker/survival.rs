@@ -1,4 +1,4 @@
-//! Proves: the cluster lives. No node ended or panicked by itself; after every fault that left a majority, writes were
+//! Proves: the cluster lives. No node ended or panicked by itself, but for those that had to and said why; after every fault that left a majority, writes were
 //! acknowledged again; and once all faults were removed the whole cluster served.
 //!
 //! Source: rules R4 and W4; the liveness phase of TigerBeetle's and openraft's simulators (a cluster that stops after the
@@ -20,6 +20,12 @@ fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
     for (node, status) in &model.exits {
         findings.expect(false, &[], || format!("node {node} ended by itself: {status}"));
+    }
+    for _ in &model.expected_exits {
+        findings.expect(true, &[], String::new);
+    }
+    for what in &model.misbehaved {
+        findings.expect(false, &[], || what.clone());
     }
     for after in &model.recoveries {
         findings.expect(*after <= RECOVERY_MAX, &[], || {
@@ -45,6 +51,15 @@ mod tests {
         let mut sample = good();
         sample.record(230, Record::Exit { node: 2, status: "signal: 6 (SIGABRT)".into() });
         sample.caught_by(&CHECKER, "node 2 ended by itself");
+    }
+
+    #[test]
+    fn what_misbehaves_under_its_fault_is_caught_and_an_announced_exit_is_fine() {
+        let mut sample = good();
+        sample.record(230, Record::ExpectedExit { node: 2, status: "exit status: 1".into() });
+        assert_eq!(sample.check(&CHECKER).violations, 0);
+        sample.record(231, Record::Misbehaved { what: "node 2 went on with a failed disk".into() });
+        sample.caught_by(&CHECKER, "went on with a failed disk");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use rand::rngs::StdRng;
 use crate::cluster::Cluster;
 use crate::history::FaultOutcome;
 use crate::recorder::Recorder;
-use crate::scenario::Setup;
+use crate::scenario::{Setup, Target};
 
 /// One thing a family does to the cluster. What exactly (whom, how long, how much) it draws from the arena's generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,43 @@ pub struct Arena<'a> {
     /// Number of the round.
     pub round: u32,
 }
+
+impl Arena<'_> {
+    /// The living nodes that a target means.
+    pub fn aim(&self, target: Target) -> Vec<NodeId> {
+        let living = self.cluster.living();
+        let leader = self.leader.as_ref().map(|leader| leader.id);
+        let leads = |id: &NodeId| Some(*id) == leader;
+        match (target, leader) {
+            (Target::Leader, Some(_)) => living.into_iter().filter(leads).collect(),
+            (Target::Follower, Some(_)) => living.into_iter().filter(|id| !leads(id)).take(1).collect(),
+            (Target::Majority, Some(leader)) => {
+                let others = living.iter().copied().filter(|id| !leads(id));
+                std::iter::once(leader).chain(others).take(self.cluster.ids().len() / 2 + 1).collect()
+            }
+            (Target::Next, _) => {
+                let ids = self.cluster.ids();
+                let next = ids.get(self.round as usize % ids.len().max(1));
+                living.into_iter().filter(|id| Some(id) == next).collect()
+            }
+            (Target::All, _) => living,
+            (Target::Leader | Target::Follower | Target::Majority, None) => Vec::new(),
+        }
+    }
+
+    /// A node in words, for a round's story.
+    pub fn words(&self, id: NodeId) -> String {
+        match &self.leader {
+            Some(leader) if leader.id == id => format!("n{id} (leader, term {})", leader.term),
+            _ => format!("n{id}"),
+        }
+    }
+}
+
+/// This machine lacks what the scenario needs: it was skipped, and showed nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("skipped: {0}")]
+pub struct Unavailable(pub String);
 
 /// What a fault came to.
 #[derive(Debug, Clone)]

@@ -1,0 +1,189 @@
+//! Faults of the disks below the nodes' data: power cuts, no space left, errors.
+//!
+//! Invariants: every node has a disk of its own; after cleaning up nothing is mounted, and whatever ends this program
+//! earlier unmounts everything as well, because the mounts are in a namespace of its own.
+
+mod image;
+pub mod namespace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use raft_store::types::NodeId;
+
+pub use image::unmount_below;
+use image::{Image, cut};
+
+use super::{Arena, Effect, NodePlan, Place, Unavailable};
+use crate::history::Record;
+use crate::scenario::Target;
+
+/// A fault of this family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The power of these nodes goes off at one moment: what was not synced is gone, and so are the processes.
+    PowerCut(Target),
+    /// All free space of these nodes' disks is taken.
+    Fill(Target),
+    /// Whatever these nodes read or write from now on fails with EIO.
+    Fail(Target),
+}
+
+/// What the nodes' data directories are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An ext4 file system of its own for each, on a loop device.
+    Loop,
+}
+
+/// How long a node may go on with a disk that fails: five seconds from when it notices (W4), and a machine under load.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The family's state in a run.
+#[derive(Debug)]
+pub struct Disks {
+    place: Place,
+    images: BTreeMap<NodeId, Image>,
+    without_power: BTreeSet<NodeId>,
+    full: BTreeSet<NodeId>,
+}
+
+impl Disks {
+    /// Before the first node starts.
+    pub async fn prepare(kind: Kind, place: &Place) -> anyhow::Result<Self> {
+        let Kind::Loop = kind;
+        let disks = Self {
+            place: place.clone(),
+            images: BTreeMap::new(),
+            without_power: BTreeSet::new(),
+            full: BTreeSet::new(),
+        };
+        // Not the nodes' disks, which are made as each node is shaped: a try, to say early what is missing.
+        match Image::create(&disks.place.data.join("disks"), "try") {
+            Ok(_) => Ok(disks),
+            Err(why) => Err(Unavailable(format!("root, loop devices and mkfs.ext4 are needed ({why:#})")).into()),
+        }
+    }
+
+    /// Puts the node's data on a disk of its own.
+    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+        let image = Image::create(&self.place.data.join("disks"), &format!("n{}", plan.id))?;
+        plan.data = image.mount_point().join("data");
+        std::fs::create_dir_all(&plan.data)?;
+        self.images.insert(plan.id, image);
+        Ok(())
+    }
+
+    /// Injects a fault.
+    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        match fault {
+            Fault::PowerCut(target) => self.power_cut(target, arena),
+            Fault::Fill(target) => self.break_disks(("disk-full", "no space left on the disk of"), target, arena).await,
+            Fault::Fail(target) => self.break_disks(("disk-error", "I/O errors on the disk of"), target, arena).await,
+        }
+    }
+
+    fn power_cut(&mut self, target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        let nodes = arena.aim(target);
+        if nodes.is_empty() {
+            return Ok(vec![Effect::skipped("power-cut", "nobody to hit")]);
+        }
+        let mut handles = Vec::new();
+        for id in &nodes {
+            handles.push(self.image(*id)?.handle()?);
+        }
+        // The disks first, all within microseconds: then nothing that a process still does can be kept.
+        for handle in &handles {
+            cut(handle).context("the power of a disk could not be cut")?;
+        }
+        drop(handles);
+        for id in &nodes {
+            arena.cluster.kill(*id)?;
+        }
+        let mut effects = Vec::new();
+        for id in nodes {
+            ensure!(self.image(id)?.is_dead(), "the disk of node {id} still takes writes after its power was cut");
+            self.without_power.insert(id);
+            effects.push(Effect::installed("power-cut", Some(id), format!("power of {} cut", arena.words(id))));
+        }
+        Ok(effects)
+    }
+
+    /// A disk that takes nothing more: its node has to say so and end by itself (W4).
+    async fn break_disks(
+        &mut self,
+        (fault, words): (&str, &str),
+        target: Target,
+        arena: &mut Arena<'_>,
+    ) -> anyhow::Result<Vec<Effect>> {
+        let nodes = arena.aim(target);
+        if nodes.is_empty() {
+            return Ok(vec![Effect::skipped(fault, "nobody to hit")]);
+        }
+        let mut effects = Vec::new();
+        for id in nodes {
+            let log = arena.cluster.log(id);
+            let said_before = std::fs::metadata(&log).map_or(0, |log| log.len());
+            arena.cluster.expect_exit(id)?;
+            if fault == "disk-full" {
+                self.image(id)?.fill()?;
+                self.full.insert(id);
+            } else {
+                cut(&self.image(id)?.handle()?).context("the disk could not be made to fail")?;
+                ensure!(self.image(id)?.is_dead(), "the disk of node {id} still takes writes");
+                self.without_power.insert(id);
+            }
+            effects.push(Effect::installed(fault, Some(id), format!("{words} {}", arena.words(id))));
+            let words = watch_end(id, &log, said_before, arena).await?;
+            effects.push(Effect::installed("storage-exit", Some(id), words));
+        }
+        Ok(effects)
+    }
+
+    fn image(&mut self, id: NodeId) -> anyhow::Result<&mut Image> {
+        self.images.get_mut(&id).with_context(|| format!("node {id} has no disk of its own"))
+    }
+
+    /// Gives power back; the nodes are started by whoever restarts dead nodes.
+    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        for id in std::mem::take(&mut self.full) {
+            self.image(id)?.free()?;
+            effects.push(Effect::installed("disk-freed", Some(id), format!("space on the disk of n{id} again")));
+        }
+        for id in std::mem::take(&mut self.without_power) {
+            // It may have been started since by a step that knows nothing of disks.
+            arena.cluster.kill(id)?;
+            self.image(id)?.power_on()?;
+            effects.push(Effect::installed("power-on", Some(id), format!("power of n{id} back")));
+        }
+        Ok(effects)
+    }
+
+    /// Unmounts and removes.
+    pub async fn clean_up(&mut self) {
+        self.images.clear();
+    }
+}
+
+/// Holds a node with a failed disk to rule W4: it ends by itself, not with success, and says what failed and where.
+async fn watch_end(id: NodeId, log: &Path, said_before: u64, arena: &mut Arena<'_>) -> anyhow::Result<String> {
+    let since = Instant::now();
+    let misbehaved = |what: String| arena.recorder.record(Record::Misbehaved { what });
+    let Some(status) = arena.cluster.wait_ended(id, ENDS_WITHIN).await? else {
+        misbehaved(format!("node {id} still runs {} s after its disk failed", ENDS_WITHIN.as_secs()));
+        return Ok(format!("n{id} GOES ON"));
+    };
+    let output = std::fs::read(log)?;
+    let said = String::from_utf8_lossy(output.get(said_before as usize..).unwrap_or_default());
+    if status.success() {
+        misbehaved(format!("node {id} ended with success though its disk failed"));
+    }
+    if !said.contains("the storage in ") {
+        misbehaved(format!("node {id} ended ({status}) without saying that its storage failed"));
+    }
+    arena.recorder.record(Record::ExpectedExit { node: id, status: status.to_string() });
+    Ok(format!("n{id} ended after {:.2} s ({status})", since.elapsed().as_secs_f64()))
+}
