@@ -129,6 +129,49 @@ pub enum Record {
         /// The version that has this hash; absent if the index does not know it.
         version: Option<u64>,
     },
+    /// Copies of a file after healing: what the index counts, held against what the peers have on their disks.
+    Copies {
+        /// The file.
+        file: String,
+        /// Copies it should have: the replication factor, or the number of live peers if they are fewer.
+        wanted: u64,
+        /// Live holders of the current version that the index counts.
+        live: u64,
+        /// Counted holders whose bytes on disk are not the file's.
+        differing: Vec<String>,
+    },
+    /// A line of a node's log that says that something went wrong: level ERROR, or a panic.
+    LogLine {
+        /// Which node.
+        node: NodeId,
+        /// The line, cut to a bounded length.
+        line: String,
+    },
+    /// A node's log was looked through for such lines.
+    LogRead {
+        /// Which node.
+        node: NodeId,
+        /// Lines it has.
+        lines: u64,
+    },
+    /// What a node's process took, sampled every few seconds.
+    Resources {
+        /// Which node.
+        node: NodeId,
+        /// Resident memory in KiB.
+        rss_kib: u64,
+        /// Bytes below its data directory.
+        data_bytes: u64,
+    },
+    /// Somebody else leads, as the nodes themselves say.
+    Leader {
+        /// Who.
+        node: NodeId,
+        /// Its term.
+        term: u64,
+    },
+    /// The run was interrupted from outside; its remaining rounds were not done.
+    Interrupted,
     /// Every node's digest, taken while all had the same applied index.
     Digest {
         /// Which node.
@@ -155,6 +198,21 @@ pub struct RunInfo {
     pub rounds: u32,
     /// Version of the checked software.
     pub version: String,
+    /// Revision of the sources of this program.
+    #[serde(default)]
+    pub revision: String,
+    /// Clients.
+    #[serde(default)]
+    pub clients: usize,
+    /// Seconds since 1970 when the run began, for people.
+    #[serde(default)]
+    pub started_at: u64,
+    /// More arguments of every node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_arguments: Vec<String>,
+    /// Rounds went on until this many seconds were over, instead of `rounds` of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<u64>,
 }
 
 /// An operation on the index.
@@ -227,6 +285,9 @@ pub enum Op {
         level: Level,
         /// Which node was asked, if a certain one was.
         node: Option<NodeId>,
+        /// The log index of an acknowledged write that the answer must include (R3).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_index: Option<u64>,
     },
 }
 
@@ -290,6 +351,9 @@ pub struct Seen {
     pub boot: String,
     /// The applied log index of the answer.
     pub applied: u64,
+    /// For a write: its own log index, to be passed as `min_index`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
 }
 
 /// A fault and whether it took effect.

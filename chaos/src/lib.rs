@@ -35,6 +35,7 @@ pub mod nemesis;
 pub mod process;
 pub mod recorder;
 pub mod report;
+pub mod revision;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;

@@ -118,6 +118,32 @@ pub struct NodeDigest {
     pub digest: String,
 }
 
+/// Copies of one file after healing.
+#[derive(Debug, Clone)]
+pub struct FileCopies {
+    /// The file.
+    pub file: String,
+    /// Copies it should have.
+    pub wanted: u64,
+    /// Live copies that the index counts.
+    pub live: u64,
+    /// Counted holders with other bytes.
+    pub differing: Vec<String>,
+}
+
+/// What a node took at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampled {
+    /// When.
+    pub at: Micros,
+    /// Which node.
+    pub node: u64,
+    /// Resident memory in KiB.
+    pub rss_kib: u64,
+    /// Bytes below its data directory.
+    pub data_bytes: u64,
+}
+
 /// A whole run.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
@@ -147,6 +173,20 @@ pub struct Model {
     pub healed: Option<Micros>,
     /// Why it did not heal.
     pub not_healed: Option<String>,
+    /// Copies after healing.
+    pub copies: Vec<FileCopies>,
+    /// ERROR lines and panics in the nodes' logs.
+    pub log_lines: Vec<(u64, String)>,
+    /// Logs that were looked through: the node, and how many lines.
+    pub logs_read: Vec<(u64, u64)>,
+    /// What the nodes took.
+    pub resources: Vec<Sampled>,
+    /// Changes of leader: when, who, which term.
+    pub leaders: Vec<(Micros, u64, u64)>,
+    /// Whether the run was interrupted from outside.
+    pub interrupted: bool,
+    /// When the last event happened.
+    pub ended: Micros,
 }
 
 impl Model {
@@ -162,6 +202,7 @@ impl Model {
     }
 
     fn take(&mut self, event: &Event) {
+        self.ended = self.ended.max(event.at);
         match event.record.clone() {
             Record::Run(run) => self.run = run,
             Record::Invoke { id, client, op, key } => {
@@ -190,6 +231,16 @@ impl Model {
             Record::NotHealed { reason } => self.not_healed = Some(reason),
             Record::Final { node, file, version, hash } => self.finals.push(FinalRead { node, file, version, hash }),
             Record::Audit { file, hash, version } => self.audits.push((file, hash, version)),
+            Record::Copies { file, wanted, live, differing } => {
+                self.copies.push(FileCopies { file, wanted, live, differing });
+            }
+            Record::LogLine { node, line } => self.log_lines.push((node, line)),
+            Record::LogRead { node, lines } => self.logs_read.push((node, lines)),
+            Record::Resources { node, rss_kib, data_bytes } => {
+                self.resources.push(Sampled { at: event.at, node, rss_kib, data_bytes });
+            }
+            Record::Leader { node, term } => self.leaders.push((event.at, node, term)),
+            Record::Interrupted => self.interrupted = true,
             Record::Digest { node, applied, digest } => self.digests.push(NodeDigest { node, applied, digest }),
         }
     }

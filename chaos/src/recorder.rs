@@ -163,7 +163,15 @@ mod tests {
     use crate::history::{Answer, FaultOutcome, FaultRecord, Seen};
 
     fn run() -> RunInfo {
-        RunInfo { format: FORMAT, scenario: "test".into(), seed: 7, nodes: 3, rounds: 1, version: "0".into() }
+        RunInfo {
+            format: FORMAT,
+            scenario: "test".into(),
+            seed: 7,
+            nodes: 3,
+            rounds: 1,
+            version: "0".into(),
+            ..RunInfo::default()
+        }
     }
 
     #[test]
@@ -179,7 +187,7 @@ mod tests {
             keep: true,
         };
         let id = recorder.invoke("c", op, Some("k".into()));
-        let seen = Some(Seen { node: 1, boot: "b".into(), applied: 9 });
+        let seen = Some(Seen { node: 1, boot: "b".into(), applied: 9, index: Some(9) });
         recorder.record(Record::Ok { id, answer: Answer::Published { version: 3 }, seen });
         recorder.record(Record::Fault(FaultRecord {
             round: 1,

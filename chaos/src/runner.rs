@@ -100,6 +100,11 @@ fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
         nodes: options.nodes,
         rounds: options.rounds,
         version: env!("CARGO_PKG_VERSION").into(),
+        revision: crate::revision::REVISION.into(),
+        clients: options.clients,
+        started_at: crate::revision::seconds_since_1970(),
+        node_arguments: options.node_arguments.clone(),
+        duration_s: None,
     }
 }
 
@@ -119,6 +124,7 @@ async fn drive(
         updates,
         stop: stopped,
         published: Arc::default(),
+        indexes: Arc::default(),
     };
     families.started(&mut arena(cluster, recorder, options.seed)).await?;
     let mut clients = workload::start(&context, options.clients, options.seed)?;

@@ -7,14 +7,21 @@ pub mod convergence;
 pub mod durability;
 pub mod fencing;
 pub mod idempotency;
+pub mod linearizability;
+pub mod lines;
+pub mod logs;
 pub mod mutual_exclusion;
+pub mod read_your_writes;
 pub mod reads;
 pub mod refusals;
+pub mod replication;
+pub mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod survival;
 pub mod validity;
 pub mod versions;
+pub mod wgl;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,12 +82,18 @@ impl Findings {
 /// One file's worth of checkers that apply to every scenario.
 pub const ALL: &[Checker] = &[
     mutual_exclusion::CHECKER,
+    lines::CHECKER,
     fencing::CHECKER,
     versions::CHECKER,
     durability::CHECKER,
     idempotency::CHECKER,
+    linearizability::CHECKER,
     reads::CHECKER,
+    read_your_writes::CHECKER,
     refusals::CHECKER,
     convergence::CHECKER,
+    replication::CHECKER,
     survival::CHECKER,
+    logs::CHECKER,
+    resources::CHECKER,
 ];

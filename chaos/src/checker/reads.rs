@@ -4,6 +4,9 @@
 //!
 //! Source: rules R1, R2; Jepsen's Consul analysis; etcd #15271 and #20221 (revisions that go back).
 //!
+//! Across restarts of a node nothing is promised (R2 speaks of one process): a new process may know less than the old one
+//! did, until it hears from the leader. Reads with a log index close that gap (`read_your_writes.rs`).
+//!
 //! Cannot see: the order of reads and writes that were under way at the same moment. Versions of one file only grow, so
 //! order rules are complete for single files; order across files is not examined.
 
@@ -18,14 +21,19 @@ pub const CHECKER: Checker = Checker { name: "reads", property: "reads never sta
 
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
-    // A stopped process voids the clock assumption of leader reads (R1).
-    let paused = model.faults.iter().any(|fault| fault.fault == "stop");
+    let paused = model.faults.iter().any(|fault| voids_leader_reads(&fault.fault));
     for file in model.files() {
         fresh_reads(model, file, paused, &mut findings);
     }
     nothing_from_the_future(model, &mut findings);
     stale_reads_never_go_back(model, &mut findings);
     findings
+}
+
+/// Whether a fault voids the clock assumption of leader reads (R1): a process that was stopped or starved, a clock that runs
+/// at another rate.
+pub fn voids_leader_reads(fault: &str) -> bool {
+    fault == "stop" || fault.starts_with("clock") || fault.starts_with("cpu") || fault.starts_with("starve")
 }
 
 fn read_version(operation: &Operation) -> Option<(Level, u64)> {
@@ -123,7 +131,7 @@ mod tests {
     use crate::history::{FaultOutcome, Seen};
 
     fn read(level: Level) -> Op {
-        Op::Read { file: "f".into(), level, node: None }
+        Op::Read { file: "f".into(), level, node: None, min_index: None }
     }
 
     #[test]
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_process_that_goes_back_is_caught_and_a_new_process_may() {
-        let seen = |boot: &str, applied| Seen { node: 2, boot: boot.into(), applied };
+        let seen = |boot: &str, applied| Seen { node: 2, boot: boot.into(), applied, index: None };
         let answer = || Answer::File { version: 0, hash: String::new() };
         let mut sample = good();
         sample.op((300, 301), read(Level::Stale), End::Seen(answer(), seen("x", 9)));

@@ -77,7 +77,7 @@ impl Sample {
     }
 
     pub(crate) fn read(&mut self, span: (Micros, Micros), file: &str, version: u64, hash: &str) -> &mut Self {
-        let op = Op::Read { file: file.into(), level: Level::Linearizable, node: None };
+        let op = Op::Read { file: file.into(), level: Level::Linearizable, node: None, min_index: None };
         self.op(span, op, End::Ok(Answer::File { version, hash: hash.into() }))
     }
 
@@ -157,7 +157,13 @@ pub(crate) fn good() -> Sample {
         .finals(207, "f", 2, "h2")
         .audit(208, "f", "h1", Some(1))
         .audit(208, "f", "h2", Some(2));
+    let read = Op::Read { file: "f".into(), level: Level::Stale, node: Some(2), min_index: Some(7) };
+    let seen = Seen { node: 2, boot: "x".into(), applied: 8, index: None };
+    sample.op((208, 209), read, End::Seen(Answer::File { version: 2, hash: "h2".into() }, seen));
+    sample.record(209, Record::Copies { file: "f".into(), wanted: 2, live: 2, differing: Vec::new() });
     for node in 1..=3 {
+        sample.record(209, Record::LogRead { node, lines: 9 });
+        sample.record(209, Record::Resources { node, rss_kib: 40_000, data_bytes: 1 << 20 });
         sample.record(209, Record::Digest { node, applied: 9, digest: "d".into() });
     }
     sample

@@ -44,6 +44,8 @@ pub struct Context {
     pub stop: watch::Receiver<bool>,
     /// Contents that were published, or tried to be: per file, in the order they were sent.
     pub published: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    /// Log index of the newest acknowledged write per file, where the answer named it.
+    pub indexes: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 /// A client that cannot even be made.
@@ -111,6 +113,18 @@ impl Context {
     /// Writes down a success.
     pub fn ok(&self, id: OpId, answer: Answer, seen: Option<Seen>) {
         self.recorder.record(Record::Ok { id, answer, seen });
+    }
+
+    /// Log index of the newest acknowledged write of this file, if one is known.
+    pub fn written_index(&self, file: &str) -> Option<u64> {
+        self.indexes.lock().get(file).copied()
+    }
+
+    /// Remembers the log index of an acknowledged write, for reads that must include it (R3).
+    pub fn written(&self, file: &str, index: u64) {
+        let mut indexes = self.indexes.lock();
+        let known = indexes.entry(file.to_owned()).or_default();
+        *known = (*known).max(index);
     }
 
     /// Writes down a definite refusal.

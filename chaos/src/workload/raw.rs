@@ -94,7 +94,8 @@ fn seen(response: &reqwest::Response) -> Option<Seen> {
     let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let node: NodeId = text(headers::NODE)?.parse().ok()?;
     let applied = text(headers::APPLIED)?.parse().ok()?;
-    Some(Seen { node, boot: text(headers::BOOT)?.to_owned(), applied })
+    let index = text(headers::INDEX).and_then(|index| index.parse().ok());
+    Some(Seen { node, boot: text(headers::BOOT)?.to_owned(), applied, index })
 }
 
 /// The answer to a write.

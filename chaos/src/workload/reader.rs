@@ -1,7 +1,8 @@
-//! A client that reads the shared files at every level, from every node.
+//! A client that reads the shared files at every level, from every node, also so as to see its own or another's write.
 //!
 //! Invariant: a stale read names the node it asks and is answered by that node alone, so that what it sees can be held
-//! against what the same process showed before (R2).
+//! against what the same process showed before (R2). A read with a log index names that of a write which was acknowledged
+//! before the read was sent (R3).
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use serde_json::Value;
 use super::{Context, RawClient, RawOutcome, WorkloadError};
 use crate::history::{Answer, Level, Op};
 
-/// Limit of one read.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Limit of one read; longer than a node waits for a log index (2 s).
+const READ_WITHIN: Duration = Duration::from_millis(2_500);
 /// Pause between two reads.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -38,17 +39,29 @@ impl Reader {
                 1 => Level::Leader,
                 _ => Level::Stale,
             };
+            let after_write = level == Level::Stale && self.rng.random_bool(0.5);
+            let min_index = if after_write { self.context.written_index(file.as_str()) } else { None };
             let server = self.rng.random_range(0..self.context.servers.len().max(1));
-            read(&self.context, &self.raw, server, &file, level).await;
+            read(&self.context, &self.raw, server, &file, level, min_index).await;
             self.context.pause(PAUSE).await;
         }
     }
 }
 
-async fn read(context: &Context, raw: &RawClient, server: usize, file: &FileName, level: Level) {
-    let op = Op::Read { file: file.to_string(), level, node: Some(server as u64 + 1) };
+async fn read(
+    context: &Context,
+    raw: &RawClient,
+    server: usize,
+    file: &FileName,
+    level: Level,
+    min_index: Option<u64>,
+) {
+    let op = Op::Read { file: file.to_string(), level, node: Some(server as u64 + 1), min_index };
     let id = context.invoke("reader", op, None);
-    match raw.get(server, "/file", &[("name", file.as_str()), ("consistency", level_text(level))], READ_WITHIN).await {
+    let index = min_index.map(|index| index.to_string());
+    let mut query = vec![("name", file.as_str()), ("consistency", level_text(level))];
+    query.extend(index.as_deref().map(|index| ("min_index", index)));
+    match raw.get(server, "/file", &query, READ_WITHIN).await {
         RawOutcome::Ok(value, seen) => match file_answer(&value) {
             Some(answer) => context.ok(id, answer, seen),
             None => context.unknown(id, format!("an answer that is none: {value}")),

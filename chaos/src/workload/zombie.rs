@@ -118,7 +118,11 @@ impl Zombie {
         match self.raw.post(server, request.path, &request.body, Some(&request.key), limit).await {
             RawOutcome::Ok(value, seen) => match write_answer(&value) {
                 Some(answer) => {
+                    let index = seen.as_ref().and_then(|seen| seen.index);
                     self.context.ok(id, answer.clone(), seen);
+                    if let (Op::Publish { file, .. }, Some(index)) = (&request.op, index) {
+                        self.context.written(file, index);
+                    }
                     Some((answer, value))
                 }
                 None => {
