@@ -32,6 +32,7 @@ pub mod fault;
 pub mod history;
 pub mod model;
 pub mod nemesis;
+pub mod observer;
 pub mod process;
 pub mod recorder;
 pub mod report;

@@ -18,6 +18,7 @@ use crate::fault::{Arena, Families, Place};
 use crate::history::{Event, FORMAT, RunInfo};
 use crate::model::Model;
 use crate::nemesis::Nemesis;
+use crate::observer::{self, Observer};
 use crate::recorder::Recorder;
 use crate::report::{Report, Verdict, judge};
 use crate::scenario::Scenario;
@@ -57,6 +58,10 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
     }
     let logs = options.report.join("logs");
+    if logs.exists() {
+        // Lines of an earlier run would count against this one.
+        std::fs::remove_dir_all(&logs).with_context(|| format!("cannot clear {}", logs.display()))?;
+    }
     let mut arguments: Vec<String> = scenario.setup.arguments.iter().map(|&argument| argument.into()).collect();
     arguments.extend_from_slice(&options.node_arguments);
     let place =
@@ -69,7 +74,7 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     families.clean_up().await;
     let events = outcome?;
     let report = judge(&Model::new(&events), scenario.checkers, Some(scenario));
-    report.write(&options.report).context("cannot write the report")?;
+    report.write(&options.report, &events, scenario.checkers).context("cannot write the report")?;
     if report.verdict == Verdict::Pass {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot clear {}", data.display()))?;
     }
@@ -86,6 +91,7 @@ async fn with_cluster(
     let mut cluster = Cluster::start(cluster_options, families).await?;
     let (recorder, writer) = Recorder::create(&options.report, run_info(scenario, options))?;
     let result = drive(scenario, options, (&mut cluster, families), &recorder, tell).await;
+    observer::read_logs(&cluster_options.logs, &recorder);
     drop(recorder);
     let events = writer.finish()?;
     result?;
@@ -127,6 +133,7 @@ async fn drive(
         indexes: Arc::default(),
     };
     families.started(&mut arena(cluster, recorder, options.seed)).await?;
+    let observer = Observer::start(cluster.urls(), recorder.clone())?;
     let mut clients = workload::start(&context, options.clients, options.seed)?;
     let mut nemesis = Nemesis::new(cluster, families, recorder.clone(), updated)?;
     for (index, actions) in schedule::plan(scenario, options.seed, options.rounds).iter().enumerate() {
@@ -149,6 +156,7 @@ async fn drive(
         // What they still wait for stays without an answer in the history, which is what it is.
         Err(_) => clients.shutdown().await,
     }
+    drop(observer);
     let published: Published = std::mem::take(&mut *context.published.lock());
     if healed {
         families.verify(&mut arena(cluster, recorder, options.seed)).await?;
@@ -162,11 +170,14 @@ fn arena<'a>(cluster: &'a mut Cluster, recorder: &'a Recorder, seed: u64) -> Are
     Arena { cluster, leader: None, rng: StdRng::seed_from_u64(seed), recorder, round: 0 }
 }
 
-/// Checks a saved history again, with the checkers of its scenario where that is known.
+/// Checks a saved history again, with the checkers of its scenario where that is known, and writes the report beside it.
 pub fn check(path: &Path) -> anyhow::Result<Report> {
     let events: Vec<Event> = recorder::load(path)?;
     let model = Model::new(&events);
     let scenario = crate::scenario::find(&model.run.scenario);
     let checkers = scenario.map_or(crate::checker::ALL, |scenario| scenario.checkers);
-    Ok(judge(&model, checkers, scenario))
+    let report = judge(&model, checkers, scenario);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    report.write(directory, &events, checkers).context("cannot write the report")?;
+    Ok(report)
 }

@@ -50,7 +50,7 @@ struct Lease {
     asked: Micros,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
     version: u64,
     hash: Sign,
@@ -58,18 +58,58 @@ struct State {
     last_fence: u64,
 }
 
+/// In words; numbers that mean something only within one search are left out, so that findings can be compared.
+impl std::fmt::Debug for State {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "v{}", self.version)?;
+        match self.lease {
+            Some(Lease { fence: Some(fence), until, .. }) => write!(out, ", fence {fence} until {until} µs"),
+            Some(Lease { fence: None, until, .. }) => write!(out, ", a lease nobody was told of, until {until} µs"),
+            None => write!(out, ", no lease (last fence {})", self.last_fence),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Grant { peer: Sign, fence: Option<u64>, until: Micros, asked: Micros, version: Option<u64> },
-    Renew { fence: u64, until: Micros },
-    Expire { fence: Option<u64>, holder: Sign, at: Micros },
-    Release { fence: u64 },
-    Publish { fence: Option<u64>, named: Option<u64>, version: Option<u64>, hash: Sign, keep: bool },
-    Read { version: u64, hash: Sign },
+    Grant {
+        peer: Sign,
+        fence: Option<u64>,
+        until: Micros,
+        asked: Micros,
+        version: Option<u64>,
+    },
+    Renew {
+        fence: u64,
+        until: Micros,
+    },
+    Expire {
+        fence: Option<u64>,
+        holder: Sign,
+        at: Micros,
+    },
+    Release {
+        fence: u64,
+    },
+    Publish {
+        fence: Option<u64>,
+        named: Option<u64>,
+        version: Option<u64>,
+        hash: Sign,
+        keep: bool,
+    },
+    Read {
+        version: u64,
+        hash: Sign,
+    },
     /// The lease is over, by the answer's word.
-    Over { fence: u64 },
+    Over {
+        fence: u64,
+    },
     /// Somebody has the lease.
-    Taken { holder: Sign },
+    Taken {
+        holder: Sign,
+    },
 }
 
 /// One file, and when each peer may have registered again.
@@ -121,6 +161,10 @@ impl Spec for File {
             Step::Over { fence } => own(fence).is_none().then_some(*state),
             Step::Taken { holder } => state.lease.is_some_and(|lease| lease.holder == holder).then_some(*state),
         }
+    }
+
+    fn is_pure(&self, op: &Step) -> bool {
+        matches!(op, Step::Read { .. } | Step::Over { .. } | Step::Taken { .. })
     }
 }
 
@@ -244,10 +288,11 @@ impl<'a> Reading<'a> {
         for joined in &joined {
             self.translate(joined, &waiting, &denied);
         }
-        for read in self.model.finals.iter().filter(|read| read.file == self.file) {
+        let (model, file) = (self.model, self.file);
+        for read in model.finals.iter().filter(|read| read.file == file) {
             let step = Step::Read { version: read.version, hash: sign(&mut self.hashes, &read.hash) };
             // Read after everything was over; the record has no span of its own.
-            self.push(step, self.model.ended, Some(self.model.ended), true, None);
+            self.push(step, model.ended, Some(model.ended), true, None);
         }
         self.end_hopeless();
         let registered = self.registrations();
@@ -298,7 +343,7 @@ impl<'a> Reading<'a> {
                         if let Some(&last) = denied.get(peer.as_str()).filter(|&&last| last >= began) {
                             let until = began.saturating_add(ttl_ms.saturating_mul(1_000));
                             let grant = Step::Grant { peer: holder, fence: None, until, asked: began, version: None };
-                            self.push(grant, began, Some(last), false, owner);
+                            self.push(grant, began, Some(last.saturating_add(1)), false, owner);
                             self.push(Step::Expire { fence: None, holder, at: until }, until, None, false, owner);
                         }
                     }
@@ -387,11 +432,15 @@ impl<'a> Reading<'a> {
                 | Step::Publish { fence: Some(fence), .. }
                 | Step::Expire { fence: Some(fence), .. } => granted.get(&fence).copied(),
                 Step::Publish { fence: None, .. } => Some(exists),
-                Step::Grant { .. } | Step::Expire { .. } | Step::Read { .. } | Step::Over { .. } | Step::Taken { .. } => {
-                    None
-                }
+                Step::Grant { .. }
+                | Step::Expire { .. }
+                | Step::Read { .. }
+                | Step::Over { .. }
+                | Step::Taken { .. } => None,
             };
             if let Some(last) = last.filter(|&last| last != Micros::MAX) {
+                // Just after it: the later grant may need this operation before itself.
+                let last = last.saturating_add(1);
                 let end = call.returned.map_or(last, |end| end.min(last));
                 call.returned = Some(end);
             }
@@ -528,7 +577,11 @@ mod tests {
     #[test]
     fn a_lease_called_over_too_early_is_caught() {
         let mut sample = good();
-        sample.grant((210, 211), "a", "f", 100, 10, 2).op((250, 251), renew("a", 10, 100), End::Refused("lease_expired"));
+        sample.grant((210, 211), "a", "f", 100, 10, 2).op(
+            (250, 251),
+            renew("a", 10, 100),
+            End::Refused("lease_expired"),
+        );
         sample.caught_by(&CHECKER, "fence 10 was over");
     }
 
@@ -555,7 +608,11 @@ mod tests {
         never.grant((210, 211), "a", "f", 100, 10, 2).publish((212, 213), "a", "f", 10, "h3", End::Unknown);
         happened.read((220, 221), "f", 3, "h3").finals(400, "f", 3, "h3");
         never.read((220, 221), "f", 2, "h2");
-        assert_eq!((happened.check(&CHECKER).violations, never.check(&CHECKER).violations), (1, 0), "finals of v2 remain");
+        assert_eq!(
+            (happened.check(&CHECKER).violations, never.check(&CHECKER).violations),
+            (1, 0),
+            "finals of v2 remain"
+        );
         happened.read((222, 223), "f", 2, "h2");
         happened.caught_by(&CHECKER, "a read saw v2");
     }

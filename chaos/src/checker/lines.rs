@@ -14,7 +14,8 @@ use crate::history::{Answer, Op};
 use crate::model::{Lease, Model};
 
 /// Leases follow each other.
-pub const CHECKER: Checker = Checker { name: "lines", property: "no lease granted before its predecessor ended", check };
+pub const CHECKER: Checker =
+    Checker { name: "lines", property: "no lease granted before its predecessor ended", check };
 
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
@@ -28,17 +29,21 @@ fn check(model: &Model) -> Findings {
         let mut longest: Option<&Lease> = None;
         for lease in leases {
             if let Some(earlier) = longest {
-                findings.expect(lease.from >= earlier.guaranteed_until(), &[earlier.granted_by, lease.granted_by], || {
-                    format!(
-                        "{file}: fence {} was granted to {} at {} µs, before fence {} of {} could be over at {} µs",
-                        lease.fence,
-                        lease.peer,
-                        lease.from,
-                        earlier.fence,
-                        earlier.peer,
-                        earlier.guaranteed_until()
-                    )
-                });
+                findings.expect(
+                    lease.from >= earlier.guaranteed_until(),
+                    &[earlier.granted_by, lease.granted_by],
+                    || {
+                        format!(
+                            "{file}: fence {} was granted to {} at {} µs, before fence {} of {} could be over at {} µs",
+                            lease.fence,
+                            lease.peer,
+                            lease.from,
+                            earlier.fence,
+                            earlier.peer,
+                            earlier.guaranteed_until()
+                        )
+                    },
+                );
             } else {
                 findings.checks += 1;
             }

@@ -19,9 +19,9 @@ pub const DATA_MAX: u64 = 4 << 30;
 /// From here on growth is looked at, in microseconds.
 pub const LONG: Micros = 5 * 60 * 1_000_000;
 /// Growth that is no leak: this factor in percent, and these amounts.
-const GROWTH_PERCENT: u64 = 150;
-const RSS_SLACK_KIB: u64 = 128 * 1_024;
-const DATA_SLACK: u64 = 256 << 20;
+const GROWTH_PERCENT: u64 = 120;
+const RSS_SLACK_KIB: u64 = 64 * 1_024;
+const DATA_SLACK: u64 = 128 << 20;
 
 /// Nodes stay small.
 pub const CHECKER: Checker = Checker { name: "resources", property: "memory and files of every node bounded", check };

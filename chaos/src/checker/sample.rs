@@ -92,10 +92,15 @@ impl Sample {
         self.record(at, Record::Audit { file: file.into(), hash: hash.into(), version })
     }
 
-    pub(crate) fn model(&self) -> Model {
+    /// In order of time.
+    pub(crate) fn events(&self) -> Vec<Event> {
         let mut events = self.events.clone();
         events.sort_by_key(|event| event.at);
-        Model::new(&events)
+        events
+    }
+
+    pub(crate) fn model(&self) -> Model {
+        Model::new(&self.events())
     }
 
     pub(crate) fn check(&self, checker: &Checker) -> Findings {

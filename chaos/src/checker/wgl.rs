@@ -7,9 +7,9 @@
 //! operations explains the answers. Equal configurations are searched once. At a quiescent point there are as many
 //! configurations as states, so the cost depends on how many operations overlap, not on how many there are.
 //!
-//! Two rules keep the number small and lose no linearization: an operation that is possible now and does not change the
-//! state takes effect at once (later it may not be possible, and nothing gains by waiting); and operations that may or may
-//! not have been applied are never forced, only offered.
+//! Two rules keep the number small and lose no linearization: an operation that never changes a state takes effect as soon as
+//! it is possible (later it may not be, and nothing gains by waiting); and operations that may or may not have been applied
+//! are never forced, only offered.
 //!
 //! Invariant: `Rejected` only if every order was tried; what the budget cut short is `Undecided`.
 
@@ -34,6 +34,8 @@ pub trait Spec {
     fn initial(&self) -> Self::State;
     /// The state after the operation, or nothing if it cannot give its answer in this state.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+    /// Whether the operation changes no state whatsoever.
+    fn is_pure(&self, op: &Self::Op) -> bool;
 }
 
 /// One operation of a history.
@@ -108,6 +110,7 @@ pub fn search<P: Spec>(spec: &P, calls: &[Call<P::Op>], budget: Budget) -> Verdi
         spec,
         calls,
         slots: vec![None; OPEN_MAX],
+        high: 0,
         slot_of: vec![usize::MAX; calls.len()],
         deadline: Instant::now() + budget.time,
         most: budget.configurations,
@@ -141,6 +144,8 @@ struct Search<'a, P: Spec> {
     calls: &'a [Call<P::Op>],
     /// The open calls.
     slots: Vec<Option<usize>>,
+    /// Slots from here on were never used.
+    high: usize,
     slot_of: Vec<usize>,
     deadline: Instant,
     most: usize,
@@ -155,16 +160,13 @@ impl<P: Spec> Search<'_, P> {
     fn open(&mut self, index: usize) -> bool {
         let Some(slot) = self.slots.iter().position(Option::is_none) else { return false };
         self.slots[slot] = Some(index);
+        self.high = self.high.max(slot + 1);
         self.slot_of[index] = slot;
         true
     }
 
     /// The call is over: its slot is free again in every configuration.
-    fn close(
-        &mut self,
-        index: usize,
-        reached: HashSet<Configuration<P::State>>,
-    ) -> HashSet<Configuration<P::State>> {
+    fn close(&mut self, index: usize, reached: HashSet<Configuration<P::State>>) -> HashSet<Configuration<P::State>> {
         let slot = self.slot_of[index];
         self.slots[slot] = None;
         let freed = reached.into_iter().map(|mut configuration| {
@@ -174,12 +176,14 @@ impl<P: Spec> Search<'_, P> {
         freed.collect()
     }
 
-    /// Lets every open call take effect that is possible and changes nothing.
+    /// Lets every open call take effect that is possible and never changes anything.
     fn settle(&self, mut configuration: Configuration<P::State>) -> Configuration<P::State> {
-        for (slot, call) in self.slots.iter().enumerate() {
+        for (slot, call) in self.slots[..self.high].iter().enumerate() {
             let Some(index) = *call else { continue };
-            if !has(&configuration.taken, slot)
-                && self.spec.step(&configuration.state, &self.calls[index].op).as_ref() == Some(&configuration.state)
+            let op = &self.calls[index].op;
+            if self.spec.is_pure(op)
+                && !has(&configuration.taken, slot)
+                && self.spec.step(&configuration.state, op).is_some()
             {
                 configuration.taken[slot / 64] |= 1 << (slot % 64);
             }
@@ -207,7 +211,7 @@ impl<P: Spec> Search<'_, P> {
                 explained.insert(configuration);
                 continue;
             }
-            for (slot, call) in self.slots.iter().enumerate() {
+            for (slot, call) in self.slots[..self.high].iter().enumerate() {
                 let Some(other) = *call else { continue };
                 if has(&configuration.taken, slot) {
                     continue;
@@ -267,6 +271,10 @@ mod tests {
                 Do::Swap(from, to) => (from == *state).then_some(to),
             }
         }
+
+        fn is_pure(&self, op: &Do) -> bool {
+            matches!(op, Do::Read(_))
+        }
     }
 
     const BUDGET: Budget = Budget { time: Duration::from_secs(60), configurations: 1_000_000 };
@@ -276,7 +284,7 @@ mod tests {
     }
 
     /// A history that is linearizable by construction: each operation takes effect at a random moment within its span.
-    fn valid(rng: &mut StdRng, count: usize) -> Vec<Call<Do>> {
+    fn valid(rng: &mut StdRng, count: usize, unknown: f64) -> Vec<Call<Do>> {
         let mut points: Vec<(u64, u64, u64)> = (0..count)
             .map(|_| {
                 let at = rng.random_range(0..count as u64 * 10);
@@ -293,7 +301,7 @@ mod tests {
                 _ => Do::Swap(state, to),
             };
             state = Register.step(&state, &op).expect("possible by construction");
-            let unknown = !matches!(op, Do::Read(_)) && rng.random_bool(0.2);
+            let unknown = !matches!(op, Do::Read(_)) && rng.random_bool(unknown);
             Call { op, invoked, returned: (!unknown).then_some(returned), certain: !unknown }
         });
         effects.collect()
@@ -310,16 +318,14 @@ mod tests {
         (0..calls.len()).any(|index| {
             left(index)
                 && calls[index].invoked <= bound
-                && Register
-                    .step(&state, &calls[index].op)
-                    .is_some_and(|state| brute(calls, used | (1 << index), state))
+                && Register.step(&state, &calls[index].op).is_some_and(|state| brute(calls, used | (1 << index), state))
         })
     }
 
     #[test]
     fn valid_histories_are_accepted() {
         for seed in 0..200 {
-            let calls = valid(&mut StdRng::seed_from_u64(seed), 60);
+            let calls = valid(&mut StdRng::seed_from_u64(seed), 24, 0.1);
             assert_eq!(search(&Register, &calls, BUDGET), Verdict::Accepted, "seed {seed}");
         }
     }
@@ -329,7 +335,7 @@ mod tests {
         let (mut accepted, mut rejected) = (0, 0);
         for seed in 0..3_000 {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut calls = valid(&mut rng, 7);
+            let mut calls = valid(&mut rng, 7, 0.2);
             for call in &mut calls {
                 if rng.random_bool(0.2) {
                     call.op = Do::Read(rng.random_range(0..4));
@@ -364,16 +370,15 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_too_small_decides_nothing() {
-        let calls: Vec<_> = (0..12).map(|value| call(Do::Write(value), 0, 100)).chain([call(Do::Read(99), 50, 60)]).collect();
+        let calls: Vec<_> =
+            (0..12).map(|value| call(Do::Write(value), 0, 100)).chain([call(Do::Read(99), 50, 60)]).collect();
         let budget = Budget { time: Duration::from_secs(60), configurations: 100 };
         assert!(matches!(search(&Register, &calls, budget), Verdict::Undecided { .. }));
     }
 
     #[test]
     fn long_histories_cost_by_their_overlap() {
-        let calls = valid(&mut StdRng::seed_from_u64(1), 20_000);
-        let certain: Vec<_> = calls.into_iter().filter(|call| call.certain || call.invoked > 199_000).collect();
-        // Dropping an unknown write may make what followed inexplicable: only that it comes to a decision is shown here.
-        assert!(!matches!(search(&Register, &certain, BUDGET), Verdict::Undecided { .. }));
+        let calls = valid(&mut StdRng::seed_from_u64(1), 20_000, 0.0);
+        assert_eq!(search(&Register, &calls, BUDGET), Verdict::Accepted);
     }
 }

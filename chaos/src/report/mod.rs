@@ -1,19 +1,28 @@
-//! What a run came to: the verdict, the table of invariants, and `report.json`.
+//! What a run came to: the verdict, the table of invariants, `report.json` and `report.html`.
 //!
 //! Invariant: only a run that was valid, decided every property and violated none is a pass; the exit code says so too.
+
+pub mod figures;
+mod page;
+mod shrink;
+mod timeline;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checker::{Checker, Finding, Findings, validity};
-use crate::history::Micros;
+use crate::checker::{Checker, Finding, Findings, replication, validity};
+use crate::history::{Event, Micros, RunInfo};
 use crate::model::Model;
 use crate::scenario::Scenario;
 
+pub use figures::Figures;
+
 /// File name of the report inside a report directory.
 pub const FILE: &str = "report.json";
+/// File name of the report for people.
+pub const PAGE: &str = "report.html";
 /// Findings that are printed per property.
 const PRINTED_MAX: usize = 5;
 
@@ -29,14 +38,20 @@ pub enum Verdict {
     Unknown,
     /// The run shows too little to mean anything.
     Invalid,
+    /// This machine cannot do what the scenario needs.
+    Skipped,
+    /// The harness itself failed; nothing is said about the product.
+    Harness,
 }
 
 impl Verdict {
-    /// The program's exit code (PASS 0, violation 12, everything else 1).
+    /// The program's exit code (pass 0, violation 12, harness failure 13, skipped 14, everything else 1).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Pass => 0,
             Self::Violation => 12,
+            Self::Harness => 13,
+            Self::Skipped => 14,
             Self::Unknown | Self::Invalid => 1,
         }
     }
@@ -48,6 +63,8 @@ impl Verdict {
             Self::Violation => "VIOLATION",
             Self::Unknown => "UNKNOWN",
             Self::Invalid => "INVALID",
+            Self::Skipped => "SKIPPED",
+            Self::Harness => "HARNESS FAILURE",
         }
     }
 }
@@ -64,6 +81,27 @@ pub struct Report {
     pub rounds: u32,
     /// Version of the checked software.
     pub version: String,
+    /// Revision of the sources of the program that ran it.
+    #[serde(default)]
+    pub revision: String,
+    /// The command that runs it again.
+    #[serde(default)]
+    pub command: String,
+    /// Seconds since 1970 when it began.
+    #[serde(default)]
+    pub started_at: u64,
+    /// Index nodes.
+    #[serde(default)]
+    pub nodes: u64,
+    /// Clients.
+    #[serde(default)]
+    pub clients: usize,
+    /// More arguments of every node.
+    #[serde(default)]
+    pub node_arguments: Vec<String>,
+    /// Seconds that rounds went on for, where that was asked instead of a number of rounds.
+    #[serde(default)]
+    pub duration_s: Option<u64>,
     /// What the run came to.
     pub verdict: Verdict,
     /// Operations that were answered with success.
@@ -78,6 +116,9 @@ pub struct Report {
     pub properties: Vec<Property>,
     /// Time from each fault to the next acknowledged write, in microseconds, sorted.
     pub recoveries_us: Vec<Micros>,
+    /// Durations, counts and rates.
+    #[serde(default)]
+    pub figures: Figures,
 }
 
 /// One property's result.
@@ -94,15 +135,22 @@ pub struct Property {
 
 /// Checks a history.
 pub fn judge(model: &Model, checkers: &[Checker], scenario: Option<&Scenario>) -> Report {
+    // Copies exist only where peers share folders.
+    let has_peers = !model.copies.is_empty() || scenario.is_some_and(|scenario| scenario.setup.peers > 0);
     let properties: Vec<Property> = checkers
         .iter()
+        .filter(|checker| has_peers || checker.name != replication::CHECKER.name)
         .map(|checker| Property {
             name: checker.name.into(),
             property: checker.property.into(),
             findings: (checker.check)(model),
         })
         .collect();
-    let shortcomings = scenario.map(|scenario| validity::shortcomings(model, &scenario.demands)).unwrap_or_default();
+    let mut shortcomings =
+        scenario.map(|scenario| validity::shortcomings(model, &scenario.demands)).unwrap_or_default();
+    if model.interrupted {
+        shortcomings.insert(0, "the run was interrupted".into());
+    }
     let any = |test: fn(&Findings) -> bool| properties.iter().any(|property| test(&property.findings));
     let verdict = if any(|findings| findings.violations > 0) {
         Verdict::Violation
@@ -122,14 +170,42 @@ pub fn judge(model: &Model, checkers: &[Checker], scenario: Option<&Scenario>) -
         seed: model.run.seed,
         rounds: model.run.rounds,
         version: model.run.version.clone(),
+        revision: model.run.revision.clone(),
+        command: command(&model.run),
+        started_at: model.run.started_at,
+        nodes: model.run.nodes,
+        clients: model.run.clients,
+        node_arguments: model.run.node_arguments.clone(),
+        duration_s: model.run.duration_s,
         verdict,
         acknowledged,
         refused,
         unknown: model.operations.len() - acknowledged - refused,
         shortcomings,
         properties,
+        figures: Figures::new(model, &recoveries_us),
         recoveries_us,
     }
+}
+
+/// The command that does a run again.
+fn command(run: &RunInfo) -> String {
+    let mut command = format!("raftshare-chaos run {} --seed {} --nodes {}", run.scenario, run.seed, run.nodes);
+    match run.duration_s {
+        Some(seconds) => {
+            let _ = write!(command, " --duration {seconds}s");
+        }
+        None => {
+            let _ = write!(command, " --rounds {}", run.rounds);
+        }
+    }
+    if run.clients > 0 {
+        let _ = write!(command, " --clients {}", run.clients);
+    }
+    for argument in &run.node_arguments {
+        let _ = write!(command, " --node-arg={argument}");
+    }
+    command
 }
 
 /// The value below which `percent` of the sorted values lie; 0 for none.
@@ -152,9 +228,9 @@ impl Report {
             self.acknowledged, self.refused, self.unknown
         );
         let seconds = |percent| percentile(&self.recoveries_us, percent) as f64 / 1e6;
-        let (p50, p95, max) = (seconds(50), seconds(95), seconds(100));
+        let (p50, p95, p99, max) = (seconds(50), seconds(95), seconds(99), seconds(100));
         if !self.recoveries_us.is_empty() {
-            let _ = writeln!(text, " failover   p50 {p50:.2} s   p95 {p95:.2} s   max {max:.2} s");
+            let _ = writeln!(text, " failover   p50 {p50:.2} s   p95 {p95:.2} s   p99 {p99:.2} s   max {max:.2} s");
         }
         self.reasons(&mut text);
         let word = self.verdict.word();
@@ -179,10 +255,11 @@ impl Report {
         }
     }
 
-    /// Writes `report.json`.
-    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+    /// Writes `report.json`, and `report.html` about these events and the checkers that judged them.
+    pub fn write(&self, directory: &Path, events: &[Event], checkers: &[Checker]) -> std::io::Result<()> {
         let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(directory.join(FILE), json + "\n")
+        std::fs::write(directory.join(FILE), json + "\n")?;
+        std::fs::write(directory.join(PAGE), page::render(self, events, checkers))
     }
 }
 
