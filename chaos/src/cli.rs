@@ -1,19 +1,22 @@
 //! The command line of `raftshare-chaos`.
 //!
-//! Invariant: results go to standard output, everything else to standard error; exit codes are 0 pass, 12 violation, 2 wrong
-//! usage (clap's), 1 everything else.
+//! Invariant: results go to standard output, everything else to standard error; exit codes are 0 pass, 12 violation, 13 failure
+//! of the harness, 14 skipped because this machine lacks something, 130 interrupted, 2 wrong usage (clap's), 1 everything
+//! else (unknown, invalid).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use rand::Rng;
 
-use crate::bench;
+use crate::fault::Unavailable;
 use crate::report::{Report, Verdict};
 use crate::runner::{self, RunOptions};
 use crate::scenario::{self, find};
+use crate::{bench, interrupt, matrix};
 
 /// Starts real index nodes, breaks them on purpose, and checks everything that clients saw.
 #[derive(Debug, Parser)]
@@ -27,7 +30,22 @@ struct Cli {
 enum Command {
     /// Run a scenario; see `list`
     Run(RunArgs),
-    /// Check the history of an earlier run again
+    /// Run a scenario again with the seed and options of an earlier run
+    Replay {
+        /// The report.json of its report directory
+        file: PathBuf,
+        /// Report directory; chaos-report/SCENARIO-SEED if absent
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// Directory of the raftshare binaries; beside this program if absent
+        #[arg(long)]
+        bin_dir: Option<PathBuf>,
+    },
+    /// Run mixed faults for a long time
+    Soak(SoakArgs),
+    /// Run every scenario as often as a release demands; stopped, it goes on where it was
+    Matrix(MatrixArgs),
+    /// Check the history of an earlier run again, and write its report anew
     Check {
         /// The history.jsonl of a report directory
         file: PathBuf,
@@ -48,6 +66,9 @@ struct RunArgs {
     /// Rounds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Go on with rounds for so long (90s, 30m), instead of so many
+    #[arg(long, value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
     /// Index nodes; as many as the scenario is made for if absent
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
@@ -66,6 +87,53 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct SoakArgs {
+    /// How long
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Clients
+    #[arg(long, default_value_t = 200)]
+    clients: usize,
+    /// The scenario whose rounds are repeated
+    #[arg(long, default_value = "mixed")]
+    mix: String,
+    /// Seed of schedule and workload; drawn and printed if absent
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Report directory; chaos-report/SCENARIO-SEED if absent
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Directory of the raftshare binaries; beside this program if absent
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct MatrixArgs {
+    /// How much to run
+    #[arg(long, value_enum, default_value = "release")]
+    counts: matrix::Counts,
+    /// Only these scenarios
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Reports, tables and what is done already
+    #[arg(long, default_value = "chaos-matrix")]
+    out: PathBuf,
+    /// Runs at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    jobs: u64,
+    /// The seeds of all runs are derived from this one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Do runs again that neither passed nor showed a violation
+    #[arg(long)]
+    retry: bool,
+    /// Directory of the raftshare binaries; beside this program if absent
+    #[arg(long)]
+    bin_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct BenchArgs {
     /// A short form of every measurement
     #[arg(long)]
@@ -81,13 +149,22 @@ struct BenchArgs {
     bin_dir: Option<PathBuf>,
 }
 
+/// The harness could not do its work; nothing is said about the product.
+#[derive(Debug, thiserror::Error)]
+#[error("failure of the harness: {0}")]
+struct Harness(String);
+
 /// Parses the command line and carries it out.
 pub async fn run() -> ExitCode {
     match carry_out(Cli::parse().command).await {
         Ok(code) => code,
         Err(error) => {
+            if error.downcast_ref::<Unavailable>().is_some() {
+                eprintln!("{error:#}");
+                return ExitCode::from(Verdict::Skipped.exit_code());
+            }
             eprintln!("error: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<Harness>() { Verdict::Harness.exit_code() } else { 1 })
         }
     }
 }
@@ -102,9 +179,35 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             println!("{}", report.text(&directory));
             Ok(ExitCode::from(report.verdict.exit_code()))
         }
+        Command::Replay { file, report, bin_dir } => {
+            let text = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let earlier: Report = serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not the report of a run", file.display()))?;
+            run_scenario(again(&earlier, report, bin_dir)).await
+        }
+        Command::Soak(arguments) => {
+            let SoakArgs { duration, clients, mix, seed, report, bin_dir } = arguments;
+            let (rounds, duration) = (1, Some(duration));
+            let run = RunArgs {
+                scenario: mix,
+                seed,
+                rounds,
+                duration,
+                nodes: None,
+                clients,
+                report,
+                bin_dir,
+                node_arg: Vec::new(),
+            };
+            run_scenario(run).await
+        }
+        Command::Matrix(arguments) => run_matrix(arguments).await,
         Command::List => {
             for scenario in scenario::all() {
-                println!("{:<16} {}\n{}\n", scenario.name, scenario.summary, indent(scenario.explanation));
+                let runs = scenario.release;
+                println!("{:<18} {}\n{}", scenario.name, scenario.summary, indent(scenario.explanation));
+                let nodes = scenario.setup.nodes;
+                println!("    {nodes} nodes; before a release: {} runs of {} rounds\n", runs.runs, runs.rounds);
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -134,6 +237,7 @@ async fn run_scenario(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let options = RunOptions {
         seed,
         rounds: arguments.rounds,
+        duration: arguments.duration,
         nodes: arguments.nodes.unwrap_or(scenario.setup.nodes),
         clients: arguments.clients,
         bin_dir: arguments.bin_dir,
@@ -141,12 +245,59 @@ async fn run_scenario(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         node_arguments: arguments.node_arg,
     };
     eprintln!("{} with seed {seed}: {}", scenario.name, scenario.summary);
-    let report: Report = runner::run(scenario, &options, |line| println!("{line}")).await?;
+    interrupt::listen()?;
+    let report: Report = match runner::run(scenario, &options, |line| println!("{line}")).await {
+        Ok(report) => report,
+        Err(error) if error.downcast_ref::<Unavailable>().is_some() => return Err(error),
+        Err(error) => return Err(Harness(format!("{error:#}")).into()),
+    };
     println!("{}", report.text(&options.report));
     if report.verdict != Verdict::Pass {
         eprintln!("the nodes' data and logs are kept in {}", options.report.display());
     }
+    if interrupt::asked() && report.verdict != Verdict::Violation {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
     Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// The arguments of an earlier run.
+fn again(earlier: &Report, report: Option<PathBuf>, bin_dir: Option<PathBuf>) -> RunArgs {
+    RunArgs {
+        scenario: earlier.scenario.clone(),
+        seed: Some(earlier.seed),
+        rounds: earlier.rounds.max(1),
+        duration: earlier.duration_s.map(Duration::from_secs),
+        nodes: Some(earlier.nodes).filter(|&nodes| nodes > 0),
+        clients: earlier.clients.max(1),
+        report,
+        bin_dir,
+        node_arg: earlier.node_arguments.clone(),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the program's results")]
+async fn run_matrix(arguments: MatrixArgs) -> anyhow::Result<ExitCode> {
+    let options = matrix::Options {
+        counts: arguments.counts,
+        only: arguments.only,
+        out: arguments.out,
+        jobs: usize::try_from(arguments.jobs).unwrap_or(1),
+        seed: arguments.seed,
+        retry: arguments.retry,
+        bin_dir: arguments.bin_dir,
+    };
+    interrupt::listen()?;
+    match matrix::run(&options, |line| println!("{line}")).await? {
+        Some(verdict) => {
+            println!("{}  {}", verdict.word(), options.out.join("index.html").display());
+            Ok(ExitCode::from(verdict.exit_code()))
+        }
+        None => {
+            println!("STOPPED  the same command goes on where it was");
+            Ok(ExitCode::from(interrupt::EXIT_CODE))
+        }
+    }
 }
 
 fn indent(text: &str) -> String {

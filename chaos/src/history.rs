@@ -170,6 +170,11 @@ pub enum Record {
         /// Its term.
         term: u64,
     },
+    /// Rounds that were done, where that is not the number that was planned.
+    Rounds {
+        /// How many.
+        done: u32,
+    },
     /// The run was interrupted from outside; its remaining rounds were not done.
     Interrupted,
     /// Every node's digest, taken while all had the same applied index.

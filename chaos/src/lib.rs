@@ -8,7 +8,7 @@
 //!        └── workload/  (library clients, zombies, a reader) ── HTTP ──────────┘
 //!                 │ every request and answer
 //!                 ▼
-//!  history.rs, recorder.rs ── model.rs ── checker/ (one property per file) ── report.rs    pass · violation · unknown · invalid
+//!  history.rs, recorder.rs ── model.rs ── checker/ (one property per file) ── report/    pass · violation · unknown · invalid
 //! ```
 //!
 //! A run has two phases. Under faults only safety is examined: nothing acknowledged may be lost, contradicted or done
@@ -30,6 +30,8 @@ pub mod cli;
 pub mod cluster;
 pub mod fault;
 pub mod history;
+pub mod interrupt;
+pub mod matrix;
 pub mod model;
 pub mod nemesis;
 pub mod observer;

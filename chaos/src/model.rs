@@ -240,6 +240,7 @@ impl Model {
                 self.resources.push(Sampled { at: event.at, node, rss_kib, data_bytes });
             }
             Record::Leader { node, term } => self.leaders.push((event.at, node, term)),
+            Record::Rounds { done } => self.run.rounds = done,
             Record::Interrupted => self.interrupted = true,
             Record::Digest { node, applied, digest } => self.digests.push(NodeDigest { node, applied, digest }),
         }

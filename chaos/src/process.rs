@@ -143,6 +143,31 @@ impl Drop for Process {
     }
 }
 
+/// SIGINT to a child that was started elsewhere; nothing if it is gone.
+pub fn interrupt(pid: u32) {
+    if let Ok(target) = libc::pid_t::try_from(pid) {
+        #[allow(unsafe_code, reason = "kill(2) has no safe form in std; it touches no memory of ours")]
+        unsafe {
+            libc::kill(target, libc::SIGINT);
+        }
+    }
+}
+
+/// Makes a command's child be interrupted when the thread that starts it ends, so that it does not outlive this program.
+pub fn dying_with_parent(mut command: tokio::process::Command) -> tokio::process::Command {
+    #[allow(unsafe_code, reason = "prctl(2) in the child before exec is async-signal-safe and allocates nothing")]
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
+        });
+    }
+    command
+}
+
 fn spawn(spec: &Spec) -> Result<Child, ProcessError> {
     let failed = |source| ProcessError::Start { program: spec.program.display().to_string(), source };
     let log = OpenOptions::new().create(true).append(true).open(&spec.log).map_err(failed)?;
@@ -150,6 +175,8 @@ fn spawn(spec: &Spec) -> Result<Child, ProcessError> {
     let mut command = Command::new(&spec.program);
     command.args(&spec.arguments).stdin(Stdio::null()).stdout(log).stderr(errors);
     command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
+    // Ctrl-C is for this program, which ends its run in order; the nodes must not see it.
+    command.process_group(0);
     #[allow(unsafe_code, reason = "prctl(2) in the child before exec is async-signal-safe and allocates nothing")]
     unsafe {
         command.pre_exec(|| {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use rand::SeedableRng;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::fault::{Arena, Families, Place};
-use crate::history::{Event, FORMAT, RunInfo};
+use crate::history::{Event, FORMAT, Record, RunInfo};
 use crate::model::Model;
 use crate::nemesis::Nemesis;
 use crate::observer::{self, Observer};
@@ -24,10 +24,13 @@ use crate::report::{Report, Verdict, judge};
 use crate::scenario::Scenario;
 use crate::verify::{self, Published};
 use crate::workload::{self, Context};
-use crate::{recorder, schedule};
+use crate::{interrupt, recorder, schedule};
 
 /// How long the clients may take to end after they were told; longer than any of their calls.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(20);
+
+/// Rounds that are planned when a duration decides how many are done.
+const ROUNDS_MAX: u32 = 20_000;
 
 /// How to run a scenario.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// Rounds.
     pub rounds: u32,
+    /// Go on with rounds for so long, instead of so many.
+    pub duration: Option<Duration>,
     /// Index nodes.
     pub nodes: u64,
     /// Clients.
@@ -110,7 +115,7 @@ fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
         clients: options.clients,
         started_at: crate::revision::seconds_since_1970(),
         node_arguments: options.node_arguments.clone(),
-        duration_s: None,
+        duration_s: options.duration.map(|duration| duration.as_secs()),
     }
 }
 
@@ -136,12 +141,28 @@ async fn drive(
     let observer = Observer::start(cluster.urls(), recorder.clone())?;
     let mut clients = workload::start(&context, options.clients, options.seed)?;
     let mut nemesis = Nemesis::new(cluster, families, recorder.clone(), updated)?;
-    for (index, actions) in schedule::plan(scenario, options.seed, options.rounds).iter().enumerate() {
-        let round = index as u32 + 1;
-        let story = nemesis.round(round, actions).await?;
-        tell(format!("round {round}/{}  {story}", options.rounds));
+    let until = options.duration.map(|duration| Instant::now() + duration);
+    let planned = if until.is_some() { ROUNDS_MAX } else { options.rounds };
+    let mut done = 0;
+    for actions in &schedule::plan(scenario, options.seed, planned) {
+        if interrupt::asked() || until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        let story = nemesis.round(done + 1, actions).await?;
+        done += 1;
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        tell(match left {
+            Some(left) => format!("round {done}, {} s left  {story}", left.as_secs()),
+            None => format!("round {done}/{planned}  {story}"),
+        });
     }
     drop(nemesis);
+    if done != options.rounds {
+        recorder.record(Record::Rounds { done });
+    }
+    if interrupt::asked() {
+        recorder.record(Record::Interrupted);
+    }
     families.heal(&mut arena(cluster, recorder, options.seed)).await?;
     let healed = verify::heal(cluster, recorder).await?;
     stop.send_replace(true);

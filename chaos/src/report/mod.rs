@@ -5,6 +5,7 @@
 pub mod figures;
 mod page;
 mod shrink;
+mod story;
 mod timeline;
 
 use std::fmt::Write as _;
@@ -214,7 +215,31 @@ pub fn percentile(sorted: &[Micros], percent: usize) -> Micros {
     sorted.get((sorted.len() * percent / 100).min(last)).copied().unwrap_or(0)
 }
 
+/// Style of every page, for light and dark.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
+/// Text as part of a page.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 impl Report {
+    /// Reasons why it is no pass, the gravest first.
+    pub fn why(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        for property in &self.properties {
+            why.extend(property.findings.first.iter().map(|finding| format!("{}: {}", property.name, finding.what)));
+        }
+        why.extend(self.shortcomings.iter().cloned());
+        for property in &self.properties {
+            why.extend(property.findings.undecided.iter().map(|reason| format!("{}: {reason}", property.name)));
+            if property.findings.checks == 0 && property.findings.undecided.is_empty() {
+                why.push(format!("{}: nothing was checked", property.name));
+            }
+        }
+        why
+    }
+
     /// The table and everything after it, as printed.
     pub fn text(&self, directory: &Path) -> String {
         let mut text = format!("{:<44} {:>9} {:>6}\n", " INVARIANT", "CHECKS", "FAIL");
