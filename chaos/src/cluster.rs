@@ -13,6 +13,7 @@ use client::api::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::Rng;
 
+use crate::fault::network::Pids;
 use crate::fault::{Families, NodePlan};
 use crate::process::{Process, ProcessError, Spec, find_binary};
 
@@ -40,6 +41,8 @@ pub struct ClusterOptions {
     pub logs: PathBuf,
     /// More arguments for every node.
     pub arguments: Vec<String>,
+    /// Told the nodes' process ids whenever they change.
+    pub pids: Pids,
 }
 
 /// Why a cluster does not do as it is told.
@@ -95,6 +98,7 @@ pub struct Cluster {
     members: BTreeMap<NodeId, Member>,
     http: reqwest::Client,
     logs: PathBuf,
+    pids: Pids,
 }
 
 impl Cluster {
@@ -127,10 +131,11 @@ impl Cluster {
                 environment: plan.environment.clone(),
                 log: options.logs.join(format!("n{}.log", plan.id)),
             };
-            members
-                .insert(plan.id, Member { process: Process::start(spec)?, plan, stopped: false, exit_expected: false });
+            let process = Process::start(spec)?;
+            options.pids.set(plan.id, process.id().unwrap_or_default());
+            members.insert(plan.id, Member { process, plan, stopped: false, exit_expected: false });
         }
-        let mut cluster = Self { members, http, logs: options.logs.clone() };
+        let mut cluster = Self { members, http, logs: options.logs.clone(), pids: options.pids.clone() };
         cluster.wait_ready(READY_WITHIN).await?;
         Ok(cluster)
     }
@@ -214,6 +219,7 @@ impl Cluster {
         for (id, member) in self.members.iter_mut().filter(|(_, member)| !member.process.is_started()) {
             member.process.restart()?;
             member.exit_expected = false;
+            self.pids.set(*id, member.process.id().unwrap_or_default());
             restarted.push(*id);
         }
         Ok(restarted)

@@ -80,6 +80,13 @@ pub enum Record {
         /// From the fault to the first acknowledged write sent after it, in microseconds.
         after_us: Micros,
     },
+    /// From now on these living nodes reach no majority; none: every node may.
+    Quorum {
+        /// Which nodes.
+        without: Vec<NodeId>,
+        /// Whether some other node may reach one.
+        majority: bool,
+    },
     /// A node's process ended though nobody killed it.
     Exit {
         /// Which node.
@@ -218,6 +225,9 @@ pub struct RunInfo {
     /// Rounds went on until this many seconds were over, instead of `rounds` of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u64>,
+    /// Fastest clock of a node relative to the clients', in thousandths; 0 means that all run alike.
+    #[serde(default)]
+    pub fastest_clock_permille: u32,
 }
 
 /// An operation on the index.

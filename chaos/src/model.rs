@@ -163,6 +163,8 @@ pub struct Model {
     pub faults: Vec<FaultRecord>,
     /// From each fault until writes were acknowledged again.
     pub recoveries: Vec<Micros>,
+    /// From when on which nodes reached no majority, and whether others might, in order of time.
+    pub quorums: Vec<(Micros, Vec<u64>, bool)>,
     /// Nodes that ended by themselves, and how.
     pub exits: Vec<(u64, String)>,
     /// Nodes that ended as they should after a fault, and how.
@@ -197,7 +199,7 @@ impl Model {
             model.take(event);
         }
         model.join_repeats();
-        model.leases = leases(&model.operations);
+        model.leases = leases(&model.operations, &Clocks(model.run.fastest_clock_permille));
         model
     }
 
@@ -224,6 +226,7 @@ impl Model {
             Record::Unknown { id, .. } => self.complete(id, None, Outcome::Unknown),
             Record::Fault(fault) => self.faults.push(fault),
             Record::Recovered { after_us, .. } => self.recoveries.push(after_us),
+            Record::Quorum { without, majority } => self.quorums.push((event.at, without, majority)),
             Record::Exit { node, status } => self.exits.push((node, status)),
             Record::ExpectedExit { node, status } => self.expected_exits.push((node, status)),
             Record::Misbehaved { what } => self.misbehaved.push(what),
@@ -310,7 +313,17 @@ pub fn peer_of(op: &Op) -> Option<&str> {
     }
 }
 
-fn leases(operations: &BTreeMap<OpId, Operation>) -> BTreeMap<u64, Lease> {
+/// What a client may make of a TTL that the leader counts on its own clock (T2): less, where nodes' clocks run faster.
+struct Clocks(u32);
+
+impl Clocks {
+    fn lasts(&self, ttl_ms: u64) -> Micros {
+        let us = u128::from(ttl_ms) * 1_000 * 1_000 / u128::from(self.0.max(1_000));
+        Micros::try_from(us).unwrap_or(Micros::MAX)
+    }
+}
+
+fn leases(operations: &BTreeMap<OpId, Operation>, clocks: &Clocks) -> BTreeMap<u64, Lease> {
     let mut leases = BTreeMap::new();
     for operation in operations.values() {
         if let (Op::Acquire { peer, file, .. }, Some(&Answer::Granted { fence, ttl_ms, version, sent })) =
@@ -323,20 +336,20 @@ fn leases(operations: &BTreeMap<OpId, Operation>) -> BTreeMap<u64, Lease> {
                 granted_by: operation.id,
                 asked: operation.invoked,
                 from: operation.end(),
-                ttl_end: sent.unwrap_or(operation.invoked).saturating_add(ttl_ms.saturating_mul(1_000)),
+                ttl_end: sent.unwrap_or(operation.invoked).saturating_add(clocks.lasts(ttl_ms)),
                 cut: None,
                 version,
             });
         }
     }
     for operation in operations.values() {
-        extend_or_cut(&mut leases, operation);
+        extend_or_cut(&mut leases, operation, clocks);
     }
     cut_takeovers(&mut leases, operations);
     leases
 }
 
-fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation) {
+fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation, clocks: &Clocks) {
     let cut_at = |lease: &mut Lease| {
         lease.cut = Some(lease.cut.map_or(operation.invoked, |cut| cut.min(operation.invoked)));
     };
@@ -344,7 +357,7 @@ fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation) {
         Op::Renew { fence, .. } => {
             // An acknowledged renewal proves that the lease lived without a break since its grant.
             if let (Some(lease), Some(&Answer::Granted { ttl_ms, .. })) = (leases.get_mut(fence), operation.answer()) {
-                let end = operation.invoked.saturating_add(ttl_ms.saturating_mul(1_000));
+                let end = operation.invoked.saturating_add(clocks.lasts(ttl_ms));
                 lease.ttl_end = lease.ttl_end.max(end);
             }
         }

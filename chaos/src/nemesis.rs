@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
 use crate::fault::{Arena, Effect, Families, Fault};
 use crate::history::{FaultOutcome, FaultRecord, Micros, Record};
 use crate::recorder::Recorder;
@@ -100,9 +100,30 @@ impl<'a> Nemesis<'a> {
                     self.record("restart", Some(node), None, FaultOutcome::Installed);
                 }
             }
+            Action::NoMajority(duration) => self.no_majority(duration).await,
+            Action::AwaitReady => self.await_ready().await?,
             Action::AwaitWrites => self.await_writes().await,
         }
         Ok(())
+    }
+
+    async fn await_ready(&mut self) -> anyhow::Result<()> {
+        match self.cluster.wait_ready(READY_WITHIN).await {
+            Ok(()) => {}
+            Err(error @ ClusterError::NotReady { .. }) => {
+                self.story.push(error.to_string());
+                self.recorder.record(Record::NotHealed { reason: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Says so in the history for as long as it lasts: the checkers look at what clients are told meanwhile.
+    async fn no_majority(&mut self, duration: Duration) {
+        self.recorder.record(Record::Quorum { without: self.cluster.living(), majority: false });
+        tokio::time::sleep(duration).await;
+        self.recorder.record(Record::Quorum { without: Vec::new(), majority: true });
     }
 
     async fn after_update(&mut self, delay: Duration) {

@@ -126,15 +126,19 @@ impl Process {
     }
 
     fn signal(&self, signal: i32) -> Result<(), ProcessError> {
-        let pid = self.id().ok_or(ProcessError::NotRunning)?;
-        let target = libc::pid_t::try_from(pid).map_err(|_| ProcessError::NotRunning)?;
-        #[allow(unsafe_code, reason = "kill(2) has no safe form in std; it touches no memory of ours")]
-        let result = unsafe { libc::kill(target, signal) };
-        if result == 0 {
-            return Ok(());
-        }
-        Err(ProcessError::Signal { signal, pid, source: std::io::Error::last_os_error() })
+        self::signal(self.id().ok_or(ProcessError::NotRunning)?, signal)
     }
+}
+
+/// Sends a signal to a child of this process.
+pub(crate) fn signal(pid: u32, signal: i32) -> Result<(), ProcessError> {
+    let target = libc::pid_t::try_from(pid).map_err(|_| ProcessError::NotRunning)?;
+    #[allow(unsafe_code, reason = "kill(2) has no safe form in std; it touches no memory of ours")]
+    let result = unsafe { libc::kill(target, signal) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(ProcessError::Signal { signal, pid, source: std::io::Error::last_os_error() })
 }
 
 impl Drop for Process {

@@ -14,6 +14,8 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::fault::clock;
+use crate::fault::network::Pids;
 use crate::fault::{Arena, Families, Place};
 use crate::history::{Event, FORMAT, Record, RunInfo};
 use crate::model::Model;
@@ -69,11 +71,23 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     }
     let mut arguments: Vec<String> = scenario.setup.arguments.iter().map(|&argument| argument.into()).collect();
     arguments.extend_from_slice(&options.node_arguments);
-    let place =
-        Place { data: data.clone(), logs: logs.clone(), bin_dir: options.bin_dir.clone(), nodes: options.nodes };
+    let pids = Pids::default();
+    let place = Place {
+        data: data.clone(),
+        logs: logs.clone(),
+        bin_dir: options.bin_dir.clone(),
+        nodes: options.nodes,
+        pids: pids.clone(),
+    };
     let mut families = Families::prepare(&scenario.setup, &place).await?;
-    let cluster_options =
-        ClusterOptions { nodes: options.nodes, bin_dir: options.bin_dir.clone(), data: data.clone(), logs, arguments };
+    let cluster_options = ClusterOptions {
+        nodes: options.nodes,
+        bin_dir: options.bin_dir.clone(),
+        data: data.clone(),
+        logs,
+        arguments,
+        pids,
+    };
     let outcome = with_cluster(scenario, options, &cluster_options, &mut families, &mut tell).await;
     // The nodes are gone: what they ran on can go as well, whatever became of the run.
     families.clean_up().await;
@@ -116,6 +130,11 @@ fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
         started_at: crate::revision::seconds_since_1970(),
         node_arguments: options.node_arguments.clone(),
         duration_s: options.duration.map(|duration| duration.as_secs()),
+        fastest_clock_permille: if scenario.setup.clocks == Some(clock::Kind::Rate) {
+            clock::FASTEST_PERMILLE
+        } else {
+            0
+        },
     }
 }
 

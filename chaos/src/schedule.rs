@@ -32,6 +32,10 @@ pub enum Action {
     Continue,
     /// Start killed nodes.
     Restart,
+    /// Let the clients work for so long without a majority.
+    NoMajority(Duration),
+    /// Wait until every node serves.
+    AwaitReady,
     /// Wait for an acknowledged write.
     AwaitWrites,
 }
@@ -60,6 +64,10 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             Step::Heal => actions.push(Action::Heal),
             Step::Continue => actions.push(Action::Continue),
             Step::Restart => actions.push(Action::Restart),
+            Step::NoMajority((from, to)) => {
+                actions.push(Action::NoMajority(Duration::from_millis(rng.random_range(*from..=*to))));
+            }
+            Step::AwaitReady => actions.push(Action::AwaitReady),
             Step::AwaitWrites => actions.push(Action::AwaitWrites),
             Step::OneIn(rounds, steps) => {
                 // Drawn in every round, so that one round's chance does not shift the numbers of the next.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::fault::Families;
+use crate::fault::network::Pids;
 
 /// File name of the figures inside a report directory.
 pub const FILE: &str = "bench.json";
@@ -90,6 +91,7 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
             logs: directory.join("logs").join(name),
             // Replication starts at once: the grace period after an election is not what is measured.
             arguments: vec!["--grace".into(), "0s".into()],
+            pids: Pids::default(),
         };
         let cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
         let directory = temporary.path().join(format!("{name}-peers"));

@@ -11,6 +11,8 @@ pub mod linearizability;
 pub mod lines;
 pub mod logs;
 pub mod mutual_exclusion;
+pub mod patience;
+pub mod quorum;
 pub mod read_your_writes;
 pub mod reads;
 pub mod refusals;
@@ -96,4 +98,16 @@ pub const ALL: &[Checker] = &[
     survival::CHECKER,
     logs::CHECKER,
     resources::CHECKER,
+    quorum::CHECKER,
 ];
+
+/// The same, where no failure may reach a client that waits.
+pub const ALL_AND_PATIENCE: &[Checker] = &{
+    let mut checkers = [patience::CHECKER; ALL.len() + 1];
+    let mut index = 0;
+    while index < ALL.len() {
+        checkers[index] = ALL[index];
+        index += 1;
+    }
+    checkers
+};

@@ -83,6 +83,17 @@ mod tests {
     }
 
     #[test]
+    fn a_faster_clock_of_a_node_halves_the_guarantee_and_no_more() {
+        let rate = |until| {
+            let mut sample = good();
+            sample.grant((300, 301), "a", "f", 100, 10, 2).grant((until, until), "b", "f", 100, 11, 2);
+            check(&sample.model_with_clocks(2_000)).violations
+        };
+        assert_eq!(rate(351), 0);
+        assert_eq!(rate(349), 1);
+    }
+
+    #[test]
     fn a_lease_counts_from_the_request_and_ends_when_its_release_is_sent() {
         let mut sample = good();
         // Granted at 390 with a TTL counted from 300: over at 400.

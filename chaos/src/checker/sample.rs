@@ -19,12 +19,19 @@ pub(crate) struct Sample {
     events: Vec<Event>,
     next: OpId,
     key: Option<String>,
+    client: Option<String>,
 }
 
 impl Sample {
     /// The next operation carries this key.
     pub(crate) fn key(&mut self, key: &str) -> &mut Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// The next operation is this client's.
+    pub(crate) fn by(&mut self, client: &str) -> &mut Self {
+        self.client = Some(client.into());
         self
     }
 
@@ -38,7 +45,8 @@ impl Sample {
         self.next += 1;
         let id = self.next;
         let key = self.key.take();
-        self.record(span.0, Record::Invoke { id, client: "c".into(), op, key });
+        let client = self.client.take().unwrap_or_else(|| "c".into());
+        self.record(span.0, Record::Invoke { id, client, op, key });
         let done = match end {
             End::Ok(answer) => Record::Ok { id, answer, seen: None },
             End::Seen(answer, seen) => Record::Ok { id, answer, seen: Some(seen) },
@@ -101,6 +109,18 @@ impl Sample {
 
     pub(crate) fn model(&self) -> Model {
         Model::new(&self.events())
+    }
+
+    /// The model, with a node whose clock runs so fast.
+    pub(crate) fn model_with_clocks(&self, fastest_clock_permille: u32) -> Model {
+        let mut events = self.events.clone();
+        for event in &mut events {
+            if let Record::Run(run) = &mut event.record {
+                run.fastest_clock_permille = fastest_clock_permille;
+            }
+        }
+        events.sort_by_key(|event| event.at);
+        Model::new(&events)
     }
 
     pub(crate) fn check(&self, checker: &Checker) -> Findings {

@@ -56,6 +56,8 @@ pub struct Place {
     pub bin_dir: Option<PathBuf>,
     /// Number of nodes.
     pub nodes: u64,
+    /// The nodes' processes, as the cluster starts them.
+    pub pids: network::Pids,
 }
 
 /// How one node is going to be started; a family may change any of it.
@@ -186,7 +188,10 @@ impl Families {
                 None => None,
             },
             files: files::Files::default(),
-            clock: if setup.clocks { Some(clock::Clocks::prepare(place).await?) } else { None },
+            clock: match setup.clocks {
+                Some(kind) => Some(clock::Clocks::prepare(kind, place).await?),
+                None => None,
+            },
             cpu: cpu::Cpu::default(),
             members: if setup.members { Some(members::Members::prepare(place).await?) } else { None },
             peers: if setup.peers > 0 { Some(peers::Peers::prepare(setup.peers, place).await?) } else { None },

@@ -1,6 +1,60 @@
-//! Clocks that jump or run at the wrong rate, and nodes without processor time.
+//! Clocks that jump or run at another rate.
 
-use super::Scenario;
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::clock::{self, Kind};
+
+const fn demands(fault: &'static str) -> Demands {
+    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
+}
 
 /// Scenarios of this family.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "clock-jump",
+        summary: "the wall clocks of one or more nodes jump by an hour, forth or back",
+        explanation: "Each round the wall clock of one to three nodes, often the leader's, jumps by +1 h or -1 h and back. \
+            Leases are counted on monotonic clocks: none ends early, none is granted twice (rules T1, T2, T4, L3). Needs \
+            libfaketime (apt-get install faketime), no root.",
+        setup: Setup { clocks: Some(Kind::Wall), ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Clock(clock::Fault::Jump)),
+            Step::Traffic((1_000, 2_000)),
+            Step::Heal,
+            Step::Traffic((500, 1_200)),
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("clock-jump"),
+        release: Release { runs: 10, rounds: 4 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "clock-rate",
+        summary: "the clocks of one node, often the leader, run at half or double the rate",
+        explanation: "Each round one node is started again with both clocks at half or double the rate, and in most rounds \
+            made the leader. A lease lasts its TTL on the leader's monotonic clock (rule T2): with a leader of double rate, \
+            half of it on the holder's. So exclusion in real time is held to TTL divided by the fastest rate, no more and no \
+            less, while fencing, versions and linearizable reads are held to everything (rules L2, F5, R1). Reads at the \
+            level `leader` allow rates that differ by less than 10 % and are not judged. Needs libfaketime (apt-get install \
+            faketime), no root.",
+        setup: Setup { clocks: Some(Kind::Rate), ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Clock(clock::Fault::Rate)),
+            Step::AwaitWrites,
+            Step::Traffic((1_000, 2_000)),
+            Step::Heal,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("clock-rate"),
+        release: Release { runs: 10, rounds: 4 },
+        expected_errors: &[],
+    },
+];

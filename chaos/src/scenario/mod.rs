@@ -3,6 +3,7 @@
 //! Invariant: a scenario holds no code of its own; adding one is adding a value to its family's list.
 
 mod clock;
+mod cpu;
 mod disk;
 mod files;
 mod members;
@@ -12,7 +13,7 @@ mod process;
 
 use crate::checker::Checker;
 use crate::checker::validity::Demands;
-use crate::fault::{Fault, disk as disks};
+use crate::fault::{Fault, clock as clocks, disk as disks};
 
 /// A span of milliseconds to draw from.
 pub type MsRange = (u64, u64);
@@ -40,6 +41,10 @@ pub enum Step {
     Continue,
     /// Start every killed node again.
     Restart,
+    /// The living nodes reach no majority: for so long no write may be acknowledged.
+    NoMajority(MsRange),
+    /// Wait until every node serves.
+    AwaitReady,
     /// Wait until a write is acknowledged again, and note how long that took since the last fault.
     AwaitWrites,
     /// Do these steps in one of so many rounds.
@@ -109,7 +114,7 @@ pub struct Setup {
     /// Disks of their own below the nodes' data.
     pub disks: Option<disks::Kind>,
     /// Clocks of their own for the nodes.
-    pub clocks: bool,
+    pub clocks: Option<clocks::Kind>,
     /// Spare nodes that can join.
     pub members: bool,
     /// Peers that share folders.
@@ -120,7 +125,7 @@ pub struct Setup {
 
 /// Three nodes and nothing else.
 pub const PLAIN: Setup =
-    Setup { nodes: 3, links: false, disks: None, clocks: false, members: false, peers: 0, arguments: &[] };
+    Setup { nodes: 3, links: false, disks: None, clocks: None, members: false, peers: 0, arguments: &[] };
 
 /// How often a scenario runs before a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +153,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         disk::SCENARIOS,
         files::SCENARIOS,
         clock::SCENARIOS,
+        cpu::SCENARIOS,
         members::SCENARIOS,
         peers::SCENARIOS,
     ];

@@ -1,6 +1,184 @@
 //! Links between nodes that are cut, slow, or break.
 
-use super::Scenario;
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::network::{Fault as Link, Slow};
+
+const LINKS: Setup = Setup { links: true, ..PLAIN };
+const FIVE: Setup = Setup { nodes: 5, ..LINKS };
+const TEN: Release = Release { runs: 10, rounds: 5 };
+
+const fn link(fault: Link) -> Step {
+    Step::Fault(Fault::Network(fault))
+}
+
+const fn slow(slow: Slow) -> Step {
+    link(Link::Slow(slow))
+}
+
+const fn demands(fault: &'static str) -> Demands {
+    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
+}
 
 /// Scenarios of this family.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "partition-leader",
+        summary: "the leader is cut off with a minority, or alone",
+        explanation: "Each round the leader, alone or with as many others as leave a minority, is cut off from the rest \
+            for 0.7 to 2.5 s while clients go on talking to every node. From the minority come no acknowledged write and \
+            no strong read, its stale reads go on, and when the cut heals, with connections resumed or reset, its \
+            leftovers end no lease and overwrite nothing (rules R1, R4, W1, T2, L3).",
+        setup: FIVE,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            link(Link::IsolateLeader),
+            Step::Traffic((700, 2_500)),
+            Step::Heal,
+            Step::AwaitWrites,
+            Step::Traffic((300, 700)),
+        ],
+        checkers: ALL,
+        demands: demands("cut"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "partition-minority",
+        summary: "a follower is cut off from everybody",
+        explanation: "Each round one follower hears nobody and is heard by nobody for 0.7 to 2.5 s. Writes go on; the \
+            follower serves stale reads and nothing stronger, and its return deposes nobody for long (rules R2, R4, W1).",
+        setup: LINKS,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            link(Link::IsolateFollower),
+            Step::AwaitWrites,
+            Step::Traffic((700, 2_500)),
+            Step::Heal,
+            Step::Traffic((500, 900)),
+        ],
+        checkers: ALL,
+        demands: demands("cut"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "partition-ring",
+        summary: "five nodes, each of which reaches only its two neighbours",
+        explanation: "Each round the nodes stand in a ring of random order and every other link is cut, so that each node \
+            sees a majority, but each another one. Any of them may lead, and only one of them at a time (rules L1, W1, R1).",
+        setup: FIVE,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            link(Link::Ring),
+            Step::AwaitWrites,
+            Step::Traffic((1_000, 2_500)),
+            Step::Heal,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("ring"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "partition-one-way",
+        summary: "links that pass bytes in one direction only",
+        explanation: "Each round one direction is cut for 0.7 to 2.5 s: nobody hears the leader, the leader hears nobody, or \
+            one node does not hear one other. A leader that is not heard, or hears nothing, leads nobody (rules R1, W1, T2).",
+        setup: LINKS,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            link(Link::OneWay),
+            Step::AwaitWrites,
+            Step::Traffic((700, 2_500)),
+            Step::Heal,
+            Step::AwaitWrites,
+            Step::Traffic((200, 500)),
+        ],
+        checkers: ALL,
+        demands: demands("one-way"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "flapping",
+        summary: "one node's links go up and down every 50 to 500 ms",
+        explanation: "Each round every direction of one node's links, often the leader's, goes up and down by itself for 1 \
+            to 2.5 s. No lease is lost early and nothing acknowledged is lost; after healing writes are back (rules W1, L3, \
+            R1).",
+        setup: LINKS,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            link(Link::Flap),
+            Step::Traffic((1_000, 2_500)),
+            Step::Heal,
+            Step::AwaitWrites,
+            Step::Traffic((300, 700)),
+        ],
+        checkers: ALL,
+        demands: demands("flap"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "slow-network",
+        summary: "delay, loss, narrow links and resets between all nodes, with timeouts made for it",
+        explanation: "Each round all links are late by 75 ± 50 ms, then lossy (10 to 50 %, as TCP shows it: waits of 200 ms and \
+            more), then break one connection in fifty chunks; some rounds 500 ms late. The nodes run with a heartbeat of 400 \
+            ms and elections after 2 to 4 s, as for distant sites. Writes go on, slowly (rules W1, L3, R1).",
+        setup: Setup { arguments: &["--heartbeat=400ms", "--election=2s..4s"], ..LINKS },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            slow(Slow::Wan),
+            Step::AwaitWrites,
+            Step::Traffic((600, 1_200)),
+            slow(Slow::Lossy),
+            Step::Traffic((1_000, 2_000)),
+            slow(Slow::Resets),
+            Step::Traffic((500, 1_000)),
+            Step::OneIn(
+                2,
+                &[slow(Slow::Far), Step::Traffic((1_500, 2_500)), slow(Slow::Narrow), Step::Traffic((300, 900))],
+            ),
+            Step::Heal,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("slow"),
+        release: Release { runs: 10, rounds: 3 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "slow-network-defaults",
+        summary: "the same with timeouts made for one site: nobody may be able to lead",
+        explanation: "Links that are slower than the shortest election timeout of 150 ms allows: elections may fail for as long \
+            as it lasts. Only safety is asked for meanwhile, and that writes come back after healing (rules W1, L3, R1).",
+        setup: LINKS,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 900)),
+            slow(Slow::Wan),
+            Step::Traffic((700, 1_200)),
+            slow(Slow::Lossy),
+            Step::Traffic((700, 1_200)),
+            slow(Slow::Far),
+            Step::Traffic((700, 1_200)),
+            Step::Heal,
+            Step::AwaitWrites,
+            Step::Traffic((300, 700)),
+        ],
+        checkers: ALL,
+        demands: demands("slow"),
+        release: Release { runs: 10, rounds: 4 },
+        expected_errors: &[],
+    },
+];

@@ -1,8 +1,8 @@
 //! Nodes that are killed, stopped and restarted.
 
 use super::{LEASES, PLAIN, Release, Scenario, Step, Target};
-use crate::checker::ALL;
 use crate::checker::validity::Demands;
+use crate::checker::{ALL, ALL_AND_PATIENCE};
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -96,6 +96,46 @@ pub const SCENARIOS: &[Scenario] = &[
         checkers: ALL,
         demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
         release: Release { runs: 10, rounds: 8 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "two-of-three-kill",
+        summary: "kill -9 of the leader and one more of three nodes",
+        explanation: "Each round a majority is killed for 0.5 to 1.5 s. The last node acknowledges no write and answers no \
+            strong read; its stale reads go on; once the others are back, so are writes (rules R4, W1, W3).",
+        setup: PLAIN,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((700, 1_200)),
+            Step::AfterUpdate((0, 20_000)),
+            Step::Kill(Target::Majority),
+            Step::NoMajority((500, 1_500)),
+            Step::Restart,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
+        release: Release { runs: 10, rounds: 6 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "rolling-restart",
+        summary: "SIGTERM and restart of one node after the other under load",
+        explanation: "Each round the next node ends in order, is started again and serves before the next one's turn. A client \
+            that waits up to 8 s sees no failure, and no node may end in another way than in order (rules X1, X3, W2, W5).",
+        setup: PLAIN,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((700, 1_200)),
+            Step::Terminate(Target::Next),
+            Step::Traffic((0, 500)),
+            Step::Restart,
+            Step::AwaitReady,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL_AND_PATIENCE,
+        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "terminate" },
+        release: Release { runs: 10, rounds: 9 },
         expected_errors: &[],
     },
 ];

@@ -21,6 +21,9 @@ const IMPATIENT: Duration = Duration::from_millis(250);
 /// Shortest and longest wait in line.
 const WAIT: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(1_500);
 
+/// Names of patient clients begin with it.
+pub(crate) const PATIENT_PREFIX: &str = "client-";
+
 pub(super) struct LeaseClient {
     context: Context,
     index: IndexClient,
@@ -42,10 +45,11 @@ struct Held {
 impl LeaseClient {
     pub(super) fn new(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
         let mut options = Options::new(context.servers.iter().cloned());
-        options.deadline = if number % 3 == 2 { IMPATIENT } else { PATIENT };
+        let patient = number % 3 != 2;
+        options.deadline = if patient { PATIENT } else { IMPATIENT };
         Ok(Self {
             index: IndexClient::new(options)?,
-            name: format!("client-{number}"),
+            name: if patient { format!("{PATIENT_PREFIX}{number}") } else { format!("hasty-{number}") },
             peer: PeerId::parse(format!("peer-{number}"))?,
             private: FileName::parse(format!("private/{number}.txt"))?,
             rng: StdRng::seed_from_u64(seed),

@@ -23,6 +23,7 @@ use crate::history::{Answer, Op, OpId, Record, Seen};
 use crate::recorder::Recorder;
 use crate::scenario::Workload;
 
+pub(crate) use lease::PATIENT_PREFIX;
 pub use raw::{RawClient, RawOutcome};
 pub(crate) use reader::{file_answer, level_text};
 
@@ -62,7 +63,7 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients and one reader; they run until `stop` turns true.
+/// Starts `count` clients and a reader for each node; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);
@@ -75,7 +76,9 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
             clients.spawn(lease::LeaseClient::new(context.clone(), number, seed)?.run());
         }
     }
-    clients.spawn(reader::Reader::new(context.clone(), seed)?.run());
+    for server in 0..context.servers.len() {
+        clients.spawn(reader::Reader::new(context.clone(), server, seed)?.run());
+    }
     Ok(clients)
 }
 

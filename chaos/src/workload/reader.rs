@@ -1,4 +1,5 @@
-//! A client that reads the shared files at every level, from every node, also so as to see its own or another's write.
+//! A client that reads the shared files at every level, also so as to see its own or another's write, from one node: there
+//! is one for every node, so that a node that answers late does not keep anybody from asking the others.
 //!
 //! Invariant: a stale read names the node it asks and is answered by that node alone, so that what it sees can be held
 //! against what the same process showed before (R2). A read with a log index names that of a write which was acknowledged
@@ -16,19 +17,21 @@ use crate::history::{Answer, Level, Op};
 
 /// Limit of one read; longer than a node waits for a log index (2 s).
 const READ_WITHIN: Duration = Duration::from_millis(2_500);
-/// Pause between two reads.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two reads of one node.
+const PAUSE: Duration = Duration::from_millis(25);
 
 pub(super) struct Reader {
     context: Context,
     raw: RawClient,
+    server: usize,
     rng: StdRng,
 }
 
 impl Reader {
-    pub(super) fn new(context: Context, seed: u64) -> Result<Self, WorkloadError> {
+    pub(super) fn new(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
         let raw = RawClient::new(context.servers.clone())?;
-        Ok(Self { context, raw, rng: StdRng::seed_from_u64(!seed) })
+        let rng = StdRng::seed_from_u64(!seed.wrapping_add(server as u64));
+        Ok(Self { context, raw, server, rng })
     }
 
     pub(super) async fn run(mut self) {
@@ -41,8 +44,7 @@ impl Reader {
             };
             let after_write = level == Level::Stale && self.rng.random_bool(0.5);
             let min_index = if after_write { self.context.written_index(file.as_str()) } else { None };
-            let server = self.rng.random_range(0..self.context.servers.len().max(1));
-            read(&self.context, &self.raw, server, &file, level, min_index).await;
+            read(&self.context, &self.raw, self.server, &file, level, min_index).await;
             self.context.pause(PAUSE).await;
         }
     }

@@ -1,0 +1,132 @@
+//! Proves: a node that reaches no majority acknowledges no write and answers no strong read, and its stale reads go on.
+//!
+//! Source: rules W1, R1 and R4; the partitions of Jepsen's tests.
+//!
+//! Cannot see: which node answered where the library was used; those operations count only while no node at all reaches a
+//! majority.
+
+use std::collections::BTreeSet;
+
+use super::{Checker, Findings};
+use crate::history::{Level, Micros, Op};
+use crate::model::{Model, Operation, Outcome};
+
+/// A leader that lost its majority may serve reads at the level `leader` for as long as its lease lasts.
+const LEADER_LEASE: Micros = 2_000_000;
+
+/// Nothing strong comes from a minority.
+pub const CHECKER: Checker = Checker { name: "quorum", property: "a minority acknowledges nothing", check };
+
+fn check(model: &Model) -> Findings {
+    let mut findings = Findings::default();
+    let ends = model.quorums.iter().skip(1).map(|(at, ..)| *at).chain([Micros::MAX]);
+    let spans = model.quorums.iter().zip(ends).filter(|((_, without, _), _)| !without.is_empty());
+    for ((from, without, majority), until) in spans {
+        let without: BTreeSet<u64> = without.iter().copied().collect();
+        let within =
+            |operation: &&Operation| operation.began > *from && operation.completed.is_some_and(|at| at < until);
+        for operation in model.operations.values().filter(within) {
+            judge(operation, *from, &without, !majority, &mut findings);
+        }
+    }
+    if model.quorums.iter().all(|(_, without, _)| without.is_empty()) {
+        // Nothing was taken apart: there is nothing to decide.
+        findings.checks += 1;
+    }
+    findings
+}
+
+fn judge(operation: &Operation, from: Micros, without: &BTreeSet<u64>, all: bool, findings: &mut Findings) {
+    let answered_by = match &operation.outcome {
+        Outcome::Ok(_, Some(seen)) => Some(seen.node),
+        Outcome::Ok(_, None) | Outcome::Refused(_) | Outcome::Unknown => None,
+    };
+    let asked = match &operation.op {
+        Op::Read { node, .. } => *node,
+        _ => None,
+    };
+    let concerns = all || answered_by.or(asked).is_some_and(|node| without.contains(&node));
+    if !concerns {
+        return;
+    }
+    let done = operation.answer().is_some();
+    match &operation.op {
+        Op::Read { level: Level::Stale, node, .. } => {
+            // The node that was asked lives: it has to answer.
+            if node.is_some_and(|node| without.contains(&node)) {
+                findings.expect(done, &[operation.id], || "a stale read failed without a majority".to_owned());
+            }
+        }
+        Op::Read { level: Level::Leader, .. } if operation.invoked < from + LEADER_LEASE => {}
+        Op::Read { .. } => findings.expect(!done || elsewhere(operation, without), &[operation.id], || {
+            "a strong read was answered without a majority".to_owned()
+        }),
+        _ => findings.expect(!done, &[operation.id], || "a write was acknowledged without a majority".to_owned()),
+    }
+}
+
+/// A node that was asked may have got its answer from one that has a majority, and says so.
+fn elsewhere(operation: &Operation, without: &BTreeSet<u64>) -> bool {
+    matches!(&operation.outcome, Outcome::Ok(_, Some(seen)) if !without.contains(&seen.node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::*;
+    use super::*;
+    use crate::history::{Answer, Record, Seen};
+
+    fn read(level: Level) -> Op {
+        Op::Read { file: "f".into(), level, node: Some(1) }
+    }
+
+    fn answered(node: u64) -> End {
+        End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9 })
+    }
+
+    fn parted(without: &[u64]) -> Sample {
+        let mut sample = good();
+        sample.record(300, Record::Quorum { without: without.to_vec(), majority: without.len() < 2 });
+        sample
+    }
+
+    #[test]
+    fn a_strong_read_by_the_minority_is_caught() {
+        let mut sample = parted(&[1]);
+        sample
+            .op((301, 302), read(Level::Stale), answered(1))
+            .record(400, Record::Quorum { without: vec![], majority: true });
+        sample.op((401, 402), read(Level::Linearizable), answered(1));
+        sample.accepted_by(&CHECKER);
+        sample.op((303, 304), read(Level::Linearizable), answered(1));
+        sample.caught_by(&CHECKER, "strong read");
+    }
+
+    #[test]
+    fn a_write_without_any_majority_is_caught() {
+        let mut sample = parted(&[1]);
+        sample.op((301, 302), acquire("a", "f", 9), denied("b"));
+        sample.op((310, 311), read(Level::Stale), answered(1));
+        sample.accepted_by(&CHECKER);
+        let mut sample = parted(&[1, 2, 3]);
+        sample.op((301, 302), acquire("a", "f", 9), denied("b"));
+        sample.caught_by(&CHECKER, "a write was acknowledged");
+    }
+
+    #[test]
+    fn a_stale_read_that_fails_is_caught() {
+        let mut sample = parted(&[1]);
+        sample.op((301, 302), read(Level::Stale), End::Refused("no_quorum"));
+        sample.caught_by(&CHECKER, "a stale read failed");
+    }
+
+    #[test]
+    fn a_leader_read_is_allowed_for_the_length_of_its_lease() {
+        let mut sample = parted(&[1]);
+        sample.op((301, 302), read(Level::Leader), answered(1));
+        sample.op((303, 304), read(Level::Stale), answered(1));
+        sample.accepted_by(&CHECKER);
+        sample.op((9_301, 9_302), read(Level::Leader), answered(1));
+        sample.caught_by(&CHECKER, "strong read");
+    }
+}
