@@ -77,11 +77,11 @@ mod tests {
     use crate::history::{Answer, Record, Seen};
 
     fn read(level: Level) -> Op {
-        Op::Read { file: "f".into(), level, node: Some(1) }
+        Op::Read { file: "f".into(), level, node: Some(1), min_index: None }
     }
 
     fn answered(node: u64) -> End {
-        End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9 })
+        End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9, index: None })
     }
 
     fn parted(without: &[u64]) -> Sample {

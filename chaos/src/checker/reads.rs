@@ -33,7 +33,7 @@ fn check(model: &Model) -> Findings {
 /// Whether a fault voids the clock assumption of leader reads (R1): a process that was stopped or starved, a clock that runs
 /// at another rate.
 pub fn voids_leader_reads(fault: &str) -> bool {
-    fault == "stop" || fault.starts_with("clock") || fault.starts_with("cpu") || fault.starts_with("starve")
+    fault == "stop" || fault == "clock-rate" || fault.starts_with("cpu") || fault.starts_with("starve")
 }
 
 fn read_version(operation: &Operation) -> Option<(Level, u64)> {
