@@ -81,7 +81,10 @@ mod tests {
     }
 
     fn answered(node: u64) -> End {
-        End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9, index: None })
+        End::Seen(
+            Answer::File { version: 2, hash: "h2".into() },
+            Seen { node, boot: "b".into(), applied: 9, index: None },
+        )
     }
 
     fn parted(without: &[u64]) -> Sample {
