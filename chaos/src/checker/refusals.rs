@@ -126,11 +126,13 @@ fn version_cannot_conflict(model: &Model, operation: &Operation) -> Option<Strin
 /// Per file and peer: spans in which the peer may have the lease, or a place in line that may become its turn.
 fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Vec<(Micros, Micros)>> {
     let mut holders: BTreeMap<(&str, &str), Vec<(Micros, Micros)>> = BTreeMap::new();
+    let ended = surely_ended(model);
     for operation in model.operations.values() {
         let (Op::Acquire { file, wait, .. }, Some(peer)) = (&operation.op, peer_of(&operation.op)) else { continue };
         let until = match &operation.outcome {
-            Outcome::Ok(Answer::Granted { fence, .. }, _) => surely_ended(model, *fence),
-            Outcome::Ok(..) if *wait => Micros::MAX,
+            Outcome::Ok(Answer::Granted { fence, .. }, _) => ended.get(fence).copied().unwrap_or(Micros::MAX),
+            // It may have its place in line though its last poll was refused.
+            Outcome::Ok(..) | Outcome::Refused(_) if *wait => Micros::MAX,
             Outcome::Ok(..) | Outcome::Refused(_) => continue,
             Outcome::Unknown => Micros::MAX,
         };
@@ -139,14 +141,16 @@ fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Vec<(Micros, Micros
     holders
 }
 
-/// When the lease is certainly over: its release, or a publish that ended it, was acknowledged.
-fn surely_ended(model: &Model, fence: u64) -> Micros {
-    let ends = |operation: &&Operation| match &operation.op {
-        Op::Release { fence: of, .. } => *of == fence && operation.answer().is_some(),
-        Op::Publish { fence: of, keep, .. } => *of == Some(fence) && !keep && operation.answer().is_some(),
-        Op::Register { .. } | Op::Acquire { .. } | Op::Renew { .. } | Op::Leave { .. } | Op::Read { .. } => false,
-    };
-    model.operations.values().filter(ends).map(Operation::end).min().unwrap_or(Micros::MAX)
+/// When leases are certainly over, by token: a release, or a publish that ended it, was acknowledged.
+fn surely_ended(model: &Model) -> BTreeMap<u64, Micros> {
+    let mut ended: BTreeMap<u64, Micros> = BTreeMap::new();
+    for operation in model.operations.values().filter(|operation| operation.answer().is_some()) {
+        if let Op::Release { fence, .. } | Op::Publish { fence: Some(fence), keep: false, .. } = &operation.op {
+            let end = ended.entry(*fence).or_insert(Micros::MAX);
+            *end = (*end).min(operation.end());
+        }
+    }
+    ended
 }
 
 #[cfg(test)]
@@ -177,6 +181,14 @@ mod tests {
         let mut sample = good();
         sample.op((300, 301), acquire("b", "f", 9), denied("a"));
         sample.caught_by(&CHECKER, "in favour of a");
+    }
+
+    #[test]
+    fn a_waiter_whose_poll_was_refused_may_still_be_in_line() {
+        let wait = |peer: &str| Op::Acquire { peer: peer.into(), file: "f".into(), ttl_ms: 9, wait: true };
+        let mut sample = good();
+        sample.op((300, 301), wait("a"), End::Refused("no_quorum")).op((302, 303), acquire("b", "f", 9), denied("a"));
+        sample.accepted_by(&CHECKER);
     }
 
     #[test]

@@ -2,7 +2,7 @@
   'use strict';
   const data = JSON.parse(document.getElementById('data').textContent);
   const svg = document.getElementById('timeline'), detail = document.getElementById('detail');
-  const LEFT = 34, LANE = 24, BAND = 90, SMALL = 26, GAP = 10;
+  const LEFT = 34, LANE = 24, BAND = 84, SMALL = 24, GAP = 18;
   let from = 0, until = data.duration;
   const colours = {down: 'var(--down)', paused: 'var(--paused)', cut: 'var(--cut)', leader: 'var(--leader)'};
   const layer = {leader: 0, cut: 1, paused: 2, down: 3};
@@ -26,7 +26,7 @@
       const h = Math.max(1, rate / most * (height - 2)), l = Math.max(LEFT, x(a)), r = x(z);
       if (r > l) d += `M${l.toFixed(1)} ${top + height}v${-h.toFixed(1)}H${Math.max(l + 1, r).toFixed(1)}V${top + height}z`;
     }
-    return `<path d="${d}" fill="${colour}"/><text x="${LEFT + 4}" y="${top + 10}">${name}, at most ${Math.round(most * 1e6 / b)}/s</text>`;
+    return `<path d="${d}" fill="${colour}"/><text x="${LEFT}" y="${top - 4}">${name}, at most ${Math.round(most * 1e6 / b)}/s</text>`;
   }
 
   function draw() {
