@@ -193,28 +193,54 @@ fn check_within(model: &Model, budget: Duration) -> Findings {
     for (file, operations) in by_file {
         let history = Reading::new(model, file, strong_leader).read(&operations);
         let time = FILE_BUDGET.min(deadline.saturating_duration_since(Instant::now()));
-        let budget = Budget { time, configurations: CONFIGURATIONS_MAX };
-        let certain = history.calls.iter().filter(|call| call.certain).count();
-        match wgl::search(&history.spec, &history.calls, budget) {
-            Verdict::Accepted => findings.checks += certain as u64,
-            Verdict::Undecided { explained } => {
-                findings.checks += explained as u64;
-                findings.undecided.push(format!(
-                    "{file}: the search was given up after {explained} of {certain} operations; too many overlap"
-                ));
-            }
-            Verdict::Rejected { call, open, states } => {
-                let others = open.into_iter().filter_map(|other| history.owners.get(other).copied().flatten());
-                let mut shown: Vec<OpId> = history.owners.get(call).copied().flatten().into_iter().collect();
-                shown.extend(others.take(SHOWN_OPEN));
-                findings.expect(false, &shown, || {
-                    let what = history.calls.get(call).map(|call| words(&call.op)).unwrap_or_default();
-                    format!("{file}: no order of the operations explains that {what}; before it {}", possible(&states))
-                });
-            }
-        }
+        judge(file, history, time, &mut findings);
     }
     findings
+}
+
+/// Searches, first without the grants that nobody was told of, then with as many of them as it takes.
+///
+/// An order found without some of them is an order; that there is none is believed only with all of them.
+fn judge(file: &str, mut history: History, time: Duration, findings: &mut Findings) {
+    let deadline = Instant::now() + time;
+    let certain = history.calls.iter().filter(|call| call.certain).count();
+    let verdict = loop {
+        let time = deadline.saturating_duration_since(Instant::now());
+        let verdict = wgl::search(&history.spec, &history.calls, Budget { time, configurations: CONFIGURATIONS_MAX });
+        let Verdict::Rejected { call, .. } = &verdict else { break verdict };
+        let Some(denial) = history.calls.get(*call) else { break verdict };
+        let wanted = match denial.op {
+            Step::Taken { holder } => history.newest_nameless(holder, denial.returned.unwrap_or(Micros::MAX)),
+            _ => None,
+        };
+        match wanted {
+            Some(index) => history.offer(index),
+            None if history.nameless.is_empty() => break verdict,
+            None => {
+                while !history.nameless.is_empty() {
+                    history.offer(0);
+                }
+            }
+        }
+    };
+    match verdict {
+        Verdict::Accepted => findings.checks += certain as u64,
+        Verdict::Undecided { explained } => {
+            findings.checks += explained as u64;
+            findings.undecided.push(format!(
+                "{file}: the search was given up after {explained} of {certain} operations; too many overlap"
+            ));
+        }
+        Verdict::Rejected { call, open, states } => {
+            let others = open.into_iter().filter_map(|other| history.owners.get(other).copied().flatten());
+            let mut shown: Vec<OpId> = history.owners.get(call).copied().flatten().into_iter().collect();
+            shown.extend(others.take(SHOWN_OPEN));
+            findings.expect(false, &shown, || {
+                let what = history.calls.get(call).map(|call| words(&call.op)).unwrap_or_default();
+                format!("{file}: no order of the operations explains that {what}; before it {}", possible(&states))
+            });
+        }
+    }
 }
 
 fn possible(states: &[String]) -> String {
@@ -245,6 +271,32 @@ struct History {
     spec: File,
     calls: Vec<Call<Step>>,
     owners: Vec<Option<OpId>>,
+    /// Grants that nobody was told of, and the ends of their leases; not among the calls yet.
+    nameless: Vec<Nameless>,
+}
+
+/// A grant that may have happened and whose answer was lost.
+struct Nameless {
+    peer: Sign,
+    owner: Option<OpId>,
+    grant: Call<Step>,
+    expiry: Call<Step>,
+}
+
+impl History {
+    /// The newest such grant of the peer that could explain a denial answered at `end`.
+    fn newest_nameless(&self, peer: Sign, end: Micros) -> Option<usize> {
+        let fits = |(_, one): &(usize, &Nameless)| one.peer == peer && one.grant.invoked <= end;
+        let newest = self.nameless.iter().enumerate().filter(fits).max_by_key(|(_, one)| one.grant.invoked);
+        newest.map(|(index, _)| index)
+    }
+
+    /// Offers the grant to the search.
+    fn offer(&mut self, index: usize) {
+        let Nameless { owner, grant, expiry, .. } = self.nameless.swap_remove(index);
+        self.calls.extend([grant, expiry]);
+        self.owners.extend([owner, owner]);
+    }
 }
 
 /// Translates operations into calls.
@@ -256,6 +308,7 @@ struct Reading<'a> {
     hashes: HashMap<&'a str, Sign>,
     calls: Vec<Call<Step>>,
     owners: Vec<Option<OpId>>,
+    nameless: Vec<Nameless>,
 }
 
 /// What all requests under one key came to.
@@ -278,7 +331,8 @@ impl<'a> Reading<'a> {
     fn new(model: &'a Model, file: &'a str, strong_leader: bool) -> Self {
         // Sign 0 is the empty hash of a file that does not exist.
         let hashes = HashMap::from([("", 0)]);
-        Self { model, file, strong_leader, peers: HashMap::new(), hashes, calls: Vec::new(), owners: Vec::new() }
+        let (calls, owners, nameless) = (Vec::new(), Vec::new(), Vec::new());
+        Self { model, file, strong_leader, peers: HashMap::new(), hashes, calls, owners, nameless }
     }
 
     fn read(mut self, operations: &[&'a Operation]) -> History {
@@ -296,7 +350,7 @@ impl<'a> Reading<'a> {
         }
         self.end_hopeless();
         let registered = self.registrations();
-        History { spec: File { registered }, calls: self.calls, owners: self.owners }
+        History { spec: File { registered }, calls: self.calls, owners: self.owners, nameless: self.nameless }
     }
 
     fn registrations(&self) -> HashMap<Sign, Vec<Micros>> {
@@ -342,9 +396,13 @@ impl<'a> Reading<'a> {
                     (Fate::Unknown, _) if !wait => {
                         if let Some(&last) = denied.get(peer.as_str()).filter(|&&last| last >= began) {
                             let until = began.saturating_add(ttl_ms.saturating_mul(1_000));
+                            let last = last.saturating_add(1);
+                            let offered = |op, invoked| Call { op, invoked, returned: Some(last), certain: false };
                             let grant = Step::Grant { peer: holder, fence: None, until, asked: began, version: None };
-                            self.push(grant, began, Some(last.saturating_add(1)), false, owner);
-                            self.push(Step::Expire { fence: None, holder, at: until }, until, None, false, owner);
+                            let expiry = Step::Expire { fence: None, holder, at: until };
+                            let (grant, mut expiry) = (offered(grant, began), offered(expiry, until));
+                            expiry.returned = None;
+                            self.nameless.push(Nameless { peer: holder, owner, grant, expiry });
                         }
                     }
                     _ => {}

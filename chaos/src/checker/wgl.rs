@@ -19,7 +19,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Most operations that can be open at one moment.
-pub const OPEN_MAX: usize = 256;
+pub const OPEN_MAX: usize = 512;
 /// Configurations between two looks at the clock.
 const LOOK_EVERY: u64 = 1_024;
 
