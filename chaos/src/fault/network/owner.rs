@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
+use tokio::sync::oneshot;
 
 /// The nodes' processes as they are now; shared with whoever starts them.
 #[derive(Debug, Clone, Default)]
@@ -24,13 +25,34 @@ impl Pids {
     }
 }
 
-/// Tells who dials.
+/// Who made a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This node.
+    Node(NodeId),
+    /// Somebody else.
+    Outsider,
+    /// Somebody who does not want it any more.
+    Gone,
+}
+
+/// The ends of a connection, as its maker sees them.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Tells who dials. Questions that come while one is looked up are answered together: a look takes as long for all of
+/// them as for one, and slow answers make nodes dial again.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
-    /// The nodes' processes.
-    pub pids: Pids,
+    pids: Pids,
     /// Local ports of probes that stand for a node.
     posing: Arc<Mutex<HashMap<u16, NodeId>>>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<(Ends, oneshot::Sender<Owner>)>,
+    looking: bool,
 }
 
 impl Owners {
@@ -49,31 +71,75 @@ impl Owners {
         self.posing.lock().remove(&port);
     }
 
-    /// The node whose process holds the socket that is bound to `near` and connected to `far`.
-    pub fn find(&self, near: SocketAddr, far: SocketAddr) -> Option<NodeId> {
+    /// Who holds the socket that is bound to `near` and connected to `far`.
+    pub async fn find(&self, near: SocketAddr, far: SocketAddr) -> Owner {
         if let Some(node) = self.posing.lock().get(&near.port()) {
-            return Some(*node);
+            return Owner::Node(*node);
         }
-        let inode = socket_inode(&std::fs::read_to_string("/proc/net/tcp").ok()?, near.port(), far.port())?;
-        let wanted = format!("socket:[{inode}]");
-        let holds = |pid: u32| {
-            let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-            let mut targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-            targets.any(|target| target.as_os_str() == wanted.as_str())
+        let (answer, answered) = oneshot::channel();
+        let starts = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push(((near, far), answer));
+            !std::mem::replace(&mut queue.looking, true)
         };
-        self.pids.all().into_iter().find(|(_, pid)| holds(*pid)).map(|(node, _)| node)
+        if starts {
+            let owners = self.clone();
+            // Reads files of /proc: that blocks.
+            tokio::task::spawn_blocking(move || owners.look());
+        }
+        answered.await.unwrap_or(Owner::Gone)
+    }
+
+    fn look(&self) {
+        loop {
+            let waiting = {
+                let mut queue = self.queue.lock();
+                if queue.waiting.is_empty() {
+                    queue.looking = false;
+                    return;
+                }
+                std::mem::take(&mut queue.waiting)
+            };
+            let inodes =
+                std::fs::read_to_string("/proc/net/tcp").map(|table| socket_inodes(&table)).unwrap_or_default();
+            let nodes = self.sockets();
+            for ((near, far), answer) in waiting {
+                let owner = match inodes.get(&(near.port(), far.port())) {
+                    Some(inode) => nodes.get(inode).map_or(Owner::Outsider, |node| Owner::Node(*node)),
+                    None => Owner::Gone,
+                };
+                // Whoever asked may be gone as well.
+                let _ = answer.send(owner);
+            }
+        }
+    }
+
+    /// Every socket of every node's process.
+    fn sockets(&self) -> HashMap<u64, NodeId> {
+        let mut sockets = HashMap::new();
+        for (node, pid) in self.pids.all() {
+            let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            let inode = |target: std::path::PathBuf| {
+                target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+            };
+            sockets.extend(targets.filter_map(inode).map(|inode| (inode, node)));
+        }
+        sockets
     }
 }
 
-/// The inode of the socket between these ports, in the text of `/proc/net/tcp`.
-fn socket_inode(table: &str, near: u16, far: u16) -> Option<u64> {
+/// The inodes of sockets by their local and remote ports, in the text of `/proc/net/tcp`.
+fn socket_inodes(table: &str) -> HashMap<(u16, u16), u64> {
     let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let found = port(fields.get(1)?)? == near && port(fields.get(2)?)? == far;
+    let socket = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let ends = (port(fields.nth(1)?)?, port(fields.next()?)?);
         // A socket without an inode belongs to nobody any more.
-        found.then(|| fields.get(9)?.parse().ok()).flatten().filter(|inode| *inode != 0)
-    })
+        let inode = fields.nth(6)?.parse().ok().filter(|inode| *inode != 0)?;
+        Some((ends, inode))
+    };
+    table.lines().skip(1).filter_map(socket).collect()
 }
 
 #[cfg(test)]
@@ -82,20 +148,23 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_process_that_dials_is_found_and_others_are_outsiders() {
+    #[tokio::test]
+    async fn the_process_that_dials_is_found_and_others_are_outsiders() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
         let dialled = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let (near, far) = (dialled.local_addr().expect("bound"), dialled.peer_addr().expect("connected"));
         let owners = Owners::default();
-        assert_eq!(owners.find(near, far), None, "no node's process is known");
+        assert_eq!(owners.find(near, far).await, Owner::Outsider, "no node's process is known");
         owners.pids.set(1, 1);
         owners.pids.set(2, std::process::id());
-        assert_eq!(owners.find(near, far), Some(2));
+        assert_eq!(owners.find(near, far).await, Owner::Node(2));
         owners.pids.set(2, u32::MAX);
-        assert_eq!(owners.find(near, far), None);
+        assert_eq!(owners.find(near, far).await, Owner::Outsider);
         owners.pose(near.port(), 3);
-        assert_eq!(owners.find(near, far), Some(3));
+        assert_eq!(owners.find(near, far).await, Owner::Node(3));
+        owners.unpose(near.port());
+        drop((dialled, listener));
+        assert_eq!(owners.find(near, far).await, Owner::Gone);
     }
 
     #[test]
@@ -103,7 +172,8 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 17 1 0 100 0 0 10 0\n\
             1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 42 1 0 20 4 30 10 -1\n";
-        assert_eq!(socket_inode(table, 0xC350, 0x1F90), Some(42));
-        assert_eq!(socket_inode(table, 0x1F90, 0xC350), None);
+        let inodes = socket_inodes(table);
+        assert_eq!(inodes.get(&(0xC350, 0x1F90)), Some(&42));
+        assert_eq!(inodes.get(&(0x1F90, 0xC350)), None);
     }
 }

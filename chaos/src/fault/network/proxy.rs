@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::link::{Counters, Link, Links};
-use super::owner::Owners;
+use super::owner::{Owner, Owners};
 
 /// Longest chunk, in bytes.
 pub const CHUNK_BYTES: usize = 16 * 1_024;
@@ -65,14 +65,13 @@ pub async fn serve(listener: TcpListener, to: NodeId, target: SocketAddr, links:
 
 async fn connection(inbound: TcpStream, to: NodeId, target: SocketAddr, links: Links, owners: Owners, rng: StdRng) {
     let (Ok(near), Ok(far)) = (inbound.peer_addr(), inbound.local_addr()) else { return };
-    // Reads files of /proc: short, but it blocks.
-    let Ok(owner) = tokio::task::spawn_blocking(move || owners.find(near, far)).await else { return };
+    let owner = owners.find(near, far).await;
     // Nagle would add delays that no rule asked for.
     let _ = inbound.set_nodelay(true);
-    let links = owner.map(|from| (links.get((from, to)), links.get((to, from))));
-    match links {
-        Some((there, back)) => ruled(inbound, target, &there, &back, rng).await,
-        None => {
+    match owner {
+        Owner::Gone => {}
+        Owner::Node(from) => ruled(inbound, target, &links.get((from, to)), &links.get((to, from)), rng).await,
+        Owner::Outsider => {
             let Ok(mut outbound) = TcpStream::connect(target).await else { return reset(&inbound) };
             let _ = outbound.set_nodelay(true);
             let mut inbound = inbound;

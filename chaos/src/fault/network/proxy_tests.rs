@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::link::Rule;
+use super::super::owner::Pids;
 use super::*;
 
 const FORTH: (NodeId, NodeId) = (1, 2);
@@ -23,8 +24,9 @@ impl Drop for Bench {
 }
 
 async fn bench() -> Bench {
-    let owners = Owners::default();
-    owners.pids.set(1, std::process::id());
+    let pids = Pids::default();
+    pids.set(1, std::process::id());
+    let owners = Owners::new(pids);
     let links = Links::default();
     let (front, target) = (local().await, local().await);
     let proxy = front.local_addr().expect("bound");
