@@ -95,16 +95,25 @@ impl IndexClient {
         let request = LeaseRequest { wait: Some(true), wait_ms: Some(wait_ms), ..request.clone() };
         let own = self.shared.keys.begin();
         let keyed = if self.key.is_some() { self.clone() } else { self.with_key(own.header()) };
+        let mut in_line = false;
+        let unsettled = |error: Error, in_line: bool| match error {
+            // The poll was not applied, but an earlier one was: the place in line may still come to a grant (X3).
+            Error::Unavailable(_) | Error::Unreachable { .. } if in_line => {
+                Error::Unknown { after: started.elapsed(), last: error.to_string() }
+            }
+            other => other,
+        };
         loop {
             let asked = BootTime::now();
-            let denied = match keyed.acquire(&request).await? {
+            let denied = match keyed.acquire(&request).await.map_err(|error| unsettled(error, in_line))? {
                 granted @ LeaseAnswer::Granted(_) => return Ok(granted),
                 LeaseAnswer::Denied(denied) => denied,
             };
+            in_line = true;
             on_denied(&denied);
             if patience.is_some_and(|patience| started.elapsed() >= patience) {
                 let leave = LeaveRequest { peer_id: request.peer_id.clone(), file_name: request.file_name.clone() };
-                self.without_key().leave(&leave).await?;
+                self.without_key().leave(&leave).await.map_err(|error| unsettled(error, true))?;
                 return Ok(LeaseAnswer::Denied(denied));
             }
             // A server that does not hang must not be asked in a tight loop.

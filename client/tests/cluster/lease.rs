@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::api::LeaseRequest;
-use client::cluster::{IndexClient, LeaseAnswer, LeaseGuard};
+use client::cluster::{Error, IndexClient, LeaseAnswer, LeaseGuard};
 use raft_store::types::{FileName, PeerId};
 use serde_json::{Value, json};
 
@@ -76,6 +76,21 @@ async fn impatience_gives_the_place_up() {
     let (poll, leave) = (&fake.seen("/lease")[0], &fake.seen("/lease/leave")[0]);
     assert_ne!(poll.key(), leave.key());
     assert_eq!(leave.body, json!({"peerId": "p", "fileName": "a.txt"}));
+}
+
+#[tokio::test]
+async fn a_poll_that_fails_from_within_the_line_leaves_the_outcome_open() {
+    for leave_fails in [false, true] {
+        let polls = AtomicU64::new(0);
+        let fake = Fake::start(move |seen| match seen.path.as_str() {
+            "/lease" if polls.fetch_add(1, Ordering::SeqCst) == 0 => ok(denied(Some(2))),
+            _ => no_quorum(),
+        });
+        let impatient = leave_fails.then_some(Duration::ZERO);
+        let client = client(&[&fake.url()]).with_deadline(Duration::from_millis(200));
+        let error = client.acquire_waiting(&request(60_000), impatient, |_| {}).await.unwrap_err();
+        assert!(matches!(error, Error::Unknown { .. }), "the place in line may still come to a grant: {error}");
+    }
 }
 
 #[tokio::test]
