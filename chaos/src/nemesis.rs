@@ -240,7 +240,7 @@ impl<'a> Nemesis<'a> {
         let since = self.last_fault.unwrap_or_else(Instant::now);
         let mut probes = JoinSet::new();
         for node in self.cluster.living() {
-            let (raw, server) = (self.raw.clone(), node.saturating_sub(1) as usize);
+            let (raw, server) = (self.raw.clone(), self.cluster.server(node));
             probes.spawn(probe(raw, server));
         }
         let acknowledged = tokio::time::timeout(WRITES_WITHIN, probes.join_next()).await.is_ok();
@@ -260,7 +260,6 @@ impl<'a> Nemesis<'a> {
     pub fn note_exits(&mut self) {
         for (node, status) in self.cluster.ended() {
             if self.cluster.exit_is_expected(node) {
-                self.story.push(format!("n{node} ended: {status}"));
                 self.recorder.record(Record::ExpectedExit { node, status });
             } else {
                 self.story.push(format!("n{node} ENDED BY ITSELF: {status}"));

@@ -82,6 +82,7 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     let mut families = Families::prepare(&scenario.setup, &place).await?;
     let cluster_options = ClusterOptions {
         nodes: options.nodes,
+        spares: scenario.setup.spares,
         bin_dir: options.bin_dir.clone(),
         data: data.clone(),
         logs,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use raft_store::types::NodeId;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
@@ -63,7 +64,8 @@ pub async fn read_back(
 ) -> Result<(), String> {
     let raw = RawClient::new(Arc::new(cluster.urls())).map_err(|error| error.to_string())?;
     let existing = final_reads(cluster, &raw, recorder, files).await?;
-    audit(&raw, recorder, &existing, published).await?;
+    let server = cluster.ids().first().map_or(0, |id| cluster.server(*id));
+    audit((&raw, server), recorder, &existing, published).await?;
     digests(cluster, &raw, recorder).await;
     Ok(())
 }
@@ -78,7 +80,7 @@ async fn final_reads(
     let mut existing = BTreeSet::new();
     for file in files {
         for node in cluster.ids() {
-            let (version, hash) = final_read(raw, node.saturating_sub(1) as usize, file).await?;
+            let (version, hash) = final_read(raw, (node, cluster.server(node)), file).await?;
             if version > 0 {
                 existing.insert(file.clone());
             }
@@ -88,9 +90,9 @@ async fn final_reads(
     Ok(existing)
 }
 
-async fn final_read(raw: &RawClient, server: usize, file: &str) -> Result<(u64, String), String> {
+async fn final_read(raw: &RawClient, (node, server): (NodeId, usize), file: &str) -> Result<(u64, String), String> {
     let query = [("name", file), ("consistency", level_text(Level::Linearizable))];
-    insist(&format!("a linearizable read of {file} from node {}", server + 1), async || {
+    insist(&format!("a linearizable read of {file} from node {node}"), async || {
         match raw.get(server, "/file", &query, WITHIN).await {
             RawOutcome::Ok(value, _) => match file_answer(&value) {
                 Some(Answer::File { version, hash }) => Ok((version, hash)),
@@ -106,13 +108,13 @@ async fn final_read(raw: &RawClient, server: usize, file: &str) -> Result<(u64, 
 
 /// Announces published contents without naming a version: the index says which version has them (F6), or that none does.
 async fn audit(
-    raw: &RawClient,
+    (raw, server): (&RawClient, usize),
     recorder: &Recorder,
     existing: &BTreeSet<String>,
     published: &Published,
 ) -> Result<(), String> {
     let body = json!({"peerId": "auditor", "address": "http://127.0.0.1:9", "files": [], "serving": false});
-    insist("registering the auditor", async || match raw.post(0, "/register", &body, None, WITHIN).await {
+    insist("registering the auditor", async || match raw.post(server, "/register", &body, None, WITHIN).await {
         RawOutcome::Ok(..) => Ok(()),
         RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
     })
@@ -122,7 +124,7 @@ async fn audit(
     });
     let mut found = futures::stream::iter(wanted)
         .map(async |(file, hash)| {
-            let version = look_up(raw, &file, &hash).await?;
+            let version = look_up((raw, server), &file, &hash).await?;
             Ok::<_, String>((file, hash, version))
         })
         .buffer_unordered(PARALLEL);
@@ -133,10 +135,10 @@ async fn audit(
     Ok(())
 }
 
-async fn look_up(raw: &RawClient, file: &str, hash: &str) -> Result<Option<u64>, String> {
+async fn look_up((raw, server): (&RawClient, usize), file: &str, hash: &str) -> Result<Option<u64>, String> {
     let body = json!({"peerId": "auditor", "file": {"name": file, "size": 1, "hash": hash}});
     insist(&format!("looking up a content of {file}"), async || {
-        match raw.post(0, "/announce", &body, None, WITHIN).await {
+        match raw.post(server, "/announce", &body, None, WITHIN).await {
             RawOutcome::Ok(value, _) => match value.get("version").and_then(Value::as_u64) {
                 Some(version) => Ok(Some(version)),
                 None => Err(format!("an answer that is none: {value}")),
@@ -154,7 +156,7 @@ async fn digests(cluster: &Cluster, raw: &RawClient, recorder: &Recorder) {
     let deadline = Instant::now() + DIGEST_WITHIN;
     loop {
         let asked = cluster.ids().into_iter().map(async |node| {
-            match raw.get(node.saturating_sub(1) as usize, "/cluster/digest", &[], WITHIN).await {
+            match raw.get(cluster.server(node), "/cluster/digest", &[], WITHIN).await {
                 RawOutcome::Ok(value, _) => {
                     let applied = value.get("appliedIndex").and_then(Value::as_u64)?;
                     Some((node, applied, value.get("digest").and_then(Value::as_str)?.to_owned()))

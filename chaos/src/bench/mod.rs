@@ -85,6 +85,7 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
     {
         tell(format!("measuring {name} …"));
         let cluster_options = ClusterOptions {
+            spares: 0,
             nodes: NODES,
             bin_dir: options.bin_dir.clone(),
             data: temporary.path().join(name),

@@ -16,6 +16,9 @@ use crate::model::{Model, Operation, Outcome, file_of, peer_of};
 /// Faults after which a node may say that its storage failed.
 const STORAGE_FAULTS: [&str; 3] = ["power-cut", "disk-full", "disk-error"];
 
+/// Faults after which there is a node that belongs to no cluster yet.
+const JOINING_FAULTS: [&str; 5] = ["wipe", "bit-flip", "torn-tail", "join", "loss"];
+
 /// Refusals are explained.
 pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusal is explained", check };
 
@@ -67,6 +70,10 @@ fn unexplained(model: &Model, operation: &Operation, code: &str) -> Option<Strin
         "storage_failed" => {
             let disks = |fault: &FaultRecord| STORAGE_FAULTS.contains(&fault.fault.as_str());
             (!model.faults.iter().any(disks)).then(|| "no disk was made to fail".into())
+        }
+        "not_initialized" => {
+            let joins = |fault: &FaultRecord| JOINING_FAULTS.contains(&fault.fault.as_str());
+            (!model.faults.iter().any(joins)).then(|| "no node without data was started".into())
         }
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, operation),

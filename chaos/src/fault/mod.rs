@@ -193,7 +193,7 @@ impl Families {
                 None => None,
             },
             cpu: cpu::Cpu::default(),
-            members: if setup.members { Some(members::Members::prepare(place).await?) } else { None },
+            members: if setup.spares > 0 { Some(members::Members::prepare(place).await?) } else { None },
             peers: if setup.peers > 0 { Some(peers::Peers::prepare(setup.peers, place).await?) } else { None },
         })
     }

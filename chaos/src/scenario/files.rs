@@ -1,6 +1,88 @@
 //! Files of one node that are damaged or gone.
 
-use super::Scenario;
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::files::Fault as Files;
+
+/// Snapshots often enough that there are some to damage, and ports for nodes that take a damaged one's place.
+const SETUP: Setup = Setup { spares: 2, arguments: &["--snapshot-every", "300"], ..PLAIN };
+const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "" };
+const ERRORS: &[&str] =
+    &["data directory", "storage failed", "snapshot", "corrupt", "checksum", "configuration", "failed to"];
 
 /// Scenarios of this family.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "bit-flip",
+        summary: "bits flipped in a file of one node that is down",
+        explanation: "Each round the leader, or the next node in turn, is killed, up to eight bits of one of its files \
+            (log, snapshot, mark, identity) are flipped, and it is started. It either serves, with the state that all \
+            others have, or refuses to start and says which directory is damaged; then it is wiped and a new node takes \
+            its place. Afterwards the leader is killed, so that what the damaged node says counts. Nothing acknowledged \
+            may be lost and no damage spread (rules W3, D1, D3, C3).",
+        setup: SETUP,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((700, 1_200)),
+            Step::AfterUpdate((0, 20_000)),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::BitFlip(Target::Leader)))]),
+            Step::Fault(Fault::Files(Files::BitFlip(Target::Follower))),
+            Step::Traffic((100, 300)),
+            Step::Kill(Target::Leader),
+            Step::AwaitWrites,
+            Step::Restart,
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "bit-flip", ..DEMANDS },
+        release: Release { runs: 10, rounds: 8 },
+        expected_errors: ERRORS,
+    },
+    Scenario {
+        name: "torn-tail",
+        summary: "the end of a file of one node that is down cut off or zeroed",
+        explanation: "Each round the next node is killed, up to 8 KiB at the end of one of its files (log, snapshot, \
+            mark, identity) are cut off or zeroed, as a disk does that lied about a sync, and it is started. It either \
+            serves with the state that all others have, or refuses to start and says which directory is damaged; then a \
+            new node takes its place. Afterwards the leader is killed, so that what the damaged node forgot would count. \
+            Nothing acknowledged may be lost (rules W3, D1, C3).",
+        setup: SETUP,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((700, 1_200)),
+            Step::AfterUpdate((0, 20_000)),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::TornTail(Target::Leader)))]),
+            Step::Fault(Fault::Files(Files::TornTail(Target::Follower))),
+            Step::Traffic((100, 300)),
+            Step::Kill(Target::Leader),
+            Step::AwaitWrites,
+            Step::Restart,
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "torn-tail", ..DEMANDS },
+        release: Release { runs: 10, rounds: 8 },
+        expected_errors: ERRORS,
+    },
+    Scenario {
+        name: "wipe-node",
+        summary: "a node loses its data directory and comes back as a new member",
+        explanation: "Each round the leader or a follower is killed and its data directory removed. Half of the time it \
+            is first started as if nothing had happened: the others must not let it in under its old id, because it may \
+            have voted. Then a new node with a new id joins as a learner, is promoted, and the old one removed (rules C2, \
+            C3, W3).",
+        setup: SETUP,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((700, 1_200)),
+            Step::AfterUpdate((0, 20_000)),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::Wipe(Target::Leader))), Step::AwaitWrites]),
+            Step::Fault(Fault::Files(Files::Wipe(Target::Follower))),
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "wipe", ..DEMANDS },
+        release: Release { runs: 10, rounds: 5 },
+        expected_errors: ERRORS,
+    },
+];

@@ -1,6 +1,62 @@
 //! Nodes that are away for long, and members that change.
 
-use super::Scenario;
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::members::Fault as Members;
+
+const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "change" };
 
 /// Scenarios of this family.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "membership-churn",
+        summary: "nodes join, are promoted, demoted, removed and replaced under load, with kills in between",
+        explanation: "Each round makes drawn changes of members through the product's own commands: a new node joins \
+            and is promoted, a learner or a voter (also the leader) is demoted, removed, or lost and replaced, leadership \
+            is moved; and the leader is killed up to 150 ms after a change began. A removed node goes on for a moment. \
+            Nothing acknowledged may be lost, a change may not lead to two leaders, and the members can be brought back \
+            to what they were (rules C2, C3, W3, R1, L3).",
+        setup: Setup { spares: 3, arguments: &["--snapshot-every", "300"], ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Members(Members::Change)),
+            Step::AwaitWrites,
+            Step::Traffic((300, 600)),
+            Step::AfterUpdate((0, 20_000)),
+            Step::Fault(Fault::Members(Members::ChangeUnderKill)),
+            Step::AwaitWrites,
+            Step::OneIn(
+                3,
+                &[Step::Kill(Target::Follower), Step::AwaitWrites, Step::Traffic((100, 300)), Step::Restart],
+            ),
+        ],
+        checkers: ALL,
+        demands: DEMANDS,
+        release: Release { runs: 10, rounds: 6 },
+        expected_errors: &["configuration change", "membership"],
+    },
+    Scenario {
+        name: "long-outage",
+        summary: "a follower comes back after so long that it needs a snapshot, and is killed over its installation",
+        explanation: "Each round a follower is killed and more is written than the others keep in their logs. Started \
+            again it is sent a snapshot; it is killed while it writes it to its disk, started, killed as soon as it has \
+            it, and started for good. Its state must be that of the others afterwards: leases, versions, remembered \
+            answers, and who is a member (rules D1, X5, L3, W3).",
+        setup: Setup { spares: 1, arguments: &["--snapshot-every", "200"], ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 800)),
+            Step::Fault(Fault::Members(Members::Outage(Target::Follower))),
+            Step::Fault(Fault::Members(Members::Return)),
+            Step::Traffic((100, 300)),
+            Step::OneIn(2, &[Step::Kill(Target::Leader), Step::AwaitWrites, Step::Restart]),
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "snapshot-install", ..DEMANDS },
+        release: Release { runs: 10, rounds: 4 },
+        expected_errors: &[],
+    },
+];

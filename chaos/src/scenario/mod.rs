@@ -115,8 +115,8 @@ pub struct Setup {
     pub disks: Option<disks::Kind>,
     /// Clocks of their own for the nodes.
     pub clocks: Option<clocks::Kind>,
-    /// Spare nodes that can join.
-    pub members: bool,
+    /// Ports for nodes that join later; with none, members do not change.
+    pub spares: u64,
     /// Peers that share folders.
     pub peers: usize,
     /// More arguments for every node.
@@ -125,7 +125,7 @@ pub struct Setup {
 
 /// Three nodes and nothing else.
 pub const PLAIN: Setup =
-    Setup { nodes: 3, links: false, disks: None, clocks: None, members: false, peers: 0, arguments: &[] };
+    Setup { nodes: 3, links: false, disks: None, clocks: None, spares: 0, peers: 0, arguments: &[] };
 
 /// How often a scenario runs before a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

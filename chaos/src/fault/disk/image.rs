@@ -21,7 +21,7 @@ const SHUTDOWN_WITHOUT_LOG_FLUSH: u32 = 2;
 const UNMOUNT_TRIES: u32 = 100;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(20);
 /// Space is taken in steps that become smaller, down to one block.
-const BALLAST_STEPS: [usize; 3] = [1 << 20, 1 << 16, 1 << 12];
+const BALLAST_STEPS: [u64; 3] = [1 << 23, 1 << 18, 1 << 12];
 
 /// A file system in an image.
 #[derive(Debug)]
@@ -81,11 +81,14 @@ impl Image {
     /// Takes all free space.
     pub fn fill(&self) -> anyhow::Result<()> {
         let mut ballast = File::options().create(true).append(true).open(self.ballast())?;
+        let mut size = ballast.metadata()?.len();
         for step in BALLAST_STEPS {
-            let block = vec![0x55; step];
-            // Writes may be delayed until there turns out to be no space for them: each is synced.
-            while let Ok(()) = ballast.write_all(&block).and_then(|()| ballast.sync_data()) {}
+            while allocate(&ballast, size, step) {
+                size += step;
+            }
         }
+        // What allocating leaves over, block by block.
+        while let Ok(()) = ballast.write_all(&[0x55; 1 << 12]).and_then(|()| ballast.sync_data()) {}
         let more = File::create(self.mount_point.join("probe")).and_then(|mut file| file.write_all(&[0x55; 1 << 13]));
         ensure!(more.is_err(), "the disk takes more though it was filled");
         Ok(())
@@ -140,6 +143,15 @@ pub fn cut(handle: &File) -> std::io::Result<()> {
     #[allow(unsafe_code, reason = "there is no safe interface to this ioctl")]
     let result = unsafe { libc::ioctl(handle.as_raw_fd(), EXT4_IOC_SHUTDOWN, &raw const flags) };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Takes blocks for a part of a file without writing them.
+fn allocate(file: &File, from: u64, length: u64) -> bool {
+    let (Ok(from), Ok(length)) = (libc::off_t::try_from(from), libc::off_t::try_from(length)) else { return false };
+    // SAFETY: the descriptor is open, and the call takes numbers only.
+    #[allow(unsafe_code, reason = "there is no safe interface to fallocate(2) in std")]
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, from, length) };
+    result == 0
 }
 
 /// Unmounts whatever an earlier run left mounted below `directory`.
