@@ -31,6 +31,7 @@ pub mod cluster;
 pub mod fault;
 pub mod history;
 pub mod interrupt;
+pub mod live;
 pub mod matrix;
 pub mod model;
 pub mod nemesis;

@@ -266,6 +266,11 @@ impl Model {
         }
     }
 
+    /// What a client may make of a TTL, in microseconds: less, where nodes' clocks run faster.
+    pub fn lasts(&self, ttl_ms: u64) -> Micros {
+        Clocks(self.run.fastest_clock_permille).lasts(ttl_ms)
+    }
+
     /// Every file that an operation named.
     pub fn files(&self) -> BTreeSet<&str> {
         self.operations.values().filter_map(|operation| file_of(&operation.op)).collect()

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use crate::history::{Event, FORMAT, Micros, Op, OpId, Record, RunInfo};
 
 /// File name of the history inside a report directory.
@@ -57,12 +59,14 @@ pub struct Recorder {
     began: Instant,
     next_op: Arc<AtomicU64>,
     events: mpsc::Sender<Event>,
+    written: Arc<Mutex<Vec<Event>>>,
 }
 
 /// The writing side of a [`Recorder`]; ends when every recorder is dropped.
 #[derive(Debug)]
 pub struct Writer {
-    thread: std::thread::JoinHandle<Result<Vec<Event>, HistoryError>>,
+    thread: std::thread::JoinHandle<Result<(), HistoryError>>,
+    written: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Recorder {
@@ -71,10 +75,13 @@ impl Recorder {
         let path = directory.join(FILE);
         let file = File::create(&path).map_err(|source| file_error(&path, source))?;
         let (events, received) = mpsc::channel();
-        let thread = std::thread::spawn(move || write_all(&path, BufWriter::new(file), &received));
-        let recorder = Self { began: Instant::now(), next_op: Arc::new(AtomicU64::new(1)), events };
+        let written: Arc<Mutex<Vec<Event>>> = Arc::default();
+        let shared = written.clone();
+        let thread = std::thread::spawn(move || write_all(&path, BufWriter::new(file), &received, &shared));
+        let next_op = Arc::new(AtomicU64::new(1));
+        let recorder = Self { began: Instant::now(), next_op, events, written: written.clone() };
         recorder.record(Record::Run(run));
-        Ok((recorder, Writer { thread }))
+        Ok((recorder, Writer { thread, written }))
     }
 
     /// Now, on the run's clock.
@@ -93,6 +100,19 @@ impl Recorder {
         let _ = self.events.send(Event { at, record });
     }
 
+    /// What was written down so far, in order of time; nothing if that is more than `most` events.
+    pub fn so_far(&self, most: usize) -> Option<Vec<Event>> {
+        let mut events = {
+            let written = self.written.lock();
+            if written.len() > most {
+                return None;
+            }
+            written.clone()
+        };
+        events.sort_by_key(|event| event.at);
+        Some(events)
+    }
+
     /// Writes down that an operation is about to be sent, and gives it its number.
     pub fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
         let id = self.next_op.fetch_add(1, Ordering::Relaxed);
@@ -104,7 +124,8 @@ impl Recorder {
 impl Writer {
     /// Waits for the last event and returns all of them in order of time. Every [`Recorder`] must be dropped first.
     pub fn finish(self) -> Result<Vec<Event>, HistoryError> {
-        let mut events = self.thread.join().map_err(|_| HistoryError::Writer)??;
+        self.thread.join().map_err(|_| HistoryError::Writer)??;
+        let mut events = std::mem::take(&mut *self.written.lock());
         events.sort_by_key(|event| event.at);
         Ok(events)
     }
@@ -114,19 +135,18 @@ fn write_all(
     path: &Path,
     mut file: BufWriter<File>,
     received: &mpsc::Receiver<Event>,
-) -> Result<Vec<Event>, HistoryError> {
-    let mut events = Vec::new();
-    for event in received {
-        let line = serde_json::to_string(&event).map_err(|source| HistoryError::Line {
+    written: &Mutex<Vec<Event>>,
+) -> Result<(), HistoryError> {
+    for (line, event) in received.iter().enumerate() {
+        let text = serde_json::to_string(&event).map_err(|source| HistoryError::Line {
             path: path.display().to_string(),
-            line: events.len() + 1,
+            line: line + 1,
             source,
         })?;
-        writeln!(file, "{line}").map_err(|source| file_error(path, source))?;
-        events.push(event);
+        writeln!(file, "{text}").map_err(|source| file_error(path, source))?;
+        written.lock().push(event);
     }
-    file.flush().map_err(|source| file_error(path, source))?;
-    Ok(events)
+    file.flush().map_err(|source| file_error(path, source))
 }
 
 /// Reads a history back, in order of time.

@@ -18,6 +18,7 @@ use crate::fault::clock;
 use crate::fault::network::Pids;
 use crate::fault::{Arena, Families, Place};
 use crate::history::{Event, FORMAT, Record, RunInfo};
+use crate::live::Live;
 use crate::model::Model;
 use crate::nemesis::Nemesis;
 use crate::observer::{self, Observer};
@@ -163,7 +164,7 @@ async fn drive(
     let mut nemesis = Nemesis::new(cluster, families, recorder.clone(), updated)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     let planned = if until.is_some() { ROUNDS_MAX } else { options.rounds };
-    let mut done = 0;
+    let (mut done, mut live) = (0, Live::default());
     for actions in &schedule::plan(scenario, options.seed, planned) {
         if interrupt::asked() || until.is_some_and(|until| Instant::now() >= until) {
             break;
@@ -171,9 +172,10 @@ async fn drive(
         let story = nemesis.round(done + 1, actions).await?;
         done += 1;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let violations = live.words(recorder).await;
         tell(match left {
-            Some(left) => format!("round {done}, {} s left  {story}", left.as_secs()),
-            None => format!("round {done}/{planned}  {story}"),
+            Some(left) => format!("round {done}, {} s left  {story}{violations}", left.as_secs()),
+            None => format!("round {done}/{planned}  {story}{violations}"),
         });
     }
     drop(nemesis);

@@ -381,7 +381,7 @@ impl<'a> Reading<'a> {
                 let holder = sign(&mut self.peers, peer);
                 match (joined.fate, told.answer()) {
                     (Fate::Done, Some(&Answer::Granted { fence, ttl_ms, version, sent })) => {
-                        let until = sent.unwrap_or(told.invoked).saturating_add(ttl_ms.saturating_mul(1_000));
+                        let until = sent.unwrap_or(told.invoked).saturating_add(self.model.lasts(ttl_ms));
                         // A repeat tells of the first grant, but maybe not with the version of that moment.
                         let version = (!joined.repeated).then_some(version);
                         let grant = Step::Grant { peer: holder, fence: Some(fence), until, asked: began, version };
@@ -395,7 +395,7 @@ impl<'a> Reading<'a> {
                     // Whether it was granted matters only if somebody was denied the lease in its favour.
                     (Fate::Unknown, _) if !wait => {
                         if let Some(&last) = denied.get(peer.as_str()).filter(|&&last| last >= began) {
-                            let until = began.saturating_add(ttl_ms.saturating_mul(1_000));
+                            let until = began.saturating_add(self.model.lasts(*ttl_ms));
                             let last = last.saturating_add(1);
                             let offered = |op, invoked| Call { op, invoked, returned: Some(last), certain: false };
                             let grant = Step::Grant { peer: holder, fence: None, until, asked: began, version: None };
@@ -418,7 +418,7 @@ impl<'a> Reading<'a> {
                     self.push_over(over, *fence, began, returned, owner);
                     return;
                 }
-                let until = began.saturating_add(ttl_ms.saturating_mul(1_000));
+                let until = began.saturating_add(self.model.lasts(ttl_ms));
                 self.push(Step::Renew { fence: *fence, until }, began, returned, certain, owner);
                 self.push(Step::Expire { fence: Some(*fence), holder, at: until }, until, None, false, owner);
             }
@@ -612,6 +612,16 @@ mod tests {
         let mut sample = good();
         sample.grant((210, 211), "a", "f", 100, 10, 2).grant((311, 312), "b", "f", 100, 11, 2);
         sample.finals(400, "f", 2, "h2").accepted_by(&CHECKER);
+    }
+
+    #[test]
+    fn a_faster_clock_of_a_node_brings_the_expiry_forward_and_no_more() {
+        let rejected = |at| {
+            let mut sample = good();
+            sample.grant((210, 211), "a", "f", 100, 10, 2).grant((at, at), "b", "f", 100, 11, 2);
+            check(&sample.model_with_clocks(2_000)).violations
+        };
+        assert_eq!((rejected(259), rejected(261)), (1, 0));
     }
 
     #[test]

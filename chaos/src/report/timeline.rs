@@ -137,7 +137,10 @@ impl Timeline {
         open: &mut BTreeMap<(u64, &'static str), (Micros, String)>,
     ) {
         let kind = match fault {
-            "kill" | "terminate" | "power-cut" => "down",
+            "kill" | "terminate" | "power-cut" | "storage-exit" | "outage" => "down",
+            // What happens to files and members in a moment is a mark and no span.
+            "bit-flip" | "torn-tail" | "wipe" | "loss" | "change" | "replace" | "snapshot-install"
+            | "refused-start" | "empty-start" => return,
             "restart" => {
                 self.close(at, node, "down", open);
                 return;
@@ -183,9 +186,8 @@ impl Timeline {
 
 /// Faults that end others.
 fn is_heal(fault: &str) -> bool {
-    ["restart", "continue", "heal", "repair", "free", "restore", "join"].iter().any(|word| fault.starts_with(word))
-        || fault.ends_with("-heal")
-        || fault.ends_with("-end")
+    let words = ["restart", "continue", "heal", "feed", "power-on", "disk-freed", "join", "repair", "restore"];
+    words.iter().any(|word| fault.starts_with(word)) || fault.ends_with("-heal")
 }
 
 fn nodes(report: &Report, events: &[Event]) -> Vec<u64> {
