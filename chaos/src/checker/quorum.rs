@@ -51,6 +51,8 @@ fn judge(operation: &Operation, from: Micros, without: &BTreeSet<u64>, all: bool
     }
     let done = operation.answer().is_some();
     match &operation.op {
+        // It may wait for an index that does not come.
+        Op::Read { level: Level::Stale, min_index: Some(_), .. } => {}
         Op::Read { level: Level::Stale, node, .. } => {
             // The node that was asked lives: it has to answer.
             if node.is_some_and(|node| without.contains(&node)) {

@@ -28,7 +28,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "partition-leader",
         summary: "the leader is cut off with a minority, or alone",
         explanation: "Each round the leader, alone or with as many others as leave a minority, is cut off from the rest \
-            for 0.7 to 2.5 s while clients go on talking to every node. From the minority come no acknowledged write and \
+            for 1.5 to 3.5 s while clients go on talking to every node. From the minority come no acknowledged write and \
             no strong read, its stale reads go on, and when the cut heals, with connections resumed or reset, its \
             leftovers end no lease and overwrite nothing (rules R1, R4, W1, T2, L3).",
         setup: FIVE,
@@ -36,7 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
         round: &[
             Step::Traffic((400, 900)),
             link(Link::IsolateLeader),
-            Step::Traffic((700, 2_500)),
+            Step::Traffic((1_500, 3_500)),
             Step::Heal,
             Step::AwaitWrites,
             Step::Traffic((300, 700)),
@@ -49,7 +49,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "partition-minority",
         summary: "a follower is cut off from everybody",
-        explanation: "Each round one follower hears nobody and is heard by nobody for 0.7 to 2.5 s. Writes go on; the \
+        explanation: "Each round one follower hears nobody and is heard by nobody for 1.5 to 3.5 s. Writes go on; the \
             follower serves stale reads and nothing stronger, and its return deposes nobody for long (rules R2, R4, W1).",
         setup: LINKS,
         workload: LEASES,
@@ -57,7 +57,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((400, 900)),
             link(Link::IsolateFollower),
             Step::AwaitWrites,
-            Step::Traffic((700, 2_500)),
+            Step::Traffic((1_500, 3_500)),
             Step::Heal,
             Step::Traffic((500, 900)),
         ],

@@ -63,7 +63,7 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients and a reader for each node; they run until `stop` turns true.
+/// Starts `count` clients and two readers for each node; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);
@@ -77,7 +77,9 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
         }
     }
     for server in 0..context.servers.len() {
-        clients.spawn(reader::Reader::new(context.clone(), server, seed)?.run());
+        for stale in [true, false] {
+            clients.spawn(reader::Reader::new(context.clone(), server, stale, seed)?.run());
+        }
     }
     Ok(clients)
 }

@@ -1,5 +1,5 @@
-//! A client that reads the shared files at every level, also so as to see its own or another's write, from one node: there
-//! is one for every node, so that a node that answers late does not keep anybody from asking the others.
+//! A client that reads the shared files at every level, also so as to see its own or another's write, from one node. There
+//! are two for every node, one for stale reads: what answers late keeps nobody from asking for the rest.
 //!
 //! Invariant: a stale read names the node it asks and is answered by that node alone, so that what it sees can be held
 //! against what the same process showed before (R2). A read with a log index names that of a write which was acknowledged
@@ -24,25 +24,28 @@ pub(super) struct Reader {
     context: Context,
     raw: RawClient,
     server: usize,
+    stale: bool,
     rng: StdRng,
 }
 
 impl Reader {
-    pub(super) fn new(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
+    pub(super) fn new(context: Context, server: usize, stale: bool, seed: u64) -> Result<Self, WorkloadError> {
         let raw = RawClient::new(context.servers.clone())?;
-        let rng = StdRng::seed_from_u64(!seed.wrapping_add(server as u64));
-        Ok(Self { context, raw, server, rng })
+        let rng = StdRng::seed_from_u64(!seed.wrapping_add(server as u64 * 2 + u64::from(stale)));
+        Ok(Self { context, raw, server, stale, rng })
     }
 
     pub(super) async fn run(mut self) {
         while !self.context.is_over() {
             let Ok(file) = self.context.shared_file(&mut self.rng) else { return };
+            // A read that waits for an index may be answered late as well.
             let level = match self.rng.random_range(0..3) {
+                _ if self.stale => Level::Stale,
                 0 => Level::Linearizable,
                 1 => Level::Leader,
                 _ => Level::Stale,
             };
-            let after_write = level == Level::Stale && self.rng.random_bool(0.5);
+            let after_write = level == Level::Stale && !self.stale;
             let min_index = if after_write { self.context.written_index(file.as_str()) } else { None };
             read(&self.context, &self.raw, self.server, &file, level, min_index).await;
             self.context.pause(PAUSE).await;
