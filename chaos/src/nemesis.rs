@@ -173,6 +173,8 @@ impl<'a> Nemesis<'a> {
         let rng = StdRng::seed_from_u64(u64::from(self.round));
         let mut arena = Arena { cluster: self.cluster, leader: None, rng, recorder: &self.recorder, round: self.round };
         let effects = self.families.heal(&mut arena).await?;
+        // A wait for writes after healing asks how long the healed cluster takes, not how long the fault lasted.
+        self.last_fault = Some(Instant::now());
         self.tell(effects, &None);
         Ok(())
     }

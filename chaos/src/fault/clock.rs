@@ -3,6 +3,7 @@
 //! Invariants: a healed clock is the machine's; a fault counts as installed only once the node itself tells the wrong time,
 //! in the `Date` of its answers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,7 +54,7 @@ pub const FASTEST_PERMILLE: u32 = 2_000;
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The wall clock of one node, or of several, jumps by an hour, forth or back.
+    /// The wall clock of one node, or of several, jumps by an hour or more; healing makes it jump back.
     Jump,
     /// One node is started again with clocks of half or double the rate, and often made the leader.
     Rate,
@@ -67,6 +68,8 @@ pub struct Clocks {
     directory: PathBuf,
     http: reqwest::Client,
     wrong: Vec<NodeId>,
+    /// How often each node's wall clock has jumped.
+    jumps: BTreeMap<NodeId, i64>,
 }
 
 impl Clocks {
@@ -76,7 +79,7 @@ impl Clocks {
         std::fs::create_dir_all(&directory).context("cannot make a directory for clocks")?;
         let library = LIBRARIES.iter().map(PathBuf::from).find(|path| path.is_file());
         let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build()?;
-        Ok(Self { kind, library, directory, http, wrong: Vec::new() })
+        Ok(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() })
     }
 
     /// Changes how a node is started.
@@ -129,11 +132,13 @@ impl Clocks {
         ids.truncate(arena.rng.random_range(1..=ids.len().max(1)));
         let mut effects = Vec::new();
         for node in ids {
-            let jump = if arena.rng.random_bool(0.5) { JUMP_S } else { -JUMP_S };
+            // Servers tell a cached date until their clock has passed it: only a jump further than all before shows.
+            let jumps = self.jumps.entry(node).or_default();
+            *jumps += 1;
+            let jump = *jumps * JUMP_S;
             write(&self.file(node), &format!("{jump:+}"))?;
             self.wrong.push(node);
-            let shown =
-                self.differs(arena, node, |wrong| wrong.signum() == jump.signum() && wrong.abs() > WRONG_S).await;
+            let shown = self.differs(arena, node, |wrong| wrong > jump - WRONG_S).await;
             effects.push(effect("clock-jump", node, &format!("n{node}'s wall clock {jump:+} s"), shown));
         }
         Ok(effects)

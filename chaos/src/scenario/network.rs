@@ -36,6 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
         round: &[
             Step::Traffic((400, 900)),
             link(Link::IsolateLeader),
+            Step::AwaitWrites,
             Step::Traffic((1_500, 3_500)),
             Step::Heal,
             Step::AwaitWrites,
