@@ -4,8 +4,9 @@
 //! of this version and is complete up to its last line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Write};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -149,11 +150,24 @@ fn write_all(
     file.flush().map_err(|source| file_error(path, source))
 }
 
-/// Reads a history back, in order of time.
+/// Opens a history, packed by gzip or not.
+fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+    let file = File::open(path)?;
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return Ok(Box::new(BufReader::new(file)));
+    }
+    let unpacked = Command::new("gzip").args(["-d", "-c"]).stdin(file).output()?;
+    if !unpacked.status.success() {
+        return Err(std::io::Error::other(String::from_utf8_lossy(&unpacked.stderr).trim().to_owned()));
+    }
+    Ok(Box::new(Cursor::new(unpacked.stdout)))
+}
+
+/// Reads a history back, in order of time; one that a matrix packed, too.
 pub fn load(path: &Path) -> Result<Vec<Event>, HistoryError> {
-    let file = File::open(path).map_err(|source| file_error(path, source))?;
+    let file = open(path).map_err(|source| file_error(path, source))?;
     let mut events = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
+    for (index, line) in file.lines().enumerate() {
         let line = line.map_err(|source| file_error(path, source))?;
         if line.trim().is_empty() {
             continue;
@@ -220,7 +234,10 @@ mod tests {
         drop(recorder);
         let written = writer.finish().expect("written");
         assert_eq!(written.len(), 4);
-        assert_eq!(load(&directory.path().join(FILE)).expect("reads"), written);
+        let path = directory.path().join(FILE);
+        assert_eq!(load(&path).expect("reads"), written);
+        assert!(Command::new("gzip").arg(&path).status().expect("gzip runs").success());
+        assert_eq!(load(&directory.path().join(format!("{FILE}.gz"))).expect("reads"), written);
     }
 
     #[test]
