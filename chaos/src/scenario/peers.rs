@@ -1,6 +1,61 @@
-//! Peers that share folders, come, go and lie.
+//! Peers that share folders, come and go, and have damaged copies.
 
-use super::Scenario;
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::peers::Fault as Peers;
+
+const SETUP: Setup = Setup { peers: 5, arguments: &["--peer-ttl", "2s", "--grace", "1s", "--replicas", "2"], ..PLAIN };
+const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "peer-kill" };
 
 /// Scenarios of this family.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "peer-churn",
+        summary: "peers with shared folders are killed, stopped and started again, with new files in between",
+        explanation: "Five peers share folders, every file is wanted on two. Each round one is killed, one stopped for \
+            longer than the peer time to live, and one comes back with another file; in one round of two the leader of \
+            the index is killed meanwhile. At the end every file is back at two live copies, and every copy that counts \
+            has the file's bytes on its disk (rules P3 to P5, F4, F8, M1, M2).",
+        setup: SETUP,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Peers(Peers::Kill)),
+            Step::Fault(Fault::Peers(Peers::Pause)),
+            Step::OneIn(2, &[Step::Kill(Target::Leader), Step::AwaitWrites, Step::Restart]),
+            Step::Traffic((2_000, 4_000)),
+            Step::Heal,
+            Step::Traffic((500, 1_000)),
+            Step::Fault(Fault::Peers(Peers::Extend)),
+            Step::Traffic((200, 500)),
+            Step::Heal,
+        ],
+        checkers: ALL,
+        demands: DEMANDS,
+        release: Release { runs: 10, rounds: 3 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "corrupt-source",
+        summary: "a copy is changed on a peer's disk behind its back, and is the only one left to copy from",
+        explanation: "Each round one byte of a file is changed on the disk of one of its holders and the others are \
+            killed, so that whoever makes a new copy meets the damaged one. It may not take over the wrong bytes, nor \
+            may the damaged copy go on counting; when the sound holders are back, every file has two live copies with \
+            its bytes (rules F4, F8, M4; bug class B14).",
+        setup: SETUP,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Peers(Peers::Corrupt)),
+            Step::Traffic((3_000, 4_500)),
+            Step::Heal,
+            Step::Traffic((800, 1_500)),
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "corrupt", ..DEMANDS },
+        release: Release { runs: 10, rounds: 3 },
+        expected_errors: &[],
+    },
+];
