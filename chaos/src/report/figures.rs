@@ -152,6 +152,13 @@ fn gaps(model: &Model) -> Vec<Window> {
         .filter(|operation| is_acknowledged_write(operation))
         .filter_map(|operation| operation.completed)
         .collect();
+    // Before the first and after the last of them clients may have asked for long, in vain.
+    let writes = model.operations.values().filter(|operation| !matches!(operation.op, Op::Read { .. }));
+    let asked: Vec<Micros> = writes.map(|operation| operation.invoked).collect();
+    ends.sort_unstable();
+    let (first, last) = (ends.first().copied(), ends.last().copied());
+    ends.extend(asked.iter().min().filter(|&&at| first.is_none_or(|first| at < first)));
+    ends.extend(asked.iter().max().filter(|&&at| last.is_none_or(|last| at > last)));
     ends.sort_unstable();
     let gap = |pair: &[Micros]| match pair {
         [from, until] if until - from >= GAP => Some(Window { from: *from, until: *until }),
