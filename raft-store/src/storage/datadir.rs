@@ -14,9 +14,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::device::{DeviceBatch, LogDevice, MetaKey};
+use super::directory::FileDirectory;
 use super::error::{FatalSignal, StorageError};
+use super::executor::Executor;
 use super::log_store::LogShared;
 use super::mark::MarkFile;
+use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
 use super::{codec, durable, recovery};
@@ -53,10 +56,14 @@ pub struct IdentityHandle {
     current: Arc<Mutex<Identity>>,
     /// One adoption at a time, so that two of them cannot both find the id unset.
     adopting: Arc<tokio::sync::Mutex<()>>,
-    _lock: Arc<File>,
+    _lock: Option<Arc<File>>,
 }
 
 impl IdentityHandle {
+    fn new(log: Arc<LogShared>, identity: Identity, lock: Option<Arc<File>>) -> Self {
+        Self { log, current: Arc::new(Mutex::new(identity)), adopting: Arc::default(), _lock: lock }
+    }
+
     /// The identity now.
     pub fn get(&self) -> Identity {
         *self.current.lock()
@@ -106,7 +113,7 @@ impl DataDir {
     }
 
     pub(crate) fn open_snapshots(&self) -> Result<SnapshotFiles, StorageError> {
-        SnapshotFiles::open(&self.dir.join("snap"), Some(Arc::clone(&self.lock)))
+        SnapshotFiles::open(FileDirectory::open(&self.dir.join("snap"), Some(Arc::clone(&self.lock)))?)
     }
 
     fn log(&self) -> PathBuf {
@@ -127,13 +134,8 @@ impl DataDir {
         let device: Arc<dyn LogDevice> = Arc::new(SledDevice::open(&path)?);
         let identity = self.identity(device.as_ref(), options)?;
         let mark = MarkFile::open(&self.dir.join("MARK"))?;
-        let log = LogShared::open(device, Some(mark), fatal.clone())?;
-        let handle = IdentityHandle {
-            log: Arc::clone(&log),
-            current: Arc::new(Mutex::new(identity)),
-            adopting: Arc::default(),
-            _lock: Arc::clone(&self.lock),
-        };
+        let log = LogShared::open(device, Some(mark), fatal.clone(), Executor::Threads)?;
+        let handle = IdentityHandle::new(Arc::clone(&log), identity, Some(Arc::clone(&self.lock)));
         Ok((log, handle))
     }
 
@@ -157,13 +159,7 @@ impl DataDir {
             (Some(recorded), Some(_)) => return Ok(recorded),
             // The process died between the two steps of making the directory.
             (Some(recorded), None) => recorded,
-            (None, None) => {
-                let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id: None };
-                let meta = [(MetaKey::Identity, encode(&identity)?)].into();
-                let made = device.apply(DeviceBatch { meta, ..DeviceBatch::default() }).and_then(|()| device.sync());
-                made.map_err(|source| StorageError::io("write to the log in", &self.dir, source))?;
-                identity
-            }
+            (None, None) => make_identity(device, options, &self.dir)?,
         };
         let text =
             format!("{LAYOUT_WORD} {LAYOUT_VERSION}\nnode {}\nstore {:016x}\n", identity.node_id, identity.store_id);
@@ -177,6 +173,30 @@ impl DataDir {
             "its log is gone, and with it what this node voted for",
         )
     }
+}
+
+/// Opens the log of a simulated machine, which has a disk but no directory.
+pub(crate) fn open_simulated(
+    disk: &SimDisk,
+    options: &OpenOptions,
+    fatal: &FatalSignal,
+) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+    let device = disk.open();
+    let identity = match recovery::read_meta(device.as_ref(), MetaKey::Identity)? {
+        Some(recorded) => recorded,
+        None => make_identity(device.as_ref(), options, Path::new("the simulated disk"))?,
+    };
+    let log = LogShared::open(device, None, fatal.clone(), Executor::Simulated(disk.clone()))?;
+    let handle = IdentityHandle::new(Arc::clone(&log), identity, None);
+    Ok((log, handle))
+}
+
+fn make_identity(device: &dyn LogDevice, options: &OpenOptions, place: &Path) -> Result<Identity, StorageError> {
+    let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id: None };
+    let meta = [(MetaKey::Identity, encode(&identity)?)].into();
+    let made = device.apply(DeviceBatch { meta, ..DeviceBatch::default() }).and_then(|()| device.sync());
+    made.map_err(|source| StorageError::io("write to the log in", place, source))?;
+    Ok(identity)
 }
 
 fn encode(identity: &Identity) -> Result<Vec<u8>, StorageError> {

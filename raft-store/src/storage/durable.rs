@@ -33,16 +33,18 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(temporary)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
-        file.sync_all()?;
-        fs::rename(temporary, path)
-    };
+    let write = || create_file(temporary, parts).and_then(|()| fs::rename(temporary, path));
     write().map_err(|source| StorageError::io("write", path, source))?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes or overwrites a file, and makes its bytes durable; its name is not.
+pub(crate) fn create_file(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
+    file.sync_all()
 }
 
 /// Calls that arrived at our [`sync_file_range`].

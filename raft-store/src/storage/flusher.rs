@@ -1,4 +1,4 @@
-//! Group commit: one queue, one thread, one durable flush for everything that waited.
+//! Group commit: one queue, one thread (in a simulation: one task), one durable flush for everything that waited.
 //!
 //! Invariants
 //! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike.
@@ -21,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::error::FatalSignal;
+use super::executor::Executor;
 use super::mark::{MarkFile, Marked};
+use super::sim::SimDisk;
 use super::sled_device::panic_message;
 use super::stats::FlushStats;
 use super::{LogId, Vote};
@@ -84,23 +86,31 @@ pub(crate) struct Flusher {
 /// What the thread tells the log after each group.
 pub(crate) type OnDevice = Box<dyn Fn(u64) + Send>;
 
+/// What the device holds when the flusher starts.
+pub(crate) struct OnDisk {
+    pub(crate) device: Arc<dyn LogDevice>,
+    /// Index after the last record.
+    pub(crate) end: u64,
+    pub(crate) held: Marked,
+    pub(crate) mark: Option<MarkFile>,
+}
+
 impl Flusher {
-    /// Starts the thread. `found` is what the device holds, `end` the index after its last record. `on_device` is called
-    /// with the new `end` after each group that succeeded.
+    /// Starts the thread, or the task of a simulated machine. `on_device` is called with the new end after each group that
+    /// succeeded.
     pub(crate) fn start(
-        device: Arc<dyn LogDevice>,
-        (end, found): (u64, Marked),
-        mark: Option<MarkFile>,
+        OnDisk { device, end, held, mark }: OnDisk,
         fatal: FatalSignal,
         stats: Arc<FlushStats>,
         on_device: OnDevice,
+        executor: &Executor,
     ) -> io::Result<Self> {
         let (queue, receiver) = mpsc::channel(QUEUE_OPERATIONS_MAX);
         let worker = Worker {
             receiver,
             device,
             end,
-            held: found,
+            held,
             mark,
             purge_upto: None,
             lazy: BTreeMap::new(),
@@ -108,8 +118,16 @@ impl Flusher {
             stats,
             on_device,
         };
-        let thread = std::thread::Builder::new().name("log-flusher".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { queue: Some(queue), room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), thread: Some(thread), fatal })
+        let thread = match executor {
+            Executor::Threads => {
+                Some(std::thread::Builder::new().name("log-flusher".to_owned()).spawn(move || worker.run())?)
+            }
+            Executor::Simulated(disk) => {
+                tokio::spawn(worker.run_simulated(disk.clone()));
+                None
+            }
+        };
+        Ok(Self { queue: Some(queue), room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), thread, fatal })
     }
 
     /// Queues a change; returns once it has its place in line. `done` is called from the flusher's thread, exactly once
@@ -159,6 +177,14 @@ struct Group {
     truncated_to: Option<Option<LogId>>,
     purge_upto: Option<u64>,
     entries: u64,
+    /// When writing began.
+    started: Instant,
+}
+
+/// Those who wait for a group.
+struct Waiting {
+    completions: Vec<Completion>,
+    _rooms: Vec<OwnedSemaphorePermit>,
 }
 
 struct Worker {
@@ -181,13 +207,39 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some(first) = self.next() {
-            let group = self.drain(first);
-            self.commit(group);
+            let (changes, waiting) = self.drain(first);
+            let begun = self.guarded(|worker| worker.begin(changes));
+            self.end_group(begun, waiting);
         }
         let rest = std::mem::take(&mut self.lazy);
-        if !rest.is_empty() && self.fatal.get().is_none() {
+        if !rest.is_empty() {
             let batch = DeviceBatch { meta: rest, ..DeviceBatch::default() };
-            self.guarded(|worker| worker.write_and_sync(batch));
+            self.guarded(|worker| worker.device.apply(batch).and_then(|()| worker.device.sync()));
+        }
+    }
+
+    /// The same with simulated time between writing and syncing, in which the machine may crash.
+    async fn run_simulated(mut self, disk: SimDisk) {
+        loop {
+            let first = match self.receiver.try_recv() {
+                Ok(operation) => operation,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if self.purge_upto.is_some() => {
+                    tokio::time::sleep(disk.pause()).await;
+                    self.guarded(Self::purge_step);
+                    continue;
+                }
+                Err(TryRecvError::Empty) => match self.receiver.recv().await {
+                    Some(operation) => operation,
+                    None => return,
+                },
+            };
+            let (changes, waiting) = self.drain(first);
+            let begun = self.guarded(|worker| worker.begin(changes));
+            if matches!(begun, Some(Some(_))) {
+                tokio::time::sleep(disk.pause()).await;
+            }
+            self.end_group(begun, waiting);
         }
     }
 
@@ -205,30 +257,30 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self, first: Operation) -> Vec<Operation> {
-        let mut bytes = first.change.bytes();
-        let mut group = vec![first];
-        while bytes < GROUP_BYTES_MAX
-            && let Ok(operation) = self.receiver.try_recv()
-        {
-            bytes += operation.change.bytes();
-            group.push(operation);
+    fn drain(&mut self, first: Operation) -> (Vec<Change>, Waiting) {
+        let mut bytes = 0;
+        let mut changes = Vec::new();
+        let mut waiting = Waiting { completions: Vec::new(), _rooms: Vec::new() };
+        let mut next = Some(first);
+        while let Some(Operation { change, done, _room }) = next {
+            bytes += change.bytes();
+            changes.push(change);
+            waiting.completions.extend(done);
+            waiting._rooms.push(_room);
+            next = if bytes < GROUP_BYTES_MAX { self.receiver.try_recv().ok() } else { None };
         }
-        group
+        (changes, waiting)
     }
 
-    /// Writes a group, syncs once, and tells everybody in order.
-    fn commit(&mut self, group: Vec<Operation>) {
-        let mut completions = Vec::with_capacity(group.len());
-        let mut changes = Vec::with_capacity(group.len());
-        let mut rooms = Vec::with_capacity(group.len());
-        for Operation { change, done, _room } in group {
-            changes.push(change);
-            completions.extend(done);
-            rooms.push(_room);
-        }
-        let durable = self.guarded(|worker| worker.write(changes));
-        for done in completions {
+    /// Syncs what was begun, and tells everybody in order. `begun` is `None` if that failed.
+    fn end_group(&mut self, begun: Option<Option<Group>>, waiting: Waiting) {
+        let durable = match begun {
+            None => false,
+            // Nothing needs a flush; all the same nothing succeeds once storage has failed.
+            Some(None) => self.fatal.get().is_none(),
+            Some(Some(group)) => self.guarded(|worker| worker.finish(group)).is_some(),
+        };
+        for done in waiting.completions {
             let result = if durable {
                 Ok(())
             } else {
@@ -238,29 +290,38 @@ impl Worker {
         }
     }
 
-    /// Runs a step unless storage has failed; its error, or panic, is the failure. True if it succeeded.
-    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> io::Result<()>) -> bool {
+    /// Runs a step unless storage has failed; its error, or panic, is the failure.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> Option<T> {
         if self.fatal.get().is_some() {
             self.purge_upto = None;
-            return false;
+            return None;
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| step(self)));
         match outcome {
-            Ok(Ok(())) => return true,
+            Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => self.fatal.raise(error.to_string()),
             Err(panic) => self.fatal.raise(panic_message(panic.as_ref())),
         }
         self.purge_upto = None;
-        false
+        None
     }
 
-    fn write(&mut self, changes: Vec<Change>) -> io::Result<()> {
-        let Some(group) = self.merge(changes) else { return Ok(()) };
+    /// Writes a group without making it durable. `None` if nothing needs a flush.
+    fn begin(&mut self, changes: Vec<Change>) -> io::Result<Option<Group>> {
+        let Some(mut group) = self.merge(changes) else { return Ok(None) };
         if let Some(lowest) = group.truncated_to {
             self.set_mark(Marked { last: lowest, ..self.held }, true)?;
         }
+        group.started = Instant::now();
+        self.device.apply(std::mem::take(&mut group.batch))?;
+        Ok(Some(group))
+    }
+
+    /// Makes a written group durable, and takes note of it.
+    fn finish(&mut self, group: Group) -> io::Result<()> {
+        self.device.sync()?;
+        self.stats.count_flush(group.started.elapsed());
         let voted = group.held.vote != self.held.vote;
-        self.write_and_sync(group.batch)?;
         self.set_mark(group.held, voted)?;
         self.stats.count_entries(group.entries);
         self.held = group.held;
@@ -279,6 +340,7 @@ impl Worker {
             truncated_to: None,
             purge_upto: self.purge_upto,
             entries: 0,
+            started: Instant::now(),
         };
         let mut needs_sync = false;
         for change in changes {
@@ -334,14 +396,6 @@ impl Worker {
 
     fn set_mark(&mut self, marked: Marked, durable: bool) -> io::Result<()> {
         self.mark.as_mut().map_or(Ok(()), |mark| mark.write(marked, durable))
-    }
-
-    fn write_and_sync(&mut self, batch: DeviceBatch) -> io::Result<()> {
-        let started = Instant::now();
-        self.device.apply(batch)?;
-        self.device.sync()?;
-        self.stats.count_flush(started.elapsed());
-        Ok(())
     }
 
     /// Deletes a few purged records. Not synced: the purge point is durable, so a crash only means doing it again.

@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 
 use super::device::{LogDevice, MetaKey, RECORD_BYTES_MAX};
 use super::error::{FatalSignal, StorageError};
-use super::flusher::{Change, Completion, Flusher};
+use super::executor::Executor;
+use super::flusher::{Change, Completion, Flusher, OnDisk};
 use super::mark::{MarkFile, Marked};
 use super::stats::{FlushStats, StorageStats};
 use super::tail::LogMemory;
@@ -36,6 +37,7 @@ pub(crate) struct LogShared {
     memory: Arc<Mutex<LogMemory>>,
     stats: Arc<FlushStats>,
     fatal: FatalSignal,
+    executor: Executor,
 }
 
 impl LogShared {
@@ -44,6 +46,7 @@ impl LogShared {
         device: Arc<dyn LogDevice>,
         mut mark: Option<MarkFile>,
         fatal: FatalSignal,
+        executor: Executor,
     ) -> Result<Arc<Self>, StorageError> {
         let memory = recovery::recover(device.as_ref(), mark.as_ref().map(MarkFile::current))?;
         let (end, found) = (memory.end(), Marked::of(&memory));
@@ -57,10 +60,10 @@ impl LogShared {
             let memory = Arc::clone(&memory);
             Box::new(move |end| memory.lock().set_on_device(end))
         };
-        let flusher =
-            Flusher::start(Arc::clone(&device), (end, found), mark, fatal.clone(), Arc::clone(&stats), on_device)
-                .map_err(|source| StorageError::io("start the thread of", "the log", source))?;
-        Ok(Arc::new(Self { flusher, device, memory, stats, fatal }))
+        let held = OnDisk { device: Arc::clone(&device), end, held: found, mark };
+        let flusher = Flusher::start(held, fatal.clone(), Arc::clone(&stats), on_device, &executor)
+            .map_err(|source| StorageError::io("start the thread of", "the log", source))?;
+        Ok(Arc::new(Self { flusher, device, memory, stats, fatal, executor }))
     }
 
     /// Whether this log never held an entry nor a vote.
@@ -104,9 +107,7 @@ impl LogShared {
                 (wanted, split, memory.generation)
             };
             let shared = Arc::clone(self);
-            let old = tokio::task::spawn_blocking(move || shared.read_device(wanted.start..split, bytes_max))
-                .await
-                .map_err(io::Error::other)??;
+            let old = self.executor.run(move || shared.read_device(wanted.start..split, bytes_max)).await??;
             let memory = self.memory.lock();
             if memory.generation != generation {
                 continue;
@@ -207,7 +208,7 @@ impl LogStore {
 
     /// A log on any device, without data directory or identity; for tests and simulation. Blocks.
     pub fn on_device(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Self, StorageError> {
-        Ok(Self::new(LogShared::open(device, None, fatal)?))
+        Ok(Self::new(LogShared::open(device, None, fatal, Executor::Threads)?))
     }
 
     #[cfg(test)]

@@ -12,14 +12,17 @@
 mod codec;
 mod datadir;
 mod device;
+mod directory;
 mod durable;
 mod error;
+mod executor;
 mod flusher;
 mod log_store;
 mod mark;
 mod recovery;
 mod shared;
 mod sim;
+mod sim_files;
 mod sled_device;
 mod snapshot;
 mod state_machine;
@@ -39,6 +42,7 @@ pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OP
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
 pub use shared::{AppliedEntry, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
 pub use sim::{SimDisk, SimFault};
+pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
 pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
@@ -46,6 +50,7 @@ pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
 
 pub use crate::raft::{Entry, LogId, StoredMembership, Vote};
+use executor::Executor;
 
 /// An opened data directory. Take it apart: two parts go to `Raft::new`, the others stay with the node.
 pub struct Storage {
@@ -70,9 +75,28 @@ impl Storage {
         let datadir = datadir::DataDir::open(dir, options)?;
         let files = Arc::new(datadir.open_snapshots()?);
         let (log, identity) = datadir.open_log(options, &fatal)?;
+        Self::assemble(log, identity, files, fatal, Executor::Threads)
+    }
+
+    /// Opens the disk of a simulated machine; all work on it is done by tasks of the runtime this is called on.
+    pub fn open_simulated(disk: &SimDisk, options: &OpenOptions) -> Result<Self, StorageError> {
+        let fatal = FatalSignal::default();
+        let files = Arc::new(snapshot::SnapshotFiles::open(disk.files())?);
+        let (log, identity) = datadir::open_simulated(disk, options, &fatal)?;
+        disk.settle_files();
+        Self::assemble(log, identity, files, fatal, Executor::Simulated(disk.clone()))
+    }
+
+    fn assemble(
+        log: Arc<log_store::LogShared>,
+        identity: IdentityHandle,
+        files: Arc<snapshot::SnapshotFiles>,
+        fatal: FatalSignal,
+        executor: Executor,
+    ) -> Result<Self, StorageError> {
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);
-        let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone());
+        let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor);
         let stats = StatsHandle { log: Arc::clone(&log), files };
         Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, fatal, stats })
     }

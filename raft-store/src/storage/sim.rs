@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::device::{DeviceBatch, LogDevice, MetaKey};
+use super::sim_files::{Choose, SimDirectory, SimFiles};
 
 #[derive(Debug, Default, Clone)]
 struct Contents {
@@ -55,6 +57,29 @@ struct Disk {
     syncs_held: bool,
     syncs: u64,
     syncs_waiting: u64,
+    files: SimFiles,
+    pace: Pace,
+}
+
+/// How long the disk takes for one step of simulated time, drawn from a seed.
+#[derive(Debug, Default)]
+struct Pace {
+    shortest: Duration,
+    longest: Duration,
+    state: u64,
+}
+
+impl Pace {
+    fn next(&mut self) -> Duration {
+        let spread = u64::try_from(self.longest.saturating_sub(self.shortest).as_micros()).unwrap_or(0);
+        // SplitMix64.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        self.shortest + Duration::from_micros(bits % (spread + 1))
+    }
 }
 
 /// The disk. Survives crashes; each "process" opens its own device on it.
@@ -84,6 +109,41 @@ impl SimDisk {
         disk.fault = None;
         disk.syncs_held = false;
         wake.notify_all();
+    }
+
+    /// Cuts the power, and lets chance decide what survives of everything that was not synced, files included.
+    pub fn crash_by_chance(&self, choose: Choose<'_>) {
+        let keep = choose(self.unsynced() as u64 + 1) as usize;
+        self.inner.0.lock().files.crash(choose);
+        self.crash(keep);
+    }
+
+    /// Sets how long a step takes from now on; `seed` decides each one within the bounds.
+    pub fn set_pace(&self, shortest: Duration, longest: Duration, seed: u64) {
+        self.inner.0.lock().pace = Pace { shortest, longest: longest.max(shortest), state: seed };
+    }
+
+    /// The simulated time that the next step takes.
+    pub(super) fn pause(&self) -> Duration {
+        self.inner.0.lock().pace.next()
+    }
+
+    /// The files as a newly started process sees them.
+    pub(super) fn files(&self) -> SimDirectory {
+        SimDirectory::new(self.clone(), self.inner.0.lock().epoch)
+    }
+
+    /// All work on files so far has ended.
+    pub(super) fn settle_files(&self) {
+        self.inner.0.lock().files.settle();
+    }
+
+    pub(super) fn with_files<T>(&self, epoch: u64, work: impl FnOnce(&mut SimFiles) -> io::Result<T>) -> io::Result<T> {
+        let mut disk = self.inner.0.lock();
+        if disk.epoch != epoch {
+            return Err(off());
+        }
+        work(&mut disk.files)
     }
 
     /// Batches that a crash could lose now.
@@ -157,8 +217,12 @@ impl SimDevice {
     }
 
     fn check(&self, disk: &Disk) -> io::Result<()> {
-        if disk.epoch == self.epoch { Ok(()) } else { Err(io::Error::other("the simulated machine is off")) }
+        if disk.epoch == self.epoch { Ok(()) } else { Err(off()) }
     }
+}
+
+fn off() -> io::Error {
+    io::Error::other("the simulated machine is off")
 }
 
 fn injected(what: &str) -> io::Error {

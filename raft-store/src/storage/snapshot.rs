@@ -11,19 +11,17 @@
 //! Numbers are little-endian; meta is postcard. Between nodes the file travels as it is, header included, so that the
 //! receiver checks what it got before it uses any of it.
 
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::directory::Directory;
 use super::error::StorageError;
 use super::shared::State;
-use super::{LogId, StoredMembership, durable};
+use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, DecodeError};
 use crate::raft::SnapshotMeta;
 
@@ -31,6 +29,8 @@ const MAGIC: &[u8; 8] = b"RSHARESN";
 /// The only snapshot file format there is so far.
 pub(crate) const SNAPSHOT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32;
+/// Ends the name of a file that is still being written.
+const ASIDE: &str = ".tmp";
 /// Snapshot files kept.
 const FILES_KEPT: usize = 2;
 
@@ -109,41 +109,57 @@ fn check<'a>(file: &'a [u8], name: &str) -> Result<(FileMeta, &'a [u8]), Storage
 /// The directory of snapshot files.
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
-    dir: PathBuf,
+    dir: Box<dyn Directory>,
     /// Serialises publishing: building and installing may overlap.
     publishing: Mutex<()>,
-    /// The data directory's lock, kept for as long as a file may be written.
-    _lock: Option<Arc<File>>,
 }
 
 /// A snapshot on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnapshotFile {
-    pub(crate) path: PathBuf,
+    pub(crate) name: String,
     pub(crate) term: u64,
     pub(crate) index: u64,
 }
 
 impl SnapshotFiles {
-    /// Opens or creates the directory, and removes what a crash left half written.
-    pub(crate) fn open(dir: &Path, lock: Option<Arc<File>>) -> Result<Self, StorageError> {
-        durable::create_directory(dir)?;
-        let files = Self { dir: dir.to_path_buf(), publishing: Mutex::new(()), _lock: lock };
-        for entry in fs::read_dir(dir).map_err(|source| StorageError::io("list", dir, source))? {
-            let path = entry.map_err(|source| StorageError::io("list", dir, source))?.path();
-            if path.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove_file(&path).map_err(|source| StorageError::io("remove", &path, source))?;
+    /// Uses the directory, and removes what a crash left half written.
+    pub(crate) fn open(dir: impl Directory) -> Result<Self, StorageError> {
+        let files = Self { dir: Box::new(dir), publishing: Mutex::new(()) };
+        for name in files.names()? {
+            if name.ends_with(ASIDE) {
+                files.dir.remove(&name).map_err(|source| files.failed("remove", &name, source))?;
             }
         }
         Ok(files)
     }
 
+    fn failed(&self, what: &'static str, name: &str, source: io::Error) -> StorageError {
+        StorageError::io(what, self.dir.path().join(name), source)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageError> {
+        self.dir.names().map_err(|source| StorageError::io("list", self.dir.path(), source))
+    }
+
+    fn sync_names(&self) -> Result<(), StorageError> {
+        self.dir.sync_names().map_err(|source| StorageError::io("sync the directory", self.dir.path(), source))
+    }
+
+    fn read(&self, file: &SnapshotFile) -> Result<Vec<u8>, StorageError> {
+        self.dir.read(&file.name).map_err(|source| self.failed("read", &file.name, source))
+    }
+
+    /// What a file is called in messages.
+    fn display(&self, file: &SnapshotFile) -> String {
+        self.dir.path().join(&file.name).display().to_string()
+    }
+
     /// All snapshots, newest first.
     pub(crate) fn list(&self) -> Result<Vec<SnapshotFile>, StorageError> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|source| StorageError::io("list", &self.dir, source))? {
-            let path = entry.map_err(|source| StorageError::io("list", &self.dir, source))?.path();
-            found.extend(parse_name(&path).map(|(term, index)| SnapshotFile { path, term, index }));
+        for name in self.names()? {
+            found.extend(parse_name(&name).map(|(term, index)| SnapshotFile { name, term, index }));
         }
         found.sort_by_key(|file| std::cmp::Reverse((file.index, file.term)));
         Ok(found)
@@ -158,9 +174,7 @@ impl SnapshotFiles {
             if purged.is_some_and(|purged| file.index < purged) {
                 break;
             }
-            let name = file.path.display().to_string();
-            let bytes = fs::read(&file.path).map_err(|source| StorageError::io("read", &file.path, source))?;
-            match decode(&bytes, &name) {
+            match decode(&self.read(&file)?, &self.display(&file)) {
                 Ok(state) => {
                     self.set_aside(&damaged)?;
                     return Ok(state);
@@ -181,7 +195,7 @@ impl SnapshotFiles {
             }
             (Some(_), Some(error)) => Err(error),
             (Some(purged), None) => Err(StorageError::damaged(
-                format!("the snapshot directory {}", self.dir.display()),
+                format!("the snapshot directory {}", self.dir.path().display()),
                 format!("the log begins after entry {purged}, and no snapshot covers what came before"),
             )),
         }
@@ -189,30 +203,32 @@ impl SnapshotFiles {
 
     /// Renames damaged files so that they stay for inspection but are neither used nor sent again.
     fn set_aside(&self, damaged: &[SnapshotFile]) -> Result<(), StorageError> {
-        for file in damaged {
-            let mut aside = file.path.clone().into_os_string();
-            aside.push(".damaged");
-            fs::rename(&file.path, &aside).map_err(|source| StorageError::io("rename", &file.path, source))?;
+        for SnapshotFile { name, .. } in damaged {
+            let renamed = self.dir.rename(name, &format!("{name}.damaged"));
+            renamed.map_err(|source| self.failed("rename", name, source))?;
         }
-        durable::sync_directory(&self.dir)
+        self.sync_names()
     }
 
     /// Writes a snapshot durably, then removes those that are too many. Blocks.
     pub(crate) fn publish(&self, last: LogId, file: &[u8]) -> Result<(), StorageError> {
         let _one_at_a_time = self.publishing.lock();
-        let path = self.dir.join(format!("{}-{}.snap", term_of(&last), last.index));
-        durable::replace_file(&path, &[file])?;
+        let name = format!("{}-{}.snap", term_of(&last), last.index);
+        let aside = format!("{name}{ASIDE}");
+        let written = self.dir.create(&aside, file).and_then(|()| self.dir.rename(&aside, &name));
+        written.map_err(|source| self.failed("write", &name, source))?;
+        self.sync_names()?;
         for old in self.list()?.into_iter().skip(FILES_KEPT) {
-            fs::remove_file(&old.path).map_err(|source| StorageError::io("remove", &old.path, source))?;
+            self.dir.remove(&old.name).map_err(|source| self.failed("remove", &old.name, source))?;
         }
-        durable::sync_directory(&self.dir)
+        self.sync_names()
     }
 
     /// The newest snapshot, checked. Blocks.
     pub(crate) fn current(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
         let Some(newest) = self.list()?.into_iter().next() else { return Ok(None) };
-        let bytes = fs::read(&newest.path).map_err(|source| StorageError::io("read", &newest.path, source))?;
-        let (meta, _) = check(&bytes, &newest.path.display().to_string())?;
+        let bytes = self.read(&newest)?;
+        let (meta, _) = check(&bytes, &self.display(&newest))?;
         let meta = SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership };
         Ok(Some((meta, bytes.into())))
     }
@@ -220,8 +236,7 @@ impl SnapshotFiles {
     /// Index and size of the newest snapshot.
     pub(crate) fn newest_size(&self) -> Option<(u64, u64)> {
         let newest = self.list().ok()?.into_iter().next()?;
-        let bytes = fs::metadata(&newest.path).ok()?.len();
-        Some((newest.index, bytes))
+        Some((newest.index, self.dir.length(&newest.name).ok()?))
     }
 }
 
@@ -229,8 +244,8 @@ fn term_of(log_id: &LogId) -> u64 {
     **log_id.committed_leader_id()
 }
 
-fn parse_name(path: &Path) -> Option<(u64, u64)> {
-    let (term, index) = path.file_name()?.to_str()?.strip_suffix(".snap")?.split_once('-')?;
+fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (term, index) = name.strip_suffix(".snap")?.split_once('-')?;
     Some((term.parse().ok()?, index.parse().ok()?))
 }
 

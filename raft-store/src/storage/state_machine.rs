@@ -16,6 +16,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 
 use super::error::FatalSignal;
+use super::executor::Executor;
 use super::shared::{AppliedEntry, FeedItem, SharedState, State};
 use super::snapshot::{self, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
@@ -31,11 +32,12 @@ pub struct StateMachine {
     shared: SharedState,
     files: Arc<SnapshotFiles>,
     fatal: FatalSignal,
+    executor: Executor,
 }
 
 impl StateMachine {
-    pub(crate) fn new(shared: SharedState, files: Arc<SnapshotFiles>, fatal: FatalSignal) -> Self {
-        Self { shared, files, fatal }
+    pub(crate) fn new(shared: SharedState, files: Arc<SnapshotFiles>, fatal: FatalSignal, executor: Executor) -> Self {
+        Self { shared, files, fatal, executor }
     }
 
     fn apply_one(&self, entry: Entry) -> Outcomes {
@@ -97,13 +99,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             last_applied: view.last_applied(),
             membership: view.membership().clone(),
         };
-        SnapshotBuilder { state: Arc::new(state), files: Arc::clone(&self.files), fatal: self.fatal.clone() }
+        SnapshotBuilder {
+            state: Arc::new(state),
+            files: Arc::clone(&self.files),
+            fatal: self.fatal.clone(),
+            executor: self.executor.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
         let files = Arc::clone(&self.files);
         let meta = meta.clone();
-        let stored = blocking(&self.fatal, move || {
+        let stored = blocking(&self.fatal, &self.executor, move || {
             let state = snapshot::decode(&snapshot, "the received snapshot")?;
             if state.last_applied != meta.last_log_id || state.membership != meta.last_membership {
                 return Err(io::Error::new(
@@ -127,7 +134,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let files = Arc::clone(&self.files);
-        let current = blocking(&self.fatal, move || Ok(files.current()?)).await?;
+        let current = blocking(&self.fatal, &self.executor, move || Ok(files.current()?)).await?;
         Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }
@@ -137,6 +144,7 @@ pub struct SnapshotBuilder {
     state: Arc<State>,
     files: Arc<SnapshotFiles>,
     fatal: FatalSignal,
+    executor: Executor,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -144,7 +152,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (state, files) = (Arc::clone(&self.state), Arc::clone(&self.files));
-        let snapshot = blocking(&self.fatal, move || {
+        let snapshot = blocking(&self.fatal, &self.executor, move || {
             let file = snapshot::encode(&state)?;
             if let Some(last) = state.last_applied {
                 files.publish(last, &file)?;
@@ -161,9 +169,10 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 /// Runs file work off the async threads; its error is a storage error (W4).
 async fn blocking<T: Send + 'static>(
     fatal: &FatalSignal,
+    executor: &Executor,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    let result = executor.run(work).await.and_then(|result| result);
     if let Err(error) = &result {
         fatal.raise(error.to_string());
     }

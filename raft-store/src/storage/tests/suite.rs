@@ -1,16 +1,11 @@
 //! openraft's own conformance suite, on both devices.
 
-use std::sync::Arc;
-
 use openraft::StorageError as RaftStorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use crate::raft::TypeConfig;
-use crate::storage::shared::{SharedState, State};
-use crate::storage::sim::SimDisk;
-use crate::storage::snapshot::SnapshotFiles;
-use crate::storage::{FatalSignal, LogStore, OpenOptions, StateMachine, Storage};
+use crate::storage::{LogStore, OpenOptions, SimDisk, StateMachine, Storage};
 
 struct OnSled;
 
@@ -25,13 +20,11 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for OnSled {
 
 struct OnSimulatedDisk;
 
-impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for OnSimulatedDisk {
-    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), RaftStorageError<TypeConfig>> {
-        let dir = TempDir::new().expect("a temporary directory");
-        let fatal = FatalSignal::default();
-        let files = Arc::new(SnapshotFiles::open(dir.path(), None).expect("a directory for snapshots"));
-        let log = LogStore::on_device(SimDisk::default().open(), fatal.clone()).expect("an empty log");
-        Ok((dir, log, StateMachine::new(SharedState::new(State::default()), files, fatal)))
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for OnSimulatedDisk {
+    async fn build(&self) -> Result<((), LogStore, StateMachine), RaftStorageError<TypeConfig>> {
+        let options = OpenOptions { node_id: 0, new_store_id: 7 };
+        let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("an empty disk");
+        Ok(((), storage.log_store, storage.state_machine))
     }
 }
 

@@ -1,0 +1,96 @@
+//! The border between snapshots and what keeps their files: a flat directory with the few steps that publishing takes.
+//!
+//! Invariant every directory keeps: a file that [`Directory::create`] returned for keeps its bytes over loss of power, if
+//! its name survives; names made, changed or removed survive in that order, and all of them after
+//! [`Directory::sync_names`].
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::durable;
+use super::error::StorageError;
+
+/// Where snapshot files are. All calls may block.
+pub(crate) trait Directory: Debug + Send + Sync + 'static {
+    /// The names in it.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// The bytes of a file.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// The length of a file.
+    fn length(&self, name: &str) -> io::Result<u64>;
+
+    /// Makes or overwrites a file, and makes its bytes durable; its name is not.
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives a file another name, taking that name from whatever had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all names durable.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Its path, for messages.
+    fn path(&self) -> &Path;
+}
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub(crate) struct FileDirectory {
+    path: PathBuf,
+    /// The data directory's lock, kept for as long as a file may be written.
+    _lock: Option<Arc<File>>,
+}
+
+impl FileDirectory {
+    /// Opens or creates it.
+    pub(crate) fn open(path: &Path, lock: Option<Arc<File>>) -> Result<Self, StorageError> {
+        durable::create_directory(path)?;
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+}
+
+impl Directory for FileDirectory {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path.join(name))
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        durable::create_file(&self.path.join(name), &[bytes])
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path).and_then(|handle| handle.sync_all())
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
