@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use axum::http::Request as HttpRequest;
+use axum::http::header::CONTENT_TYPE;
 use futures::future::join_all;
 use openraft::errors::{InitializeError, RaftError};
 use raft_store::catalog::Op;
 use raft_store::raft::Member;
 use raft_store::types::{NodeId, limits};
+use tokio::time::Instant;
 
 use crate::config::{Birth, MemberSpec};
+use crate::net::Net;
 use crate::node::Node;
 use crate::transport::{Identity, Request, Response, birth_call};
 
@@ -24,6 +28,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// How long the founding node waits for the others (consul's and rqlite's bootstrap-expect take the same).
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long one attempt to join may take.
+const JOIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why no cluster was founded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,7 +83,7 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
     if let Some(own) = own.as_ref().filter(|_| member.address == node.address) {
         return Ok(own.clone());
     }
-    let there = who(&member.address)
+    let there = who(&*node.net, &member.address)
         .await
         .map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))?;
     // An address that is not this node's own would be told to all others.
@@ -89,8 +96,8 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
 }
 
 /// Asks whoever listens at an address who it is.
-pub async fn who(address: &str) -> Result<Identity, String> {
-    match birth_call(address, &Request::Who, ASK_DEADLINE).await? {
+pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
+    match birth_call(net, address, &Request::Who, ASK_DEADLINE).await? {
         Response::Who(identity) => Ok(identity),
         other => Err(format!("unexpected answer {other:?}")),
     }
@@ -118,7 +125,7 @@ async fn adopt(node: &Node, member: &MemberSpec, cluster: u64) -> Result<(), Bir
     let outcome = if member.id == node.config.id {
         node.adopt(cluster).await
     } else {
-        birth_call(&member.address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map(|_| ())
+        birth_call(&*node.net, &member.address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map(|_| ())
     };
     outcome.map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
@@ -145,7 +152,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), BirthError> {
 /// Who the other listed members say they are; silent ones are left out.
 async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identity)> {
     let others = members.iter().filter(|member| member.id != node.config.id);
-    let asked = others.map(|member| async move { Some((member.id, who(&member.address).await.ok()?)) });
+    let asked = others.map(|member| async move { Some((member.id, who(&*node.net, &member.address).await.ok()?)) });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
@@ -226,7 +233,7 @@ async fn set_replicas(node: &Arc<Node>) {
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
-    let body = serde_json::json!({"id": node.config.id, "address": node.address});
+    let body = serde_json::json!({"id": node.config.id, "address": node.address}).to_string();
     let mut steps = vec!["/cluster/learners"];
     if !learner {
         steps.push("/cluster/promote");
@@ -235,11 +242,17 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
         'again: loop {
             for server in servers {
                 let url = format!("{}{step}", server.trim_end_matches('/'));
-                match node.http.post(&url).timeout(Duration::from_secs(30)).json(&body).send().await {
+                let request =
+                    HttpRequest::post(&url).header(CONTENT_TYPE, "application/json").body(body.clone().into());
+                let Ok(request) = request else {
+                    tracing::warn!(%url, "is no URL");
+                    continue;
+                };
+                match node.net.send(request, JOIN_DEADLINE).await {
                     Ok(answer) if answer.status().is_success() => break 'again,
                     Ok(answer) => {
                         let status = answer.status().as_u16();
-                        let reason = answer.text().await.unwrap_or_default();
+                        let reason = String::from_utf8_lossy(answer.body());
                         tracing::warn!(%url, status, %reason, "not taken in yet");
                     }
                     Err(error) => tracing::warn!(%url, %error, "cannot reach the cluster"),
@@ -252,10 +265,10 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
 }
 
 /// Everything the leader needs to know to add a node (C3: it comes with its own store id).
-pub async fn as_member(id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
+pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
     let spec = MemberSpec { id, address: address.to_owned() };
     let unreachable = |reason| BirthError::Unreachable(format!("node {id} at {address}: {reason}"));
-    let identity = who(address).await.map_err(unreachable)?;
+    let identity = who(net, address).await.map_err(unreachable)?;
     let known = identity.cluster == Some(cluster);
     let member = if known {
         if identity.side.node != id {
@@ -268,6 +281,6 @@ pub async fn as_member(id: NodeId, address: &str, cluster: u64) -> Result<Member
     } else {
         check(&spec, identity)?
     };
-    birth_call(address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map_err(unreachable)?;
+    birth_call(net, address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map_err(unreachable)?;
     Ok(member)
 }

@@ -3,11 +3,45 @@
 //! Invariant: a stamp is only made from an anchor of the current term, and log time between two stamps of one anchor
 //! never passes faster than this machine's monotonic clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 use raft_store::catalog::Stamp;
 use raft_store::types::LogTime;
+use tokio::time::Instant;
+
+/// This machine's monotonic clock, counted from when the node started.
+#[derive(Debug, Clone, Copy)]
+pub struct Monotonic {
+    began: Instant,
+    rate_percent: u32,
+}
+
+impl Default for Monotonic {
+    fn default() -> Self {
+        Self::with_rate(100)
+    }
+}
+
+impl Monotonic {
+    /// A clock that runs at this rate, begun now; only a simulation uses another rate than 100.
+    pub fn with_rate(rate_percent: u32) -> Self {
+        Self { began: Instant::now(), rate_percent }
+    }
+
+    /// What the clock shows.
+    pub fn now(&self) -> Duration {
+        match self.rate_percent {
+            100 => self.began.elapsed(),
+            rate => self.began.elapsed() * rate / 100,
+        }
+    }
+
+    /// The same in milliseconds: the `now_ms` of the pure modules.
+    pub fn now_ms(&self) -> u64 {
+        millis(self.now())
+    }
+}
 
 /// `log clock ↔ monotonic now`, fixed when the leader applied the first entry of its own term.
 #[derive(Debug, Clone, Copy)]
@@ -15,18 +49,19 @@ pub struct Anchor {
     /// The term it belongs to.
     pub term: u64,
     log: LogTime,
-    monotonic: Instant,
+    clock: Monotonic,
+    at: Duration,
 }
 
 impl Anchor {
     /// Anchors now: `log` must have been read before this call, so that stamps lag rather than lead.
-    pub fn new(term: u64, log: LogTime) -> Self {
-        Self { term, log, monotonic: Instant::now() }
+    pub fn new(term: u64, log: LogTime, clock: Monotonic) -> Self {
+        Self { term, log, clock, at: clock.now() }
     }
 
     /// The log time now.
     pub fn now(&self) -> LogTime {
-        self.log + millis(self.monotonic.elapsed())
+        self.log + millis(self.clock.now().saturating_sub(self.at))
     }
 
     /// A stamp for an entry proposed now.
@@ -38,11 +73,22 @@ impl Anchor {
 /// What the node believes log time to be: exact on a leader, an estimate from the leader's last word on a follower.
 #[derive(Debug, Default)]
 pub struct LogClock {
+    monotonic: Monotonic,
     anchor: RwLock<Option<Anchor>>,
     estimate: RwLock<Option<(LogTime, Instant)>>,
 }
 
 impl LogClock {
+    /// Log time kept by this clock.
+    pub fn new(monotonic: Monotonic) -> Self {
+        Self { monotonic, ..Self::default() }
+    }
+
+    /// The monotonic clock.
+    pub fn monotonic(&self) -> Monotonic {
+        self.monotonic
+    }
+
     /// The leader's anchor, if this node leads and has one.
     pub fn anchor(&self) -> Option<Anchor> {
         *self.anchor.read()
@@ -68,12 +114,6 @@ impl LogClock {
             None => applied,
         }
     }
-}
-
-/// Milliseconds since this process first asked; the `now_ms` of the pure modules.
-pub fn monotonic_ms() -> u64 {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    millis(START.get_or_init(Instant::now).elapsed())
 }
 
 /// Unix seconds, for people only (T4).

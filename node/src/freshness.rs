@@ -5,10 +5,11 @@
 //! leader names: network delay can only make the reported age larger than the true one, never smaller.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::api::headers::STALENESS_UNKNOWN_MS as UNKNOWN_MS;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::transport::Beacon;
 

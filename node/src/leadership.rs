@@ -16,7 +16,7 @@ use raft_store::storage::FeedItem;
 use raft_store::types::{FileName, PeerId};
 use tokio::sync::Notify;
 
-use crate::clock::{Anchor, millis, monotonic_ms, unix_seconds};
+use crate::clock::{Anchor, Monotonic, millis, unix_seconds};
 use crate::liveness::{self, Liveness};
 use crate::node::Node;
 use crate::planner::{Planner, without_plan};
@@ -62,6 +62,7 @@ struct Waiters {
 /// The leader's soft state and its waiters.
 #[derive(Default)]
 pub struct Leadership {
+    clock: Monotonic,
     reign: Mutex<Option<Reign>>,
     waiters: Mutex<Waiters>,
 }
@@ -78,23 +79,28 @@ pub struct ReignStats {
 }
 
 impl Leadership {
+    /// Soft state that ages by this clock.
+    pub fn new(clock: Monotonic) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
-        let reign = Self::made(term, catalog, config);
+        let reign = self.made(term, catalog, config);
         *self.reign.lock() = Some(reign);
     }
 
     /// Makes the soft state anew from the catalog, unless the leadership ended meanwhile.
     fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
         let Some(term) = self.term() else { return };
-        let rebuilt = Self::made(term, catalog, config);
+        let rebuilt = self.made(term, catalog, config);
         let mut reign = self.reign.lock();
         if reign.as_ref().is_some_and(|reign| reign.term == term) {
             *reign = Some(rebuilt);
         }
     }
 
-    fn made(term: u64, catalog: &Catalog, config: &crate::config::Config) -> Reign {
-        let now = monotonic_ms();
+    fn made(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) -> Reign {
+        let now = self.clock.now_ms();
         let times = liveness::Config {
             peer_ttl_ms: millis(config.peer_ttl),
             grace_ms: millis(config.grace),
@@ -121,21 +127,21 @@ impl Leadership {
     /// Every accepted request that names a peer is a sign of its life (P3).
     pub fn sign_of_life(&self, peer: &PeerId) {
         if let Some(reign) = self.reign.lock().as_mut() {
-            reign.liveness.sign_of_life(peer, monotonic_ms());
+            reign.liveness.sign_of_life(peer, self.clock.now_ms());
         }
     }
 
     /// Notes the poll of a waiter (L5).
     pub fn waiter_polled(&self, file: &FileName, peer: &PeerId, ticket: u64) {
         if let Some(reign) = self.reign.lock().as_mut() {
-            reign.liveness.waiter_polled(file, peer, ticket, monotonic_ms());
+            reign.liveness.waiter_polled(file, peer, ticket, self.clock.now_ms());
         }
     }
 
     /// Takes in what a heartbeat says about tasks and space (M3).
     pub fn heartbeat(&self, peer: &PeerId, working: &[String], failed: &[FailedTask], free_bytes: Option<u64>) {
         if let Some(reign) = self.reign.lock().as_mut() {
-            reign.planner.heartbeat(peer, working, failed, free_bytes, monotonic_ms());
+            reign.planner.heartbeat(peer, working, failed, free_bytes, self.clock.now_ms());
         }
     }
 
@@ -149,7 +155,7 @@ impl Leadership {
         let reign = self.reign.lock();
         let why = match reign.as_ref() {
             Some(Reign { liveness, planner, .. }) => {
-                planner.why(catalog, file, monotonic_ms(), liveness.grace_remaining_ms() > 0)
+                planner.why(catalog, file, self.clock.now_ms(), liveness.grace_remaining_ms() > 0)
             }
             None => without_plan(catalog, file),
         }?;
@@ -158,7 +164,7 @@ impl Leadership {
 
     /// Unix seconds at which a peer was last heard from, as far as this leader knows (T4).
     pub fn last_seen_unix(&self, peer: &PeerId) -> u64 {
-        let now = monotonic_ms();
+        let now = self.clock.now_ms();
         let silent_ms =
             self.reign.lock().as_ref().and_then(|reign| reign.liveness.silent_for_ms(peer, now)).unwrap_or(0);
         unix_seconds().saturating_sub(silent_ms / 1_000)
@@ -225,7 +231,7 @@ impl Leadership {
         let woken = match self.reign.lock().as_mut() {
             None => return,
             Some(reign) => {
-                let now = monotonic_ms();
+                let now = self.clock.now_ms();
                 events.iter().for_each(|event| reign.liveness.observe(event, now));
                 reign.planner.observe(catalog, events);
                 reign.plan(catalog, now)
@@ -240,7 +246,7 @@ impl Leadership {
         let woken = match self.reign.lock().as_mut() {
             None => return ops,
             Some(reign) => {
-                let now = monotonic_ms();
+                let now = self.clock.now_ms();
                 let Reign { term, liveness, planner } = reign;
                 liveness.tick(now, confirmed);
                 for (peer, incarnation) in liveness.expired_peers() {
@@ -287,7 +293,7 @@ fn follow_leadership(node: &Arc<Node>) {
         if anchored != Some(term) {
             let catalog = node.catalog();
             node.leadership.begin(term, &catalog, &node.config);
-            node.clock.set_anchor(Some(Anchor::new(term, catalog.now())));
+            node.clock.set_anchor(Some(Anchor::new(term, catalog.now(), node.clock.monotonic())));
             tracing::info!(term, "leading");
         }
     } else if anchored.is_some() {
@@ -380,7 +386,7 @@ pub async fn follow_freshness(node: Arc<Node>) {
             node.staleness_ms();
             continue;
         }
-        let asked = std::time::Instant::now();
+        let asked = tokio::time::Instant::now();
         if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, 3 * BEACON_INTERVAL).await {
             node.freshness.confirm(&beacon, asked);
             node.clock.set_estimate(beacon.log_time, asked);

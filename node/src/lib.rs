@@ -23,6 +23,7 @@ pub mod liveness;
 pub mod membership;
 pub mod metrics;
 mod names;
+pub mod net;
 pub mod node;
 pub mod operate;
 pub mod planner;

@@ -5,13 +5,14 @@
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
+use tokio::time::Instant;
 
 use crate::api::error::ApiError;
 use crate::birth::{self, BirthError};
@@ -46,7 +47,7 @@ impl From<BirthError> for ApiError {
 /// Adds a node as a learner, or changes a member's address.
 pub async fn add_learner(node: &Node, id: NodeId, address: &str) -> Result<(), ApiError> {
     let cluster = node.identities.cluster().ok_or(ApiError::NotInitialized)?;
-    let member = birth::as_member(id, address, cluster).await?;
+    let member = birth::as_member(&*node.net, id, address, cluster).await?;
     match node.members().get(&id) {
         Some(known) if *known == member => Ok(()),
         Some(known) if known.store_id == member.store_id => {

@@ -4,13 +4,13 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
+use tokio::time::Instant;
 
 use crate::api::stats_of;
 use crate::clock::millis;

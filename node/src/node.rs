@@ -5,7 +5,7 @@ use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::errors::RaftError;
@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
 use raft_store::types::NodeId;
+use tokio::time::Instant;
 
 use crate::clock::LogClock;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::freshness::Freshness;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::names::Names;
+use crate::net::Net;
 use crate::propose::Proposer;
 use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
 
@@ -93,8 +95,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Links to other members.
     pub pool: LinkPool,
-    /// For forwarding requests to the leader.
-    pub http: reqwest::Client,
+    /// The network, for links and for forwarding requests to the leader.
+    pub net: Arc<dyn Net>,
 }
 
 /// The leader as this node knows it.

@@ -3,10 +3,11 @@
 //! Invariant: a `linearizable` read is answered only from a state at or past a read index that a majority confirmed
 //! after the read arrived; a `stale` read never leaves the asked node.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::response::Response;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::api::error::ApiError;
 use crate::api::route::{Hop, Parts, Place, forward, place};

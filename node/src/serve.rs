@@ -1,18 +1,21 @@
 //! The listener: tells node-to-node connections from HTTP by their first bytes.
 
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::api;
+use crate::net::{Listener, Stream};
 use crate::node::Node;
 use crate::transport::{self, MAGIC};
 
@@ -24,13 +27,13 @@ const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the task is aborted.
-pub async fn accept(node: Arc<Node>, listener: TcpListener) {
+pub async fn accept(node: Arc<Node>, mut listener: impl Listener) {
     let router = api::router(node.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listener.next().await {
+            Ok(stream) => {
                 let (node, router) = (node.clone(), router.clone());
                 tokio::spawn(async move {
                     connection(node, router, stream).await;
@@ -45,35 +48,89 @@ pub async fn accept(node: Arc<Node>, listener: TcpListener) {
     }
 }
 
-async fn connection(node: Arc<Node>, router: Router, mut stream: TcpStream) {
-    let Ok(Some(first)) = tokio::time::timeout(FIRST_BYTES_DEADLINE, first_bytes(&stream)).await else { return };
-    if first != MAGIC {
-        return http(router, stream).await;
+async fn connection(node: Arc<Node>, router: Router, mut stream: impl Stream + 'static) {
+    let Ok(Some(first)) = tokio::time::timeout(FIRST_BYTES_DEADLINE, FirstBytes::read(&mut stream)).await else {
+        return;
+    };
+    if first.rest() != MAGIC {
+        return http(router, Rewound { first, stream }).await;
     }
-    let mut magic = [0; MAGIC.len()];
-    if stream.read_exact(&mut magic).await.is_ok()
-        && let Err(error) = transport::serve_connection(node, stream).await
-    {
+    if let Err(error) = transport::serve_connection(node, stream).await {
         tracing::debug!(%error, "a node-to-node connection ended");
     }
 }
 
-/// The first four bytes without taking them; `None` if the connection ends before.
-async fn first_bytes(stream: &TcpStream) -> Option<[u8; 4]> {
-    let mut first = [0; MAGIC.len()];
-    loop {
-        match stream.peek(&mut first).await {
-            Ok(0) | Err(_) => return None,
-            Ok(seen) if seen == first.len() => return Some(first),
-            Ok(seen) if first[..seen] != MAGIC[..seen] => return Some([0; 4]),
-            // Data is there, so `peek` would return at once: let the rest arrive.
-            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+/// What was read to tell the two kinds apart, and how much of it was given back.
+struct FirstBytes {
+    bytes: [u8; MAGIC.len()],
+    read: usize,
+    given: usize,
+}
+
+impl FirstBytes {
+    /// As many bytes as it takes to decide; `None` if the connection ends before.
+    async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+        let mut first = Self { bytes: [0; MAGIC.len()], read: 0, given: 0 };
+        while first.read < MAGIC.len() && MAGIC.starts_with(first.rest()) {
+            match stream.read(&mut first.bytes[first.read..]).await {
+                Ok(0) | Err(_) => return None,
+                Ok(more) => first.read += more,
+            }
         }
+        Some(first)
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.given..self.read]
     }
 }
 
-async fn http(router: Router, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
+/// A connection whose first bytes were read, and are read again.
+struct Rewound<S> {
+    first: FirstBytes,
+    stream: S,
+}
+
+impl<S: Stream> AsyncRead for Rewound<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let rest = self.first.rest();
+        if rest.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, into);
+        }
+        let given = rest.len().min(into.remaining());
+        into.put_slice(&rest[..given]);
+        self.first.given += given;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+async fn http(router: Router, stream: impl Stream + 'static) {
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move { Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_default()) }
@@ -81,5 +138,42 @@ async fn http(router: Router, stream: TcpStream) {
     let builder = auto::Builder::new(TokioExecutor::new());
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn first_of(parts: &[&[u8]]) -> Option<Vec<u8>> {
+        let (mut near, mut far) = tokio::io::duplex(1);
+        let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+        tokio::spawn(async move {
+            for part in parts {
+                near.write_all(&part).await.expect("writes");
+            }
+        });
+        Some(FirstBytes::read(&mut far).await?.rest().to_vec())
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_decide_however_they_arrive() {
+        assert_eq!(first_of(&[&MAGIC]).await.expect("all of it"), MAGIC);
+        assert_eq!(first_of(&[b"GET / HTTP/1.1"]).await.expect("enough to tell"), b"G");
+        assert_eq!(first_of(&[b"RSN", b"2"]).await.expect("all of it"), b"RSN2");
+        assert_eq!(first_of(&[b"RS"]).await, None, "the connection ended before it could be told");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_read_again() {
+        let (mut near, mut far) = tokio::io::duplex(64);
+        near.write_all(b"RSNX and more").await.expect("writes");
+        drop(near);
+        let first = FirstBytes::read(&mut far).await.expect("four bytes");
+        let mut all = String::new();
+        Rewound { first, stream: far }.read_to_string(&mut all).await.expect("reads");
+        assert_eq!(all, "RSNX and more");
     }
 }

@@ -1,6 +1,7 @@
 //! Assembly of a node: open the storage, start Raft, serve, and stop in order.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use anyhow::{Context, anyhow, bail};
 use raft_store::storage::{OpenOptions, Storage};
 use tokio::net::TcpListener;
 
-use crate::clock::millis;
+use crate::clock::{LogClock, Monotonic, millis};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::leadership::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::names::Names;
+use crate::net::{Listener, Net, SystemNet};
 use crate::node::{Identities, Node};
 use crate::propose::Proposer;
 use crate::transport::{LinkPool, Links, Side};
@@ -24,10 +26,19 @@ use crate::{birth, membership, serve};
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 /// How long a stopping leader tries to hand over; its successor may be stopping as well.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
-/// Idle connections kept to the leader for forwarding.
-const FORWARD_CONNECTIONS_IDLE_MAX: usize = 256;
-/// A forwarded request gives up connecting after this long.
-const FORWARD_CONNECT_DEADLINE: Duration = Duration::from_millis(300);
+/// What a node stands on, apart from its settings.
+pub struct Ground<L> {
+    /// Where connections come in.
+    pub listener: L,
+    /// The address it listens on.
+    pub bound: SocketAddr,
+    /// Its network.
+    pub net: Arc<dyn Net>,
+    /// Its opened storage.
+    pub storage: Storage,
+    /// Its clock.
+    pub clock: Monotonic,
+}
 
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -35,7 +46,28 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; is another node or program using it? Pass another --listen", config.listen)
     })?;
-    let node = assemble(config, listener.local_addr()?).await?;
+    let bound = listener.local_addr()?;
+    let (data, options) = (config.data.clone(), open_options(&config));
+    let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await?;
+    let storage = opened.with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
+    let ground = Ground { listener, bound, net: Arc::new(SystemNet::new()?), storage, clock: Monotonic::default() };
+    run_on(ground, config, |node| announce_start(node), shutdown).await
+}
+
+/// How a node opens its storage.
+pub fn open_options(config: &Config) -> OpenOptions {
+    OpenOptions { node_id: config.id, new_store_id: rand::random::<u64>().max(1) }
+}
+
+/// Runs a node on given ground until `shutdown` resolves or its storage fails; `started` is called once it serves.
+pub async fn run_on<L: Listener>(
+    ground: Ground<L>,
+    config: Config,
+    started: impl FnOnce(&Arc<Node>),
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let Ground { listener, bound, net, storage, clock } = ground;
+    let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
     let serving = tokio::spawn(serve::accept(node.clone(), listener));
     let duties = [
@@ -50,7 +82,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             let _ = born.send(error);
         }
     });
-    announce_start(&node);
+    started(&node);
     let failed = tokio::select! {
         () = shutdown => None,
         reason = fatal.wait() => Some(reason),
@@ -85,12 +117,14 @@ fn announce_start(node: &Node) {
     println!("raftshare-node {} serves http://{} ({cluster})", node.config.id, node.address);
 }
 
-async fn assemble(config: Config, bound: std::net::SocketAddr) -> anyhow::Result<Arc<Node>> {
-    let (data, id) = (config.data.clone(), config.id);
-    let options = OpenOptions { node_id: id, new_store_id: rand::random::<u64>().max(1) };
-    let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await?;
-    let Storage { log_store, state_machine, state, identity, fatal, stats } =
-        opened.with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
+async fn assemble(
+    config: Config,
+    bound: SocketAddr,
+    net: Arc<dyn Net>,
+    storage: Storage,
+    monotonic: Monotonic,
+) -> anyhow::Result<Arc<Node>> {
+    let Storage { log_store, state_machine, state, identity, fatal, stats } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
@@ -102,23 +136,17 @@ async fn assemble(config: Config, bound: std::net::SocketAddr) -> anyhow::Result
         ..raft_store::raft::raft_config("raftshare")
     };
     let raft_config = Arc::new(raft_config.validate()?);
-    let network = Links::new(identities.clone());
-    let raft = openraft::Raft::new(id, raft_config, network, log_store, state_machine).await?;
-    let clock = Arc::default();
+    let network = Links::new(net.clone(), identities.clone());
+    let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;
+    let clock = Arc::new(LogClock::new(monotonic));
     let applied = state.applied_index().unwrap_or(0);
-    let http = reqwest::Client::builder()
-        .pool_max_idle_per_host(FORWARD_CONNECTIONS_IDLE_MAX)
-        .connect_timeout(FORWARD_CONNECT_DEADLINE)
-        .tcp_nodelay(true)
-        .no_proxy()
-        .build()?;
     Ok(Arc::new(Node {
         address: config.advertised(bound),
         boot: rand::random(),
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
-        pool: LinkPool::new(identities.clone()),
+        pool: LinkPool::new(net.clone(), identities.clone()),
         freshness: Freshness::default(),
-        leadership: Leadership::default(),
+        leadership: Leadership::new(monotonic),
         names: Names::default(),
         events: EventLog::new(applied),
         metrics: Metrics::default(),
@@ -130,6 +158,6 @@ async fn assemble(config: Config, bound: std::net::SocketAddr) -> anyhow::Result
         fatal,
         stats,
         clock,
-        http,
+        net,
     }))
 }

@@ -1,7 +1,7 @@
 //! The cluster's own paths: leader, health, members and their changes, digest.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use futures::future::join_all;
 use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::answer::ok_json;
 use super::body::{ReadBody, parse};

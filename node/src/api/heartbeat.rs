@@ -3,7 +3,7 @@
 //! Invariant: answered, and tasks given, only by a leader whose majority was confirmed within its lease.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use client::api::{HeartbeatRequest, HeartbeatResponse, Task};
 use raft_store::types::{Incarnation, PeerId};
+use tokio::time::Instant;
 
 use super::answer::ok_json;
 use super::body::{ReadBody, parse};

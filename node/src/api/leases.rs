@@ -4,7 +4,7 @@
 //! leader (L5). Remaining times are measured against the leader's log time when the answer is made (T4).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use client::api::{
 };
 use raft_store::catalog::{Grant, Op, Place, Rejection, Reply};
 use raft_store::types::{FileName, LeaseToken, LogTime, PeerId, limits};
+use tokio::time::Instant;
 
 use super::answer::{no_content, ok_json};
 use super::body::{ReadBody, parse};

@@ -2,15 +2,17 @@
 //!
 //! Invariant: a request is forwarded one hop at most, and a write without a key is never sent twice (X3).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Method, Request, Response as HttpResponse, Uri};
 use axum::response::Response;
 use client::api::headers;
+use tokio::time::Instant;
 
 use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
+use crate::net::Undelivered;
 use crate::node::{KnownLeader, Node};
 
 /// Pause before asking again who leads.
@@ -140,22 +142,20 @@ pub enum Hop {
 pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline: Instant) -> Hop {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let url = format!("http://{}{path}", leader.member.address);
-    let mut request = node
-        .http
-        .request(parts.method.clone(), url)
-        .header(headers::FORWARDED, node.config.id.to_string())
-        .timeout(deadline.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE * 16))
-        .body(parts.body.clone());
+    let mut request =
+        Request::builder().method(parts.method.clone()).uri(url).header(headers::FORWARDED, node.config.id.to_string());
     for name in FORWARDED_HEADERS {
         if let Some(value) = parts.headers.get(name) {
             request = request.header(name, value);
         }
     }
+    let Ok(request) = request.body(parts.body.clone()) else { return Hop::NotSent };
+    let within = deadline.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE * 16);
     let hop = async {
-        match request.send().await {
-            Err(error) if error.is_connect() || error.is_builder() => Hop::NotSent,
-            Err(error) => Hop::Lost(error.to_string()),
-            Ok(answer) => take_over(answer).await,
+        match node.net.send(request, within).await {
+            Err(Undelivered::NotSent(_)) => Hop::NotSent,
+            Err(Undelivered::Lost(reason)) => Hop::Lost(reason),
+            Ok(answer) => take_over(answer),
         }
     };
     tokio::select! {
@@ -176,8 +176,11 @@ async fn replaced(node: &Node, leader: &KnownLeader) {
     }
 }
 
-async fn take_over(answer: reqwest::Response) -> Hop {
+fn take_over(answer: HttpResponse<Bytes>) -> Hop {
     let status = answer.status();
+    if is_not_leader(status.as_u16(), answer.body()) {
+        return Hop::NotSent;
+    }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     for (name, value) in answer.headers() {
@@ -186,16 +189,8 @@ async fn take_over(answer: reqwest::Response) -> Hop {
             response.headers_mut().insert(name.clone(), value.clone());
         }
     }
-    match answer.bytes().await {
-        Err(error) => Hop::Lost(error.to_string()),
-        Ok(body) => {
-            if is_not_leader(status.as_u16(), &body) {
-                return Hop::NotSent;
-            }
-            *response.body_mut() = Body::from(body);
-            Hop::Answered(response)
-        }
-    }
+    *response.body_mut() = Body::from(answer.into_body());
+    Hop::Answered(response)
 }
 
 fn is_not_leader(status: u16, body: &[u8]) -> bool {

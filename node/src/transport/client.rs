@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::NodeId;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frame::{self, FrameError};
 use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead, Welcome};
+use crate::net::{Connection, Net};
 use crate::node::Identities;
 
 /// How long connecting and the hello may take.
@@ -84,18 +84,19 @@ impl CallError {
 
 /// One connection to one member; dials when needed and again after any failure.
 pub struct Link {
+    net: Arc<dyn Net>,
     identities: Arc<Identities>,
     target: NodeId,
     member: Member,
-    stream: Option<TcpStream>,
+    stream: Option<Connection>,
     out: Vec<u8>,
     into: Vec<u8>,
 }
 
 impl Link {
     /// A link that is not connected yet.
-    pub fn new(identities: Arc<Identities>, target: NodeId, member: Member) -> Self {
-        Self { identities, target, member, stream: None, out: Vec::new(), into: Vec::new() }
+    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>, target: NodeId, member: Member) -> Self {
+        Self { net, identities, target, member, stream: None, out: Vec::new(), into: Vec::new() }
     }
 
     /// Sends a request and waits for its response, `deadline` in all.
@@ -138,12 +139,12 @@ impl Link {
         }
     }
 
-    async fn dial(&mut self, deadline: Duration) -> Result<TcpStream, CallError> {
+    async fn dial(&mut self, deadline: Duration) -> Result<Connection, CallError> {
         let (from, cluster) = (self.identities.side(), self.identities.cluster());
         let to = Side { node: self.target, store: self.member.store_id };
         let Some(cluster) = cluster else { return Err(self.unreachable("this node belongs to no cluster yet")) };
         let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, to };
-        match timeout(deadline, open(&self.member.address, &hello)).await {
+        match timeout(deadline, open(&*self.net, &self.member.address, &hello)).await {
             Err(_) => Err(self.unreachable("no answer to the connection attempt")),
             Ok(Err(reason)) => Err(self.unreachable(&reason)),
             Ok(Ok(stream)) => Ok(stream),
@@ -166,9 +167,8 @@ impl Link {
 }
 
 /// Connects and exchanges hellos.
-async fn open(address: &str, hello: &Hello) -> Result<TcpStream, String> {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<Connection, String> {
+    let mut stream = net.connect(address.to_owned()).await.map_err(|error| error.to_string())?;
     stream.write_all(&MAGIC).await.map_err(|error| error.to_string())?;
     let mut buffer = Vec::new();
     frame::write(&mut stream, &mut buffer, hello).await.map_err(|error| error.to_string())?;
@@ -179,9 +179,14 @@ async fn open(address: &str, hello: &Hello) -> Result<TcpStream, String> {
 }
 
 /// Asks a node that is in no membership yet.
-pub async fn birth_call(address: &str, request: &Request, deadline: Duration) -> Result<Response, String> {
+pub async fn birth_call(
+    net: &dyn Net,
+    address: &str,
+    request: &Request,
+    deadline: Duration,
+) -> Result<Response, String> {
     let exchange = async {
-        let mut stream = open(address, &Hello::Birth { protocol: PROTOCOL_VERSION }).await?;
+        let mut stream = open(net, address, &Hello::Birth { protocol: PROTOCOL_VERSION }).await?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
         frame::read(&mut stream, &mut buffer).await.map_err(|error| error.to_string())
@@ -270,13 +275,14 @@ impl RaftNetworkV2<TypeConfig> for Link {
 /// Makes links for openraft.
 #[derive(Clone)]
 pub struct Links {
+    net: Arc<dyn Net>,
     identities: Arc<Identities>,
 }
 
 impl Links {
     /// Links that introduce themselves with these identities.
-    pub fn new(identities: Arc<Identities>) -> Self {
-        Self { identities }
+    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>) -> Self {
+        Self { net, identities }
     }
 }
 
@@ -284,20 +290,21 @@ impl RaftNetworkFactory<TypeConfig> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link::new(self.identities.clone(), target, node.clone())
+        Link::new(self.net.clone(), self.identities.clone(), target, node.clone())
     }
 }
 
 /// A few idle links per member for calls outside Raft's own traffic.
 pub struct LinkPool {
+    net: Arc<dyn Net>,
     identities: Arc<Identities>,
     idle: Mutex<HashMap<NodeId, Vec<Link>>>,
 }
 
 impl LinkPool {
     /// An empty pool.
-    pub fn new(identities: Arc<Identities>) -> Self {
-        Self { identities, idle: Mutex::new(HashMap::new()) }
+    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>) -> Self {
+        Self { net, identities, idle: Mutex::new(HashMap::new()) }
     }
 
     /// Calls a member over an idle link, or a new one.
@@ -309,7 +316,8 @@ impl LinkPool {
         deadline: Duration,
     ) -> Result<Response, CallError> {
         let kept = self.idle.lock().get_mut(&target).and_then(Vec::pop).filter(|link| link.member == *member);
-        let mut link = kept.unwrap_or_else(|| Link::new(self.identities.clone(), target, member.clone()));
+        let mut link =
+            kept.unwrap_or_else(|| Link::new(self.net.clone(), self.identities.clone(), target, member.clone()));
         let outcome = link.call(request, deadline).await;
         if link.stream.is_some() {
             let mut idle = self.idle.lock();

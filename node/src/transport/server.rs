@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::frame::{self, FrameError};
 use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
+use crate::net::Stream;
 use crate::node::Node;
 
 /// Largest snapshot a node takes in, in bytes.
@@ -22,8 +22,7 @@ pub enum PeerRequests {
 }
 
 /// Serves one connection whose magic bytes were already read.
-pub async fn serve_connection(node: Arc<Node>, mut stream: TcpStream) -> Result<(), FrameError> {
-    stream.set_nodelay(true)?;
+pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Result<(), FrameError> {
     let (mut out, mut into) = (Vec::new(), Vec::new());
     let hello: Hello = frame::read(&mut stream, &mut into).await?;
     let allowed = match check_hello(&node, &hello) {
@@ -79,7 +78,7 @@ fn check_hello(node: &Node, hello: &Hello) -> Result<PeerRequests, String> {
     }
 }
 
-async fn read_snapshot(stream: &mut TcpStream, head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
+async fn read_snapshot(stream: &mut impl Stream, head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
     if head.bytes > SNAPSHOT_BYTES_MAX {
         return Err(FrameError::TooLong(usize::MAX));
     }
