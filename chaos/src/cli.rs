@@ -16,7 +16,7 @@ use crate::fault::Unavailable;
 use crate::report::{Report, Verdict};
 use crate::runner::{self, RunOptions};
 use crate::scenario::{self, find};
-use crate::{bench, interrupt, matrix};
+use crate::{bench, interrupt, matrix, sim};
 
 /// Starts real index nodes, breaks them on purpose, and checks everything that clients saw.
 #[derive(Debug, Parser)]
@@ -52,6 +52,10 @@ enum Command {
     },
     /// Explain every scenario
     List,
+    /// Simulate whole clusters from seeds: simulated disks, network and time; a failing seed replays bit for bit
+    Sim(sim::cli::SimArgs),
+    #[command(hide = true)]
+    SimOne(sim::cli::SimOneArgs),
     /// Measure a cluster on this machine and show the original system's figures beside it
     Bench(BenchArgs),
 }
@@ -211,6 +215,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Sim(arguments) => sim::cli::run(arguments).await,
+        Command::SimOne(arguments) => sim::cli::run_one(&arguments),
         Command::Bench(arguments) => {
             let options = bench::BenchOptions {
                 quick: arguments.quick,

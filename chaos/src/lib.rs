@@ -43,5 +43,6 @@ pub mod revision;
 pub mod runner;
 pub mod scenario;
 pub mod schedule;
+pub mod sim;
 pub mod verify;
 pub mod workload;

@@ -76,14 +76,19 @@ async fn outcome(result: reqwest::Result<reqwest::Response>) -> RawOutcome {
         Ok(body) => body,
         Err(error) => return RawOutcome::Unknown(error.to_string()),
     };
+    outcome_of(success, &body, seen)
+}
+
+/// What a whole answer proves.
+pub(crate) fn outcome_of(success: bool, body: &[u8], seen: Option<Seen>) -> RawOutcome {
     if success {
-        let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+        let body = if body.is_empty() { b"null" } else { body };
         return match serde_json::from_slice(body) {
             Ok(value) => RawOutcome::Ok(value, seen),
             Err(error) => RawOutcome::Unknown(error.to_string()),
         };
     }
-    match serde_json::from_slice::<Problem>(&body) {
+    match serde_json::from_slice::<Problem>(body) {
         Ok(problem) if problem.applied == Some(AppliedState::Unknown) => RawOutcome::Unknown(problem.detail),
         Ok(problem) => RawOutcome::Refused(code_text(problem.code), problem.detail),
         Err(_) => RawOutcome::Unknown("an error without an error body".into()),
@@ -99,7 +104,7 @@ fn seen(response: &reqwest::Response) -> Option<Seen> {
 }
 
 /// The answer to a write.
-pub(super) fn write_answer(value: &Value) -> Option<Answer> {
+pub(crate) fn write_answer(value: &Value) -> Option<Answer> {
     let number = |name: &str| value.get(name).and_then(Value::as_u64);
     match value.get("granted").and_then(Value::as_bool) {
         Some(true) => Some(Answer::Granted {

@@ -1,0 +1,250 @@
+//! Breaks the simulated cluster, as its plan allows, and repairs what it broke.
+//!
+//! Invariant: everything it does follows from the seed and from what the cluster did; [`Faults::heal`] removes all of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raft_store::storage::SimFault;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::machine::Machine;
+use super::net::name;
+use super::plan::{Kind, Plan, pick};
+use super::watch::{Glance, Watch};
+
+/// How long a fault lasts, in milliseconds.
+const LASTS_MS: std::ops::Range<u64> = 50..2_500;
+/// A machine crashes at a delicate moment with this probability.
+const AT_MOMENT: f64 = 0.08;
+
+/// How to undo a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    Restart(u64),
+    Repair(u64, u64),
+    RepairOneWay(u64, u64),
+    Release(u64, u64),
+    FastDisk(u64),
+}
+
+/// The faults of a run.
+pub(super) struct Faults {
+    plan: Plan,
+    rng: StdRng,
+    next: Duration,
+    undo: Vec<(Duration, Undo)>,
+    down: BTreeMap<u64, bool>,
+    /// Machines whose disk was made to fail.
+    failing: BTreeMap<u64, bool>,
+    seen: BTreeMap<u64, Glance>,
+    /// What was done: (when, which kind, words).
+    pub(super) log: Vec<(Duration, Kind, String)>,
+}
+
+impl Faults {
+    /// The faults of a plan; the first comes once the cluster had time to begin.
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            plan: plan.clone(),
+            rng: plan.rng(3_000),
+            next: Duration::from_millis(900),
+            undo: Vec::new(),
+            down: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Between two steps: undoes what is over, breaks what is due, and restarts what ended.
+    pub(super) fn step(&mut self, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        let now = sim.elapsed();
+        self.undo_until(now, sim, machines);
+        self.notice_ends(now, sim, machines, watch);
+        self.crash_at_moments(now, sim, machines, watch);
+        if now >= self.next {
+            let mean = self.plan.fault_pause.as_millis() as u64;
+            self.next = now + Duration::from_millis(self.rng.random_range(mean / 4..mean * 2));
+            self.inject(now, sim, machines, watch);
+        }
+    }
+
+    /// Removes every fault and starts every machine.
+    pub(super) fn heal(&mut self, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
+        self.undo_until(Duration::MAX, sim, machines);
+    }
+
+    /// After healing: a machine that ends now may do so only because its disk had been made to fail.
+    pub(super) fn tend(&mut self, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        self.notice_ends(sim.elapsed(), sim, machines, watch);
+        self.undo_until(sim.elapsed(), sim, machines);
+    }
+
+    fn lasts(&mut self) -> Duration {
+        Duration::from_millis(self.rng.random_range(LASTS_MS))
+    }
+
+    fn up(&self, machines: &[Machine]) -> Vec<u64> {
+        machines.iter().map(|machine| machine.id).filter(|id| !self.down.contains_key(id)).collect()
+    }
+
+    fn tell(&mut self, now: Duration, kind: Kind, words: String) {
+        self.log.push((now, kind, words));
+    }
+
+    fn inject(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        let triggered = |kind: &Kind| !matches!(kind, Kind::Churn | Kind::Clocks | Kind::CrashAtMoment);
+        let kinds: Vec<Kind> = self.plan.kinds.iter().copied().filter(triggered).collect();
+        if kinds.is_empty() {
+            return;
+        }
+        let kind = *pick(&mut self.rng, &kinds);
+        let up = self.up(machines);
+        if up.is_empty() {
+            return;
+        }
+        let one = *pick(&mut self.rng, &up);
+        let until = now + self.lasts();
+        match kind {
+            Kind::CrashOne => self.crash(now, kind, one, sim, machines, watch),
+            Kind::CrashMany => {
+                let all = self.rng.random_bool(0.5);
+                for id in up {
+                    if all || self.rng.random_bool(0.5) {
+                        self.crash(now, kind, id, sim, machines, watch);
+                    }
+                }
+            }
+            Kind::Partition => self.partition(now, until, sim, machines),
+            Kind::OneWay | Kind::Hold => {
+                let other = *pick(&mut self.rng, &up);
+                if one == other {
+                    return;
+                }
+                if kind == Kind::Hold {
+                    sim.hold(name(one), name(other));
+                    self.undo.push((until, Undo::Release(one, other)));
+                } else {
+                    sim.partition_oneway(name(one), name(other));
+                    self.undo.push((until, Undo::RepairOneWay(one, other)));
+                }
+                self.tell(now, kind, format!("{one} -> {other}"));
+            }
+            Kind::SlowDisk => {
+                if let Some(machine) = machines.iter().find(|machine| machine.id == one) {
+                    let slow = Duration::from_millis(self.rng.random_range(20..120));
+                    machine.disk.set_pace(slow / 2, slow, self.rng.random());
+                    self.undo.push((until, Undo::FastDisk(one)));
+                    self.tell(now, kind, format!("node {one}, up to {slow:?} a step"));
+                }
+            }
+            Kind::DiskError => {
+                if let Some(machine) = machines.iter().find(|machine| machine.id == one) {
+                    let fault = if self.rng.random_bool(0.5) { SimFault::Sync } else { SimFault::Apply };
+                    machine.disk.fail_next(fault);
+                    self.failing.insert(one, true);
+                    self.tell(now, kind, format!("node {one}, {fault:?}"));
+                }
+            }
+            Kind::CrashAtMoment | Kind::Churn | Kind::Clocks => {}
+        }
+    }
+
+    fn partition(&mut self, now: Duration, until: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for machine in machines {
+            if self.rng.random_bool(0.4) { left.push(machine.id) } else { right.push(machine.id) }
+        }
+        for &a in &left {
+            for &b in &right {
+                sim.partition(name(a), name(b));
+                self.undo.push((until, Undo::Repair(a, b)));
+            }
+        }
+        if !left.is_empty() && !right.is_empty() {
+            self.tell(now, Kind::Partition, format!("{left:?} | {right:?}"));
+        }
+    }
+
+    fn crash(
+        &mut self,
+        now: Duration,
+        kind: Kind,
+        id: u64,
+        sim: &mut turmoil::Sim<'_>,
+        machines: &[Machine],
+        watch: &mut Watch,
+    ) {
+        let Some(machine) = machines.iter().find(|machine| machine.id == id) else { return };
+        if self.down.insert(id, true).is_some() {
+            return;
+        }
+        let unsynced = machine.disk.unsynced();
+        sim.crash(name(id));
+        let rng = &mut self.rng;
+        machine.disk.crash_by_chance(&mut |bound| rng.random_range(0..bound.max(1)));
+        machine.clear();
+        watch.crashed(id);
+        self.seen.remove(&id);
+        self.failing.remove(&id);
+        let until = now + self.lasts();
+        self.undo.push((until, Undo::Restart(id)));
+        self.tell(now, kind, format!("node {id}, {unsynced} unsynced writes"));
+    }
+
+    /// A node that ended by itself restarts after a while.
+    fn notice_ends(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        for machine in machines {
+            let Some(why) = machine.inside.lock().ended.take() else { continue };
+            let failing = self.failing.remove(&machine.id).is_some();
+            watch.expect(failing, || format!("node {} ended by itself: {why}", machine.id));
+            self.crash(now, Kind::DiskError, machine.id, sim, machines, watch);
+        }
+    }
+
+    fn crash_at_moments(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        if !self.plan.has(Kind::CrashAtMoment) {
+            return;
+        }
+        for id in self.up(machines) {
+            let Some(glance) = watch.glances.get(&id).copied() else { continue };
+            let before = self.seen.insert(id, glance).unwrap_or(glance);
+            let moment = glance.term != before.term
+                || glance.snapshot != before.snapshot
+                || glance.purged != before.purged
+                || glance.membership != before.membership
+                || glance.installs != before.installs
+                || glance.leads != before.leads;
+            if moment && self.rng.random_bool(AT_MOMENT) {
+                self.crash(now, Kind::CrashAtMoment, id, sim, machines, watch);
+            }
+        }
+    }
+
+    fn undo_until(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undo).into_iter().partition(|(at, _)| *at <= now);
+        self.undo = later;
+        for (_, undo) in due {
+            match undo {
+                Undo::Restart(id) => {
+                    sim.bounce(name(id));
+                    self.down.remove(&id);
+                }
+                // Another partition may still separate them.
+                Undo::Repair(a, b) if self.undo.iter().any(|(_, other)| *other == undo) => {
+                    let _ = (a, b);
+                }
+                Undo::Repair(a, b) => sim.repair(name(a), name(b)),
+                Undo::RepairOneWay(from, to) => sim.repair_oneway(name(from), name(to)),
+                Undo::Release(a, b) => sim.release(name(a), name(b)),
+                Undo::FastDisk(id) => {
+                    if let Some(machine) = machines.iter().find(|machine| machine.id == id) {
+                        machine.disk.set_pace(self.plan.disk.0, self.plan.disk.1, self.rng.random());
+                    }
+                }
+            }
+        }
+    }
+}

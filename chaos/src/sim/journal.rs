@@ -1,0 +1,107 @@
+//! The history of a simulated run, in simulated time, and what its clients share.
+//!
+//! Invariant: as in real runs an operation is written down before it is sent and after its answer arrived, so the same
+//! checkers judge it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::history::{Answer, Event, Micros, Op, OpId, Record, Seen};
+
+#[derive(Debug, Default)]
+struct Inner {
+    events: Vec<Event>,
+    next_op: OpId,
+    over: bool,
+    published: BTreeMap<String, Vec<String>>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// Cheap to share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Journal {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// Now in simulated time; must be asked on a simulated machine.
+pub(super) fn now() -> Micros {
+    turmoil::sim_elapsed().map_or(0, |elapsed| Micros::try_from(elapsed.as_micros()).unwrap_or(Micros::MAX))
+}
+
+impl Journal {
+    /// Writes down what happens at `at`.
+    pub(super) fn record_at(&self, at: Micros, record: Record) {
+        self.inner.lock().events.push(Event { at, record });
+    }
+
+    /// Writes down what happens now.
+    pub(super) fn record(&self, record: Record) {
+        self.record_at(now(), record);
+    }
+
+    /// Writes down that an operation is about to be sent, and gives it its number.
+    pub(super) fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
+        let id = {
+            let mut inner = self.inner.lock();
+            if let Op::Publish { file, hash, .. } = &op {
+                let hashes = inner.published.entry(file.clone()).or_default();
+                if !hashes.contains(hash) {
+                    hashes.push(hash.clone());
+                }
+            }
+            inner.next_op += 1;
+            inner.next_op
+        };
+        self.record(Record::Invoke { id, client: client.to_owned(), op, key });
+        id
+    }
+
+    /// Writes down a success.
+    pub(super) fn ok(&self, id: OpId, answer: Answer, seen: Option<Seen>) {
+        self.record(Record::Ok { id, answer, seen });
+    }
+
+    /// Writes down a definite refusal.
+    pub(super) fn refused(&self, id: OpId, code: String, detail: String) {
+        self.record(Record::Refused { id, code, detail });
+    }
+
+    /// Writes down that nobody knows.
+    pub(super) fn unknown(&self, id: OpId, reason: String) {
+        self.record(Record::Unknown { id, reason });
+    }
+
+    /// Counts that something happened.
+    pub(super) fn count(&self, what: &'static str) {
+        *self.inner.lock().counts.entry(what).or_default() += 1;
+    }
+
+    /// What was counted.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.lock().counts.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect()
+    }
+
+    /// Tells the clients to end.
+    pub(super) fn end(&self) {
+        self.inner.lock().over = true;
+    }
+
+    /// Whether the clients shall end.
+    pub(super) fn is_over(&self) -> bool {
+        self.inner.lock().over
+    }
+
+    /// Contents that were published, or tried to be: per file, in the order they were sent.
+    pub(super) fn published(&self) -> BTreeMap<String, Vec<String>> {
+        self.inner.lock().published.clone()
+    }
+
+    /// Everything in order of time.
+    pub(super) fn take(&self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.inner.lock().events);
+        events.sort_by_key(|event| event.at);
+        events
+    }
+}

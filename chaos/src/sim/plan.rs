@@ -1,0 +1,162 @@
+//! What may happen under a seed: the cluster's shape, its timing, and which kinds of faults are switched on.
+//!
+//! Invariant: a plan follows from its seed alone. Each seed has a random subset of the faults, so that combinations are
+//! tried that a run with everything at once would drown.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Kinds of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kind {
+    /// One machine loses power.
+    CrashOne,
+    /// Some or all machines lose power at once.
+    CrashMany,
+    /// A machine loses power at a delicate moment: it just voted, took or installed a snapshot, purged, changed members.
+    CrashAtMoment,
+    /// The cluster falls into two parts.
+    Partition,
+    /// One machine does not hear another.
+    OneWay,
+    /// Messages between two machines are kept and delivered late, all at once.
+    Hold,
+    /// A disk gets slow.
+    SlowDisk,
+    /// A disk reports an error; the node has to end.
+    DiskError,
+    /// Members come and go, and leadership is handed over.
+    Churn,
+    /// The machines' clocks run at different rates.
+    Clocks,
+}
+
+/// All of them.
+pub(super) const KINDS: [Kind; 10] = [
+    Kind::CrashOne,
+    Kind::CrashMany,
+    Kind::CrashAtMoment,
+    Kind::Partition,
+    Kind::OneWay,
+    Kind::Hold,
+    Kind::SlowDisk,
+    Kind::DiskError,
+    Kind::Churn,
+    Kind::Clocks,
+];
+
+impl Kind {
+    /// Its name in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::CrashOne => "crash-one",
+            Self::CrashMany => "crash-many",
+            Self::CrashAtMoment => "crash-at-moment",
+            Self::Partition => "partition",
+            Self::OneWay => "partition-one-way",
+            Self::Hold => "hold",
+            Self::SlowDisk => "slow-disk",
+            Self::DiskError => "disk-error",
+            Self::Churn => "churn",
+            Self::Clocks => "clock-rates",
+        }
+    }
+}
+
+/// A seed's plan.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    /// Founding voters.
+    pub(super) founders: u64,
+    /// Machines; those that are no founders wait to be added.
+    pub(super) machines: u64,
+    pub(super) kinds: Vec<Kind>,
+    /// Shortest and longest time of a message on its way.
+    pub(super) latency: (Duration, Duration),
+    /// Shortest and longest time of one step of a disk.
+    pub(super) disk: (Duration, Duration),
+    /// Entries between two snapshots.
+    pub(super) snapshot_every: u64,
+    /// Mean time between two faults.
+    pub(super) fault_pause: Duration,
+    /// Length of the phase with faults.
+    pub(super) safety: Duration,
+    pub(super) clients: usize,
+    pub(super) files: usize,
+    /// Rate of each machine's clock in percent.
+    pub(super) rates: Vec<u32>,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x706c_616e);
+        let mut kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.random_bool(0.45)).collect();
+        // The simulated network cannot hold one direction of a link and cut the other.
+        if kinds.contains(&Kind::Hold) {
+            kinds.retain(|kind| *kind != Kind::OneWay);
+        }
+        if !kinds.iter().any(|kind| !matches!(kind, Kind::Clocks | Kind::Churn | Kind::SlowDisk)) {
+            kinds.push(Kind::CrashOne);
+        }
+        let founders = if rng.random_bool(0.75) { 3 } else { 5 };
+        let machines = founders + u64::from(kinds.contains(&Kind::Churn));
+        let ms = Duration::from_millis;
+        let latency = (ms(1), ms(*pick(&mut rng, &[4, 10, 20, 50])));
+        let rates = (0..machines)
+            .map(|_| if kinds.contains(&Kind::Clocks) { *pick(&mut rng, &[50, 80, 100, 125, 200]) } else { 100 })
+            .collect();
+        Self {
+            seed,
+            founders,
+            machines,
+            kinds,
+            latency,
+            disk: (ms(1), ms(*pick(&mut rng, &[2, 5, 8]))),
+            snapshot_every: *pick(&mut rng, &[20, 50, 100]),
+            fault_pause: ms(*pick(&mut rng, &[300, 600, 1_200])),
+            safety: ms(rng.random_range(6_000..9_000)),
+            clients: rng.random_range(3..=5),
+            files: rng.random_range(2..=4),
+            rates,
+        }
+    }
+
+    /// Whether a kind is switched on.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// The fastest clock: a lease may end this much earlier on its holder's clock (T2 speaks of the leader's).
+    pub(super) fn fastest_percent(&self) -> u64 {
+        self.rates.iter().copied().max().unwrap_or(100).max(100).into()
+    }
+
+    /// A stream of chance for one purpose.
+    pub(super) fn rng(&self, purpose: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(purpose))
+    }
+}
+
+/// One of some values.
+pub(super) fn pick<'a, T>(rng: &mut StdRng, values: &'a [T]) -> &'a T {
+    &values[rng.random_range(0..values.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_planned_now_and_then_and_none_always() {
+        let plans: Vec<Plan> = (0..300).map(Plan::new).collect();
+        for kind in KINDS {
+            let planned = plans.iter().filter(|plan| plan.has(kind)).count();
+            assert!((30..270).contains(&planned), "{kind:?} in {planned} of 300 plans");
+        }
+        assert!(plans.iter().all(|plan| !(plan.has(Kind::Hold) && plan.has(Kind::OneWay))));
+    }
+}
