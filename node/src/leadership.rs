@@ -25,6 +25,8 @@ use crate::planner::{Planner, without_plan};
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
 const TICK_INTERVAL: Duration = Duration::from_millis(900);
+/// How long this outlives Raft.
+const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);
 /// Planning steps of one round; each looks at a bounded number of files.
 const PLAN_STEPS_MAX: usize = 16;
 /// Commands that one round of duties proposes at most; the rest follows in the next.
@@ -275,7 +277,10 @@ pub async fn run(node: Arc<Node>) {
         // A leader without an anchor waits for its first applied entry; one with an anchor for nothing but the timer.
         let waits_for_entry = node.role() == "leader" && node.clock.anchor().is_none();
         tokio::select! {
-            _ = role.changed() => {}
+            changed = role.changed() => if changed.is_err() {
+                // Raft has stopped. If storage failed, the node says so itself and ends before this does.
+                return tokio::time::sleep(RAFT_GONE_PAUSE).await;
+            },
             _ = applied.changed(), if waits_for_entry => {}
             _ = interval.tick() => timed_duties(&node),
         }
