@@ -333,10 +333,11 @@ impl Actor {
         };
         let node = self.rng.random_range(1..=self.founders);
         let mut path = format!("http://{}/file?name={file}&consistency={}", address(node), level_text(level));
-        if self.rng.random_bool(0.3) {
-            path.push_str(&format!("&min_index={}", self.newest_index));
+        let min_index = self.rng.random_bool(0.3).then_some(self.newest_index);
+        if let Some(index) = min_index {
+            path.push_str(&format!("&min_index={index}"));
         }
-        let op = Op::Read { file, level, node: Some(node) };
+        let op = Op::Read { file, level, node: Some(node), min_index };
         let id = self.journal.invoke(&self.name, op, None);
         match call(Request::get(path), String::new(), Duration::from_secs(2), &mut 0).await {
             RawOutcome::Ok(value, seen) => match file_answer(&value) {
@@ -376,7 +377,8 @@ pub(super) async fn call(
             *newest_index = (*newest_index).max(number(headers::INDEX).unwrap_or(0));
             let seen = (|| {
                 let (node, applied) = (number(headers::NODE)?, number(headers::APPLIED)?);
-                Some(Seen { node, boot: text(headers::BOOT)?.to_owned(), applied })
+                let boot = text(headers::BOOT)?.to_owned();
+                Some(Seen { node, boot, applied, index: number(headers::INDEX) })
             })();
             outcome_of(response.status().is_success(), response.body(), seen)
         }

@@ -17,9 +17,12 @@ use futures::StreamExt;
 
 use super::outcome::{Outcome, Verdict};
 use super::plan::KINDS;
+use super::run::broken;
 
 /// File of a report directory that holds one result a line.
 const FILE: &str = "seeds.jsonl";
+/// A seed takes about a second; one that takes this long spins without letting simulated time pass.
+const HANGS_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
 /// Seeds from which on every kind of fault must have come up.
 const EVERY_MODE_FROM: usize = 50;
 /// Other things that must have happened in such a batch.
@@ -28,14 +31,17 @@ const MODES: [&str; 6] = ["leaders", "snapshots", "purges", "snapshots installed
 /// Runs one seed in a process of its own.
 pub async fn in_a_process(seed: u64) -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let output = tokio::process::Command::new(program)
+    let running = tokio::process::Command::new(program)
         .args(["sim-one", "--seed", &seed.to_string()])
         .stderr(Stdio::null())
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        .output()
-        .await
-        .context("cannot start a simulation")?;
+        .output();
+    let Ok(output) = tokio::time::timeout(HANGS_AFTER, running).await else {
+        let words = format!("the simulation got stuck: no result within {HANGS_AFTER:?} of real time");
+        return Ok(broken(seed, &words));
+    };
+    let output = output.context("cannot start a simulation")?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("seed {seed} ended without a result ({})", output.status))
 }
