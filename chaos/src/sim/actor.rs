@@ -276,6 +276,9 @@ impl Actor {
 
     /// `None` if nobody knows what became of it; the inner error is a definite refusal.
     async fn attempt(&mut self, write: &Write) -> Option<Result<(Answer, Value), String>> {
+        if self.journal.is_over() {
+            return None;
+        }
         let limit = Duration::from_millis(self.rng.random_range(ATTEMPT_MS));
         let id = self.journal.invoke(&self.name, write.op.clone(), Some(write.key.clone()));
         match self.send(write, limit).await {

@@ -26,6 +26,8 @@ use crate::report;
 const HEAL_WITHIN: Duration = Duration::from_secs(60);
 /// How long the members may take to come to the same applied index.
 const EQUAL_WITHIN: Duration = Duration::from_secs(20);
+/// A request whose client gave up is applied within this time, or never.
+const LATE_REQUESTS: Duration = Duration::from_secs(6);
 /// Clients' requests that are still under way when the second phase begins end within this time.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -162,16 +164,19 @@ impl Cluster {
             let (plan, journal) = (plan.clone(), journal.clone());
             let (members, read_back) = (members.clone(), read_back.clone());
             async move {
+                let mut working = tokio::task::JoinSet::new();
                 for number in 0..plan.clients {
-                    tokio::task::spawn_local(Actor::new(number, &plan, journal.clone()).run());
+                    working.spawn_local(Actor::new(number, &plan, journal.clone()).run());
                 }
                 if plan.has(Kind::Churn) {
-                    tokio::task::spawn_local(admin::run(plan, journal.clone()));
+                    working.spawn_local(admin::run(plan, journal.clone()));
                 }
                 loop {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     let wanted = members.borrow_mut().take();
                     if let Some(members) = wanted {
+                        while working.join_next().await.is_some() {}
+                        tokio::time::sleep(LATE_REQUESTS).await;
                         let outcome = heal::read_back(members, journal.clone()).await;
                         *read_back.borrow_mut() = Some(outcome);
                     }

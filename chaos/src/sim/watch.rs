@@ -63,7 +63,7 @@ impl Watch {
             if now.leads && !before.leads {
                 journal.count("leaders");
             }
-            if now.applied != before.applied && now.applied % COMPARED_EVERY == 0 {
+            if now.applied != before.applied && now.applied.is_multiple_of(COMPARED_EVERY) {
                 self.compare(machine.id, live, now.applied);
             }
             if now.purged > before.purged {
