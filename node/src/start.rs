@@ -128,12 +128,15 @@ async fn assemble(
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
+    let defaults = raft_store::raft::raft_config("raftshare");
     let raft_config = openraft::Config {
         heartbeat_interval: millis(config.heartbeat),
         election_timeout_min: millis(config.election.0),
         election_timeout_max: millis(config.election.1),
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(config.snapshot_every),
-        ..raft_store::raft::raft_config("raftshare")
+        // Snapshots that are taken more often are there to keep the log short.
+        max_in_snapshot_log_to_keep: defaults.max_in_snapshot_log_to_keep.min(config.snapshot_every),
+        ..defaults
     };
     let raft_config = Arc::new(raft_config.validate()?);
     let network = Links::new(net.clone(), identities.clone());
