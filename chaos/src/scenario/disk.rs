@@ -8,8 +8,19 @@ use crate::fault::disk::{Fault as Disk, Kind};
 
 const LOOP: Setup = Setup { disks: Some(Kind::Loop), ..PLAIN };
 
-/// What a node writes when its disk is gone.
-const STORAGE_ERRORS: &[&str] = &["hit error while", "storage failed", "Input/output error", "No space left on device"];
+/// What a node writes when its disk is gone: its log store's own words and panics in its threads, and what the Raft
+/// library says about requests that meet a core that stopped.
+const STORAGE_ERRORS: &[&str] = &[
+    "hit error while",
+    "storage failed",
+    "Input/output error",
+    "No space left on device",
+    "/pagecache/",
+    "to RaftCore",
+    "from RaftCore",
+    "raft stopped",
+    "failed to report metrics",
+];
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[

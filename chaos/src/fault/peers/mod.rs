@@ -166,6 +166,8 @@ impl Peers {
     }
 
     async fn corrupt(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        // Every file has its copies again first; otherwise there may be nothing to choose from.
+        self.settle(arena, SETTLED_WITHIN).await?;
         let names: Vec<String> = self.files.keys().cloned().collect();
         let Some(file) = names.choose(&mut arena.rng).cloned() else {
             return Ok(vec![Effect::skipped("corrupt", "there are no files")]);
