@@ -4,6 +4,7 @@
 //! Invariants: a healed link passes every byte, in order; a cut counts as installed only after a request that passed before
 //! was held by it.
 
+mod diag;
 mod link;
 mod owner;
 mod probe;

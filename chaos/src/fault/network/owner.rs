@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::sync::oneshot;
 
+use super::diag::Diag;
+
 /// The nodes' processes as they are now; shared with whoever starts them.
 #[derive(Debug, Clone, Default)]
 pub struct Pids(Arc<Mutex<BTreeMap<NodeId, u32>>>);
@@ -100,8 +102,7 @@ impl Owners {
                 }
                 std::mem::take(&mut queue.waiting)
             };
-            let inodes =
-                std::fs::read_to_string("/proc/net/tcp").map(|table| socket_inodes(&table)).unwrap_or_default();
+            let inodes = inodes(waiting.iter().map(|(ends, _)| *ends));
             let nodes = self.sockets();
             for ((near, far), answer) in waiting {
                 let owner = match inodes.get(&(near.port(), far.port())) {
@@ -127,6 +128,24 @@ impl Owners {
         }
         sockets
     }
+}
+
+/// The inodes of these connections' sockets at their makers' end, as far as they have one, by their ports.
+fn inodes(wanted: impl Iterator<Item = Ends>) -> HashMap<(u16, u16), u64> {
+    let ask = |mut diag: Diag| -> std::io::Result<_> {
+        let mut inodes = HashMap::new();
+        for ends in wanted {
+            if let (SocketAddr::V4(near), SocketAddr::V4(far)) = ends
+                && let Some(inode) = diag.inode(near, far)?
+            {
+                inodes.insert((near.port(), far.port()), inode);
+            }
+        }
+        Ok(inodes)
+    };
+    // Slower, and everywhere.
+    let read = || std::fs::read_to_string("/proc/net/tcp").map(|table| socket_inodes(&table)).unwrap_or_default();
+    Diag::open().and_then(ask).unwrap_or_else(|_| read())
 }
 
 /// The inodes of sockets by their local and remote ports, in the text of `/proc/net/tcp`.
