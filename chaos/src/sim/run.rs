@@ -39,6 +39,7 @@ pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     let began = Instant::now();
     let panics = collect_panics();
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(64 << 20).spawn(move || {
+        let _logs = tell.then(node_logs);
         entropy::seed_this_thread(seed);
         let mut cluster = Cluster::new(seed, tell);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cluster.run())) {
@@ -58,6 +59,13 @@ pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     outcome.violations.extend(panics.lock().drain(..).map(|words| format!("a panic: {words}")));
     outcome.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     outcome.judged()
+}
+
+/// The nodes' own logs on standard error, as far as `RUST_LOG` asks for them; each line names its machine.
+fn node_logs() -> tracing::subscriber::DefaultGuard {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    tracing::subscriber::set_default(subscriber.finish())
 }
 
 fn collect_panics() -> std::sync::Arc<parking_lot::Mutex<Vec<String>>> {
