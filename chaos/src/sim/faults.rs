@@ -15,7 +15,7 @@ use super::plan::{Kind, Plan, pick};
 use super::watch::{Glance, Watch};
 
 /// How long a fault lasts, in milliseconds.
-const LASTS_MS: std::ops::Range<u64> = 50..2_500;
+const LASTS_MS: std::ops::Range<u64> = 50..1_500;
 /// A machine crashes at a delicate moment with this probability.
 const AT_MOMENT: f64 = 0.08;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Acknowledged operations below which a seed shows too little.
-const ACKNOWLEDGED_MIN: usize = 25;
+const ACKNOWLEDGED_MIN: usize = 15;
 
 /// What a seed came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

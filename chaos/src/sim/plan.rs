@@ -117,7 +117,7 @@ impl Plan {
             latency,
             disk: (ms(1), ms(*pick(&mut rng, &[2, 5, 8]))),
             snapshot_every: *pick(&mut rng, &[20, 50, 100]),
-            fault_pause: ms(*pick(&mut rng, &[300, 600, 1_200])),
+            fault_pause: ms(*pick(&mut rng, &[600, 1_200, 2_400])),
             safety: ms(rng.random_range(6_000..9_000)),
             clients: rng.random_range(3..=5),
             files: rng.random_range(2..=4),

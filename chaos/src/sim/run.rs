@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here waits for real time; a step of the simulation, the faults and the watch alternate on one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -38,8 +38,10 @@ const OF_REAL_RUNS: [&str; 3] = ["replication", "logs", "resources"];
 pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     let began = Instant::now();
     let panics = collect_panics();
+    // Made on this thread: what it draws must not change what the simulation draws.
+    let logs = tell.then(node_logs);
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(64 << 20).spawn(move || {
-        let _logs = tell.then(node_logs);
+        let _logs = logs.as_ref().map(tracing::dispatcher::set_default);
         entropy::seed_this_thread(seed);
         let mut cluster = Cluster::new(seed, tell);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cluster.run())) {
@@ -62,10 +64,10 @@ pub fn run_seed(seed: u64, tell: bool) -> Outcome {
 }
 
 /// The nodes' own logs on standard error, as far as `RUST_LOG` asks for them; each line names its machine.
-fn node_logs() -> tracing::subscriber::DefaultGuard {
+fn node_logs() -> tracing::Dispatch {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
-    tracing::subscriber::set_default(subscriber.finish())
+    tracing::Dispatch::new(subscriber.finish())
 }
 
 fn collect_panics() -> std::sync::Arc<parking_lot::Mutex<Vec<String>>> {
@@ -111,6 +113,8 @@ struct Cluster {
     digests: u64,
     /// What the second phase's client came to.
     read_back: Rc<RefCell<Option<Result<(), String>>>>,
+    /// Whether nothing that clients asked for is under way any more.
+    quiet: Rc<Cell<bool>>,
     /// The members that it reads from, once they are known.
     members: Rc<RefCell<Option<Vec<u64>>>>,
 }
@@ -140,6 +144,7 @@ impl Cluster {
             told: 0,
             digests: 0,
             read_back: Rc::default(),
+            quiet: Rc::default(),
             members: Rc::default(),
         }
     }
@@ -167,10 +172,10 @@ impl Cluster {
 
     fn start_clients(&mut self) {
         let (plan, journal) = (self.plan.clone(), self.journal.clone());
-        let (members, read_back) = (self.members.clone(), self.read_back.clone());
+        let (members, read_back, quiet) = (self.members.clone(), self.read_back.clone(), self.quiet.clone());
         self.sim.host("clients", move || {
             let (plan, journal) = (plan.clone(), journal.clone());
-            let (members, read_back) = (members.clone(), read_back.clone());
+            let (members, read_back, quiet) = (members.clone(), read_back.clone(), quiet.clone());
             async move {
                 let mut working = tokio::task::JoinSet::new();
                 for number in 0..plan.clients {
@@ -179,12 +184,13 @@ impl Cluster {
                 if plan.has(Kind::Churn) {
                     working.spawn_local(admin::run(plan, journal.clone()));
                 }
+                while working.join_next().await.is_some() {}
+                tokio::time::sleep(LATE_REQUESTS).await;
+                quiet.set(true);
                 loop {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     let wanted = members.borrow_mut().take();
                     if let Some(members) = wanted {
-                        while working.join_next().await.is_some() {}
-                        tokio::time::sleep(LATE_REQUESTS).await;
                         let outcome = heal::read_back(members, journal.clone()).await;
                         *read_back.borrow_mut() = Some(outcome);
                     }
@@ -223,7 +229,11 @@ impl Cluster {
         loop {
             self.faults.tend(&mut self.sim, &self.machines, &mut self.watch);
             self.step();
-            if !asked && let Some(members) = self.led_members() {
+            // A change of members that was under way may still come about.
+            if !asked
+                && self.quiet.get()
+                && let Some(members) = self.led_members()
+            {
                 *self.members.borrow_mut() = Some(members);
                 asked = true;
             }
