@@ -54,6 +54,9 @@ enum Command {
     List,
     /// Simulate whole clusters from seeds: simulated disks, network and time; a failing seed replays bit for bit
     Sim(sim::cli::SimArgs),
+    /// A client of a run in a process of its own
+    #[command(hide = true)]
+    Client(crate::holder::HolderArgs),
     #[command(hide = true)]
     SimOne(sim::cli::SimOneArgs),
     /// Measure a cluster on this machine and show the original system's figures beside it
@@ -188,6 +191,10 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let earlier: Report = serde_json::from_slice(&text)
                 .with_context(|| format!("{} is not the report of a run", file.display()))?;
             run_scenario(again(&earlier, report, bin_dir)).await
+        }
+        Command::Client(arguments) => {
+            crate::holder::run(arguments).await?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Soak(arguments) => {
             let SoakArgs { duration, clients, mix, seed, report, bin_dir } = arguments;

@@ -30,6 +30,7 @@ pub mod cli;
 pub mod cluster;
 pub mod fault;
 pub mod history;
+pub mod holder;
 pub mod interrupt;
 pub mod live;
 pub mod matrix;

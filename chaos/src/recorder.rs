@@ -58,6 +58,7 @@ pub enum HistoryError {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     began: Instant,
+    began_us: Micros,
     next_op: Arc<AtomicU64>,
     events: mpsc::Sender<Event>,
     written: Arc<Mutex<Vec<Event>>>,
@@ -80,9 +81,15 @@ impl Recorder {
         let shared = written.clone();
         let thread = std::thread::spawn(move || write_all(&path, BufWriter::new(file), &received, &shared));
         let next_op = Arc::new(AtomicU64::new(1));
-        let recorder = Self { began: Instant::now(), next_op, events, written: written.clone() };
+        let recorder =
+            Self { began: Instant::now(), began_us: monotonic_us(), next_op, events, written: written.clone() };
         recorder.record(Record::Run(run));
         Ok((recorder, Writer { thread, written }))
+    }
+
+    /// When the run began, on the machine's monotonic clock: for processes that write a part of the history.
+    pub fn began_us(&self) -> Micros {
+        self.began_us
     }
 
     /// Now, on the run's clock.
@@ -120,6 +127,15 @@ impl Recorder {
         self.record(Record::Invoke { id, client: client.to_owned(), op, key });
         id
     }
+}
+
+/// The machine's monotonic clock, which all processes share.
+pub fn monotonic_us() -> Micros {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[allow(unsafe_code, reason = "clock_gettime(2) writes the one structure it is given")]
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    debug_assert_eq!(result, 0, "the monotonic clock always exists");
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000
 }
 
 impl Writer {

@@ -200,7 +200,10 @@ async fn drive(
         Err(_) => clients.shutdown().await,
     }
     drop(observer);
-    let published: Published = std::mem::take(&mut *context.published.lock());
+    let mut published: Published = std::mem::take(&mut *context.published.lock());
+    for (file, hashes) in families.end_clients(recorder)? {
+        published.entry(file).or_default().extend(hashes);
+    }
     if healed {
         families.verify(&mut arena(cluster, recorder, options.seed)).await?;
         let files: BTreeSet<String> = published.keys().cloned().collect();

@@ -69,6 +69,11 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             }
             Step::AwaitReady => actions.push(Action::AwaitReady),
             Step::AwaitWrites => actions.push(Action::AwaitWrites),
+            Step::OneOf(alternatives) => {
+                let (chosen, seed) = (rng.random_range(0..alternatives.len()), rng.random());
+                // From a generator of its own, so that a choice does not shift the numbers of what follows.
+                actions.extend(draw(alternatives[chosen], round, &mut StdRng::seed_from_u64(seed)));
+            }
             Step::OneIn(rounds, steps) => {
                 // Drawn in every round, so that one round's chance does not shift the numbers of the next.
                 let drawn = draw(steps, round, rng);

@@ -6,6 +6,12 @@
 use crate::history::{Answer, FaultOutcome, Op};
 use crate::model::Model;
 
+/// Stands for every fault that is injected, and not for what ends one.
+pub const ANY_FAULT: &str = "any";
+/// What ends a fault.
+const ENDS: [&str; 9] =
+    ["restart", "continue", "heal", "healthy", "clock-heal", "disk-freed", "power-on", "peer-continue", "peer-restart"];
+
 /// What a scenario demands of its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demands {
@@ -31,8 +37,12 @@ pub fn shortcomings(model: &Model, demands: &Demands) -> Vec<String> {
     at_least("acknowledged operations", model.acknowledged(), demands.acknowledged_per_round * rounds);
     at_least("acknowledged publishes", model.acknowledged_publishes().count(), demands.publishes_per_round * rounds);
     at_least("denied requests for a lease", count(model, denied), demands.denials);
+    let is_demanded = |name: &str| match demands.fault {
+        ANY_FAULT => !ENDS.contains(&name),
+        demanded => name == demanded,
+    };
     let fired =
-        |fault: &&crate::history::FaultRecord| fault.fault == demands.fault && fault.outcome == FaultOutcome::Installed;
+        |fault: &&crate::history::FaultRecord| is_demanded(&fault.fault) && fault.outcome == FaultOutcome::Installed;
     at_least(
         &format!("`{}` faults that took effect", demands.fault),
         model.faults.iter().filter(fired).count(),
@@ -67,6 +77,12 @@ mod tests {
     fn a_run_without_traffic_or_faults_is_invalid() {
         let few = Demands { acknowledged_per_round: 1_000, ..DEMANDS };
         assert_eq!(shortcomings(&good().model(), &few).len(), 1);
+        let any = Demands { fault: ANY_FAULT, ..DEMANDS };
+        assert_eq!(shortcomings(&good().model(), &any), Vec::<String>::new());
+        let mut ended = Sample::default();
+        ended.record(0, crate::history::Record::Run(crate::history::RunInfo { rounds: 1, ..Default::default() }));
+        ended.record(1, fault("restart", 1, FaultOutcome::Installed));
+        assert_eq!(shortcomings(&ended.model(), &any).len(), 4, "what ends a fault is none");
         let other = Demands { fault: "stop", ..DEMANDS };
         assert_eq!(shortcomings(&good().model(), &other).len(), 1);
         let mut skipped = Sample::default();

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cpu;
 pub mod disk;
 pub mod files;
+pub mod holders;
 pub mod members;
 pub mod network;
 pub mod peers;
@@ -43,6 +44,8 @@ pub enum Fault {
     Members(members::Fault),
     /// Peers that share folders.
     Peers(peers::Fault),
+    /// A lease holder in a process of its own.
+    Holders(holders::Fault),
 }
 
 /// Where a family may put things.
@@ -176,6 +179,7 @@ pub struct Families {
     cpu: cpu::Cpu,
     members: Option<members::Members>,
     peers: Option<peers::Peers>,
+    holders: Option<holders::Holders>,
 }
 
 impl Families {
@@ -194,6 +198,7 @@ impl Families {
             },
             cpu: cpu::Cpu::default(),
             members: if setup.spares > 0 { Some(members::Members::prepare(place).await?) } else { None },
+            holders: if setup.holder { Some(holders::Holders::prepare(place).await?) } else { None },
             peers: if setup.peers > 0 { Some(peers::Peers::prepare(setup.peers, place).await?) } else { None },
         })
     }
@@ -216,6 +221,9 @@ impl Families {
     pub async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
         if let Some(peers) = &mut self.peers {
             peers.started(arena).await?;
+        }
+        if let Some(holders) = &mut self.holders {
+            holders.started(arena).await?;
         }
         Ok(())
     }
@@ -245,6 +253,10 @@ impl Families {
                 Some(peers) => peers.inject(fault, arena).await,
                 None => Ok(vec![Effect::skipped("peers", "the scenario has no peers")]),
             },
+            Fault::Holders(fault) => match &mut self.holders {
+                Some(holders) => holders.inject(fault, arena).await,
+                None => Ok(vec![Effect::skipped("holder-pause", "the scenario has no holder")]),
+            },
         }
     }
 
@@ -269,6 +281,12 @@ impl Families {
             effects.extend(peers.heal(arena).await?);
         }
         Ok(effects)
+    }
+
+    /// With the workload ended: ends clients that are processes of their own, and joins their history to the run's.
+    /// Returns the contents that they published, or tried to.
+    pub fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<crate::verify::Published> {
+        self.holders.as_mut().map_or_else(|| Ok(Default::default()), |holders| holders.finish(recorder))
     }
 
     /// After healing, with the workload ended: what a family itself has to see and write down (copies of files, say).

@@ -10,7 +10,7 @@ const LOOP: Setup = Setup { disks: Some(Kind::Loop), ..PLAIN };
 
 /// What a node writes when its disk is gone: its log store's own words and panics in its threads, and what the Raft
 /// library says about requests that meet a core that stopped.
-const STORAGE_ERRORS: &[&str] = &[
+pub(super) const STORAGE_ERRORS: &[&str] = &[
     "hit error while",
     "storage failed",
     "Input/output error",

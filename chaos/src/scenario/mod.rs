@@ -7,6 +7,7 @@ mod cpu;
 mod disk;
 mod files;
 mod members;
+mod mixed;
 mod network;
 mod peers;
 mod process;
@@ -47,6 +48,8 @@ pub enum Step {
     AwaitReady,
     /// Wait until a write is acknowledged again, and note how long that took since the last fault.
     AwaitWrites,
+    /// Do one of these lists of steps, drawn anew in every round.
+    OneOf(&'static [&'static [Step]]),
     /// Do these steps in one of so many rounds.
     OneIn(u32, &'static [Step]),
 }
@@ -119,13 +122,15 @@ pub struct Setup {
     pub spares: u64,
     /// Peers that share folders.
     pub peers: usize,
+    /// A lease holder in a process of its own.
+    pub holder: bool,
     /// More arguments for every node.
     pub arguments: &'static [&'static str],
 }
 
 /// Three nodes and nothing else.
 pub const PLAIN: Setup =
-    Setup { nodes: 3, links: false, disks: None, clocks: None, spares: 0, peers: 0, arguments: &[] };
+    Setup { nodes: 3, links: false, disks: None, clocks: None, spares: 0, peers: 0, holder: false, arguments: &[] };
 
 /// How often a scenario runs before a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +161,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         cpu::SCENARIOS,
         members::SCENARIOS,
         peers::SCENARIOS,
+        mixed::SCENARIOS,
     ];
     families.into_iter().flatten()
 }

@@ -1,11 +1,12 @@
 //! Nodes that are killed, stopped and restarted.
 
-use super::{LEASES, PLAIN, Release, Scenario, Step, Target};
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::checker::{ALL, ALL_AND_PATIENCE};
+use crate::fault::{Fault, holders};
 
 /// What the Raft library writes in a node that is told to end, about requests that arrive meanwhile.
-const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "raft stopped"];
+pub(super) const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "raft stopped"];
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -41,6 +42,20 @@ pub const SCENARIOS: &[Scenario] = &[
         expected_errors: &[],
     },
     Scenario {
+        name: "holder-pause",
+        summary: "SIGSTOP of a client that holds a lease, until well after the lease's end",
+        explanation: "A client in a process of its own takes the lease of a file that all others wait for too. Each round \
+            it is stopped while it holds the lease, for 0.2 to 1.2 s longer than the lease lasts, and then publishes as if \
+            no time had passed. That is refused, always, and what the next holders published stays (rules L1, L3, F2).",
+        setup: Setup { holder: true, ..PLAIN },
+        workload: LEASES,
+        round: &[Step::Traffic((200, 500)), Step::Fault(Fault::Holders(holders::Fault::Pause))],
+        checkers: ALL,
+        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "holder-pause" },
+        release: Release { runs: 10, rounds: 6 },
+        expected_errors: &[],
+    },
+    Scenario {
         name: "follower-kill",
         summary: "kill -9 of a follower under load",
         explanation: "Each round a follower is killed and started again. Writes go on with the majority (rules R4, W1).",
@@ -56,7 +71,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         checkers: ALL,
         demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "kill" },
-        release: Release { runs: 10, rounds: 8 },
+        release: Release { runs: 10, rounds: 12 },
         expected_errors: &[],
     },
     Scenario {
@@ -98,7 +113,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         checkers: ALL,
         demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
-        release: Release { runs: 10, rounds: 8 },
+        release: Release { runs: 10, rounds: 12 },
         expected_errors: &[],
     },
     Scenario {
