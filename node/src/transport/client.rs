@@ -28,8 +28,11 @@ use crate::node::Identities;
 const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// Idle links kept per member for calls outside Raft's own traffic.
 const IDLE_LINKS_MAX: usize = 8;
-/// How long sending and installing a snapshot may take in all.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(300);
+/// How long sending and installing the smallest snapshot may take. A receiver that loses power in between says nothing
+/// more, and until the deadline nothing else is replicated to it.
+const SNAPSHOT_DEADLINE_MIN: Duration = Duration::from_secs(10);
+/// What a larger one may take beyond that: bytes per second, sent, written and read in.
+const SNAPSHOT_BYTES_PER_SECOND_MIN: u64 = 2 * 1_024 * 1_024;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +134,9 @@ impl Link {
             stream.write_all(bytes).await.map_err(FrameError::Io)?;
             frame::read::<_, Response>(&mut stream, &mut self.into).await
         };
-        match timeout(SNAPSHOT_DEADLINE, exchange).await {
-            Err(_) => Err(CallError::TimedOut { node, after: SNAPSHOT_DEADLINE }),
+        let deadline = snapshot_deadline(bytes.len());
+        match timeout(deadline, exchange).await {
+            Err(_) => Err(CallError::TimedOut { node, after: deadline }),
             Ok(Err(source)) => Err(CallError::Broken { node, source }),
             Ok(Ok(Response::Failed(reason))) => Err(CallError::Failed { node, reason }),
             Ok(Ok(response)) => Ok(response),
@@ -164,6 +168,10 @@ impl Link {
         let from = self.identities.side().node;
         self.call(request, option.soft_ttl()).await.map_err(|error| error.into_rpc(action, from))
     }
+}
+
+fn snapshot_deadline(bytes: usize) -> Duration {
+    SNAPSHOT_DEADLINE_MIN + Duration::from_secs(bytes as u64 / SNAPSHOT_BYTES_PER_SECOND_MIN)
 }
 
 /// Connects and exchanges hellos.

@@ -220,13 +220,14 @@ fn lock(dir: &Path) -> Result<File, StorageError> {
 
 fn read_identity_file(dir: &Path) -> Result<Option<(NodeId, u64)>, StorageError> {
     let path = dir.join("IDENTITY");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StorageError::io("read", &path, source)),
     };
     let name = || path.display().to_string();
     let unreadable = || StorageError::damaged(name(), "it is not an identity file of raftshare");
+    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable())?;
     let mut lines = text.lines();
     let layout = lines.next().and_then(|line| line.strip_prefix(LAYOUT_WORD)).ok_or_else(unreadable)?;
     let found: u32 = layout.trim().parse().map_err(|_| unreadable())?;

@@ -106,6 +106,14 @@ async fn an_unknown_layout_is_refused() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
+#[tokio::test]
+async fn an_identity_that_is_no_text_is_damage() {
+    let dir = TempDir::new().unwrap();
+    drop(Storage::open(dir.path(), &OPTIONS).unwrap());
+    fs::write(dir.path().join("IDENTITY"), [0xff, 0xfe, 0x00]).unwrap();
+    assert!(matches!(refused(&dir, &OPTIONS), StorageError::Damaged { .. }));
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
