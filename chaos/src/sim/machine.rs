@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use raft_store::storage::{Feed, SharedState, SimDisk, Storage};
 
 use super::net::{PORT, SimListener, SimNet, address};
-use super::plan::Plan;
+use super::plan::{GRACE, PEER_TTL, Plan};
 
 /// A node that runs.
 pub(super) struct Live {
@@ -101,8 +101,8 @@ fn config(id: u64, plan: &Plan) -> Config {
         birth: if id <= plan.founders { Birth::Bootstrap { members: founders } } else { Birth::Wait },
         replicas: 2,
         lease_ttl: Duration::from_secs(60),
-        peer_ttl: Duration::from_secs(45),
-        grace: Duration::from_secs(15),
+        peer_ttl: PEER_TTL,
+        grace: GRACE,
         heartbeat: Duration::from_millis(50),
         election: (Duration::from_millis(150), Duration::from_millis(300)),
         snapshot_every: plan.snapshot_every,

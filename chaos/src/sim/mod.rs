@@ -25,6 +25,7 @@ pub mod batch;
 pub mod cli;
 mod entropy;
 mod faults;
+mod guest;
 mod heal;
 mod journal;
 mod machine;

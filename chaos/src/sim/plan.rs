@@ -8,6 +8,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+/// Silence after which a peer expires.
+pub(super) const PEER_TTL: Duration = Duration::from_millis(1_000);
+/// A new leader expires nobody for so long.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
 /// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {

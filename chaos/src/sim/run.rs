@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::actor::Actor;
 use super::faults::Faults;
+use super::guest::Guest;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::net::name;
@@ -30,6 +31,9 @@ const EQUAL_WITHIN: Duration = Duration::from_secs(20);
 const LATE_REQUESTS: Duration = Duration::from_secs(6);
 /// Clients' requests that are still under way when the second phase begins end within this time.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Peers that fall silent.
+const GUESTS: u64 = 3;
 
 /// Checkers of what only real processes have.
 const OF_REAL_RUNS: [&str; 3] = ["replication", "logs", "resources"];
@@ -180,6 +184,9 @@ impl Cluster {
                 let mut working = tokio::task::JoinSet::new();
                 for number in 0..plan.clients {
                     working.spawn_local(Actor::new(number, &plan, journal.clone()).run());
+                }
+                for number in 0..GUESTS {
+                    working.spawn_local(Guest::new(number, &plan, journal.clone()).run());
                 }
                 if plan.has(Kind::Churn) {
                     working.spawn_local(admin::run(plan, journal.clone()));

@@ -4,6 +4,7 @@
 //! * No two nodes, in any of their lives, apply different entries at one log index.
 //! * Nodes that applied the same index have the same state, byte for byte (D1).
 //! * A term has one leader at most.
+//! * No peer expires sooner after its registration than its time to live on the fastest clock (P3).
 //! * No node ends by itself unless its disk was made to fail, and none panics.
 
 use std::collections::BTreeMap;
@@ -13,13 +14,18 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use raft_store::catalog::Event;
 use raft_store::storage::FeedItem;
+use raft_store::types::PeerId;
 use sha2::{Digest, Sha256};
 
 use super::journal::Journal;
 use super::machine::{Live, Machine};
+use super::plan::PEER_TTL;
 
 /// Every this many indexes the whole state is compared; a digest costs far more than a step.
 const COMPARED_EVERY: u64 = 4;
+
+/// The fastest clock runs at 200 %; what is seen of an entry comes a little after it was applied.
+const EXPIRES_AFTER_STEPS: u64 = PEER_TTL.as_millis() as u64 / 2 - 100;
 
 /// What was seen of one node at the last step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub(super) struct Watch {
     entries: BTreeMap<u64, (u64, Arc<Vec<Event>>, u64)>,
     digests: BTreeMap<u64, (String, u64)>,
     leaders: BTreeMap<u64, u64>,
+    /// Step at which each serving peer's newest registration was first seen applied.
+    registered: BTreeMap<PeerId, u64>,
     pub(super) glances: BTreeMap<u64, Glance>,
     pub(super) violations: Vec<String>,
     pub(super) checks: u64,
@@ -53,7 +61,7 @@ impl Watch {
             let Some(live) = inside.live.as_mut() else { continue };
             let before = self.glances.get(&machine.id).copied().unwrap_or_default();
             let mut now = glance(live, before);
-            self.follow(machine.id, live, &mut now, journal);
+            self.follow(step, machine.id, live, &mut now, journal);
             if now.leads && now != before {
                 let first = *self.leaders.entry(now.term).or_insert(machine.id);
                 self.expect(first == machine.id, || {
@@ -103,10 +111,29 @@ impl Watch {
         }
     }
 
-    fn follow(&mut self, id: u64, live: &mut Live, now: &mut Glance, journal: &Journal) {
+    /// Sees each entry once; a step is a millisecond.
+    fn follow_peers(&mut self, step: u64, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::PeerRegistered { peer, live: true, .. } => drop(self.registered.insert(peer.clone(), step)),
+                Event::PeerExpired { peer } => {
+                    let silent = self.registered.remove(peer).map_or(u64::MAX, |registered| step - registered);
+                    self.expect(silent >= EXPIRES_AFTER_STEPS, || {
+                        format!("peer {peer} expired {silent} ms after it had registered")
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn follow(&mut self, step: u64, id: u64, live: &mut Live, now: &mut Glance, journal: &Journal) {
         for item in live.feed.drain(usize::MAX) {
             match item {
                 FeedItem::Applied(entry) => {
+                    if !self.entries.contains_key(&entry.log_index) {
+                        self.follow_peers(step, &entry.events);
+                    }
                     let known = self.entries.entry(entry.log_index);
                     let (term, events, first) = known.or_insert((entry.term, Arc::clone(&entry.events), id)).clone();
                     self.expect(term == entry.term && *events == *entry.events, || {
