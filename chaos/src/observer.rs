@@ -23,7 +23,7 @@ const ASKS_PER_SAMPLE: u32 = 30;
 const ASK_WITHIN: Duration = Duration::from_millis(300);
 /// Complaints that are kept per log, and characters of each.
 const LINES_MAX: usize = 200;
-const LINE_MAX: usize = 400;
+const LINE_MAX: usize = 1_000;
 
 /// Watches until it is dropped.
 #[derive(Debug)]
