@@ -4,7 +4,7 @@
 //! and percentiles are of all samples, none is left out.
 
 mod convergence;
-mod load;
+pub mod load;
 mod samples;
 mod single;
 
