@@ -3,10 +3,16 @@
 //! Invariant: each figure is measured by a function of its own on a cluster that nothing else uses at that moment; medians
 //! and percentiles are of all samples, none is left out.
 
+mod chart;
 mod convergence;
 pub mod load;
+mod machine;
+mod original;
+pub mod point;
 mod samples;
 mod single;
+pub mod sweep;
+mod usage;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -25,6 +31,8 @@ pub const FILE: &str = "bench.json";
 pub const NAMES: [&str; 5] = ["cycle", "read-leader-dead", "convergence", "failover", "announces"];
 /// Nodes of the measured cluster.
 const NODES: u64 = 3;
+/// Goes before each count of announces.
+const ANNOUNCES_WARM_UP: Duration = Duration::from_millis(500);
 
 /// How to measure.
 #[derive(Debug, Clone, Default)]
@@ -116,16 +124,27 @@ async fn announces(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let duration = Duration::from_secs(if bench.quick { 2 } else { 8 });
     let mut figures = Vec::new();
     for clients in [1, 10, 100, 500] {
-        let load = load::announce(&leader.address, clients, duration, &format!("c{clients}")).await?;
-        let count = load.latencies.count();
+        let common = load::Common {
+            run: format!("c{clients}"),
+            mix: load::Mix::of(load::Kind::Announce),
+            peers: clients,
+            files: u64::MAX,
+            serving: false,
+            reading: String::new(),
+        };
+        let targets = load::Targets { write: leader.address.clone(), reads: Vec::new() };
+        let workers = load::clients(common, &targets, usize::MAX, 0).await.map_err(anyhow::Error::msg)?;
+        let pace = load::Pace { warm_up: ANNOUNCES_WARM_UP, duration, rate: None };
+        let (tally, _) = load::drive(workers, pace, || {}, || {}).await;
+        let total = tally.total();
         figures.push(Figure {
             name: "announces".into(),
-            what: format!("announces/s, {clients} clients (p50 {:.2} ms)", load.latencies.percentile_ms(50)),
-            value: count as f64 / load.elapsed.as_secs_f64(),
+            what: format!("announces/s, {clients} clients (p50 {:.2} ms)", total.p50_ms),
+            value: total.done as f64 / duration.as_secs_f64(),
             unit: "/s".into(),
-            p99_ms: Some(load.latencies.percentile_ms(99)),
-            samples: count,
-            errors: load.errors,
+            p99_ms: Some(total.p99_ms),
+            samples: usize::try_from(total.done).unwrap_or(usize::MAX),
+            errors: total.failed,
             original: None,
             target: if clients == 100 { "≥ 8000".into() } else { String::new() },
         });

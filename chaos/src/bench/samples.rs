@@ -18,11 +18,6 @@ impl Samples {
         self.micros.push(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Adds all of `other`.
-    pub fn merge(&mut self, other: Self) {
-        self.micros.extend(other.micros);
-    }
-
     /// How many there are.
     pub fn count(&self) -> usize {
         self.micros.len()

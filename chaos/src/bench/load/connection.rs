@@ -45,7 +45,7 @@ impl Connection {
     pub async fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<u16> {
         self.request.clear();
         write!(self.request, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host)?;
-        if !body.is_empty() {
+        if !body.is_empty() || method == "POST" {
             write!(self.request, "content-type: application/json\r\ncontent-length: {}\r\n", body.len())?;
         }
         write!(self.request, "{headers}\r\n{body}")?;

@@ -1,84 +1,55 @@
 //! A load generator that costs little: raw HTTP/1.1 over kept-alive connections, one per client, buffers reused.
 //!
-//! Invariant: a request counts as done only when its whole answer was read and its status is 2xx; latency is from before the
-//! request is written until then.
+//! ```text
+//!  drive (closed or open loop, warm-up) ──► peers (whose turn, which file, which key) ──► connection (bytes)
+//!     └──► tally (histograms by kind, failures by code)      └── mix (what next)
+//! ```
+//!
+//! Invariant: a request counts as done only when its whole answer was read and its status is 2xx.
 
-mod connection;
+pub mod connection;
+pub mod drive;
+pub mod mix;
+pub mod peers;
+pub mod tally;
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use futures::{StreamExt as _, TryStreamExt as _};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 pub use connection::Connection;
+pub use drive::{Pace, drive};
+pub use mix::{Kind, Mix};
+pub use peers::{Client, Common};
+pub use tally::{Summary, Tally};
 
-use super::samples::Samples;
+/// Clients that register their peers at the same time.
+const PREPARING_MAX: usize = 64;
 
-/// What a load came to.
-#[derive(Debug, Default)]
-pub struct Load {
-    /// Latency of every successful request.
-    pub latencies: Samples,
-    /// Requests that failed.
-    pub errors: u64,
-    /// For how long it went on.
-    pub elapsed: Duration,
+/// Where a load goes.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// `host:port` of the node that is written to.
+    pub write: String,
+    /// `host:port` of the nodes that are read, by the clients in turn; not empty.
+    pub reads: Vec<String>,
 }
 
-/// Announces new files, one per request, from `clients` connections at once for so long.
+/// Clients that act for all peers, each of which is registered.
 ///
-/// Every client is a registered peer of its own and sends idempotency keys as the library does.
-pub async fn announce(host: &str, clients: usize, duration: Duration, run: &str) -> io::Result<Load> {
-    let mut connections = Vec::new();
-    for client in 0..clients {
-        let mut connection = Connection::open(host).await?;
-        let body =
-            format!(r#"{{"peerId":"load-{run}-{client}","address":"http://127.0.0.1:9","files":[],"serving":false}}"#);
-        let status = connection.send("POST", "/register", "", &body).await?;
-        if status != 200 {
-            return Err(io::Error::other(format!("a registration was answered with status {status}")));
-        }
-        connections.push(connection);
-    }
-    let over = Arc::new(AtomicBool::new(false));
-    let mut tasks = JoinSet::new();
-    let began = Instant::now();
-    for (client, connection) in connections.into_iter().enumerate() {
-        tasks.spawn(one_client(connection, format!("{run}-{client}"), over.clone()));
-    }
-    tokio::time::sleep(duration).await;
-    over.store(true, Ordering::Relaxed);
-    let mut load = Load::default();
-    while let Some(result) = tasks.join_next().await {
-        let (latencies, errors) = result.map_err(io::Error::other)?;
-        load.latencies.merge(latencies);
-        load.errors += errors;
-    }
-    load.elapsed = began.elapsed();
-    Ok(load)
-}
-
-async fn one_client(mut connection: Connection, name: String, over: Arc<AtomicBool>) -> (Samples, u64) {
-    let (mut latencies, mut errors) = (Samples::default(), 0);
-    let mut sequence = 0_u64;
-    while !over.load(Ordering::Relaxed) {
-        sequence += 1;
-        let headers = format!("idempotency-key: load{name}:{sequence}\r\nidempotency-floor: {sequence}\r\n");
-        let body = format!(
-            r#"{{"peerId":"load-{name}","file":{{"name":"load/{name}/{sequence}","size":1,"hash":"{sequence:064x}"}}}}"#
-        );
-        let sent = Instant::now();
-        match connection.send("POST", "/announce", &headers, &body).await {
-            Ok(200) => latencies.add(sent.elapsed()),
-            Ok(_) => errors += 1,
-            Err(_) => {
-                // The connection is of no use any more, and neither is this client.
-                errors += 1;
-                break;
-            }
-        }
-    }
-    (latencies, errors)
+/// There are `connections` of them, or one per peer if that is fewer.
+pub async fn clients(common: Common, targets: &Targets, connections: usize, seed: u64) -> Result<Vec<Client>, String> {
+    let common = Arc::new(common);
+    let count = usize::try_from(common.peers).unwrap_or(usize::MAX).min(connections).max(1);
+    let made = (0..count).map(|number| {
+        let read = targets.reads.get(number % targets.reads.len().max(1)).unwrap_or(&targets.write);
+        let peers = (number as u64..common.peers).step_by(count);
+        let rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
+        let mut client = Client::new(common.clone(), &targets.write, read, peers, rng);
+        async move { client.prepare().await.map(|()| client) }
+    });
+    let prepared = futures::stream::iter(made).buffer_unordered(PREPARING_MAX);
+    prepared.try_collect().await.map_err(|why: String| format!("a registration failed: {why}"))
 }

@@ -1,0 +1,333 @@
+//! A line chart as a self-contained SVG file, legible on light and dark ground.
+//!
+//! Invariant: every point of every series is drawn and labelled with its value; text is escaped; nothing is loaded from
+//! elsewhere.
+
+use std::fmt::Write as _;
+
+use crate::report::escape;
+
+/// Size of a chart and its margins, in pixels.
+const WIDTH: f64 = 800.0;
+const HEIGHT: f64 = 460.0;
+const LEFT: f64 = 84.0;
+const RIGHT: f64 = 32.0;
+const TOP: f64 = 86.0;
+const BOTTOM: f64 = 62.0;
+/// Least distance of two labels of the x axis.
+const LABEL_GAP: f64 = 40.0;
+/// Steps of a linear y axis, about.
+const LINEAR_STEPS: f64 = 5.0;
+
+/// One line.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// In the legend.
+    pub name: String,
+    /// X and y of every point.
+    pub points: Vec<(f64, f64)>,
+    /// Whether it is of another system, and drawn dashed.
+    pub other: bool,
+}
+
+/// A chart over a logarithmic x axis.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// What was measured and how.
+    pub subtitle: String,
+    /// What is counted along x.
+    pub x: String,
+    /// What is measured along y, with its unit.
+    pub y: String,
+    /// Whether y is logarithmic too; else it begins at 0.
+    pub log_y: bool,
+    /// The lines.
+    pub series: Vec<Series>,
+}
+
+/// From values to pixels.
+struct Scale {
+    from: f64,
+    until: f64,
+    log: bool,
+    start: f64,
+    end: f64,
+}
+
+impl Scale {
+    fn at(&self, value: f64) -> f64 {
+        let map = |value: f64| if self.log { value.max(f64::MIN_POSITIVE).log10() } else { value };
+        let (from, until) = (map(self.from), map(self.until));
+        let part = if until > from { (map(value) - from) / (until - from) } else { 0.5 };
+        self.start + part.clamp(0.0, 1.0) * (self.end - self.start)
+    }
+}
+
+impl Chart {
+    /// The file.
+    pub fn svg(&self) -> String {
+        let (xs, ys) = (self.values(|point| point.0), self.values(|point| point.1));
+        let x = Scale {
+            from: smallest(&xs).unwrap_or(1.0) / 1.25,
+            until: greatest(&xs).unwrap_or(10.0) * 1.25,
+            log: true,
+            start: LEFT,
+            end: WIDTH - RIGHT,
+        };
+        let y = self.y_scale(&ys);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
+             height=\"{HEIGHT}\" role=\"img\" aria-label=\"{}\">\n<style>{STYLE}</style>\n\
+             <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n",
+            escape(&self.title)
+        );
+        text(&mut svg, "title", LEFT, 26.0, "start", &self.title);
+        text(&mut svg, "quiet", LEFT, 45.0, "start", &self.subtitle);
+        self.axes(&mut svg, &x, &y, xs);
+        self.legend(&mut svg);
+        for (number, series) in self.series.iter().enumerate() {
+            draw(&mut svg, number, series, &x, &y, self.log_y);
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+
+    fn values(&self, of: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
+        let drawn = |value: &f64| value.is_finite();
+        let mut values: Vec<f64> = self.series.iter().flat_map(|series| &series.points).map(of).filter(drawn).collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        values
+    }
+
+    fn y_scale(&self, ys: &[f64]) -> Scale {
+        let (start, end) = (HEIGHT - BOTTOM, TOP);
+        let greatest = greatest(ys).unwrap_or(1.0);
+        if !self.log_y {
+            let step = nice_step(greatest.max(f64::MIN_POSITIVE) / LINEAR_STEPS);
+            let until = if greatest > 0.0 { (greatest * 1.1 / step).ceil() * step } else { 1.0 };
+            return Scale { from: 0.0, until, log: false, start, end };
+        }
+        // What is not positive has no place on a logarithmic axis and is drawn at its foot.
+        let least = smallest(ys).unwrap_or(1.0);
+        let from = 10_f64.powf((least / 1.3).log10().floor());
+        let until = 10_f64.powf((greatest.max(least) * 1.3).log10().ceil()).max(from * 10.0);
+        Scale { from, until, log: true, start, end }
+    }
+
+    fn axes(&self, svg: &mut String, x: &Scale, y: &Scale, xs: Vec<f64>) {
+        for value in y_ticks(y) {
+            let at = y.at(value);
+            let _ = writeln!(
+                svg,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+                WIDTH - RIGHT
+            );
+            text(svg, "label", LEFT - 8.0, at + 4.0, "end", &number(value));
+        }
+        let (foot, mut last) = (HEIGHT - BOTTOM, f64::NEG_INFINITY);
+        for value in xs {
+            let at = x.at(value);
+            let _ = writeln!(
+                svg,
+                "<line class=\"axis\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{foot}\" y2=\"{}\"/>",
+                foot + 5.0
+            );
+            if at - last >= LABEL_GAP {
+                text(svg, "label", at, foot + 20.0, "middle", &number(value));
+                last = at;
+            }
+        }
+        let _ =
+            writeln!(svg, "<polyline class=\"axis\" points=\"{LEFT},{TOP} {LEFT},{foot} {},{foot}\"/>", WIDTH - RIGHT);
+        let middle = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;
+        text(svg, "name", middle, HEIGHT - 16.0, "middle", &format!("{} (logarithmic)", self.x));
+        let scale = if self.log_y { " (logarithmic)" } else { "" };
+        let middle = TOP + (HEIGHT - TOP - BOTTOM) / 2.0;
+        let _ = writeln!(
+            svg,
+            "<text class=\"name\" text-anchor=\"middle\" transform=\"translate(20 {middle}) rotate(-90)\">{}{scale}</text>",
+            escape(&self.y)
+        );
+    }
+
+    fn legend(&self, svg: &mut String) {
+        let mut at = LEFT;
+        for (index, series) in self.series.iter().enumerate() {
+            let class = class(index, series);
+            let _ = writeln!(
+                svg,
+                "<line class=\"{class}\" x1=\"{at}\" x2=\"{}\" y1=\"63\" y2=\"63\"/><circle class=\"{class} dot\" \
+                 cx=\"{}\" cy=\"63\" r=\"4\"/>",
+                at + 26.0,
+                at + 13.0
+            );
+            text(svg, "label", at + 33.0, 67.0, "start", &series.name);
+            at += 60.0 + 7.0 * series.name.chars().count() as f64;
+        }
+    }
+}
+
+fn class(index: usize, series: &Series) -> String {
+    if series.other { "other".to_owned() } else { format!("line{}", index % 3) }
+}
+
+fn draw(svg: &mut String, index: usize, series: &Series, x: &Scale, y: &Scale, log: bool) {
+    let class = class(index, series);
+    let places: Vec<(f64, f64, f64)> =
+        series.points.iter().map(|point| (x.at(point.0), y.at(point.1), point.1)).collect();
+    let line: Vec<String> = places.iter().map(|(x, y, _)| format!("{x:.1},{y:.1}")).collect();
+    let _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", line.join(" "));
+    for (x, y, value) in places {
+        let _ = writeln!(svg, "<circle class=\"{class} dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
+        // Another system's labels are below the line, so that two lines near each other stay legible.
+        let label_y = if series.other && log { y + 19.0 } else { y - 9.0 - 13.0 * index.min(2) as f64 };
+        text(svg, "value", x, label_y, "middle", &number(value));
+    }
+}
+
+fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, text: &str) {
+    let text = escape(text);
+    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+}
+
+/// The smallest that is positive.
+fn smallest(sorted: &[f64]) -> Option<f64> {
+    sorted.iter().copied().find(|value| *value > 0.0)
+}
+
+fn greatest(sorted: &[f64]) -> Option<f64> {
+    sorted.last().copied()
+}
+
+fn y_ticks(scale: &Scale) -> Vec<f64> {
+    if !scale.log {
+        let step = nice_step(scale.until / LINEAR_STEPS);
+        return (0..=(scale.until / step).round() as u32).map(|number| f64::from(number) * step).collect();
+    }
+    let decades = (scale.until / scale.from).log10().round() as i32;
+    let parts: &[f64] = if decades <= 1 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let tick = |decade: i32| parts.iter().map(move |part| scale.from * 10_f64.powi(decade) * part);
+    (0..=decades).flat_map(tick).filter(|value| *value <= scale.until * 1.001).collect()
+}
+
+/// 1, 2 or 5 times a power of ten, at least `least`.
+fn nice_step(least: f64) -> f64 {
+    let power = 10_f64.powf(least.log10().floor());
+    let parts = [1.0, 2.0, 5.0, 10.0];
+    parts.into_iter().map(|part| part * power).find(|step| *step >= least * 0.999).unwrap_or(power * 10.0)
+}
+
+/// A value with three digits that matter, and thousands apart.
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude >= 100.0 {
+        let digits = format!("{:.0}", value);
+        let mut grouped = String::new();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && digit != '-' && (digits.len() - index).is_multiple_of(3) && !grouped.ends_with('-') {
+                grouped.push(',');
+            }
+            grouped.push(digit);
+        }
+        return grouped;
+    }
+    let digits = if magnitude >= 10.0 { 1 } else { 2 };
+    let fixed = if magnitude < 0.01 { format!("{value:.4}") } else { format!("{value:.digits$}") };
+    if fixed.contains('.') { fixed.trim_end_matches('0').trim_end_matches('.').to_owned() } else { fixed }
+}
+
+const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}\
+    .quiet{fill:#57606a}.name{fill:#57606a}.ground{fill:#fff}.grid{stroke:#d0d7de;stroke-width:1}\
+    .axis{stroke:#57606a;stroke-width:1;fill:none}.line0{stroke:#0969da;stroke-width:2.5;fill:none}\
+    .line1{stroke:#1a7f37;stroke-width:2.5;fill:none}.line2{stroke:#8250df;stroke-width:2.5;fill:none}\
+    .other{stroke:#bc4c00;stroke-width:2.5;stroke-dasharray:7 5;fill:none}\
+    .dot{stroke:none}.line0.dot{fill:#0969da}.line1.dot{fill:#1a7f37}.line2.dot{fill:#8250df}.other.dot{fill:#bc4c00}\
+    .value{font-size:12px;stroke:#fff;stroke-width:3px;paint-order:stroke}\
+    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet,.name{fill:#9198a1}.ground{fill:#0d1117}\
+    .grid{stroke:#3d444d}.axis{stroke:#9198a1}.line0{stroke:#4493f8}.line1{stroke:#3fb950}.line2{stroke:#ab7df8}\
+    .other{stroke:#f0883e}.dot{stroke:none}.line0.dot{fill:#4493f8}.line1.dot{fill:#3fb950}.line2.dot{fill:#ab7df8}\
+    .other.dot{fill:#f0883e}.value{stroke:#0d1117}}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>, log_y: bool) -> Chart {
+        let series = |name: &str, points, other| Series { name: name.into(), points, other };
+        Chart {
+            title: "Throughput <& more>".into(),
+            subtitle: "\"quoted\"".into(),
+            x: "peers".into(),
+            y: "operations/s".into(),
+            log_y,
+            series: vec![series("raftshare", points, false), series("a & b", vec![(10.0, 233.0), (100.0, 12.0)], true)],
+        }
+    }
+
+    /// Every element is closed, in order, and every attribute quoted.
+    fn assert_well_formed(svg: &str) {
+        let mut open = Vec::new();
+        let mut rest = svg;
+        while let Some(start) = rest.find('<') {
+            assert!(!rest[..start].contains('>'), "a stray bracket before {:?}", &rest[start..]);
+            let end = rest[start..].find('>').expect("a tag ends") + start;
+            let tag = &rest[start + 1..end];
+            assert!(tag.matches('"').count().is_multiple_of(2), "{tag}");
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop(), Some(name.to_owned()));
+            } else if !tag.ends_with('/') {
+                open.push(tag.split_whitespace().next().expect("a name").to_owned());
+            }
+            rest = &rest[end + 1..];
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    #[test]
+    fn every_point_is_drawn_and_labelled_and_text_is_escaped() {
+        for log_y in [true, false] {
+            let svg = chart(vec![(1.0, 900.0), (10.0, 4_000.0), (10_000.0, 18_146.0)], log_y).svg();
+            assert_well_formed(&svg);
+            // One more per line is in the legend.
+            assert_eq!(svg.matches("<circle class=\"line0 dot\"").count(), 3 + 1);
+            assert_eq!(svg.matches("<circle class=\"other dot\"").count(), 2 + 1);
+            for label in ["18,146", "233", "Throughput &lt;&amp; more&gt;", "a &amp; b", "&quot;quoted&quot;"] {
+                assert!(svg.contains(label), "{label}");
+            }
+            assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("NaN") && !svg.contains("inf"));
+        }
+    }
+
+    #[test]
+    fn nothing_and_zeroes_can_be_drawn() {
+        for points in [Vec::new(), vec![(1.0, 0.0)], vec![(10.0, 0.0), (10.0, 5.0)]] {
+            for log_y in [true, false] {
+                let mut chart = chart(points.clone(), log_y);
+                chart.series.truncate(1);
+                let svg = chart.svg();
+                assert_well_formed(&svg);
+                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+                assert_eq!(svg.matches("<circle class=\"line0 dot\"").count(), points.len() + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn greater_values_are_further_up_and_right() {
+        let scale = Scale { from: 1.0, until: 100.0, log: true, start: 300.0, end: 100.0 };
+        assert!((scale.at(10.0) - 200.0).abs() < 1e-9);
+        assert!(scale.at(100.0) < scale.at(50.0));
+        assert_eq!(scale.at(0.0), 300.0);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [0.0, 0.0042, 0.256, 3.5, 15.0, 99.96, 156.0, 1_234_567.0].map(number);
+        assert_eq!(shown, ["0", "0.0042", "0.26", "3.5", "15", "100", "156", "1,234,567"]);
+        assert_eq!(nice_step(0.3), 0.5);
+        assert_eq!(nice_step(2_000.0), 2_000.0);
+    }
+}

@@ -1,0 +1,328 @@
+//! Peers of a load: who they are, and how each of their operations is asked for.
+//!
+//! Invariants:
+//! - every peer has an id, idempotency keys and names of its own, and its keys are sent as the library sends them;
+//! - a peer has at most so many names: after the last one it states the first again with the same bytes, a logged write that
+//!   adds nothing to the catalog, so that a long run does not grow it without bound.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::connection::Connection;
+use super::drive::{Done, Worker};
+use super::mix::{Kind, Mix};
+
+/// Files of one batch.
+pub const BATCH: u64 = 100;
+/// Files that a peer states when it registers, at most; reads are about these.
+pub const LISTED_MAX: u64 = 10;
+/// Hits that a search asks for.
+const HITS: u64 = 10;
+
+/// What all peers of a load have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Part of every name, so that loads on one cluster do not meet.
+    pub run: String,
+    /// What they do.
+    pub mix: Mix,
+    /// How many there are.
+    pub peers: u64,
+    /// Names that each announces.
+    pub files: u64,
+    /// Whether they count as serving their files; names without a serving holder are not found.
+    pub serving: bool,
+    /// What is added to the query of every read, such as `&consistency=stale`.
+    pub reading: String,
+}
+
+impl Common {
+    /// Files that a peer states when it registers.
+    fn listed(&self) -> u64 {
+        self.files.min(LISTED_MAX)
+    }
+}
+
+/// One peer.
+#[derive(Debug)]
+struct Peer {
+    number: u64,
+    /// Of the last idempotency key.
+    sequence: u64,
+    /// Files announced so far, first and repeated ones.
+    announced: u64,
+}
+
+/// A client: its connections and the peers that it acts for, in turn.
+#[derive(Debug)]
+pub struct Client {
+    common: Arc<Common>,
+    write: Link,
+    /// Absent if it reads where it writes.
+    read: Option<Link>,
+    peers: Vec<Peer>,
+    turn: usize,
+    rng: StdRng,
+    path: String,
+    headers: String,
+    body: String,
+}
+
+#[derive(Debug)]
+struct Link {
+    host: String,
+    connection: Option<Connection>,
+}
+
+impl Link {
+    /// One request; the body of its answer if it is 2xx, else why not.
+    async fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<&[u8], String> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.host).await.map_err(|error| format!("connect: {}", error.kind()))?,
+        };
+        let status = connection.send(method, path, headers, body).await;
+        // Put back only after a whole answer: what is left of a broken one would be taken for the next.
+        let status = status.map_err(|error| format!("connection: {}", error.kind()))?;
+        let connection = self.connection.insert(connection);
+        if (200..300).contains(&status) { Ok(connection.body()) } else { Err(refusal(status, connection.body())) }
+    }
+}
+
+/// Status and code of an error answer.
+pub(crate) fn refusal(status: u16, body: &[u8]) -> String {
+    let code = std::str::from_utf8(body).ok().and_then(|text| text_field(text, "code"));
+    code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"))
+}
+
+/// A text field of a JSON object, found without reading all of it; for names and tokens, which have no escapes.
+pub(crate) fn text_field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("\"{name}\":"))?;
+    rest.trim_start().strip_prefix('"')?.split('"').next()
+}
+
+impl Client {
+    /// A client that acts for the peers with these numbers. It writes at `write` and reads at `read`, both `host:port`.
+    pub fn new(common: Arc<Common>, write: &str, read: &str, peers: impl Iterator<Item = u64>, rng: StdRng) -> Self {
+        let link = |host: &str| Link { host: host.to_owned(), connection: None };
+        Self {
+            common,
+            write: link(write),
+            read: (read != write).then(|| link(read)),
+            peers: peers.map(|number| Peer { number, sequence: 0, announced: 0 }).collect(),
+            turn: 0,
+            rng,
+            path: String::new(),
+            headers: String::new(),
+            body: String::new(),
+        }
+    }
+
+    /// Registers all its peers.
+    pub async fn prepare(&mut self) -> Result<(), String> {
+        for turn in 0..self.peers.len() {
+            self.turn = turn;
+            self.register().await?;
+            self.peers[turn].announced = self.common.listed();
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, kind: Kind) -> Result<u64, String> {
+        match kind {
+            Kind::Announce => self.announce().await,
+            Kind::Register => self.register().await,
+            Kind::Batch => self.batch().await,
+            Kind::Cycle => self.cycle().await,
+            Kind::Heartbeat => self.heartbeat().await,
+            Kind::Search => self.read("search?q=", &format!("&limit={HITS}")).await,
+            Kind::Peers => self.read("peers?file=", "").await,
+            Kind::File => self.read("file?name=", "").await,
+        }
+    }
+
+    async fn announce(&mut self) -> Result<u64, String> {
+        self.begin_body();
+        self.body.push_str(",\"file\":");
+        self.next_file();
+        self.body.push('}');
+        self.write("/announce").await.map(|_| 1)
+    }
+
+    async fn batch(&mut self) -> Result<u64, String> {
+        self.begin_body();
+        self.body.push_str(",\"files\":[");
+        for number in 0..BATCH {
+            if number > 0 {
+                self.body.push(',');
+            }
+            self.next_file();
+        }
+        self.body.push_str("]}");
+        let answer = self.write("/announce").await?;
+        if answer.starts_with(b"{\"ok\":true") { Ok(BATCH) } else { Err("a file of a batch was refused".into()) }
+    }
+
+    async fn register(&mut self) -> Result<u64, String> {
+        self.begin_body();
+        let serving = self.common.serving;
+        let _ = write!(self.body, ",\"address\":\"http://127.0.0.1:9\",\"serving\":{serving},\"files\":[");
+        let peer = self.peers[self.turn].number;
+        for file in 0..self.common.listed() {
+            if file > 0 {
+                self.body.push(',');
+            }
+            self.file(peer, file);
+        }
+        self.body.push_str("]}");
+        self.write("/register").await.map(|_| 1)
+    }
+
+    async fn cycle(&mut self) -> Result<u64, String> {
+        let name = format!("load/{}-{}/cycle", self.common.run, self.peers[self.turn].number);
+        self.begin_body();
+        let _ = write!(self.body, ",\"fileName\":\"{name}\"}}");
+        let answer = std::str::from_utf8(self.write("/lease").await?).map_err(|error| error.to_string())?;
+        let token = text_field(answer, "leaseToken").ok_or("the lease was denied")?.to_owned();
+        self.begin_body();
+        let sequence = self.peers[self.turn].sequence;
+        let _ = write!(
+            self.body,
+            ",\"file\":{{\"name\":\"{name}\",\"size\":1,\"hash\":\"c{sequence:063x}\"}},\"leaseToken\":\"{token}\"}}"
+        );
+        self.write("/announce").await.map(|_| 1)
+    }
+
+    async fn heartbeat(&mut self) -> Result<u64, String> {
+        self.begin_body();
+        self.body.push('}');
+        // Not a logged write, so without a key.
+        let answer = self.write.send("POST", "/heartbeat", "", &self.body).await?;
+        if answer.starts_with(b"{\"ok\":true") { Ok(1) } else { Err("the peer is unknown".into()) }
+    }
+
+    async fn read(&mut self, path: &str, more: &str) -> Result<u64, String> {
+        let peer = self.rng.random_range(0..self.common.peers.max(1));
+        let file = self.rng.random_range(0..self.common.listed().max(1));
+        self.path.clear();
+        let Common { run, reading, .. } = &*self.common;
+        let _ = write!(self.path, "/{path}load/{run}-{peer}/{file}{more}{reading}");
+        let link = self.read.as_mut().unwrap_or(&mut self.write);
+        let answer = link.send("GET", &self.path, "", "").await?;
+        if answer == b"[]" { Err("nothing was found".into()) } else { Ok(1) }
+    }
+
+    fn begin_body(&mut self) {
+        self.body.clear();
+        let _ = write!(self.body, "{{\"peerId\":\"load-{}-{}\"", self.common.run, self.peers[self.turn].number);
+    }
+
+    /// The acting peer's next file, from the first again after the last.
+    fn next_file(&mut self) {
+        let peer = &mut self.peers[self.turn];
+        let (number, file) = (peer.number, peer.announced % self.common.files.max(1));
+        peer.announced += 1;
+        self.file(number, file);
+    }
+
+    /// A file has the same bytes whenever it is stated.
+    fn file(&mut self, peer: u64, file: u64) {
+        let hash = u128::from(peer) << 64 | u128::from(file);
+        let run = &self.common.run;
+        let _ = write!(self.body, "{{\"name\":\"load/{run}-{peer}/{file}\",\"size\":1,\"hash\":\"{hash:064x}\"}}");
+    }
+
+    /// A write of the acting peer, under its next key.
+    async fn write(&mut self, path: &str) -> Result<&[u8], String> {
+        let peer = &mut self.peers[self.turn];
+        peer.sequence += 1;
+        let (run, number, sequence) = (&self.common.run, peer.number, peer.sequence);
+        self.headers.clear();
+        let _ =
+            write!(self.headers, "idempotency-key: load{run}-{number}:{sequence}\r\nidempotency-floor: {sequence}\r\n");
+        self.write.send("POST", path, &self.headers, &self.body).await
+    }
+}
+
+impl Worker for Client {
+    async fn once(&mut self) -> Done {
+        let kind = self.common.mix.draw(&mut self.rng);
+        let result = self.act(kind).await;
+        self.turn = (self.turn + 1) % self.peers.len().max(1);
+        Done { kind: kind.name(), result }
+    }
+
+    fn reset(&mut self) {
+        self.write.connection = None;
+        if let Some(read) = &mut self.read {
+            read.connection = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::api::{AnnounceRequest, RegisterRequest};
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn client(files: u64) -> Client {
+        let common = Common {
+            run: "t".into(),
+            mix: Mix::of(Kind::Announce),
+            peers: 4,
+            files,
+            serving: true,
+            reading: String::new(),
+        };
+        Client::new(Arc::new(common), "a:1", "b:2", [1, 3].into_iter(), StdRng::seed_from_u64(1))
+    }
+
+    #[test]
+    fn the_bodies_are_those_of_the_contract() {
+        let mut client = client(2);
+        client.begin_body();
+        client.body.push_str(",\"file\":");
+        client.next_file();
+        client.body.push('}');
+        let request: AnnounceRequest = serde_json::from_str(&client.body).expect("valid");
+        let first = request.file.expect("a file");
+        assert_eq!((request.peer_id.as_str(), first.name.as_str()), ("load-t-1", "load/t-1/0"));
+        client.begin_body();
+        client.body.push_str(",\"address\":\"http://127.0.0.1:9\",\"files\":[");
+        client.file(1, 0);
+        client.body.push_str("]}");
+        let request: RegisterRequest = serde_json::from_str(&client.body).expect("valid");
+        assert_eq!(request.files, Some(vec![first]), "a file always has the same bytes");
+    }
+
+    #[test]
+    fn names_begin_again_after_the_last() {
+        let mut client = client(3);
+        let mut names = Vec::new();
+        for _ in 0..4 {
+            client.body.clear();
+            client.next_file();
+            names.push(text_field(&client.body, "name").expect("a name").to_owned());
+        }
+        assert_eq!(names, ["load/t-1/0", "load/t-1/1", "load/t-1/2", "load/t-1/0"]);
+    }
+
+    #[test]
+    fn refusals_are_named_by_status_and_code() {
+        assert_eq!(refusal(409, br#"{"status":409,"code":"unknown_peer"}"#), "409 unknown_peer");
+        assert_eq!(refusal(502, b"<html>"), "502");
+    }
+
+    #[test]
+    fn reads_elsewhere_have_a_connection_of_their_own() {
+        assert!(client(1).read.is_some());
+        let client = client(1);
+        let same = Client::new(client.common, "a:1", "a:1", [0].into_iter(), StdRng::seed_from_u64(1));
+        assert!(same.read.is_none());
+    }
+}
