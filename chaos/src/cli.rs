@@ -60,7 +60,7 @@ enum Command {
     #[command(hide = true)]
     SimOne(sim::cli::SimOneArgs),
     /// Measure a cluster on this machine and show the original system's figures beside it
-    Bench(BenchArgs),
+    Bench(Box<bench::cli::BenchArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -140,22 +140,6 @@ struct MatrixArgs {
     bin_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-struct BenchArgs {
-    /// A short form of every measurement
-    #[arg(long)]
-    quick: bool,
-    /// Only this measurement; may be repeated
-    #[arg(long)]
-    only: Vec<String>,
-    /// Directory for bench.json and the nodes' logs; a temporary one if absent
-    #[arg(long)]
-    report: Option<PathBuf>,
-    /// Directory of the raftshare binaries; beside this program if absent
-    #[arg(long)]
-    bin_dir: Option<PathBuf>,
-}
-
 /// The harness could not do its work; nothing is said about the product.
 #[derive(Debug, thiserror::Error)]
 #[error("failure of the harness: {0}")]
@@ -224,17 +208,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sim(arguments) => sim::cli::run(arguments).await,
         Command::SimOne(arguments) => sim::cli::run_one(&arguments),
-        Command::Bench(arguments) => {
-            let options = bench::BenchOptions {
-                quick: arguments.quick,
-                only: arguments.only,
-                report: arguments.report,
-                bin_dir: arguments.bin_dir,
-            };
-            let results = bench::run(&options, |line| eprintln!("{line}")).await?;
-            println!("{}", bench::table(&results));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bench(arguments) => bench::cli::run(*arguments).await,
     }
 }
 

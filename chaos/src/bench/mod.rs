@@ -3,7 +3,9 @@
 //! Invariant: each figure is measured by a function of its own on a cluster that nothing else uses at that moment; medians
 //! and percentiles are of all samples, none is left out.
 
+mod against;
 mod chart;
+pub mod cli;
 mod convergence;
 pub mod load;
 mod machine;
