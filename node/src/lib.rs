@@ -32,4 +32,5 @@ pub mod read;
 pub mod search;
 mod serve;
 pub mod start;
+pub mod succession;
 pub mod transport;

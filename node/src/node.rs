@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::Net;
 use crate::propose::Proposer;
+use crate::succession::Succession;
 use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
 
 /// The Raft instance with our types.
@@ -87,6 +88,8 @@ pub struct Node {
     pub freshness: Freshness,
     /// What only a leader does.
     pub leadership: Leadership,
+    /// Finds a quick successor for a leader whose process is gone.
+    pub succession: Succession,
     /// Names for searching.
     pub names: Names,
     /// Recent events.

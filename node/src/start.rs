@@ -19,6 +19,7 @@ use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
 use crate::node::{Identities, Node};
 use crate::propose::Proposer;
+use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
 use crate::{birth, membership, serve};
 
@@ -150,6 +151,7 @@ async fn assemble(
         pool: LinkPool::new(net.clone(), identities.clone()),
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
+        succession: Succession::default(),
         names: Names::default(),
         events: EventLog::new(applied),
         metrics: Metrics::default(),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the node is the product's own, assembled by `node::start::run_on`; only what it stands on is simulated.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -39,17 +40,31 @@ pub(super) struct Machine {
     pub(super) id: u64,
     pub(super) disk: SimDisk,
     pub(super) inside: Arc<Mutex<Inside>>,
+    neighbours: Neighbours,
     config: Config,
     rate_percent: u32,
 }
 
+/// All machines, by address; machines share it.
+#[derive(Clone, Default)]
+pub(super) struct Neighbours(Arc<Mutex<BTreeMap<String, Weak<Mutex<Inside>>>>>);
+
+impl Neighbours {
+    fn run_at(&self, address: &str) -> bool {
+        let inside = self.0.lock().get(address).and_then(Weak::upgrade);
+        inside.is_some_and(|inside| inside.lock().live.as_ref().is_some_and(|live| live.node.strong_count() > 0))
+    }
+}
+
 impl Machine {
     /// A new machine with an empty disk.
-    pub(super) fn new(id: u64, plan: &Plan) -> Self {
+    pub(super) fn new(id: u64, plan: &Plan, neighbours: &Neighbours) -> Self {
         let disk = SimDisk::default();
         disk.set_pace(plan.disk.0, plan.disk.1, plan.seed ^ id);
         let rate_percent = plan.rates.get(id.saturating_sub(1) as usize).copied().unwrap_or(100);
-        Self { id, disk, inside: Arc::default(), config: config(id, plan), rate_percent }
+        let inside = Arc::default();
+        neighbours.0.lock().insert(address(id), Arc::downgrade(&inside));
+        Self { id, disk, inside, neighbours: neighbours.clone(), config: config(id, plan), rate_percent }
     }
 
     /// The software: runs the node, and if that ends waits to be noticed.
@@ -63,12 +78,13 @@ impl Machine {
     }
 
     async fn serve(&self) -> anyhow::Result<()> {
+        let neighbours = self.neighbours.clone();
         let listener = SimListener::bind().await?;
         let storage = Storage::open_simulated(&self.disk, &open_options(&self.config))?;
         let ground = Ground {
             listener,
             bound: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT),
-            net: Arc::new(SimNet),
+            net: Arc::new(SimNet { runs: Arc::new(move |address| neighbours.run_at(address)) }),
             storage,
             clock: Monotonic::with_rate(self.rate_percent),
         };

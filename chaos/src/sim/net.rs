@@ -3,6 +3,7 @@
 //! Invariant: a request counts as not sent only while no connection came about.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -30,13 +31,28 @@ pub(super) fn address(id: u64) -> String {
     format!("{}:{PORT}", name(id))
 }
 
+/// Whether the node at an address runs.
+pub(super) type Runs = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// turmoil's network, as a node uses it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SimNet;
+#[derive(Clone)]
+pub(super) struct SimNet {
+    pub(super) runs: Runs,
+}
 
 impl Net for SimNet {
+    /// turmoil refuses a connection whose packets it drops; on a real network only a machine without a listener refuses.
     fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Connection>> {
-        Box::pin(async move { Ok(Box::new(connect(&address).await?) as Connection) })
+        let runs = self.runs.clone();
+        Box::pin(async move {
+            match connect(&address).await {
+                Ok(stream) => Ok(Box::new(stream) as Connection),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && runs(&address) => {
+                    Err(io::ErrorKind::TimedOut.into())
+                }
+                Err(error) => Err(error),
+            }
+        })
     }
 
     fn send(

@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::faults::Faults;
 use super::guest::Guest;
 use super::journal::Journal;
-use super::machine::Machine;
+use super::machine::{Machine, Neighbours};
 use super::net::name;
 use super::outcome::{Outcome, Verdict};
 use super::plan::{Kind, Plan};
@@ -135,7 +135,8 @@ impl Cluster {
             .max_message_latency(plan.latency.1)
             .tcp_capacity(1_024)
             .build();
-        let machines = (1..=plan.machines).map(|id| Machine::new(id, &plan)).collect();
+        let neighbours = Neighbours::default();
+        let machines = (1..=plan.machines).map(|id| Machine::new(id, &plan, &neighbours)).collect();
         Self {
             faults: Faults::new(&plan),
             plan,

@@ -25,7 +25,7 @@ pub use server::{PeerRequests, serve_connection};
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
 /// Version of the messages below. Nodes of different versions refuse each other with a clear word.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,13 @@ pub enum Request {
     Beacon,
     /// Confirm leadership with a majority and name the read index (R1).
     ReadIndex,
+    /// Is the port of this leader closed, seen from you, and do you follow it in this term?
+    LeaderGone {
+        /// The leader that may be gone.
+        leader: NodeId,
+        /// Its term.
+        term: u64,
+    },
     /// How are you? For `/cluster`.
     Status,
     /// Who are you, and do you belong to a cluster?
@@ -120,6 +127,8 @@ pub enum Response {
     Beacon(Beacon),
     /// To [`Request::ReadIndex`]: everything committed so far lies at or below this log index.
     ReadIndex(u64),
+    /// To [`Request::LeaderGone`]: the last log index of a voter that agrees.
+    LeaderGone(Option<u64>),
     /// To [`Request::Status`].
     Status(NodeStatus),
     /// To [`Request::Who`].

@@ -8,6 +8,7 @@ use super::frame::{self, FrameError};
 use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
 use crate::net::Stream;
 use crate::node::Node;
+use crate::succession;
 
 /// Largest snapshot a node takes in, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
@@ -33,19 +34,29 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
         }
     };
     frame::write(&mut stream, &mut out, &Welcome::Accepted).await?;
+    let ended = serve_requests(&node, allowed, &mut stream).await;
+    if let Hello::Member { from, .. } = hello {
+        succession::connection_ended(&node, from.node);
+    }
+    ended
+}
+
+/// Answers requests in order until the connection ends.
+async fn serve_requests(node: &Node, allowed: PeerRequests, stream: &mut impl Stream) -> Result<(), FrameError> {
+    let (mut out, mut into) = (Vec::new(), Vec::new());
     loop {
-        let request: Request = match frame::read(&mut stream, &mut into).await {
+        let request: Request = match frame::read(stream, &mut into).await {
             Err(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
             other => other?,
         };
         let response = match request {
             Request::Snapshot(head) if allowed == PeerRequests::Member => {
-                let bytes = read_snapshot(&mut stream, &head).await?;
-                install_snapshot(&node, head, bytes).await
+                let bytes = read_snapshot(stream, &head).await?;
+                install_snapshot(node, head, bytes).await
             }
-            request => answer(&node, allowed, request).await,
+            request => answer(node, allowed, request).await,
         };
-        frame::write(&mut stream, &mut out, &response).await?;
+        frame::write(stream, &mut out, &response).await?;
     }
 }
 
@@ -116,6 +127,9 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
         (Request::Vote(rpc), _) => or_failed(node.raft.vote(rpc).await, Response::Vote),
         (Request::PreVote(rpc), _) => or_failed(node.raft.pre_vote(rpc).await, Response::Vote),
         (Request::Transfer(rpc), _) => or_failed(node.raft.handle_transfer_leader(rpc).await, Response::Transfer),
+        (Request::LeaderGone { leader, term }, _) => {
+            Response::LeaderGone(succession::found_gone(node, leader, term).await)
+        }
         (Request::Status, _) => Response::Status(node.status()),
         (Request::Beacon, _) => match beacon(node) {
             Some(beacon) => Response::Beacon(beacon),

@@ -1,0 +1,132 @@
+//! A quick successor for a leader whose process is gone.
+//!
+//! A killed or crashed process takes its connections and its port with it, and its followers see that at once. Waiting out
+//! the election timeout would add nothing: no process is left that could still answer as the leader. So a follower whose
+//! connection from the leader ended knocks at the leader's port, asks the other voters to do the same, and if a majority
+//! found the port closed the one with the longest log stands for election without waiting for the leader's lease (as in a
+//! transfer of leadership, Raft dissertation section 3.10). A machine that lost power, a paused process and a cut link say
+//! nothing, and are left to Raft's timeouts.
+//!
+//! Invariant: nobody stands for election here before a majority of the voters, itself among them, found the leader's port
+//! closed while they followed that very leader in that very term. Everything else is Raft's: votes, logs, terms.
+
+use std::cmp::Reverse;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::TransferLeaderRequest;
+use raft_store::types::NodeId;
+use tokio::time::timeout;
+
+use crate::membership::voters;
+use crate::node::{KnownLeader, Node};
+use crate::transport::{Request, Response};
+
+/// How long a knock at the leader's port may take; a closed port answers at once.
+const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
+/// How long the other voters may take to find out and answer.
+const ASK_DEADLINE: Duration = Duration::from_millis(100);
+/// How long a voter waits for each one that is ahead of it to take over.
+const STAGGER: Duration = Duration::from_millis(80);
+
+/// At most one attempt at a time.
+#[derive(Debug, Default)]
+pub struct Succession {
+    under_way: AtomicBool,
+}
+
+/// A connection that `from` had opened to this node has ended: if it was the leader's, find out whether that is gone.
+pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
+    let Some(leader) = node.leader().filter(|leader| leader.id == from && from != node.config.id) else { return };
+    if node.succession.under_way.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let node = node.clone();
+    tokio::spawn(async move {
+        succeed(&node, &leader).await;
+        node.succession.under_way.store(false, Ordering::Release);
+    });
+}
+
+/// What this voter says when it is asked whether the leader of `term` is gone: its last log index, if it followed that
+/// leader and finds its port closed.
+pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<u64> {
+    let known = node.leader().filter(|known| known.id == leader && known.term == term)?;
+    is_gone(node, &known).await.then(|| last_log_index(node))
+}
+
+async fn succeed(node: &Node, leader: &KnownLeader) {
+    let voters = voters(node);
+    if !voters.contains(&node.config.id) {
+        return;
+    }
+    let Some(own) = found_gone(node, leader.id, leader.term).await else { return };
+    let members = node.members();
+    let others = voters.iter().filter(|id| **id != node.config.id && **id != leader.id);
+    let asked = others.filter_map(|id| Some((*id, members.get(id)?))).map(async |(id, member)| {
+        let request = Request::LeaderGone { leader: leader.id, term: leader.term };
+        match node.pool.call(id, member, &request, ASK_DEADLINE).await {
+            Ok(Response::LeaderGone(last)) => last.map(|last| (last, id)),
+            _ => None,
+        }
+    });
+    let agreeing: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+    let majority = voters.len() / 2 + 1;
+    if 1 + agreeing.len() < majority {
+        return;
+    }
+    for _ in 0..ahead_of((own, node.config.id), &agreeing) {
+        tokio::time::sleep(STAGGER).await;
+        if node.term() != leader.term {
+            return;
+        }
+    }
+    stand(node, leader).await;
+}
+
+/// How many of the agreeing voters should stand before this one: those with a longer log, then those with a lower id.
+fn ahead_of(own: (u64, NodeId), agreeing: &[(u64, NodeId)]) -> usize {
+    let rank = |(last, id): (u64, NodeId)| (last, Reverse(id));
+    agreeing.iter().filter(|other| rank(**other) > rank(own)).count()
+}
+
+async fn stand(node: &Node, leader: &KnownLeader) {
+    let Ok(vote) = node.raft.with_raft_state(|state| *state.vote_ref()).await else { return };
+    // Only the vote of that leader; if it has changed meanwhile Raft has moved on by itself.
+    if vote.leader_id.term != leader.term || !vote.committed {
+        return;
+    }
+    tracing::info!(leader = leader.id, term = leader.term, "the leader's process is gone; standing for election");
+    if let Err(fatal) = node.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, node.config.id, None)).await {
+        tracing::debug!(%fatal, "could not stand for election");
+    }
+}
+
+/// Whether nothing listens at the leader's address any more.
+async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
+    match timeout(KNOCK_DEADLINE, node.net.connect(leader.member.address.clone())).await {
+        Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+fn last_log_index(node: &Node) -> u64 {
+    node.raft.metrics().borrow_watched().last_log_index.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_log_stands_first_then_the_lowest_id() {
+        assert_eq!(ahead_of((10, 2), &[(10, 3)]), 0);
+        assert_eq!(ahead_of((10, 3), &[(10, 2)]), 1);
+        assert_eq!(ahead_of((9, 1), &[(10, 2), (10, 3)]), 2);
+        assert_eq!(ahead_of((11, 5), &[(10, 2), (10, 3)]), 0);
+    }
+}
