@@ -170,7 +170,7 @@ impl IntoResponse for ApiError {
 impl From<ProposeError> for ApiError {
     fn from(error: ProposeError) -> Self {
         match error {
-            ProposeError::NotLeader { .. } => Self::NoQuorum,
+            ProposeError::NotLeader { .. } => Self::NotLeader(None),
             ProposeError::Overloaded => Self::Overloaded(error.to_string()),
             ProposeError::Unknown(_) => Self::Unknown(error.to_string()),
             // Raft may have sent the entry before the disk failed: not definite.

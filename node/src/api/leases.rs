@@ -54,7 +54,7 @@ fn check_ttl(ttl_ms: Option<u64>) -> Result<(), ApiError> {
     }
 }
 
-async fn acquire_inner(write: Write) -> Result<Response, ApiError> {
+async fn acquire_inner(write: &Write) -> Result<Response, ApiError> {
     let request: LeaseRequest = parse(&write.parts.body)?;
     check_ttl(request.ttl_ms)?;
     let wait_ms = request.wait_ms.unwrap_or(0);
@@ -82,7 +82,7 @@ async fn acquire_inner(write: Write) -> Result<Response, ApiError> {
                 Turn::TimeUp(denied) => return Ok(ok_json(&LeaseResponse::Denied(denied), None)),
             }
         }
-        match ask(&write, &request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
+        match ask(write, &request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
             Asked::Answer(answer) => return Ok(answer),
             Asked::InLine(answer) if Instant::now() >= wait_until => return Ok(answer),
             Asked::InLine(_) => joined = true,
@@ -206,7 +206,7 @@ fn denied(node: &Node, holder: PeerId, deadline: LogTime, position: Option<u64>)
     DeniedResponse { granted: false, holder, expiration, remaining_ms, position }
 }
 
-async fn renew_inner(write: Write) -> Result<Response, ApiError> {
+async fn renew_inner(write: &Write) -> Result<Response, ApiError> {
     let request: RenewRequest = parse(&write.parts.body)?;
     check_ttl(request.ttl_ms)?;
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
@@ -226,19 +226,19 @@ async fn renew_inner(write: Write) -> Result<Response, ApiError> {
     }
 }
 
-async fn release_inner(write: Write) -> Result<Response, ApiError> {
+async fn release_inner(write: &Write) -> Result<Response, ApiError> {
     let request: ReleaseRequest = parse(&write.parts.body)?;
     let op = Op::Release { peer: request.peer_id, file: request.file_name, token: request.lease_token };
     done(write, op).await
 }
 
-async fn leave_inner(write: Write) -> Result<Response, ApiError> {
+async fn leave_inner(write: &Write) -> Result<Response, ApiError> {
     let request: LeaveRequest = parse(&write.parts.body)?;
     done(write, Op::Leave { peer: request.peer_id, file: request.file_name }).await
 }
 
 /// Proposes what is answered 204.
-async fn done(write: Write, op: Op) -> Result<Response, ApiError> {
+async fn done(write: &Write, op: Op) -> Result<Response, ApiError> {
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }

@@ -17,6 +17,7 @@ use raft_store::catalog::{
 };
 use raft_store::types::{PeerId, Version, limits};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::answer::{no_content, ok_json};
 use super::body::{ReadBody, key_tag, parse};
@@ -29,6 +30,11 @@ use crate::propose::Committed;
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
+/// Pause before a write whose leader was lost looks for the next one.
+const ELSEWHERE_PAUSE: Duration = Duration::from_millis(5);
+/// How long after its arrival a write may still set out for another leader; finding one may take `LEADER_WAIT`, and all of it
+/// has to fit into the 5 s of R4.
+const ELSEWHERE_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// What every write handler is given.
 pub struct Write {
@@ -38,6 +44,7 @@ pub struct Write {
     pub parts: Parts,
     /// Its idempotency key.
     pub key: Option<KeyTag>,
+    arrived: Instant,
 }
 
 impl Write {
@@ -51,7 +58,20 @@ impl Write {
     ) -> Result<Self, ApiError> {
         let body = body.bytes()?.clone();
         let key = key_tag(&headers, uri.path(), &body)?;
-        Ok(Self { node, parts: Parts { method, uri, headers, body }, key })
+        Ok(Self { node, parts: Parts { method, uri, headers, body }, key, arrived: Instant::now() })
+    }
+
+    /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request then
+    /// goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
+    pub async fn go_elsewhere(&self, refusal: ApiError) -> Result<(), ApiError> {
+        if self.parts.was_forwarded() || self.parts.wants_no_hop() || self.node.config.reject_writes_on_followers {
+            return Err(refusal);
+        }
+        if self.arrived.elapsed() > ELSEWHERE_WITHIN {
+            return Err(ApiError::NoQuorum);
+        }
+        tokio::time::sleep(ELSEWHERE_PAUSE).await;
+        Ok(())
     }
 
     /// The leader's answer if this node does not lead; `within` bounds how long that may take.
@@ -91,7 +111,15 @@ macro_rules! write_handler {
             Extension(body): Extension<ReadBody>,
         ) -> Response {
             let outcome = match Write::new(node, method, uri, headers, &body) {
-                Ok(write) => $inner(write).await,
+                Ok(write) => loop {
+                    match $inner(&write).await {
+                        Err(refusal @ ApiError::NotLeader(_)) => match write.go_elsewhere(refusal).await {
+                            Ok(()) => {}
+                            Err(error) => break Err(error),
+                        },
+                        outcome => break outcome,
+                    }
+                },
                 Err(error) => Err(error),
             };
             outcome.unwrap_or_else(|error| error.response(true))
@@ -155,7 +183,7 @@ fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn register_inner(write: Write) -> Result<Response, ApiError> {
+async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     let request: RegisterRequest = parse(&write.parts.body)?;
     check_register(&request)?;
     let mut files = request.files.unwrap_or_default().into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
@@ -252,7 +280,7 @@ fn conflict_entry(conflict: Conflict) -> ConflictEntry {
     ConflictEntry { name: conflict.name, current_version: conflict.current_version, hash: conflict.hash }
 }
 
-async fn announce_inner(write: Write) -> Result<Response, ApiError> {
+async fn announce_inner(write: &Write) -> Result<Response, ApiError> {
     let request: AnnounceRequest = parse(&write.parts.body)?;
     match (request.file, request.files) {
         (Some(file), None) => {
@@ -275,7 +303,7 @@ async fn announce_inner(write: Write) -> Result<Response, ApiError> {
     }
 }
 
-async fn announce_one(write: Write, announce: Announce) -> Result<Response, ApiError> {
+async fn announce_one(write: &Write, announce: Announce) -> Result<Response, ApiError> {
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
@@ -291,7 +319,7 @@ async fn announce_one(write: Write, announce: Announce) -> Result<Response, ApiE
     }
 }
 
-async fn announce_many(write: Write, peer: PeerId, files: Vec<Holding>) -> Result<Response, ApiError> {
+async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Result<Response, ApiError> {
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
@@ -360,7 +388,7 @@ fn failed_result(name: raft_store::types::FileName, error: &ApiError) -> Announc
     }
 }
 
-async fn delete_inner(write: Write) -> Result<Response, ApiError> {
+async fn delete_inner(write: &Write) -> Result<Response, ApiError> {
     let request: DeleteRequest = parse(&write.parts.body)?;
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
