@@ -93,10 +93,10 @@ struct StartArgs {
     #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
     grace: Duration,
     /// Raft heartbeat interval
-    #[arg(long, default_value = "50ms", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "40ms", value_parser = humantime::parse_duration)]
     heartbeat: Duration,
     /// Raft election timeout, as SHORTEST..LONGEST
-    #[arg(long, default_value = "150ms..300ms", value_parser = parse_range)]
+    #[arg(long, default_value = "120ms..240ms", value_parser = parse_range)]
     election: (Duration, Duration),
     /// Log entries after which a snapshot is taken
     #[arg(long, default_value_t = 5_000)]

@@ -71,9 +71,9 @@ pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, bytes::B
 pub fn raft_config(cluster: &str) -> openraft::Config {
     openraft::Config {
         cluster_name: cluster.to_owned(),
-        heartbeat_interval: 50,
-        election_timeout_min: 150,
-        election_timeout_max: 300,
+        heartbeat_interval: 40,
+        election_timeout_min: 120,
+        election_timeout_max: 240,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(5_000),

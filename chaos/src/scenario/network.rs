@@ -161,7 +161,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "slow-network-defaults",
         summary: "the same with timeouts made for one site: nobody may be able to lead",
-        explanation: "Links that are slower than the shortest election timeout of 150 ms allows: elections may fail for as long \
+        explanation: "Links that are slower than the shortest election timeout of 120 ms allows: elections may fail for as long \
             as it lasts. Only safety is asked for meanwhile, and that writes come back after healing (rules W1, L3, R1).",
         setup: LINKS,
         workload: LEASES,
