@@ -7,7 +7,7 @@
 //! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of a
 //! leader or of room, which are accepted as long as a fault can explain them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Checker, Findings};
 use crate::history::{Answer, FaultRecord, Micros, Op};
@@ -24,11 +24,11 @@ pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusa
 
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
-    let holders = possible_holders(model);
+    let (holders, publishes) = (possible_holders(model), Publishes::of(model));
     for operation in model.operations.values() {
         match &operation.outcome {
             Outcome::Refused(code) => {
-                let why = unexplained(model, operation, code);
+                let why = unexplained(model, &publishes, operation, code);
                 findings.expect(why.is_none(), &[operation.id], || {
                     format!("{} was refused with {code}: {}", kind(&operation.op), why.unwrap_or_default())
                 });
@@ -36,10 +36,7 @@ fn check(model: &Model) -> Findings {
             Outcome::Ok(Answer::Denied { holder, .. }, _) => {
                 let Some(file) = file_of(&operation.op) else { continue };
                 let spans = holders.get(&(file, holder.as_str()));
-                let holds = spans
-                    .into_iter()
-                    .flatten()
-                    .any(|(from, until)| *from <= operation.end() && operation.began <= *until);
+                let holds = spans.is_some_and(|spans| spans.overlap(operation.began, operation.end()));
                 findings.expect(holds, &[operation.id], || {
                     format!("the lease of {file} was denied in favour of {holder}, who could not have it")
                 });
@@ -63,7 +60,7 @@ fn kind(op: &Op) -> &'static str {
 }
 
 /// Why the refusal cannot be explained, if it cannot.
-fn unexplained(model: &Model, operation: &Operation, code: &str) -> Option<String> {
+fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, code: &str) -> Option<String> {
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
         "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "unreachable" => None,
@@ -76,7 +73,7 @@ fn unexplained(model: &Model, operation: &Operation, code: &str) -> Option<Strin
             (!model.faults.iter().any(joins)).then(|| "no node without data was started".into())
         }
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
-        "version_conflict" => version_cannot_conflict(model, operation),
+        "version_conflict" => version_cannot_conflict(model, publishes, operation),
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,
         _ => Some("this workload gives no reason for it".into()),
     }
@@ -108,30 +105,80 @@ fn lease_cannot_have_ended(model: &Model, operation: &Operation) -> Option<Strin
     })
 }
 
-fn version_cannot_conflict(model: &Model, operation: &Operation) -> Option<String> {
+/// Publishes that may have been applied, in order of their beginning.
+#[derive(Default)]
+struct Publishes<'a> {
+    of_file: HashMap<&'a str, Vec<&'a Operation>>,
+    under: HashMap<u64, Vec<&'a Operation>>,
+}
+
+impl<'a> Publishes<'a> {
+    fn of(model: &'a Model) -> Self {
+        let mut publishes = Self::default();
+        for operation in model.operations.values().filter(|operation| operation.may_be_applied()) {
+            if let Op::Publish { file, fence, .. } = &operation.op {
+                publishes.of_file.entry(file).or_default().push(operation);
+                if let Some(fence) = fence {
+                    publishes.under.entry(*fence).or_default().push(operation);
+                }
+            }
+        }
+        let lists = publishes.of_file.values_mut().chain(publishes.under.values_mut());
+        lists.for_each(|list| list.sort_unstable_by_key(|operation| operation.invoked));
+        publishes
+    }
+
+    /// Those of a list that began before `operation` was answered.
+    fn earlier(list: Option<&Vec<&'a Operation>>, operation: &Operation) -> impl Iterator<Item = &'a Operation> {
+        let (id, end) = (operation.id, operation.end());
+        let list = list.into_iter().flatten().copied();
+        list.take_while(move |other| other.invoked < end).filter(move |other| other.id != id)
+    }
+}
+
+fn version_cannot_conflict(model: &Model, publishes: &Publishes<'_>, operation: &Operation) -> Option<String> {
     let Op::Publish { file, fence, version, .. } = &operation.op else {
         return Some("it names no version".into());
     };
-    let others = |other: &&Operation| {
-        let same_file = matches!(&other.op, Op::Publish { file: of, .. } if of == file);
-        same_file && other.id != operation.id && other.may_be_applied() && other.invoked < operation.end()
-    };
-    let mut earlier = model.operations.values().filter(others);
     match (fence, version) {
-        (_, None) | (None, Some(_)) => earlier.next().is_none().then(|| "nobody else had published that name".into()),
+        (_, None) | (None, Some(_)) => {
+            let mut earlier = Publishes::earlier(publishes.of_file.get(file.as_str()), operation);
+            earlier.next().is_none().then(|| "nobody else had published that name".into())
+        }
         (Some(fence), Some(version)) => {
             let lease = model.leases.get(fence)?;
-            let under_it = earlier.filter(|other| fence_of(&other.op) == Some(*fence)).count() as u64;
+            let under_it = Publishes::earlier(publishes.under.get(fence), operation).count();
             let lived = lease.from < operation.invoked && operation.end() < lease.guaranteed_until();
-            let next = lease.version + 1..=lease.version + 1 + under_it;
-            (lived && under_it == 0 && next.contains(version))
+            (lived && under_it == 0 && *version == lease.version + 1)
                 .then(|| format!("v{version} was the next one under fence {fence}"))
         }
     }
 }
 
+/// Spans of time, in order of their beginning, each with the latest end so far.
+#[derive(Default)]
+struct Spans(Vec<(Micros, Micros)>);
+
+impl Spans {
+    fn of(mut spans: Vec<(Micros, Micros)>) -> Self {
+        spans.sort_unstable();
+        let mut latest = 0;
+        for (_, until) in &mut spans {
+            latest = latest.max(*until);
+            *until = latest;
+        }
+        Self(spans)
+    }
+
+    /// Whether one of them meets the time from `began` to `end`.
+    fn overlap(&self, began: Micros, end: Micros) -> bool {
+        let begun = self.0.partition_point(|(from, _)| *from <= end);
+        self.0[..begun].last().is_some_and(|(_, latest)| began <= *latest)
+    }
+}
+
 /// Per file and peer: spans in which the peer may have the lease, or a place in line that may become its turn.
-fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Vec<(Micros, Micros)>> {
+fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Spans> {
     let mut holders: BTreeMap<(&str, &str), Vec<(Micros, Micros)>> = BTreeMap::new();
     let ended = surely_ended(model);
     for operation in model.operations.values() {
@@ -145,7 +192,7 @@ fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Vec<(Micros, Micros
         };
         holders.entry((file, peer)).or_default().push((operation.invoked, until));
     }
-    holders
+    holders.into_iter().map(|(key, spans)| (key, Spans::of(spans))).collect()
 }
 
 /// When leases are certainly over, by token: a release, or a publish that ended it, was acknowledged.
