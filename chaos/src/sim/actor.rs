@@ -2,8 +2,7 @@
 //! at every level, repeats requests under their keys to other nodes, and publishes under leases that are over.
 //!
 //! Invariants: a repeat carries the very body of the first request; an operation is recorded as refused only if its answer
-//! proves that it was not applied. The granted time that is written down is what a holder may count on when the leader's
-//! clock is the fastest one (T2, T4).
+//! proves that it was not applied.
 
 use std::time::Duration;
 
@@ -34,7 +33,6 @@ pub(super) struct Actor {
     rng: StdRng,
     founders: u64,
     files: usize,
-    fastest_percent: u64,
     keys: u64,
     /// Keys of the library's form, with a floor (X2).
     session: bool,
@@ -69,7 +67,6 @@ impl Actor {
             journal,
             founders: plan.founders,
             files: plan.files,
-            fastest_percent: plan.fastest_percent(),
             keys: 0,
             session: rng.random_bool(0.5),
             newest_index: 0,
@@ -183,7 +180,7 @@ impl Actor {
         loop {
             let sent = now();
             match self.send(&write, Duration::from_millis(1_500)).await {
-                RawOutcome::Ok(value, seen) => match self.answer(&value) {
+                RawOutcome::Ok(value, seen) => match write_answer(&value) {
                     Some(Answer::Granted { fence, ttl_ms: counted, version, .. }) => {
                         let answer = Answer::Granted { fence, ttl_ms: counted, version, sent: Some(sent) };
                         self.journal.count("claims");
@@ -282,7 +279,7 @@ impl Actor {
         let limit = Duration::from_millis(self.rng.random_range(ATTEMPT_MS));
         let id = self.journal.invoke(&self.name, write.op.clone(), Some(write.key.clone()));
         match self.send(write, limit).await {
-            RawOutcome::Ok(value, seen) => match self.answer(&value) {
+            RawOutcome::Ok(value, seen) => match write_answer(&value) {
                 Some(answer) => {
                     self.journal.ok(id, answer.clone(), seen);
                     Some(Ok((answer, value)))
@@ -301,15 +298,6 @@ impl Actor {
                 None
             }
         }
-    }
-
-    fn answer(&self, value: &Value) -> Option<Answer> {
-        Some(match write_answer(value)? {
-            Answer::Granted { fence, ttl_ms, version, sent } => {
-                Answer::Granted { fence, ttl_ms: ttl_ms * 100 / self.fastest_percent, version, sent }
-            }
-            other => other,
-        })
     }
 
     async fn send(&mut self, write: &Write, limit: Duration) -> RawOutcome {

@@ -136,8 +136,8 @@ impl Plan {
     }
 
     /// The fastest clock: a lease may end this much earlier on its holder's clock (T2 speaks of the leader's).
-    pub(super) fn fastest_percent(&self) -> u64 {
-        self.rates.iter().copied().max().unwrap_or(100).max(100).into()
+    pub(super) fn fastest_permille(&self) -> u32 {
+        10 * self.rates.iter().copied().max().unwrap_or(100).max(100)
     }
 
     /// A stream of chance for one purpose.

@@ -303,6 +303,7 @@ impl Cluster {
             nodes: self.digests,
             rounds: 1,
             clients: self.plan.clients,
+            fastest_clock_permille: self.plan.fastest_permille(),
             version: env!("CARGO_PKG_VERSION").into(),
             ..RunInfo::default()
         };
