@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use client::api::{FailedTask, Task};
@@ -25,6 +26,9 @@ use crate::planner::{Planner, without_plan};
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
 const TICK_INTERVAL: Duration = Duration::from_millis(900);
+/// A leader that no majority has confirmed for so long proposes an empty entry: over links whose round trip is longer than a
+/// heartbeat waits, only answers to entries arrive in time.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
 /// How long this outlives Raft.
 const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);
 /// Planning steps of one round; each looks at a bounded number of files.
@@ -67,6 +71,8 @@ pub struct Leadership {
     clock: Monotonic,
     reign: Mutex<Option<Reign>>,
     waiters: Mutex<Waiters>,
+    /// Whether a probe is under way; there is one at a time, however long it takes.
+    probing: AtomicBool,
 }
 
 /// Planner and liveness figures for `/stats` and `/metrics`.
@@ -319,6 +325,9 @@ fn timed_duties(node: &Arc<Node>) {
         let age = node.clock.anchor().map_or(0, |anchor| anchor.now().saturating_sub(catalog.now()));
         (ops, confirmed && catalog.needs_ticks() && age >= millis(TICK_INTERVAL))
     };
+    if node.leader_confirmation().is_some_and(|(_, _, age)| age >= PROBE_AFTER) {
+        probe(node);
+    }
     for op in ops {
         let node = node.clone();
         tokio::spawn(async move {
@@ -336,6 +345,21 @@ fn timed_duties(node: &Arc<Node>) {
             }
         });
     }
+}
+
+/// Proposes an entry without stamp or commands, to hear from the majority.
+fn probe(node: &Arc<Node>) {
+    if node.leadership.probing.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let node = node.clone();
+    tokio::spawn(async move {
+        let batch = raft_store::catalog::Batch { stamp: None, commands: Vec::new() };
+        if let Err(error) = crate::propose::write(&node.raft, batch).await {
+            tracing::debug!(%error, "a probe of the majority was not committed");
+        }
+        node.leadership.probing.store(false, Ordering::Release);
+    });
 }
 
 /// Hands every applied entry's events to the planner, the name index and the event stream, in log order.

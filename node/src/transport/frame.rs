@@ -23,23 +23,31 @@ pub enum FrameError {
     TooLong(usize),
 }
 
+/// One whole frame.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    encode_into(Vec::new(), message)
+}
+
+fn encode_into<T: Serialize>(mut buffer: Vec<u8>, message: &T) -> Result<Vec<u8>, FrameError> {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; 4]);
+    let mut filled = postcard::to_extend(message, buffer)?;
+    let length = filled.len() - 4;
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    filled[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(filled)
+}
+
 /// Writes one frame, reusing `buffer`.
 pub async fn write<W: AsyncWrite + Unpin, T: Serialize>(
     stream: &mut W,
     buffer: &mut Vec<u8>,
     message: &T,
 ) -> Result<(), FrameError> {
-    buffer.clear();
-    buffer.extend_from_slice(&[0; 4]);
-    let mut filled = postcard::to_extend(message, std::mem::take(buffer))?;
-    let length = filled.len() - 4;
-    if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong(length));
-    }
-    filled[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    let written = stream.write_all(&filled).await;
-    *buffer = filled;
-    Ok(written?)
+    *buffer = encode_into(std::mem::take(buffer), message)?;
+    Ok(stream.write_all(buffer).await?)
 }
 
 /// Reads one frame, reusing `buffer`.

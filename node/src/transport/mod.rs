@@ -1,13 +1,17 @@
 //! Node-to-node traffic: binary frames over long-lived TCP connections, on the same port as the API.
 //!
 //! A connection opens with a [`Hello`] that names the cluster and both sides' node and store ids (C1); the other side
-//! answers before anything else is read. After that, requests and responses alternate.
+//! answers before anything else is read. After that, requests go one way and responses, in the same order, the other.
 //!
 //! Invariant: no message is handled on a connection whose hello did not match in both directions, and no call waits
 //! longer than its deadline.
 
-mod client;
+mod channel;
+mod dial;
+mod error;
 mod frame;
+mod link;
+mod pool;
 mod server;
 
 use openraft::raft::{
@@ -18,8 +22,11 @@ use raft_store::raft::TypeConfig;
 use raft_store::types::{LogTime, NodeId};
 use serde::{Deserialize, Serialize};
 
-pub use client::{CallError, Link, LinkPool, Links, birth_call};
+pub use dial::birth_call;
+pub use error::CallError;
 pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use link::{Link, Links};
+pub use pool::LinkPool;
 pub use server::{PeerRequests, serve_connection};
 
 /// First bytes of a node-to-node connection; no HTTP request starts with them.

@@ -1,8 +1,17 @@
 //! The listening side: checks the hello, then answers requests in order until the connection ends.
+//!
+//! Invariant: work on requests begins in the order in which they came, and so do their answers; later ones do not wait for the
+//! disk of earlier ones.
 
+use std::future::ready;
 use std::sync::Arc;
+use std::task::Poll;
 
-use tokio::io::AsyncReadExt;
+use futures::StreamExt;
+use futures::future::Either;
+use futures::stream::FuturesOrdered;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf, split};
+use tokio::sync::mpsc;
 
 use super::frame::{self, FrameError};
 use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
@@ -10,6 +19,10 @@ use crate::net::Stream;
 use crate::node::Node;
 use crate::succession;
 
+/// Requests of one connection that were read and not begun.
+const REQUESTS_WAITING_MAX: usize = 4;
+/// Requests of one connection that are being answered; more are not read meanwhile.
+const REQUESTS_UNDER_WAY_MAX: usize = 64;
 /// Largest snapshot a node takes in, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 
@@ -34,29 +47,79 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
         }
     };
     frame::write(&mut stream, &mut out, &Welcome::Accepted).await?;
-    let ended = serve_requests(&node, allowed, &mut stream).await;
+    let ended = serve_requests(&node, allowed, stream).await;
     if let Hello::Member { from, .. } = hello {
         succession::connection_ended(&node, from.node);
     }
     ended
 }
 
-/// Answers requests in order until the connection ends.
-async fn serve_requests(node: &Node, allowed: PeerRequests, stream: &mut impl Stream) -> Result<(), FrameError> {
-    let (mut out, mut into) = (Vec::new(), Vec::new());
+/// Answers requests until the connection ends: reads on while the ones before are worked on, and answers in order.
+async fn serve_requests(node: &Arc<Node>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
+    let (reader, writer) = split(stream);
+    let (come, incoming) = mpsc::channel(REQUESTS_WAITING_MAX);
+    tokio::select! {
+        ended = read_requests(reader, allowed, come) => ended,
+        ended = answer_requests(node, allowed, incoming, writer) => ended,
+    }
+}
+
+/// What a member sent.
+enum Incoming {
+    Request(Request),
+    Snapshot(SnapshotHead, Vec<u8>),
+}
+
+async fn read_requests(
+    mut reader: ReadHalf<impl Stream>,
+    allowed: PeerRequests,
+    come: mpsc::Sender<Incoming>,
+) -> Result<(), FrameError> {
+    let mut buffer = Vec::new();
     loop {
-        let request: Request = match frame::read(stream, &mut into).await {
+        let incoming = match frame::read(&mut reader, &mut buffer).await {
             Err(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
-            other => other?,
-        };
-        let response = match request {
-            Request::Snapshot(head) if allowed == PeerRequests::Member => {
-                let bytes = read_snapshot(stream, &head).await?;
-                install_snapshot(node, head, bytes).await
+            Err(error) => return Err(error),
+            Ok(Request::Snapshot(head)) if allowed == PeerRequests::Member => {
+                let bytes = read_snapshot(&mut reader, &head).await?;
+                Incoming::Snapshot(head, bytes)
             }
-            request => answer(node, allowed, request).await,
+            Ok(request) => Incoming::Request(request),
         };
-        frame::write(stream, &mut out, &response).await?;
+        if come.send(incoming).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn answer_requests(
+    node: &Arc<Node>,
+    allowed: PeerRequests,
+    mut incoming: mpsc::Receiver<Incoming>,
+    mut writer: WriteHalf<impl Stream>,
+) -> Result<(), FrameError> {
+    let mut under_way = FuturesOrdered::new();
+    let mut buffer = Vec::new();
+    loop {
+        tokio::select! {
+            Some(incoming) = incoming.recv(), if under_way.len() < REQUESTS_UNDER_WAY_MAX => {
+                let mut answer = Box::pin(answer_one(node.clone(), allowed, incoming));
+                // Begun here, so that Raft gets appends in the order in which they came.
+                under_way.push_back(match futures::poll!(answer.as_mut()) {
+                    Poll::Ready(response) => Either::Left(ready(response)),
+                    Poll::Pending => Either::Right(answer),
+                });
+            }
+            Some(response) = under_way.next() => frame::write(&mut writer, &mut buffer, &response).await?,
+            else => return Ok(()),
+        }
+    }
+}
+
+async fn answer_one(node: Arc<Node>, allowed: PeerRequests, incoming: Incoming) -> Response {
+    match incoming {
+        Incoming::Request(request) => answer(&node, allowed, request).await,
+        Incoming::Snapshot(head, bytes) => install_snapshot(&node, head, bytes).await,
     }
 }
 
@@ -89,7 +152,7 @@ fn check_hello(node: &Node, hello: &Hello) -> Result<PeerRequests, String> {
     }
 }
 
-async fn read_snapshot(stream: &mut impl Stream, head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
+async fn read_snapshot(stream: &mut (impl AsyncRead + Unpin), head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
     if head.bytes > SNAPSHOT_BYTES_MAX {
         return Err(FrameError::TooLong(usize::MAX));
     }
