@@ -83,15 +83,14 @@ impl Channel {
     }
 
     /// Gives a request to the connection; its place among the others is settled when this returns.
-    pub(super) fn send(&self, request: &Request) -> Result<(Reply, Duration), SendError> {
+    pub(super) fn send(&self, request: &Request) -> Result<Reply, SendError> {
         let frame = frame::encode(request)?;
-        let within = response_deadline(frame.len());
         let (reply, response) = oneshot::channel();
         self.out.try_send(Outgoing { frame, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,
             mpsc::error::TrySendError::Closed(_) => SendError::Ended,
         })?;
-        Ok((response, within))
+        Ok(response)
     }
 }
 
@@ -152,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn responses_belong_to_requests_in_order() {
         let (channel, mut far) = pair();
-        let replies: Vec<_> = (0..5).map(|_| channel.send(&Request::ReadIndex).expect("sent").0).collect();
+        let replies: Vec<_> = (0..5).map(|_| channel.send(&Request::ReadIndex).expect("sent")).collect();
         for index in 0..5 {
             answer(&mut far, index).await;
         }
@@ -165,7 +164,7 @@ mod tests {
     async fn a_caller_that_gave_up_does_not_shift_the_answers() {
         let (channel, mut far) = pair();
         drop(channel.send(&Request::ReadIndex).expect("sent"));
-        let (second, _) = channel.send(&Request::ReadIndex).expect("sent");
+        let second = channel.send(&Request::ReadIndex).expect("sent");
         answer(&mut far, 1).await;
         answer(&mut far, 2).await;
         assert!(matches!(second.await, Ok(Response::ReadIndex(2))));
@@ -174,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_owes_for_too_long_ends() {
         let (channel, _far) = pair();
-        let (reply, _) = channel.send(&Request::ReadIndex).expect("sent");
+        let reply = channel.send(&Request::ReadIndex).expect("sent");
         assert!(reply.await.is_err());
         channel.out.closed().await;
         assert!(matches!(channel.send(&Request::ReadIndex), Err(SendError::Ended)));

@@ -3,13 +3,14 @@
 //! Invariant: appends reach the other side in the order in which openraft gave them; a call that is cancelled leaves the
 //! connection, and the attempt to open one, as they are, so that a slow network is slow and not unusable.
 
-use std::future::Future;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, v2::RaftNetworkV2};
@@ -69,7 +70,7 @@ impl Link {
     pub async fn call(&mut self, request: &Request, deadline: Duration) -> Result<Response, CallError> {
         let (node, until) = (self.target, Instant::now() + deadline);
         let channel = self.open(deadline).await?;
-        let (reply, _) = channel.send(request).map_err(|error| broken(node, error))?;
+        let reply = channel.send(request).map_err(|error| broken(node, error))?;
         match timeout_at(until, reply).await {
             Err(_) => Err(CallError::TimedOut { node, after: deadline }),
             Ok(Err(_)) => Err(broken(node, SendError::Ended)),
@@ -153,6 +154,33 @@ fn snapshot_deadline(bytes: usize) -> Duration {
     SNAPSHOT_DEADLINE_MIN + Duration::from_secs(bytes as u64 / SNAPSHOT_BYTES_PER_SECOND_MIN)
 }
 
+/// Sends what comes in, and yields what it came to, in order, until something goes wrong.
+fn appends<'s>(
+    channel: &'s Channel,
+    input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 's,
+    lost: impl Fn(SendError) -> RPCError<TypeConfig> + Copy + Send + 's,
+) -> impl Stream<Item = AppendOutcome> + Send + 's {
+    let begun = input.map(move |rpc| {
+        let (previous, last) = (rpc.prev_log_id, rpc.entries.last().map(RaftEntry::log_id).or(rpc.prev_log_id));
+        // Given to the connection here, so that the order is that of the input.
+        let sent = channel.send(&Request::Append(rpc));
+        async move {
+            match sent {
+                Err(error) => Step::last(Err(lost(error))),
+                Ok(reply) => match reply.await {
+                    // The connection itself gives up what takes too long.
+                    Err(_) => Step::last(Err(lost(SendError::Ended))),
+                    Ok(response) => Step::of(response, previous, last),
+                },
+            }
+        }
+    });
+    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: Step| {
+        let outcome = (!std::mem::replace(over, step.is_last)).then_some(step.outcome);
+        ready(outcome)
+    })
+}
+
 /// What an append came to, in openraft's terms, and whether the stream ends with it.
 struct Step {
     outcome: AppendOutcome,
@@ -210,32 +238,20 @@ impl RaftNetworkV2<TypeConfig> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        Box::pin(async move {
-            let (node, from) = (self.target, self.identities.side().node);
-            let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
-            let channel = self.open(CONNECT_DEADLINE).await.map_err(lost)?;
-            let begun = input.map(move |rpc| {
-                let (previous, last) = (rpc.prev_log_id, rpc.entries.last().map(RaftEntry::log_id).or(rpc.prev_log_id));
-                // Given to the connection here, so that the order is that of the input.
-                let sent = channel.send(&Request::Append(rpc));
-                async move {
-                    let (reply, within) = match sent {
-                        Ok(sent) => sent,
-                        Err(error) => return Step::last(Err(lost(broken(node, error)))),
-                    };
-                    match timeout(within, reply).await {
-                        Err(_) => Step::last(Err(lost(CallError::TimedOut { node, after: within }))),
-                        Ok(Err(_)) => Step::last(Err(lost(broken(node, SendError::Ended)))),
-                        Ok(Ok(response)) => Step::of(response, previous, last),
-                    }
-                }
-            });
-            let steps = begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: Step| {
-                let outcome = (!std::mem::replace(over, step.is_last)).then_some(step.outcome);
-                async move { outcome }
-            });
-            Ok(steps.boxed())
-        })
+        let (node, from) = (self.target, self.identities.side().node);
+        let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
+        // openraft counts the pause after an error when it is asked for the next append: nothing is dialled before that.
+        let stream = async move {
+            let mut input = input.peekable();
+            if Pin::new(&mut input).peek().await.is_none() {
+                return stream::empty().boxed();
+            }
+            match self.open(CONNECT_DEADLINE).await {
+                Err(error) => stream::once(ready(Err(lost(error)))).boxed(),
+                Ok(channel) => appends(channel, input, move |error| lost(broken(node, error))).boxed(),
+            }
+        };
+        Box::pin(ready(Ok(stream.flatten_stream().boxed())))
     }
 
     async fn vote(
