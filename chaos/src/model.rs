@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Answer, Event, FaultRecord, Micros, Op, OpId, Record, RunInfo, Seen};
 
+/// Faults of a node's process, rather than of its links, disk or clock.
+const PROCESS_FAULTS: [&str; 6] = ["kill", "terminate", "stop", "starve", "power-cut", "restart"];
+
 /// How an operation ended, as far as its client can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -161,6 +164,8 @@ pub struct Model {
     pub digests: Vec<NodeDigest>,
     /// Faults.
     pub faults: Vec<FaultRecord>,
+    /// When the process of a node was killed, paused or started, in order of time.
+    pub struck: Vec<(Micros, u64)>,
     /// From each fault until writes were acknowledged again.
     pub recoveries: Vec<Micros>,
     /// From when on which nodes reached no majority, and whether others might, in order of time.
@@ -224,7 +229,11 @@ impl Model {
             Record::Ok { id, answer, seen } => self.complete(id, Some(event.at), Outcome::Ok(answer, seen)),
             Record::Refused { id, code, .. } => self.complete(id, Some(event.at), Outcome::Refused(code)),
             Record::Unknown { id, .. } => self.complete(id, None, Outcome::Unknown),
-            Record::Fault(fault) => self.faults.push(fault),
+            Record::Fault(fault) => {
+                let process = PROCESS_FAULTS.contains(&fault.fault.as_str());
+                self.struck.extend(fault.node.filter(|_| process).map(|node| (event.at, node)));
+                self.faults.push(fault);
+            }
             Record::Recovered { after_us, .. } => self.recoveries.push(after_us),
             Record::Quorum { without, majority } => self.quorums.push((event.at, without, majority)),
             Record::Exit { node, status } => self.exits.push((node, status)),

@@ -14,6 +14,9 @@ use crate::model::{Model, Operation, Outcome};
 /// A leader that lost its majority may serve reads at the level `leader` for as long as its lease lasts.
 const LEADER_LEASE: Micros = 2_000_000;
 
+/// How long a process may suffer from what was done to it.
+const PROCESS_FAULT_MAX: Micros = 10_000_000;
+
 /// Nothing strong comes from a minority.
 pub const CHECKER: Checker = Checker { name: "quorum", property: "a minority acknowledges nothing", check };
 
@@ -26,7 +29,7 @@ fn check(model: &Model) -> Findings {
         let within =
             |operation: &&Operation| operation.began > *from && operation.completed.is_some_and(|at| at < until);
         for operation in model.operations.values().filter(within) {
-            judge(operation, *from, &without, !majority, &mut findings);
+            judge(model, operation, *from, &without, !majority, &mut findings);
         }
     }
     if model.quorums.iter().all(|(_, without, _)| without.is_empty()) {
@@ -36,7 +39,14 @@ fn check(model: &Model) -> Findings {
     findings
 }
 
-fn judge(operation: &Operation, from: Micros, without: &BTreeSet<u64>, all: bool, findings: &mut Findings) {
+fn judge(
+    model: &Model,
+    operation: &Operation,
+    from: Micros,
+    without: &BTreeSet<u64>,
+    all: bool,
+    findings: &mut Findings,
+) {
     let answered_by = match &operation.outcome {
         Outcome::Ok(_, Some(seen)) => Some(seen.node),
         Outcome::Ok(_, None) | Outcome::Refused(_) | Outcome::Unknown => None,
@@ -54,8 +64,8 @@ fn judge(operation: &Operation, from: Micros, without: &BTreeSet<u64>, all: bool
         // It may wait for an index that does not come.
         Op::Read { level: Level::Stale, min_index: Some(_), .. } => {}
         Op::Read { level: Level::Stale, node, .. } => {
-            // The node that was asked lives: it has to answer.
-            if node.is_some_and(|node| without.contains(&node)) {
+            // A node that lives has to answer.
+            if node.is_some_and(|node| without.contains(&node) && lives(model, node, from, operation.end())) {
                 findings.expect(done, &[operation.id], || "a stale read failed without a majority".to_owned());
             }
         }
@@ -67,6 +77,12 @@ fn judge(operation: &Operation, from: Micros, without: &BTreeSet<u64>, all: bool
     }
 }
 
+/// Whether nothing was done to a node's process shortly before it lost its majority, nor since.
+fn lives(model: &Model, node: u64, from: Micros, until: Micros) -> bool {
+    let begun = model.struck.partition_point(|(at, _)| *at + PROCESS_FAULT_MAX < from);
+    !model.struck[begun..].iter().take_while(|(at, _)| *at <= until).any(|(_, struck)| *struck == node)
+}
+
 /// A node that was asked may have got its answer from one that has a majority, and says so.
 fn elsewhere(operation: &Operation, without: &BTreeSet<u64>) -> bool {
     matches!(&operation.outcome, Outcome::Ok(_, Some(seen)) if !without.contains(&seen.node))
@@ -76,7 +92,7 @@ fn elsewhere(operation: &Operation, without: &BTreeSet<u64>) -> bool {
 mod tests {
     use super::super::sample::*;
     use super::*;
-    use crate::history::{Answer, Record, Seen};
+    use crate::history::{Answer, FaultOutcome, Record, Seen};
 
     fn read(level: Level) -> Op {
         Op::Read { file: "f".into(), level, node: Some(1), min_index: None }
@@ -123,6 +139,8 @@ mod tests {
         let mut sample = parted(&[1]);
         sample.op((301, 302), read(Level::Stale), End::Refused("no_quorum"));
         sample.caught_by(&CHECKER, "a stale read failed");
+        sample.record(300, fault("kill", 1, FaultOutcome::Installed));
+        sample.accepted_by(&CHECKER);
     }
 
     #[test]
