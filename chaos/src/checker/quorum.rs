@@ -95,7 +95,7 @@ mod tests {
     use crate::history::{Answer, FaultOutcome, Record, Seen};
 
     fn read(level: Level) -> Op {
-        Op::Read { file: "f".into(), level, node: Some(1), min_index: None }
+        Op::Read { file: "f".into(), level, node: Some(2), min_index: None }
     }
 
     fn answered(node: u64) -> End {
@@ -113,21 +113,21 @@ mod tests {
 
     #[test]
     fn a_strong_read_by_the_minority_is_caught() {
-        let mut sample = parted(&[1]);
+        let mut sample = parted(&[2]);
         sample
-            .op((301, 302), read(Level::Stale), answered(1))
+            .op((301, 302), read(Level::Stale), answered(2))
             .record(400, Record::Quorum { without: vec![], majority: true });
-        sample.op((401, 402), read(Level::Linearizable), answered(1));
+        sample.op((401, 402), read(Level::Linearizable), answered(2));
         sample.accepted_by(&CHECKER);
-        sample.op((303, 304), read(Level::Linearizable), answered(1));
+        sample.op((303, 304), read(Level::Linearizable), answered(2));
         sample.caught_by(&CHECKER, "strong read");
     }
 
     #[test]
     fn a_write_without_any_majority_is_caught() {
-        let mut sample = parted(&[1]);
+        let mut sample = parted(&[2]);
         sample.op((301, 302), acquire("a", "f", 9), denied("b"));
-        sample.op((310, 311), read(Level::Stale), answered(1));
+        sample.op((310, 311), read(Level::Stale), answered(2));
         sample.accepted_by(&CHECKER);
         let mut sample = parted(&[1, 2, 3]);
         sample.op((301, 302), acquire("a", "f", 9), denied("b"));
@@ -136,20 +136,21 @@ mod tests {
 
     #[test]
     fn a_stale_read_that_fails_is_caught() {
-        let mut sample = parted(&[1]);
+        let mut sample = parted(&[2]);
         sample.op((301, 302), read(Level::Stale), End::Refused("no_quorum"));
         sample.caught_by(&CHECKER, "a stale read failed");
-        sample.record(300, fault("kill", 1, FaultOutcome::Installed));
+        sample.record(300, fault("kill", 2, FaultOutcome::Installed));
+        sample.op((303, 304), read(Level::Linearizable), End::Refused("no_quorum"));
         sample.accepted_by(&CHECKER);
     }
 
     #[test]
     fn a_leader_read_is_allowed_for_the_length_of_its_lease() {
-        let mut sample = parted(&[1]);
-        sample.op((301, 302), read(Level::Leader), answered(1));
-        sample.op((303, 304), read(Level::Stale), answered(1));
+        let mut sample = parted(&[2]);
+        sample.op((301, 302), read(Level::Leader), answered(2));
+        sample.op((303, 304), read(Level::Stale), answered(2));
         sample.accepted_by(&CHECKER);
-        sample.op((9_301, 9_302), read(Level::Leader), answered(1));
+        sample.op((9_301, 9_302), read(Level::Leader), answered(2));
         sample.caught_by(&CHECKER, "strong read");
     }
 }
