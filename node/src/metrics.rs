@@ -44,6 +44,11 @@ const COUNTED_PATHS: [&str; 24] = [
     "/cluster/snapshot",
 ];
 
+/// The name under which a path is counted.
+pub fn counted_path(path: &str) -> &'static str {
+    COUNTED_PATHS.iter().find(|known| **known == path).copied().unwrap_or("other")
+}
+
 /// What this process counted.
 #[derive(Default)]
 pub struct Metrics {
@@ -52,9 +57,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts an answer.
-    pub fn answered(&self, path: &str, status: StatusCode) {
-        let path = COUNTED_PATHS.iter().find(|known| **known == path).copied().unwrap_or("other");
+    /// Counts an answer; `path` as [`counted_path`] calls it.
+    pub fn answered(&self, path: &'static str, status: StatusCode) {
         *self.requests.lock().entry((path, status.as_u16())).or_default() += 1;
     }
 

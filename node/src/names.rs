@@ -30,7 +30,7 @@ impl Names {
         for event in events {
             if let Event::FilePublished { file, .. } | Event::FileDeleted { file, .. } = event {
                 // The catalog may be ahead of the event; its word is the newer one.
-                let exists = catalog.file(file).is_some_and(|view| view.version > 0 && !view.deleted);
+                let exists = catalog.current_version(file).is_some();
                 let mut index = self.index.write();
                 if exists {
                     index.insert(file)

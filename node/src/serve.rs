@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 
-use crate::api;
+use crate::api::{self, Edge};
 use crate::net::{Listener, Stream};
 use crate::node::Node;
 use crate::transport::{self, MAGIC};
@@ -28,15 +26,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the task is aborted.
 pub async fn accept(node: Arc<Node>, mut listener: impl Listener) {
-    let router = api::router(node.clone());
+    let edge = api::Edge::new(node.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.next().await {
             Ok(stream) => {
-                let (node, router) = (node.clone(), router.clone());
+                let (node, edge) = (node.clone(), edge.clone());
                 tokio::spawn(async move {
-                    connection(node, router, stream).await;
+                    connection(node, edge, stream).await;
                     drop(place);
                 });
             }
@@ -48,12 +46,12 @@ pub async fn accept(node: Arc<Node>, mut listener: impl Listener) {
     }
 }
 
-async fn connection(node: Arc<Node>, router: Router, mut stream: impl Stream + 'static) {
+async fn connection(node: Arc<Node>, edge: Edge, mut stream: impl Stream + 'static) {
     let Ok(Some(first)) = tokio::time::timeout(FIRST_BYTES_DEADLINE, FirstBytes::read(&mut stream)).await else {
         return;
     };
     if first.rest() != MAGIC {
-        return http(router, Rewound { first, stream }).await;
+        return http(edge, Rewound { first, stream }).await;
     }
     if let Err(error) = transport::serve_connection(node, stream).await {
         tracing::debug!(%error, "a node-to-node connection ended");
@@ -130,10 +128,10 @@ impl<S: Stream> AsyncWrite for Rewound<S> {
     }
 }
 
-async fn http(router: Router, stream: impl Stream + 'static) {
+async fn http(edge: Edge, stream: impl Stream + 'static) {
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_default()) }
+        let edge = edge.clone();
+        async move { Ok::<_, Infallible>(edge.answer(request).await) }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {

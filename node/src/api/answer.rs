@@ -1,11 +1,7 @@
 //! Successful answers, and the headers that every answer carries (R2).
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use client::api::headers;
 use serde::Serialize;
@@ -36,13 +32,11 @@ pub fn with_index(mut response: Response, log_index: u64) -> Response {
     response
 }
 
-/// Middleware: says whose state answered. A forwarded answer keeps the leader's headers.
-pub async fn describe(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Says whose state answered. A forwarded answer keeps the leader's headers.
+pub fn describe(node: &Node, response: &mut Response) {
     if !response.headers().contains_key(headers::NODE) {
-        add_state(&node, response.headers_mut());
+        add_state(node, response.headers_mut());
     }
-    response
 }
 
 fn add_state(node: &Node, out: &mut HeaderMap) {

@@ -1,11 +1,8 @@
 //! Request bodies: read whole before anything is routed, so that every refusal still reaches its sender, then parsed
 //! and checked.
 
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
+use axum::body::Bytes;
 use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
 use client::api::{Object, headers};
 use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;
@@ -38,16 +35,8 @@ impl ReadBody {
     }
 }
 
-/// Middleware: reads the body before routing.
-pub async fn read_body(request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = collect(body).await;
-    let mut request = Request::from_parts(parts, Body::empty());
-    request.extensions_mut().insert(body);
-    next.run(request).await
-}
-
-async fn collect(mut body: Body) -> ReadBody {
+/// Reads a body to its end, keeping what is within the limit.
+pub async fn collect(mut body: impl hyper::body::Body<Data = Bytes> + Unpin) -> ReadBody {
     let mut kept: Option<Vec<u8>> = Some(Vec::new());
     let mut total = 0;
     while let Some(frame) = body.frame().await {

@@ -29,17 +29,19 @@ mod writes;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 pub use reads::stats_of;
+use tower::ServiceExt;
 
 use self::error::ApiError;
+use crate::metrics::counted_path;
 use crate::node::Node;
 
-/// The whole API of a node.
-pub fn router(node: Arc<Node>) -> Router {
+/// Every path and its handler.
+fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/register", post(writes::register))
         .route("/announce", post(writes::announce))
@@ -74,10 +76,35 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/", get(cluster::console))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(body::read_body))
-        .layer(middleware::from_fn_with_state(node.clone(), answer::describe))
-        .layer(middleware::from_fn_with_state(node.clone(), count))
         .with_state(node)
+}
+
+/// The API as a connection sees it. What every request needs is done here, by plain calls: as layers of the router each would
+/// cost every request several allocations. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    node: Arc<Node>,
+    router: Router,
+}
+
+impl Edge {
+    /// The API of a node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { router: router(node.clone()), node }
+    }
+
+    /// Reads the body, has the request answered, and says whose state gave the answer.
+    pub async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
+        let path = counted_path(request.uri().path());
+        let (parts, body) = request.into_parts();
+        let body = body::collect(body).await;
+        let mut request = Request::from_parts(parts, Body::empty());
+        request.extensions_mut().insert(body);
+        let mut response = self.router.clone().oneshot(request).await.unwrap_or_default();
+        answer::describe(&self.node, &mut response);
+        self.node.metrics.answered(path, response.status());
+        response
+    }
 }
 
 async fn no_such_path(request: Request) -> Response {
@@ -90,12 +117,4 @@ async fn method_not_allowed(request: Request) -> Response {
 
 fn is_write(request: &Request) -> bool {
     !request.method().is_safe()
-}
-
-/// Counts answers by path and status.
-async fn count(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    node.metrics.answered(&path, response.status());
-    response
 }

@@ -94,6 +94,11 @@ impl Write {
     pub async fn tasks(&self, peer: &PeerId, log_index: u64) -> Vec<client::api::Task> {
         let mut seen = self.node.events.watch();
         let _ = tokio::time::timeout(PLANNER_WAIT, seen.wait_for(|seen| *seen >= log_index)).await;
+        self.tasks_now(peer)
+    }
+
+    /// The peer's tasks as the planner knows them.
+    pub fn tasks_now(&self, peer: &PeerId) -> Vec<client::api::Task> {
         let catalog = self.node.catalog();
         self.node.leadership.tasks_for(&catalog, peer)
     }
@@ -307,12 +312,14 @@ async fn announce_one(write: &Write, announce: Announce) -> Result<Response, Api
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
-    let peer = announce.peer.clone();
+    let (peer, name) = (announce.peer.clone(), announce.holding.name.clone());
     let Committed { log_index, outcome } = write.propose(Op::Announce(announce), 0).await?;
     match outcome.result {
         Err(rejection) => Ok(refused(rejection, log_index)),
         Ok(Reply::Announced { version, fencing_token }) => {
-            let tasks = write.tasks(&peer, log_index).await;
+            // A copy that is current asks nothing of its holder; another one may, as soon as the planner has seen it.
+            let is_current = write.node.catalog().current_version(&name) == Some(version);
+            let tasks = if is_current { write.tasks_now(&peer) } else { write.tasks(&peer, log_index).await };
             Ok(ok_json(&AnnounceResponse { ok: true, version, fencing_token, tasks }, Some(log_index)))
         }
         Ok(other) => Err(unexpected(&other)),

@@ -5,7 +5,7 @@
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PeerRecord};
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
-use crate::types::{FileName, LogTime, PeerId};
+use crate::types::{FileName, LogTime, PeerId, Version};
 
 impl Catalog {
     /// The log clock, in milliseconds (T1).
@@ -16,6 +16,12 @@ impl Catalog {
     /// A file, or what is left of it (tombstone, name under a lease); `None` if the name was never used.
     pub fn file(&self, name: &FileName) -> Option<FileView> {
         Some(self.file_view(&self.files[self.file_id(name)?]))
+    }
+
+    /// The current version of a name, if it exists.
+    pub fn current_version(&self, name: &FileName) -> Option<Version> {
+        let record = &self.files[self.file_id(name)?];
+        record.hash.is_some().then_some(record.version)
     }
 
     /// All files whose current version exists, in name order, starting after `after`.
