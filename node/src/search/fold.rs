@@ -22,9 +22,15 @@ pub(super) fn fold(text: &str) -> String {
     if text.is_ascii() {
         text.chars().for_each(|letter| push(letter.to_ascii_lowercase()));
     } else {
-        // By way of upper case, so that final sigma, sharp s and long s meet their other forms; NFC last, because
+        // By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the capital
+        // sharp s, which has no other upper case; NFC last, because
         // changing the case may take a letter apart.
-        text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().for_each(push);
+        text.nfc()
+            .flat_map(char::to_lowercase)
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .nfc()
+            .for_each(push);
     }
     folded
 }
@@ -47,6 +53,7 @@ mod tests {
             ("u\u{308}ber", "über"),
             ("STRASSE", "strasse"),
             ("Straße", "strasse"),
+            ("STRAẞE", "strasse"),
             ("ΟΔΟΣ", "οδοσ"),
             ("οδος", "οδοσ"),
             ("İstanbul", "istanbul"),
