@@ -122,9 +122,10 @@ impl Sweep {
         for point in &self.points {
             let _ = write!(text, "\n {:>6} {:>6} {:>9.0}", point.peers, point.connections, point.per_second);
             for kind in &kinds {
-                let latency = point.by_kind.get(*kind).map_or("–".to_owned(), |summary| {
-                    format!("{:.2}/{:.2}/{:.2} ms", summary.mean_ms, summary.p50_ms, summary.p99_ms)
-                });
+                let latency =
+                    point.by_kind.get(*kind).filter(|summary| summary.done > 0).map_or("–".to_owned(), |summary| {
+                        format!("{:.2}/{:.2}/{:.2} ms", summary.mean_ms, summary.p50_ms, summary.p99_ms)
+                    });
                 let _ = write!(text, " {latency:>24}");
             }
             let cpu = point.nodes.iter().chain([&point.generator]);
@@ -200,7 +201,7 @@ impl Sweep {
             Chart {
                 title: title.to_owned(),
                 subtitle: format!(
-                    "{}, {loop_text}, {} s a point, 3 nodes on {} cores",
+                    "mix {}, {loop_text}, {} s a point, 3 nodes on {} cores",
                     self.mix, self.duration_s, self.machine.cores
                 ),
                 x: "registered peers".into(),
@@ -215,7 +216,7 @@ impl Sweep {
             ("throughput.svg", chart("Throughput", "operations/s", true, &|point| point.per_second, throughput)),
             ("latency.svg", chart("Average latency", "ms", true, &|point| point.total.mean_ms, latency)),
             ("p99.svg", chart("99th percentile of latency", "ms", true, &|point| point.total.p99_ms, &[])),
-            ("errors.svg", chart("Failed requests", "%", false, &percent, errors)),
+            ("errors.svg", chart("Failed operations", "% of operations", false, &percent, errors)),
         ]
     }
 }

@@ -138,12 +138,14 @@ fn join_chunks(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let line = std::str::from_utf8(&rest[..line_end]).map_err(io::Error::other)?;
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
+        if size == 0 {
+            // Trailers may follow; an empty line ends them.
+            let ended = rest[line_end..].windows(4).any(|window| window == b"\r\n\r\n");
+            return Ok(ended.then_some(joined));
+        }
         let (from, until) = (line_end + 2, (line_end + 2).saturating_add(size));
         if rest.len() < until.saturating_add(2) {
             return Ok(None);
-        }
-        if size == 0 {
-            return Ok(Some(joined));
         }
         joined.extend_from_slice(&rest[from..until]);
         rest = &rest[until + 2..];
@@ -170,10 +172,12 @@ mod tests {
 
     #[test]
     fn chunks_are_joined() {
-        let whole = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
-        assert_eq!(join_chunks(whole).expect("not broken"), Some(b"abcde".to_vec()));
-        for end in 0..whole.len() {
-            assert_eq!(join_chunks(&whole[..end]).expect("not broken"), None, "after {end} bytes");
+        for trailer in ["", "Trailer: x\r\n"] {
+            let whole = format!("3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n{trailer}\r\n").into_bytes();
+            assert_eq!(join_chunks(&whole).expect("not broken"), Some(b"abcde".to_vec()));
+            for end in 0..whole.len() {
+                assert_eq!(join_chunks(&whole[..end]).expect("not broken"), None, "after {end} bytes");
+            }
         }
         assert!(join_chunks(b"zz\r\n").is_err());
     }

@@ -92,9 +92,10 @@ impl Link {
     }
 }
 
-/// Status and code of an error answer.
+/// Status and code of an error answer; other systems' answers have words in `error` instead of a code.
 pub(crate) fn refusal(status: u16, body: &[u8]) -> String {
-    let code = std::str::from_utf8(body).ok().and_then(|text| text_field(text, "code"));
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let code = text_field(text, "code").or_else(|| text_field(text, "error"));
     code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"))
 }
 
@@ -316,6 +317,7 @@ mod tests {
     fn refusals_are_named_by_status_and_code() {
         assert_eq!(refusal(409, br#"{"status":409,"code":"unknown_peer"}"#), "409 unknown_peer");
         assert_eq!(refusal(502, b"<html>"), "502");
+        assert_eq!(refusal(404, br#"{"error":"lease not found","code":5}"#), "404 lease not found");
     }
 
     #[test]
