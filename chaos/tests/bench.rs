@@ -1,0 +1,61 @@
+//! Loads on real nodes: every kind of operation, a closed and an open loop, more peers than connections.
+#![allow(clippy::expect_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const CHAOS: &str = env!("CARGO_BIN_EXE_raftshare-chaos");
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(CHAOS).arg("bench").args(arguments).output().expect("the program starts")
+}
+
+/// Runs a short load; its only point. `None` where the nodes' binary was not built.
+fn point(arguments: &[&str]) -> Option<Value> {
+    let node = Path::new(CHAOS).parent()?.join("raftshare-node");
+    if !node.is_file() {
+        eprintln!("skipped: {} was not built (cargo build -p node)", node.display());
+        return None;
+    }
+    let report = tempfile::tempdir().expect("a temporary directory");
+    let directory = report.path().display().to_string();
+    let output = bench(&[arguments, &["--duration", "400ms", "--warm-up", "100ms", "--report", &directory]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in ["bench.csv", "throughput.svg", "latency.svg", "p99.svg", "errors.svg"] {
+        assert!(report.path().join(file).is_file(), "{file}");
+    }
+    let json = std::fs::read(report.path().join("bench.json")).expect("written");
+    let mut json: Value = serde_json::from_slice(&json).expect("JSON");
+    Some(json["points"][0].take())
+}
+
+#[test]
+fn no_operation_of_any_kind_fails() {
+    let mix = "announce,register,batch,cycle,heartbeat,search,peers,file";
+    let arguments = ["--peers", "9", "--connections", "4", "--files", "50", "--at", "all", "--mix", mix];
+    let Some(point) = point(&arguments) else { return };
+    assert_eq!(point["failures"], serde_json::json!({}));
+    assert_eq!((&point["peers"], &point["connections"]), (&9.into(), &4.into()));
+    // How many of each there were is the machine's business; that none failed is not.
+    let by_kind = point["byKind"].as_object().expect("an object");
+    assert!(by_kind.keys().all(|kind| mix.split(',').any(|name| name == kind)), "{point}");
+    assert!(point["total"]["done"].as_u64().is_some_and(|done| done > 0), "{point}");
+    assert!(point["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|node| node["rssKib"].is_u64())));
+}
+
+#[test]
+fn an_open_loop_asks_for_what_it_was_told() {
+    let Some(point) = point(&["--clients", "3", "--rate", "100/s"]) else { return };
+    let total = &point["total"];
+    let asked = total["done"].as_u64().zip(total["failed"].as_u64()).map(|(done, failed)| done + failed);
+    assert_eq!(asked, Some(40), "{point}");
+}
+
+#[test]
+fn nonsense_ends_with_the_code_of_wrong_usage() {
+    let output = bench(&["--mix", "speed"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no operation"));
+}
