@@ -22,7 +22,7 @@ pub mod leadership;
 pub mod liveness;
 pub mod membership;
 pub mod metrics;
-mod names;
+pub mod names;
 pub mod net;
 pub mod node;
 pub mod operate;

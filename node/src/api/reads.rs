@@ -22,6 +22,7 @@ use super::error::ApiError;
 use super::route::Parts;
 use crate::clock::unix_seconds;
 use crate::config::SEARCH_LIMIT_MAX;
+use crate::names::SEARCHES_WAITING_MAX;
 use crate::node::Node;
 use crate::read::{Admitted, ReadParams, admit};
 use crate::search::Mode;
@@ -150,8 +151,12 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
         Some(SearchMode::Prefix) => Mode::Prefix,
     };
     let node = read.node;
-    // Files without a live holder leave search results (P5). A scan of many names is work for a thread of its own, not for the one that answers heartbeats.
+    let too_many = || ApiError::Overloaded(format!("{SEARCHES_WAITING_MAX} searches are waiting already"));
+    let turn = node.names.turn().await.ok_or_else(too_many)?;
+    // Files without a live holder leave search results (P5). A scan of many names is work for a thread of its own, not for
+    // the one that answers heartbeats.
     let answered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let catalog = node.catalog();
         let found = node.names.query(&query, mode, limit, |name| catalog.has_live_holder(name));
         let hits: Vec<_> = found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect();
