@@ -9,7 +9,9 @@
 
 use std::time::Instant;
 
-use raft_store::catalog::{Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, Op, Register, Stamp};
+use raft_store::catalog::{
+    Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Reply, Stamp,
+};
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
 
 /// Commands per line of the table.
@@ -46,6 +48,65 @@ impl Bench {
         rounds.into_iter().flatten().for_each(|op| self.apply(op));
         let each = start.elapsed().as_secs_f64() / commands as f64;
         println!("{what:<44} {:>8.2} us   {:>9.0} /s", each * 1e6, 1.0 / each);
+    }
+}
+
+/// Files of the peer whose registrations are measured.
+const LISTED: u64 = 100_000;
+/// Files in one page, about as many as fit an entry.
+const PAGE: u64 = 100;
+
+impl Bench {
+    fn register(&mut self, listing: Listing) -> ListingState {
+        let address = "http://10.0.0.2:1".to_owned();
+        let peer = PeerId::parse("large").expect("a valid id");
+        let register = Register { peer, address, zone: None, capacity_bytes: None, serving: true, listing };
+        let command = Command { key: None, op: Op::Register(register) };
+        let applied = self.catalog.apply(TERM, &Batch { stamp: None, commands: vec![command] });
+        match &applied.replies[0].result {
+            Ok(Reply::Registered { listing, .. }) => *listing,
+            other => panic!("refused: {other:?}"),
+        }
+    }
+
+    /// The pages of a listing but the last, and the longest time one of them took; then the last page.
+    fn list(&mut self, id: &str, files: std::ops::Range<u64>) {
+        let page = |from: u64| {
+            let one = |n: u64| Holding { name: file(n), version: Some(1), size: Some(1_000), hash: hash(n) };
+            (from..files.end.min(from + PAGE)).map(one).collect()
+        };
+        let mut longest = std::time::Duration::ZERO;
+        for from in files.clone().step_by(PAGE as usize) {
+            let listing = Listing::Page { id: id.to_owned(), last: false, files: page(from) };
+            let start = Instant::now();
+            self.register(listing);
+            longest = longest.max(start.elapsed());
+        }
+        println!("{:<44} {:>8.1} ms", "  a page of 100 files, the longest", longest.as_secs_f64() * 1e3);
+        timed("  the page that completes it", || {
+            self.register(Listing::Page { id: id.to_owned(), last: true, files: Vec::new() })
+        });
+    }
+
+    /// What the registrations of a peer with many files cost.
+    fn measure_listings(&mut self) {
+        const NAMES: u64 = 10_000_000;
+        let files = NAMES..NAMES + LISTED;
+        println!("a peer registers {LISTED} new files");
+        self.list("a", files.clone());
+        let peer = PeerId::parse("large").expect("a valid id");
+        let image = timed("  image of its holdings", || self.catalog.holdings_image(&peer)).expect("no digest yet");
+        let digest = timed("  digest, off the apply path", || image.digest());
+        self.catalog.keep_digest(&digest);
+        drop(image);
+        let digest = ContentHash::from(digest);
+        let unchanged = Listing::Unchanged { digest, count: Some(LISTED) };
+        let answer = timed("  registered again by the digest", || self.register(unchanged));
+        assert_eq!(answer, ListingState::Unchanged);
+        println!("it registers the same files again, page by page");
+        self.list("b", files.clone());
+        println!("it registers again with a single file");
+        self.list("c", files.start..files.start + 1);
     }
 }
 
@@ -121,12 +182,14 @@ fn main() {
             Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
         vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
     });
-    let snapshot = timed("clone for a snapshot", || bench.catalog.clone());
+    let snapshot = timed("image for a snapshot", || bench.catalog.image());
     bench.measure("acquire, snapshot held", |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
         vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
     });
-    let bytes = timed("encode", || snapshot.encode());
+    let bytes = timed("encode", || snapshot.encode_onto(Vec::new()));
+    timed("let go of the image", || drop(snapshot));
     println!("{:<44} {:>8.1} MB", "encoded", bytes.len() as f64 / 1e6);
     timed("decode", || Catalog::decode(&bytes).expect("what encode wrote"));
+    bench.measure_listings();
 }

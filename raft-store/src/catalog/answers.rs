@@ -4,13 +4,13 @@
 //! or because its whole session was idle for [`SESSION_RETENTION_MS`]; never to make room. The table knows peers by
 //! their ids alone, so that their expiry does not touch it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::command::KeyTag;
 use super::reply::{Rejection, Reply};
+use super::segments::SegmentedMap;
 use super::state::{Deadline, Limits};
 use crate::types::{ContentHash, PeerId};
 
@@ -18,10 +18,11 @@ use crate::types::{ContentHash, PeerId};
 /// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
 pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Everything remembered, by the peer that asked; shared with snapshots until that peer uses a key.
+/// Everything remembered, by the peer that asked. Every level is in copy-on-write segments: however many answers there
+/// are, a snapshot shares them, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
-    pub(super) owners: BTreeMap<PeerId, Arc<Owner>>,
+    pub(super) owners: SegmentedMap<PeerId, Arc<Owner>>,
     /// Answers in all owners' tables.
     #[serde(skip)]
     pub(super) total: u64,
@@ -30,11 +31,11 @@ pub(super) struct Answers {
 /// One peer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
-    pub(super) sessions: BTreeMap<Arc<str>, Session>,
-    pub(super) opaque: BTreeMap<Arc<str>, OpaqueKey>,
+    pub(super) sessions: SegmentedMap<Arc<str>, Session>,
+    pub(super) opaque: SegmentedMap<Arc<str>, OpaqueKey>,
     /// Opaque keys by first use. Derived.
     #[serde(skip)]
-    pub(super) order: BTreeMap<u64, Arc<str>>,
+    pub(super) order: SegmentedMap<u64, Arc<str>>,
 }
 
 /// Keys of the form `session:sequence`.
@@ -47,7 +48,7 @@ pub(super) struct Session {
     /// When to look whether it is idle; moved only then.
     pub(super) due: Deadline,
     /// By sequence and chunk (X4).
-    pub(super) answers: BTreeMap<(u64, u32), Answer>,
+    pub(super) answers: SegmentedMap<(u64, u32), Answer>,
 }
 
 /// A key of any other form.
@@ -56,7 +57,7 @@ pub(super) struct OpaqueKey {
     /// Position of its first use; greater for newer keys.
     pub(super) first_used: u64,
     pub(super) due: Deadline,
-    pub(super) chunks: BTreeMap<u32, Answer>,
+    pub(super) chunks: SegmentedMap<u32, Answer>,
 }
 
 /// One answer.
@@ -161,18 +162,16 @@ impl Answers {
     }
 
     fn raise_floor(&mut self, owner: &PeerId, session: &str, floor: u64) {
-        let Some(session) =
-            self.owners.get_mut(owner).map(Arc::make_mut).and_then(|owner| owner.sessions.get_mut(session))
-        else {
-            return;
-        };
+        let Some(session) = self.owner_mut(owner).and_then(|owner| owner.sessions.get_mut(session)) else { return };
+        let mut settled = 0;
         if floor > session.floor {
             session.floor = floor;
             while session.answers.first_key_value().is_some_and(|((sequence, _), _)| *sequence < floor) {
                 session.answers.pop_first();
-                self.total -= 1;
+                settled += 1;
             }
         }
+        self.total -= settled;
     }
 
     /// Stores a session key's answer. `due` is the deadline of a session that is new.
@@ -186,17 +185,31 @@ impl Answers {
         (now, due): (u64, Deadline),
         answer: Answer,
     ) -> bool {
-        let sessions = &mut Arc::make_mut(self.owners.entry(owner.clone()).or_default()).sessions;
+        let sessions = &mut self.owner_or_new(owner).sessions;
         let is_new = !sessions.contains_key(session);
         if is_new {
             let floor = tag.floor.unwrap_or(0);
-            sessions.insert(Arc::from(session), Session { floor, used: now, due, answers: BTreeMap::new() });
+            sessions.insert(Arc::from(session), Session { floor, used: now, due, answers: SegmentedMap::default() });
         }
         if let Some(session) = sessions.get_mut(session) {
             session.used = now;
-            self.total += u64::from(session.answers.insert((sequence, tag.chunk), answer).is_none());
+            let answer_is_new = session.answers.insert((sequence, tag.chunk), answer).is_none();
+            self.total += u64::from(answer_is_new);
         }
         is_new
+    }
+
+    /// A peer's keys, to be changed; none if it has none yet.
+    fn owner_or_new(&mut self, owner: &PeerId) -> &mut Owner {
+        if !self.owners.contains_key(owner) {
+            self.owners.insert(owner.clone(), Arc::default());
+        }
+        self.owner_mut(owner).expect("it is there or was just added")
+    }
+
+    /// A peer's keys, to be changed.
+    fn owner_mut(&mut self, owner: &PeerId) -> Option<&mut Owner> {
+        self.owners.get_mut(owner).map(Arc::make_mut)
     }
 
     /// Stores an opaque key's answer, and returns the deadline it had before, if it was known.
@@ -207,17 +220,20 @@ impl Answers {
         due: Deadline,
         answer: Answer,
     ) -> (Arc<str>, Option<Deadline>) {
-        let owner = Arc::make_mut(self.owners.entry(owner.clone()).or_default());
+        let owner = self.owner_or_new(owner);
         if let Some((key, known)) = owner.opaque.get_key_value(tag.key.as_str()) {
             let (key, before) = (key.clone(), known.due);
+            let mut answer_is_new = false;
             if let Some(known) = owner.opaque.get_mut(&key) {
                 known.due = due;
-                self.total += u64::from(known.chunks.insert(tag.chunk, answer).is_none());
+                answer_is_new = known.chunks.insert(tag.chunk, answer).is_none();
             }
+            self.total += u64::from(answer_is_new);
             return (key, Some(before));
         }
         let key: Arc<str> = Arc::from(tag.key.as_str());
-        let chunks = BTreeMap::from([(tag.chunk, answer)]);
+        let mut chunks = SegmentedMap::default();
+        chunks.insert(tag.chunk, answer);
         owner.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
         owner.order.insert(due.position, key.clone());
         self.total += 1;
@@ -226,7 +242,7 @@ impl Answers {
 
     /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
     pub(super) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
-        let keys = self.owners.get_mut(owner).map(Arc::make_mut)?;
+        let keys = self.owner_mut(owner)?;
         if keys.opaque.len() <= limit {
             return None;
         }

@@ -4,6 +4,7 @@
 //! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference that
 //! applying relies on is checked (`validate`) before the indexes are built.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::answers::Answers;
 use super::slab::Slab;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
 use super::{DecodeError, validate};
-use crate::types::ContentHash;
+use crate::types::{ContentHash, PeerId};
 
 /// The format this build writes, as the first byte.
 const FORMAT: u8 = 1;
@@ -31,28 +32,33 @@ struct Scalars {
     limits: Limits,
 }
 
-/// The replicated state in the order of the format, to be read.
-#[derive(Deserialize)]
-struct Image {
+/// The replicated state at one moment, in the order of the format. It shares its records with the catalog it was taken
+/// from, which copies a few hundred of them when it changes one of them first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Image {
     scalars: Scalars,
     files: Slab<FileRecord>,
     peers: Slab<PeerRecord>,
     answers: Answers,
 }
 
-/// The same, to be written.
-#[derive(Serialize)]
-struct ImageRef<'a> {
-    scalars: Scalars,
-    files: &'a Slab<FileRecord>,
-    peers: &'a Slab<PeerRecord>,
-    answers: &'a Answers,
+impl Image {
+    /// Appends the canonical bytes: two nodes that applied the same log get the same ones (D1).
+    pub fn encode_onto(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.push(FORMAT);
+        postcard::to_extend(self, bytes).expect("plain values have an encoding")
+    }
+
+    /// SHA-256 over the canonical bytes.
+    pub fn digest(&self) -> ContentHash {
+        ContentHash(Sha256::digest(self.encode_onto(Vec::new())).into())
+    }
 }
 
 impl Catalog {
-    /// Canonical bytes: two nodes that applied the same log get the same ones (D1).
-    pub fn encode(&self) -> Vec<u8> {
-        let image = ImageRef {
+    /// What a snapshot holds, at the cost of a pointer for a few hundred records; nothing derived is copied.
+    pub fn image(&self) -> Image {
+        Image {
             scalars: Scalars {
                 clock: self.clock,
                 sequence: self.sequence,
@@ -63,11 +69,15 @@ impl Catalog {
                 replicas: self.replicas,
                 limits: self.limits,
             },
-            files: &self.files,
-            peers: &self.peers,
-            answers: &self.answers,
-        };
-        postcard::to_extend(&image, vec![FORMAT]).expect("plain values have an encoding")
+            files: self.files.clone(),
+            peers: self.peers.clone(),
+            answers: self.answers.clone(),
+        }
+    }
+
+    /// Canonical bytes, see [`Image::encode_onto`].
+    pub fn encode(&self) -> Vec<u8> {
+        self.image().encode_onto(Vec::new())
     }
 
     /// Reads what [`Catalog::encode`] wrote.
@@ -101,12 +111,24 @@ impl Catalog {
 
     /// SHA-256 over the canonical bytes.
     pub fn digest(&self) -> ContentHash {
-        ContentHash(Sha256::digest(self.encode()).into())
+        self.image().digest()
     }
 
     /// Builds everything that is derived. The stored tables are valid.
     pub(super) fn with_indexes(mut self) -> Self {
-        let files = self.files.clone();
+        let (files, peers) = (self.files.clone(), self.peers.clone());
+        let mut listing_since = BTreeMap::new();
+        for (id, peer) in peers.iter() {
+            self.new_sets(id);
+            self.peer_ids.insert(peer.id.clone(), id);
+            match peer.forget_at {
+                Some(deadline) => drop(self.due.insert(deadline, Due::Peer(id))),
+                None => self.totals.peers_live += 1,
+            }
+            if let Some(listing) = &peer.listing {
+                listing_since.insert(id, listing.started);
+            }
+        }
         for (id, file) in files.iter() {
             self.names.insert(file.name.clone(), id);
             if file.hash.is_some() {
@@ -114,22 +136,16 @@ impl Catalog {
                 self.totals.bytes += u128::from(file.size.unwrap_or(0));
             }
             self.totals.tombstones += u64::from(file.is_tombstone());
-            file.holders.iter().for_each(|holder| {
-                Arc::make_mut(&mut self.peers[holder.peer].holdings).insert(id);
-            });
+            for holder in &file.holders {
+                let is_named = listing_since.get(&holder.peer).is_none_or(|started| holder.touched >= *started);
+                self.sets_mut(holder.peer).restore(id, is_named);
+            }
             file.refused.iter().for_each(|peer| {
-                self.peers[*peer].refused.insert(id);
+                self.sets_mut(*peer).refused.insert(id);
             });
             self.index_contention(id, file);
         }
-        let peers = self.peers.clone();
-        for (id, peer) in peers.iter() {
-            self.peer_ids.insert(peer.id.clone(), id);
-            match peer.forget_at {
-                Some(deadline) => drop(self.due.insert(deadline, Due::Peer(id))),
-                None => self.totals.peers_live += 1,
-            }
-        }
+        peers.iter().for_each(|(id, _)| self.want_digest(id));
         self.index_answers();
         self
     }
@@ -139,28 +155,29 @@ impl Catalog {
         self.contended.insert(id);
         if let Some(lease) = &contention.lease {
             self.due.insert(lease.deadline, Due::Lease(id));
-            self.peers[lease.peer].leases.insert(id);
+            self.sets_mut(lease.peer).leases.insert(id);
             self.totals.leases += 1;
         }
         if let Some(offer) = &contention.offer {
             self.due.insert(offer.deadline, Due::Offer(id));
-            self.peers[offer.peer].places.insert(id, offer.ticket);
+            self.sets_mut(offer.peer).places.insert(id, offer.ticket);
             self.totals.waiting += 1;
         }
         for waiter in &contention.line {
-            self.peers[waiter.peer].places.insert(id, waiter.ticket);
+            self.sets_mut(waiter.peer).places.insert(id, waiter.ticket);
             self.totals.waiting += 1;
         }
     }
 
     fn index_answers(&mut self) {
-        for (id, owner) in &mut self.answers.owners {
-            let owner = Arc::make_mut(owner);
-            for (name, session) in &owner.sessions {
+        let owners: Vec<PeerId> = self.answers.owners.iter().map(|(id, _)| id.clone()).collect();
+        for id in owners {
+            let Some(owner) = self.answers.owners.get_mut(&id).map(Arc::make_mut) else { continue };
+            for (name, session) in owner.sessions.iter() {
                 self.answers.total += session.answers.len() as u64;
                 self.due.insert(session.due, Due::Session { owner: id.clone(), session: name.clone() });
             }
-            for (name, key) in &owner.opaque {
+            for (name, key) in owner.opaque.iter() {
                 self.answers.total += key.chunks.len() as u64;
                 owner.order.insert(key.first_used, name.clone());
                 self.due.insert(key.due, Due::OpaqueKey { owner: id.clone(), key: name.clone() });

@@ -3,8 +3,6 @@
 //! Invariant: every holder's version is a remembered one, so its hash is known; totals, the name index and the peers'
 //! sets change together with the record they describe.
 
-use std::sync::Arc;
-
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PastVersion};
@@ -12,7 +10,7 @@ use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Vers
 
 impl Catalog {
     pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
-        self.names.get(name.as_str())
+        self.names.get(name.as_str()).copied()
     }
 
     /// The name's record, made if there is none; a new one has version 0 and needs a lease or a version at once (L6).
@@ -32,7 +30,7 @@ impl Catalog {
         let record = &self.files[file];
         if record.version == 0 && record.contention.is_none() {
             let name = record.name.clone();
-            self.names.remove(&name);
+            self.names.remove(&*name);
             self.files.remove(file);
         }
     }
@@ -124,10 +122,10 @@ impl Catalog {
         };
         if let Ok(index) = record.refused.binary_search(&peer) {
             record.refused.remove(index);
-            self.peers[peer].refused.remove(&file);
+            self.sets_mut(peer).refused.remove(&file);
         }
+        self.state_holding(peer, file, changed);
         if changed {
-            Arc::make_mut(&mut self.peers[peer].holdings).insert(file);
             let event =
                 Event::HolderAdded { file: self.files[file].file_name(), peer: self.peer_id(peer), version, current };
             self.emit(event);
@@ -145,7 +143,7 @@ impl Catalog {
         let record = &mut self.files[file];
         let Ok(index) = record.holder(peer) else { return };
         record.holders.remove(index);
-        Arc::make_mut(&mut self.peers[peer].holdings).remove(&file);
+        self.remove_holding(peer, file);
         if refused {
             self.refuse(file, peer);
         }
@@ -157,7 +155,7 @@ impl Catalog {
         let record = &mut self.files[file];
         if let Err(index) = record.refused.binary_search(&peer) {
             record.refused.insert(index, peer);
-            self.peers[peer].refused.insert(file);
+            self.sets_mut(peer).refused.insert(file);
         }
     }
 
@@ -167,7 +165,7 @@ impl Catalog {
         if let Ok(index) = record.refused.binary_search(&peer) {
             record.refused.remove(index);
         }
-        self.peers[peer].refused.remove(&file);
+        self.sets_mut(peer).refused.remove(&file);
         let event =
             Event::HolderDropped { file: self.files[file].file_name(), peer: self.peer_id(peer), refused: false };
         self.emit(event);

@@ -111,7 +111,7 @@ impl Catalog {
         self.files[file].contention.get_or_insert_default().lease = Some(lease);
         self.due.insert(deadline, Due::Lease(file));
         self.contended.insert(file);
-        self.peers[peer].leases.insert(file);
+        self.sets_mut(peer).leases.insert(file);
         self.totals.leases += 1;
         let grant = self.grant_of(file, &lease);
         self.emit(Event::LeaseGranted {
@@ -145,7 +145,7 @@ impl Catalog {
         record.ended.push(EndedLease { token: lease.token, fencing_token: lease.fencing_token });
         let name = record.file_name();
         self.due.remove(&lease.deadline);
-        self.peers[lease.peer].leases.remove(&file);
+        self.sets_mut(lease.peer).leases.remove(&file);
         self.totals.leases -= 1;
         let (peer, fencing_token) = (self.peer_id(lease.peer), lease.fencing_token);
         self.emit(Event::LeaseEnded { file: name, peer, fencing_token, cause });

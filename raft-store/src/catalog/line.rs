@@ -23,7 +23,7 @@ impl Catalog {
     }
 
     fn wait_in_line(&mut self, file: Id, peer: Id) -> Result<u64, Rejection> {
-        if !self.peers[peer].places.contains_key(&file) {
+        if !self.sets(peer).places.contains_key(&file) {
             self.join(file, peer)?;
         }
         Ok(self.position(file, peer).unwrap_or(0))
@@ -40,7 +40,7 @@ impl Catalog {
         let ticket = self.tickets;
         contention.line.push_back(Waiter { peer, ticket });
         let name = record.file_name();
-        self.peers[peer].places.insert(file, ticket);
+        self.sets_mut(peer).places.insert(file, ticket);
         self.totals.waiting += 1;
         let peer = self.peer_id(peer);
         self.emit(Event::LineJoined { file: name, peer, ticket });
@@ -49,7 +49,7 @@ impl Catalog {
 
     /// A waiter's position, 1 = next; `None` if it is not in line or its grant is pending.
     pub(super) fn position(&self, file: Id, peer: Id) -> Option<u64> {
-        let ticket = *self.peers[peer].places.get(&file)?;
+        let ticket = *self.sets(peer).places.get(&file)?;
         let line = &self.files[file].contention.as_ref()?.line;
         let index = line.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
         Some(index as u64 + 1)
@@ -78,7 +78,7 @@ impl Catalog {
     pub(super) fn take_offer(&mut self, file: Id) -> Option<Offer> {
         let offer = self.files[file].contention.as_mut()?.offer.take()?;
         self.due.remove(&offer.deadline);
-        self.peers[offer.peer].places.remove(&file);
+        self.sets_mut(offer.peer).places.remove(&file);
         self.totals.waiting -= 1;
         Some(offer)
     }
@@ -92,11 +92,11 @@ impl Catalog {
 
     /// Removes a peer from the line, if it is in it.
     pub(super) fn take_place(&mut self, file: Id, peer: Id) -> bool {
-        let Some(ticket) = self.peers[peer].places.get(&file).copied() else { return false };
+        let Some(ticket) = self.sets(peer).places.get(&file).copied() else { return false };
         let Some(contention) = &mut self.files[file].contention else { return false };
         let Ok(index) = contention.line.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
         contention.line.remove(index);
-        self.peers[peer].places.remove(&file);
+        self.sets_mut(peer).places.remove(&file);
         self.totals.waiting -= 1;
         true
     }
@@ -126,7 +126,7 @@ impl Catalog {
     pub(super) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
         self.settle(name);
         let (Some(peer), Some(file)) = (self.peer_ids.get(peer).copied(), self.file_id(name)) else { return };
-        if self.peers[peer].places.get(&file) == Some(&ticket) {
+        if self.sets(peer).places.get(&file) == Some(&ticket) {
             self.leave_line(file, peer, LineEnd::Silent);
         }
     }

@@ -3,13 +3,10 @@
 //! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the first
 //! page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that version's.
 
-use sha2::{Digest, Sha256};
-
 use super::command::{Holding, Listing, Register};
 use super::reply::{Conflict, Event, ListingState, Rejection, Reply};
 use super::slab::Id;
 use super::state::{Catalog, OpenListing};
-use crate::types::ContentHash;
 
 /// Ids of complete and void listings that a peer's record remembers.
 const CLOSED_LISTINGS_PER_PEER: usize = 4;
@@ -31,15 +28,17 @@ impl Catalog {
             Listing::Whole(files) => {
                 let peer = self.incarnate(register);
                 self.close_listing(peer);
+                self.sets_mut(peer).begin_listing();
                 let conflicts = self.take_in(peer, files);
-                self.complete(peer, self.sequence);
+                self.complete(peer);
                 Ok(self.registered(peer, ListingState::Accepted, conflicts))
             }
             Listing::Page { id, last, files } => Ok(self.register_page(register, id, *last, files)),
             Listing::Unchanged { digest, count } => {
                 let peer = self.incarnate(register);
                 self.close_listing(peer);
-                let count_differs = count.is_some_and(|count| count != self.peers[peer].holdings.len() as u64);
+                let held = self.sets(peer).holdings_count() as u64;
+                let count_differs = count.is_some_and(|count| count != held);
                 if count_differs || self.holdings_digest(peer) != *digest {
                     return Ok(self.registered(peer, ListingState::Wanted, Vec::new()));
                 }
@@ -66,13 +65,13 @@ impl Catalog {
                 self.close_listing(peer);
                 let (id, started) = (id.to_owned(), self.sequence);
                 self.peers[peer].listing = Some(OpenListing { id, started, deleted: Default::default() });
+                self.sets_mut(peer).begin_listing();
                 peer
             }
         };
         let conflicts = self.take_in(peer, files);
-        if last && let Some(started) = self.peers[peer].listing.as_ref().map(|listing| listing.started) {
-            self.close_listing(peer);
-            self.complete(peer, started);
+        if last {
+            self.complete(peer);
         }
         self.registered(peer, ListingState::Accepted, conflicts)
     }
@@ -100,14 +99,22 @@ impl Catalog {
         }
     }
 
+    /// Voids the open listing, if there is one.
     fn close_listing(&mut self, peer: Id) {
-        let record = &mut self.peers[peer];
-        if let Some(listing) = record.listing.take() {
-            if record.closed_listings.len() == CLOSED_LISTINGS_PER_PEER {
-                record.closed_listings.pop_front();
-            }
-            record.closed_listings.push_back(listing.id);
+        if self.retire_listing(peer) {
+            self.sets_mut(peer).end_listing();
         }
+    }
+
+    /// Takes the open listing's id among those that are over.
+    fn retire_listing(&mut self, peer: Id) -> bool {
+        let record = &mut self.peers[peer];
+        let Some(listing) = record.listing.take() else { return false };
+        if record.closed_listings.len() == CLOSED_LISTINGS_PER_PEER {
+            record.closed_listings.pop_front();
+        }
+        record.closed_listings.push_back(listing.id);
+        true
     }
 
     fn take_in(&mut self, peer: Id, files: &[Holding]) -> Vec<Conflict> {
@@ -125,37 +132,13 @@ impl Catalog {
         conflicts
     }
 
-    /// Drops the holdings that nothing has stated since the listing started.
-    fn complete(&mut self, peer: Id, started: u64) {
-        let touched_before = |file: &Id| {
-            let record = &self.files[*file];
-            record.holder(peer).is_ok_and(|index| record.holders[index].touched < started)
-        };
-        let dropped: Vec<Id> = self.peers[peer].holdings.iter().copied().filter(touched_before).collect();
-        for file in dropped {
+    /// Drops the holdings that nothing has stated since the listing began. Costs what is dropped, not what is held.
+    fn complete(&mut self, peer: Id) {
+        self.retire_listing(peer);
+        for file in self.sets(peer).unnamed_holdings() {
             self.drop_holder(file, peer, false);
         }
+        self.want_digest(peer);
         self.emit(Event::PeerListed { peer: self.peer_id(peer) });
-    }
-
-    fn holdings_digest(&self, peer: Id) -> ContentHash {
-        let mut lines: Vec<(&str, ContentHash)> = self.peers[peer]
-            .holdings
-            .iter()
-            .filter_map(|file| {
-                let record = &self.files[*file];
-                let holder = record.holders[record.holder(peer).ok()?];
-                Some((&*record.name, record.hash_of(holder.version)?))
-            })
-            .collect();
-        lines.sort_unstable_by_key(|(name, _)| *name);
-        let mut sha = Sha256::new();
-        for (name, hash) in lines {
-            sha.update(name.as_bytes());
-            sha.update([0]);
-            sha.update(hash.to_string().as_bytes());
-            sha.update(b"\n");
-        }
-        ContentHash(sha.finalize().into())
     }
 }

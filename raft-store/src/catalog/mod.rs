@@ -23,13 +23,13 @@ mod codec;
 mod command;
 mod dedup;
 mod files;
+mod holdings;
 mod invariants;
 mod leases;
 mod line;
 mod listing;
 #[cfg(test)]
 mod model;
-mod names;
 mod peers;
 #[cfg(test)]
 mod properties;
@@ -37,12 +37,15 @@ mod query;
 mod reply;
 #[cfg(test)]
 mod scripts;
+mod segments;
 mod slab;
 mod state;
 mod validate;
 mod view;
 
+pub use codec::Image;
 pub use command::*;
+pub use holdings::{HoldingsDigest, HoldingsImage};
 pub use invariants::{Violation, check};
 pub use reply::*;
 pub use state::{Catalog, Limits};

@@ -35,11 +35,8 @@ impl Catalog {
             forget_at: None,
             listing: None,
             closed_listings: Default::default(),
-            holdings: Default::default(),
-            refused: Default::default(),
-            places: Default::default(),
-            leases: Default::default(),
         });
+        self.new_sets(peer);
         self.peer_ids.insert(register.peer.clone(), peer);
         self.totals.peers_live += 1;
         peer
@@ -89,14 +86,14 @@ impl Catalog {
 
     /// Forgets one thing about a peer whose retention is over: a holding, a refusal, a place, or at last the record.
     pub(super) fn forget_piece(&mut self, peer: Id) {
-        let record = &self.peers[peer];
-        if let Some(file) = record.holdings.first().copied() {
+        let sets = self.sets(peer);
+        if let Some(file) = sets.first_holding() {
             self.drop_holder(file, peer, false);
-        } else if let Some(file) = record.refused.first().copied() {
+        } else if let Some(file) = sets.refused.first().copied() {
             self.forget_refusal(file, peer);
-        } else if let Some((file, _)) = record.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
+        } else if let Some((file, _)) = sets.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
             self.leave_line(file, peer, LineEnd::Forgotten);
-        } else if let Some(file) = record.leases.first().copied() {
+        } else if let Some(file) = sets.leases.first().copied() {
             // Leases are shorter than the retention, so this one is over; its end was due before.
             self.end_lease(file, LeaseEnd::Expired);
             self.offer_next(file);
@@ -105,6 +102,7 @@ impl Catalog {
                 self.due.remove(&deadline);
             }
             self.peer_ids.remove(&record.id);
+            self.new_sets(peer);
             self.emit(Event::PeerForgotten { peer: record.id });
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
 
 use super::slab::Id;
-use super::state::{Catalog, FileRecord, Holder, PeerRecord};
+use super::state::{Catalog, FileRecord, Holder};
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
 use crate::types::{FileName, LogTime, PeerId, Version};
 
@@ -26,15 +26,15 @@ impl Catalog {
 
     /// All files whose current version exists, in name order, starting after `after`.
     pub fn files<'a>(&'a self, after: Option<&'a FileName>) -> Box<dyn Iterator<Item = FileView> + 'a> {
-        let records = self.names.after(after.map(FileName::as_str)).map(|file| &self.files[file]);
+        let records = self.names.after(after.map(FileName::as_str)).map(|file| &self.files[*file]);
         Box::new(records.filter(|record| record.hash.is_some()).map(|record| self.file_view(record)))
     }
 
     /// The names of all files whose current version exists, in name order.
     pub fn file_names(&self) -> impl Iterator<Item = FileName> {
         self.names
-            .after(None)
-            .map(|file| &self.files[file])
+            .values()
+            .map(|file| &self.files[*file])
             .filter(|record| record.hash.is_some())
             .map(FileRecord::file_name)
     }
@@ -113,7 +113,7 @@ impl Catalog {
     /// Where a peer stands in a file's line; `None` if it is not in it.
     pub fn place(&self, file: &FileName, peer: &PeerId) -> Option<Place> {
         let (file, peer) = (self.file_id(file)?, *self.peer_ids.get(peer)?);
-        let ticket = *self.peers[peer].places.get(&file)?;
+        let ticket = *self.sets(peer).places.get(&file)?;
         match self.files[file].offer().filter(|offer| offer.peer == peer) {
             Some(offer) if self.is_over(offer.deadline) => None,
             Some(offer) => Some(Place::Offered { ticket, deadline: offer.deadline.at }),
@@ -123,23 +123,37 @@ impl Catalog {
 
     /// A peer, live or not.
     pub fn peer(&self, id: &PeerId) -> Option<PeerView> {
-        Some(peer_view(&self.peers[*self.peer_ids.get(id)?]))
+        Some(self.peer_view(*self.peer_ids.get(id)?))
     }
 
     /// All peers in id order, live or not.
     pub fn peers<'a>(&'a self) -> Box<dyn Iterator<Item = PeerView> + 'a> {
-        Box::new(self.peer_ids.values().map(|peer| peer_view(&self.peers[*peer])))
+        Box::new(self.peer_ids.values().map(|peer| self.peer_view(*peer)))
     }
 
     /// What a peer holds, in name order.
     pub fn holdings<'a>(&'a self, peer: &PeerId) -> Box<dyn Iterator<Item = (FileName, HolderView)> + 'a> {
         let Some(peer) = self.peer_ids.get(peer).copied() else { return Box::new(std::iter::empty()) };
-        let mut records: Vec<&FileRecord> = self.peers[peer].holdings.iter().map(|file| &self.files[*file]).collect();
+        let mut records: Vec<&FileRecord> = self.sets(peer).holdings().map(|file| &self.files[file]).collect();
         records.sort_unstable_by_key(|record| &record.name);
         Box::new(records.into_iter().filter_map(move |record| {
             let holder = &record.holders[record.holder(peer).ok()?];
             Some((record.file_name(), self.holder_view(record, holder)?))
         }))
+    }
+
+    /// Up to `limit` of a peer's holdings, each with whether it is current, from `from` on in an order of the catalog's own;
+    /// and where to go on, `None` at the end. A walk in steps misses nothing that is held throughout it.
+    pub fn holdings_from(&self, peer: &PeerId, from: u32, limit: usize) -> (Vec<(FileName, bool)>, Option<u32>) {
+        let Some(peer) = self.peer_ids.get(peer).copied() else { return (Vec::new(), None) };
+        let files = self.sets(peer).holdings_from(from, limit);
+        let next = files.last().filter(|_| files.len() == limit).map(|last| last + 1);
+        let holding = |file: Id| {
+            let record = &self.files[file];
+            let is_current = record.holder(peer).is_ok_and(|index| record.holders[index].version == record.version);
+            (record.file_name(), is_current)
+        };
+        (files.into_iter().map(holding).collect(), next)
     }
 
     /// Whether log time has to go on: a lease or pending grant lives (T3), or is over and waits for its clean-up.
@@ -166,16 +180,17 @@ impl Catalog {
             answers: self.answers.total,
         }
     }
-}
 
-fn peer_view(record: &PeerRecord) -> PeerView {
-    PeerView {
-        id: record.id.clone(),
-        address: record.address.clone(),
-        zone: record.zone.clone(),
-        capacity_bytes: record.capacity_bytes,
-        incarnation: record.incarnation,
-        live: record.is_live(),
-        holdings: record.holdings.len() as u64,
+    fn peer_view(&self, peer: Id) -> PeerView {
+        let record = &self.peers[peer];
+        PeerView {
+            id: record.id.clone(),
+            address: record.address.clone(),
+            zone: record.zone.clone(),
+            capacity_bytes: record.capacity_bytes,
+            incarnation: record.incarnation,
+            live: record.is_live(),
+            holdings: self.sets(peer).holdings_count() as u64,
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
-use super::names::NameIndex;
+use super::holdings::PeerSets;
 use super::reply::{Event, Rejection};
+use super::segments::SegmentedMap;
 use super::slab::{Id, Slab};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version, limits};
 
@@ -37,8 +38,14 @@ pub struct Catalog {
     pub(super) answers: Answers,
 
     /// Files by name bytes.
-    pub(super) names: NameIndex,
+    pub(super) names: SegmentedMap<Arc<str>, Id>,
     pub(super) peer_ids: BTreeMap<PeerId, Id>,
+    /// By a peer's slot: the files that concern it.
+    pub(super) sets: Vec<PeerSets>,
+    /// Changes of any peer's holdings so far in this process.
+    pub(super) holding_changes: u64,
+    /// Peers with many holdings of which the digest is not known.
+    pub(super) undigested: BTreeSet<Id>,
     /// Everything that time ends.
     pub(super) due: BTreeMap<Deadline, Due>,
     /// Files with a lease or a pending grant.
@@ -196,17 +203,6 @@ pub(super) struct PeerRecord {
     pub(super) listing: Option<OpenListing>,
     /// Ids of listings that are complete or void, newest last: a late page of one must not start a new listing.
     pub(super) closed_listings: VecDeque<String>,
-
-    /// Files it holds. Derived, like the three below; shared with snapshots until it changes.
-    #[serde(skip)]
-    pub(super) holdings: Arc<BTreeSet<Id>>,
-    #[serde(skip)]
-    pub(super) refused: BTreeSet<Id>,
-    /// Its tickets by file, a pending grant's included.
-    #[serde(skip)]
-    pub(super) places: BTreeMap<Id, u64>,
-    #[serde(skip)]
-    pub(super) leases: BTreeSet<Id>,
 }
 
 /// A listing of which the last page has not come (P2).
@@ -306,8 +302,11 @@ impl Catalog {
             files: Slab::default(),
             peers: Slab::default(),
             answers: Answers::default(),
-            names: NameIndex::default(),
+            names: SegmentedMap::default(),
             peer_ids: BTreeMap::new(),
+            sets: Vec::new(),
+            holding_changes: 0,
+            undigested: BTreeSet::new(),
             due: BTreeMap::new(),
             contended: BTreeSet::new(),
             totals: Totals::default(),

@@ -122,7 +122,7 @@ fn leases_of(record: &FileRecord) -> impl Iterator<Item = u64> {
 }
 
 fn answers(answers: &Answers, deadlines: &mut Deadlines) -> Check {
-    for (id, owner) in &answers.owners {
+    for (id, owner) in answers.owners.iter() {
         let all = owner.sessions.values().flat_map(|session| session.answers.values());
         let all = all.chain(owner.opaque.values().flat_map(|key| key.chunks.values()));
         let readable = all.into_iter().all(|answer| answer.result().is_some());

@@ -82,6 +82,11 @@ impl LogShared {
         self.flusher.submit_and_wait(Change::Meta(key, record)).await
     }
 
+    /// Bytes of all entries appended so far, those found at opening included.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.memory.lock().pushed_bytes()
+    }
+
     /// Fills in what the log knows. May read the disk.
     pub(crate) fn read_stats(&self, stats: &mut StorageStats) {
         {

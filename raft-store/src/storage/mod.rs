@@ -40,7 +40,7 @@ pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
 pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
-pub use shared::{AppliedEntry, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+pub use shared::{AppliedEntry, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
 pub use sim::{SimDisk, SimFault};
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
@@ -110,6 +110,16 @@ pub struct StatsHandle {
 }
 
 impl StatsHandle {
+    /// Bytes of all entries appended by this process, and of those it found when it opened the log; never falls.
+    pub fn appended_bytes(&self) -> u64 {
+        self.log.appended_bytes()
+    }
+
+    /// Bytes of the newest snapshot; 0 without one. Looks at the disk.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.files.newest_size().map_or(0, |(_, bytes)| bytes)
+    }
+
     /// The numbers now. Looks at the disk: call it off the async threads if that matters.
     pub fn read(&self) -> StorageStats {
         let mut stats = StorageStats::default();

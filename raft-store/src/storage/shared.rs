@@ -7,13 +7,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use super::{LogId, StoredMembership};
-use crate::catalog::{Catalog, Event};
+use crate::catalog::{Catalog, Event, HoldingsImage, Image};
+use crate::types::PeerId;
 
 /// Applied entries that a follower of the feed may be behind; one that falls further back is told that it lagged.
 pub const FEED_ENTRIES_MAX: usize = 16_384;
@@ -49,15 +51,25 @@ pub enum FeedItem {
 }
 
 /// Everything that a snapshot covers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) catalog: Catalog,
     pub(crate) last_applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
 }
 
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub(crate) struct StateImage {
+    pub(crate) catalog: Image,
+    pub(crate) last_applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
 struct Inner {
     state: RwLock<State>,
+    /// Grows when a snapshot replaces the catalog.
+    replaced: AtomicU64,
     applied: watch::Sender<Option<LogId>>,
     feed: broadcast::Sender<FeedItem>,
 }
@@ -90,6 +102,14 @@ impl StateView<'_> {
     }
 }
 
+impl StateView<'_> {
+    /// What a snapshot of it holds; cheap, see [`Catalog::image`].
+    pub(crate) fn image(&self) -> StateImage {
+        let State { catalog, last_applied, membership } = &*self.guard;
+        StateImage { catalog: catalog.image(), last_applied: *last_applied, membership: membership.clone() }
+    }
+}
+
 impl std::ops::Deref for StateView<'_> {
     type Target = Catalog;
 
@@ -102,7 +122,7 @@ impl SharedState {
     pub(crate) fn new(state: State) -> Self {
         let applied = watch::Sender::new(state.last_applied);
         let (feed, _) = broadcast::channel(FEED_ENTRIES_MAX);
-        Self { inner: Arc::new(Inner { state: RwLock::new(state), applied, feed }) }
+        Self { inner: Arc::new(Inner { state: RwLock::new(state), replaced: AtomicU64::new(0), applied, feed }) }
     }
 
     /// Looks at the state.
@@ -136,15 +156,47 @@ impl SharedState {
         (value, Feed { receiver, closed: false })
     }
 
+    /// Prepares the digest of a peer's holdings (P2) to be computed off the apply path; `None` if there are few holdings or
+    /// it is known already.
+    pub fn holdings_digest(&self, peer: &PeerId) -> Option<DigestWork> {
+        let view = self.read();
+        let image = view.holdings_image(peer)?;
+        Some(DigestWork { state: self.clone(), replaced: self.inner.replaced.load(Ordering::Relaxed), image })
+    }
+
     /// Changes the state under the write lock, then tells readers, feed and waiters.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> (T, FeedItem)) -> T {
         let mut state = self.inner.state.write();
         let (value, item) = change(&mut state);
+        if matches!(item, FeedItem::Replaced { .. }) {
+            self.inner.replaced.fetch_add(1, Ordering::Relaxed);
+        }
         let applied = state.last_applied;
         // No receiver is no error.
         let _ = self.inner.feed.send(item);
         self.inner.applied.send_replace(applied);
         value
+    }
+}
+
+/// A digest to be computed; see [`SharedState::holdings_digest`].
+pub struct DigestWork {
+    state: SharedState,
+    replaced: u64,
+    image: HoldingsImage,
+}
+
+impl DigestWork {
+    /// Computes the digest without any lock, and keeps it unless the holdings have changed meanwhile. Blocks for some
+    /// 100 ms with 100,000 holdings.
+    pub fn run(self) {
+        let Self { state, replaced, image } = self;
+        let digest = image.digest();
+        drop(image);
+        let mut current = state.inner.state.write();
+        if state.inner.replaced.load(Ordering::Relaxed) == replaced {
+            current.catalog.keep_digest(&digest);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::directory::Directory;
 use super::error::StorageError;
-use super::shared::State;
+use super::shared::{State, StateImage};
 use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, DecodeError};
 use crate::raft::SnapshotMeta;
@@ -41,19 +41,29 @@ struct FileMeta {
     membership: StoredMembership,
 }
 
-/// The whole file that holds a state.
-pub(crate) fn encode(state: &State) -> Result<Bytes, StorageError> {
-    let meta = FileMeta { last_log_id: state.last_applied, membership: state.membership.clone() };
+/// The whole file that holds a state. Everything is written in its place at once: a large catalog is in memory one time.
+pub(crate) fn encode(image: &StateImage) -> Result<Bytes, StorageError> {
+    let meta = FileMeta { last_log_id: image.last_applied, membership: image.membership.clone() };
     let meta = postcard::to_stdvec(&meta).map_err(|error| StorageError::damaged("a snapshot", error.to_string()))?;
-    let catalog = state.catalog.encode();
-    let mut file = Vec::with_capacity(HEADER_BYTES + meta.len() + catalog.len());
-    file.extend_from_slice(MAGIC);
-    file.extend_from_slice(&SNAPSHOT_VERSION.to_le_bytes());
-    file.extend_from_slice(&u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes());
-    file.extend_from_slice(&(catalog.len() as u64).to_le_bytes());
-    file.extend_from_slice(&Sha256::new().chain_update(&meta).chain_update(&catalog).finalize());
+    let mut file = Vec::with_capacity(HEADER_BYTES + meta.len());
+    file.resize(HEADER_BYTES, 0);
     file.extend_from_slice(&meta);
-    file.extend_from_slice(&catalog);
+    let mut file = image.catalog.encode_onto(file);
+    let (header, body) = file.split_at_mut(HEADER_BYTES);
+    let catalog_bytes = body.len() - meta.len();
+    let checksum = Sha256::digest(body);
+    let parts: [&[u8]; 5] = [
+        MAGIC,
+        &SNAPSHOT_VERSION.to_le_bytes(),
+        &u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes(),
+        &(catalog_bytes as u64).to_le_bytes(),
+        &checksum,
+    ];
+    let mut at = 0;
+    for part in parts {
+        header[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
     Ok(file.into())
 }
 

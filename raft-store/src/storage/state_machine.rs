@@ -17,7 +17,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 
 use super::error::FatalSignal;
 use super::executor::Executor;
-use super::shared::{AppliedEntry, FeedItem, SharedState, State};
+use super::shared::{AppliedEntry, FeedItem, SharedState, StateImage};
 use super::snapshot::{self, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
@@ -93,14 +93,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let view = self.shared.read();
-        let state = State {
-            catalog: view.catalog().clone(),
-            last_applied: view.last_applied(),
-            membership: view.membership().clone(),
-        };
+        let image = self.shared.read().image();
         SnapshotBuilder {
-            state: Arc::new(state),
+            meta: SnapshotMeta { last_log_id: image.last_applied, last_membership: image.membership.clone() },
+            image: Some(image),
             files: Arc::clone(&self.files),
             fatal: self.fatal.clone(),
             executor: self.executor.clone(),
@@ -124,12 +120,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok(state)
         });
         let state = stored.await?;
-        self.shared.update(|current| {
+        let before = self.shared.update(|current| {
             let upto = state.last_applied;
-            *current = state;
-            ((), FeedItem::Replaced { upto })
+            (std::mem::replace(current, state), FeedItem::Replaced { upto })
         });
-        Ok(())
+        // A large state takes long to let go of: not under its lock, and not on an async thread.
+        self.executor.run(move || drop(before)).await
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -139,9 +135,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
-/// Builds one snapshot from a copy of the state.
+/// Builds one snapshot from an image of the state.
 pub struct SnapshotBuilder {
-    state: Arc<State>,
+    meta: SnapshotMeta,
+    /// Taken by the first build, so that it is let go of where it was encoded.
+    image: Option<StateImage>,
     files: Arc<SnapshotFiles>,
     fatal: FatalSignal,
     executor: Executor,
@@ -151,18 +149,16 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (state, files) = (Arc::clone(&self.state), Arc::clone(&self.files));
+        let Some(image) = self.image.take() else { return Err(io::Error::other("this snapshot was built already")) };
+        let files = Arc::clone(&self.files);
         let snapshot = blocking(&self.fatal, &self.executor, move || {
-            let file = snapshot::encode(&state)?;
-            if let Some(last) = state.last_applied {
+            let file = snapshot::encode(&image)?;
+            if let Some(last) = image.last_applied {
                 files.publish(last, &file)?;
             }
             Ok(file)
         });
-        let snapshot = snapshot.await?;
-        let meta =
-            SnapshotMeta { last_log_id: self.state.last_applied, last_membership: self.state.membership.clone() };
-        Ok(Snapshot { meta, snapshot })
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: snapshot.await? })
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct LogMemory {
     /// Newest entries with their encoded sizes.
     tail: VecDeque<(Entry, usize)>,
     tail_bytes: usize,
+    /// Bytes of all entries ever pushed in this process, those found at opening included.
+    pushed_bytes: u64,
     /// Everything below this index is on the device.
     on_device: u64,
 }
@@ -63,6 +65,12 @@ impl LogMemory {
         self.last = Some(log_id);
         self.tail.push_back((entry, bytes));
         self.tail_bytes += bytes;
+        self.pushed_bytes += bytes as u64;
+    }
+
+    /// Bytes of all entries pushed so far; never falls.
+    pub(crate) fn pushed_bytes(&self) -> u64 {
+        self.pushed_bytes
     }
 
     /// Records how far the device has come, and lets go of what it holds above the cache's limit.

@@ -1,0 +1,316 @@
+//! An ordered map in copy-on-write segments, for tables that snapshots share: names, and remembered answers.
+//!
+//! Invariant: no key of a segment is below its own bound, and all are below the next segment's. No segment is empty. Cloning copies one pointer per segment; the first write to a segment that a clone
+//! still shares copies that segment alone.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
+const SEGMENT_ENTRIES_MAX: usize = 256;
+
+type Segment<K, V> = Vec<(K, V)>;
+
+/// An ordered map that is cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct SegmentedMap<K, V> {
+    segments: BTreeMap<K, Arc<Segment<K, V>>>,
+    entries: usize,
+}
+
+impl<K, V> Default for SegmentedMap<K, V> {
+    fn default() -> Self {
+        Self { segments: BTreeMap::new(), entries: 0 }
+    }
+}
+
+/// Equal if the entries are; where segments are cut does not matter.
+impl<K: Ord, V: PartialEq> PartialEq for SegmentedMap<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries && self.iter().eq(other.iter())
+    }
+}
+
+impl<K: Ord, V: Eq> Eq for SegmentedMap<K, V> {}
+
+fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(segment: &Segment<K, V>, key: &Q) -> Result<usize, usize> {
+    segment.binary_search_by(|(known, _)| known.borrow().cmp(key))
+}
+
+impl<K: Ord, V> SegmentedMap<K, V> {
+    /// Number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// True without entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// The segment that has the key if any has, and its bound.
+    fn segment<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &Arc<Segment<K, V>>)>
+    where
+        K: Borrow<Q>,
+    {
+        self.segments.range::<Q, _>((Unbounded, Included(key))).next_back()
+    }
+
+    /// The value of a key.
+    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.get_key_value(key).map(|(_, value)| value)
+    }
+
+    /// A key as it is stored, and its value.
+    pub(super) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        let (_, segment) = self.segment(key)?;
+        let (key, value) = &segment[find(segment, key).ok()?];
+        Some((key, value))
+    }
+
+    /// Whether a key is there.
+    pub(super) fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.get(key).is_some()
+    }
+
+    /// The smallest key and its value.
+    pub(super) fn first_key_value(&self) -> Option<(&K, &V)> {
+        self.iter().next()
+    }
+
+    /// All entries in key order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.segments.values().flat_map(|segment| segment.iter()).map(|(key, value)| (key, value))
+    }
+
+    /// All values in key order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// The values of all keys greater than `key`, in key order; of all keys without one.
+    pub(super) fn after<'a, Q: Ord + ?Sized>(&'a self, key: Option<&'a Q>) -> impl Iterator<Item = &'a V> + 'a
+    where
+        K: Borrow<Q>,
+    {
+        let found = key.and_then(|key| {
+            let (bound, segment) = self.segment(key)?;
+            let start = find(segment, key).map_or_else(|index| index, |index| index + 1);
+            Some((bound, &segment[start..]))
+        });
+        let first = found.or_else(|| self.segments.first_key_value().map(|(bound, segment)| (bound, &segment[..])));
+        let rest = first.map(|(bound, _)| self.segments.range::<K, _>((Excluded(bound), Unbounded)));
+        let rest = rest.into_iter().flatten().flat_map(|(_, segment)| segment.iter());
+        first.into_iter().flat_map(|(_, segment)| segment).chain(rest).map(|(_, value)| value)
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
+    fn segment_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut Arc<Segment<K, V>>>
+    where
+        K: Borrow<Q>,
+    {
+        self.segments.range_mut::<Q, _>((Unbounded, Included(key))).next_back().map(|(_, segment)| segment)
+    }
+
+    /// The value of a key, to be changed.
+    pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let segment = self.segment_mut(key)?;
+        let index = find(segment, key).ok()?;
+        Some(&mut Arc::make_mut(segment)[index].1)
+    }
+
+    /// All values in key order, to be changed.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.segments.values_mut().flat_map(|segment| Arc::make_mut(segment).iter_mut()).map(|(_, value)| value)
+    }
+
+    /// Sets the value of a key; answers the one it had.
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.segments.first_key_value().is_none_or(|(bound, _)| key < *bound) {
+            // The first segment takes in what is below it, and its bound goes down with that.
+            let first = self.segments.pop_first().map(|(_, segment)| segment);
+            self.segments.insert(key.clone(), first.unwrap_or_default());
+        }
+        let segment = self.segment_mut(&key)?;
+        let segment = Arc::make_mut(segment);
+        match find(segment, &key) {
+            Ok(index) => return Some(std::mem::replace(&mut segment[index].1, value)),
+            Err(index) => segment.insert(index, (key, value)),
+        }
+        let upper = (segment.len() > SEGMENT_ENTRIES_MAX).then(|| segment.split_off(segment.len() / 2));
+        if let Some(upper) = upper {
+            self.segments.insert(upper[0].0.clone(), Arc::new(upper));
+        }
+        self.entries += 1;
+        None
+    }
+
+    /// Removes a key, if it is there.
+    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let segment = self.segment_mut(key)?;
+        let index = find(segment, key).ok()?;
+        let (_, value) = Arc::make_mut(segment).remove(index);
+        let is_empty = segment.is_empty();
+        self.entries -= 1;
+        if is_empty {
+            let bound = self.segment(key).map(|(bound, _)| bound.clone());
+            bound.map(|bound| self.segments.remove::<K>(&bound));
+        }
+        Some(value)
+    }
+
+    /// Removes the smallest key.
+    pub(super) fn pop_first(&mut self) -> Option<(K, V)> {
+        self.pop(0)
+    }
+
+    /// Removes the greatest key.
+    pub(super) fn pop_last(&mut self) -> Option<(K, V)> {
+        self.pop(usize::MAX)
+    }
+
+    fn pop(&mut self, index: usize) -> Option<(K, V)> {
+        let mut entry = if index == 0 { self.segments.first_entry()? } else { self.segments.last_entry()? };
+        let segment = Arc::make_mut(entry.get_mut());
+        let popped = if index == 0 { segment.remove(0) } else { segment.pop()? };
+        if segment.is_empty() {
+            entry.remove();
+        }
+        self.entries -= 1;
+        Some(popped)
+    }
+}
+
+/// As a map in key order: segments are no part of the format.
+impl<K: Ord + Serialize, V: Serialize> Serialize for SegmentedMap<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.entries))?;
+        self.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+        map.end()
+    }
+}
+
+struct Entries<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K: Ord + Clone + Deserialize<'de>, V: Clone + Deserialize<'de>> Visitor<'de> for Entries<K, V> {
+    type Value = SegmentedMap<K, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut map = SegmentedMap::default();
+        while let Some((key, value)) = access.next_entry()? {
+            map.insert(key, value);
+        }
+        Ok(map)
+    }
+}
+
+impl<'de, K: Ord + Clone + Deserialize<'de>, V: Clone + Deserialize<'de>> Deserialize<'de> for SegmentedMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::{SEGMENT_ENTRIES_MAX, SegmentedMap};
+
+    /// What a test does next, with a key.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Insert,
+        Change,
+        Remove,
+        PopFirst,
+        PopLast,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            20 => Just(Step::Insert),
+            4 => Just(Step::Change),
+            8 => Just(Step::Remove),
+            1 => Just(Step::PopFirst),
+            1 => Just(Step::PopLast),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn it_is_an_ordered_map(
+            steps in proptest::collection::vec((0..3_000u32, step()), 0..6_000),
+            after in 0..3_000u32,
+        ) {
+            let name = |n: u32| -> Arc<str> { format!("n{n}").into() };
+            let (mut map, mut expected) = (SegmentedMap::default(), BTreeMap::new());
+            let mut snapshot = None;
+            for (at, (n, step)) in steps.iter().enumerate() {
+                let key = name(*n);
+                match step {
+                    Step::Insert => prop_assert_eq!(map.insert(key.clone(), at), expected.insert(key, at)),
+                    Step::Change => {
+                        let (value, wanted) = (map.get_mut(&*key), expected.get_mut(&*key));
+                        prop_assert_eq!(&value, &wanted);
+                        if let (Some(value), Some(wanted)) = (value, wanted) {
+                            (*value, *wanted) = (at, at);
+                        }
+                    }
+                    Step::Remove => prop_assert_eq!(map.remove(&*key), expected.remove(&*key)),
+                    Step::PopFirst => prop_assert_eq!(map.pop_first(), expected.pop_first()),
+                    Step::PopLast => prop_assert_eq!(map.pop_last(), expected.pop_last()),
+                }
+                if at == steps.len() / 2 {
+                    snapshot = Some((map.clone(), expected.clone()));
+                }
+            }
+            for (mut map, expected) in [(map, expected)].into_iter().chain(snapshot) {
+                prop_assert!(map.iter().eq(expected.iter()));
+                prop_assert_eq!(map.len(), expected.len());
+                prop_assert_eq!(map.first_key_value(), expected.first_key_value());
+                let later = expected.range(name(after)..).filter(|(known, _)| **known != name(after));
+                prop_assert!(map.after(Some(&*name(after))).eq(later.map(|(_, value)| value)));
+                prop_assert!(map.after(None::<&str>).eq(expected.values()));
+                prop_assert!((0..3_000).all(|n| map.get(&*name(n)) == expected.get(&*name(n))));
+                prop_assert!(map.segments.values().all(|segment| (1..=SEGMENT_ENTRIES_MAX).contains(&segment.len())));
+                let bytes = postcard::to_stdvec(&map).expect("plain values");
+                prop_assert_eq!(&bytes, &postcard::to_stdvec(&expected).expect("plain values"), "the format is a map's");
+                prop_assert!(postcard::from_bytes::<SegmentedMap<Arc<str>, usize>>(&bytes).expect("plain values") == map);
+                map.values_mut().for_each(|value| *value = 7);
+                prop_assert!(map.values().all(|value| *value == 7));
+            }
+        }
+    }
+}
