@@ -98,9 +98,9 @@ struct StartArgs {
     /// Raft election timeout, as SHORTEST..LONGEST
     #[arg(long, default_value = "120ms..240ms", value_parser = parse_range)]
     election: (Duration, Duration),
-    /// Log entries after which a snapshot is taken
-    #[arg(long, default_value_t = 5_000)]
-    snapshot_every: u64,
+    /// Take a snapshot after so many log entries [default: when the log has grown by the size of the last one]
+    #[arg(long)]
+    snapshot_every: Option<u64>,
     /// What a follower does with writes
     #[arg(long, value_parser = ["forward", "reject"], default_value = "forward")]
     follower_writes: String,

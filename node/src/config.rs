@@ -100,8 +100,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Shortest and longest election timeout.
     pub election: (Duration, Duration),
-    /// Entries after which a snapshot is taken.
-    pub snapshot_every: u64,
+    /// Entries after which a snapshot is taken; when the log has outgrown the last one if absent.
+    pub snapshot_every: Option<u64>,
     /// Answer 403 `not_leader` instead of forwarding (W2).
     pub reject_writes_on_followers: bool,
     /// Serve beyond loopback without credentials.
@@ -139,7 +139,7 @@ impl Config {
         if self.replicas == 0 {
             return Err("--replicas must be 1 or greater".into());
         }
-        if self.snapshot_every == 0 {
+        if self.snapshot_every == Some(0) {
             return Err("--snapshot-every must be 1 or greater".into());
         }
         self.validate_birth()

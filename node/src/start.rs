@@ -21,7 +21,7 @@ use crate::node::{Identities, Node};
 use crate::propose::Proposer;
 use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
-use crate::{birth, membership, serve};
+use crate::{birth, digests, membership, serve, snapshots};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -75,6 +75,8 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(leadership::run(node.clone())),
         tokio::spawn(leadership::follow_events(node.clone())),
         tokio::spawn(leadership::follow_freshness(node.clone())),
+        tokio::spawn(snapshots::run(node.clone())),
+        tokio::spawn(digests::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -130,13 +132,17 @@ async fn assemble(
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
     let defaults = raft_store::raft::raft_config("raftshare");
+    let snapshot_policy =
+        config.snapshot_every.map_or(defaults.snapshot_policy, openraft::SnapshotPolicy::LogsSinceLast);
     let raft_config = openraft::Config {
         heartbeat_interval: millis(config.heartbeat),
         election_timeout_min: millis(config.election.0),
         election_timeout_max: millis(config.election.1),
-        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        snapshot_policy,
         // Snapshots that are taken more often are there to keep the log short.
-        max_in_snapshot_log_to_keep: defaults.max_in_snapshot_log_to_keep.min(config.snapshot_every),
+        max_in_snapshot_log_to_keep: defaults
+            .max_in_snapshot_log_to_keep
+            .min(config.snapshot_every.unwrap_or(u64::MAX)),
         ..defaults
     };
     let raft_config = Arc::new(raft_config.validate()?);

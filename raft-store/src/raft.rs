@@ -76,7 +76,9 @@ pub fn raft_config(cluster: &str) -> openraft::Config {
         election_timeout_max: 240,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
-        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(5_000),
+        // A snapshot costs what the catalog has grown to, however little was written since: the node triggers one when
+        // the log has grown by as much.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 1_000,
         // Entries are up to 16 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
         max_payload_entries: 256,

@@ -121,7 +121,7 @@ fn config(id: u64, plan: &Plan) -> Config {
         grace: GRACE,
         heartbeat: Duration::from_millis(50),
         election: (Duration::from_millis(150), Duration::from_millis(300)),
-        snapshot_every: plan.snapshot_every,
+        snapshot_every: Some(plan.snapshot_every),
         reject_writes_on_followers: false,
         insecure: true,
     }

@@ -1,0 +1,56 @@
+//! Keeps the digests of large peers' holdings at hand, so that their next registration is checked in no time (P2).
+//!
+//! A digest is derived from the catalog: whether it was computed ahead or while an entry is applied changes no answer. This
+//! only moves the work: out of the apply path, which all writers share, to a thread that holds no lock.
+//!
+//! Invariant: one digest at a time, and only of holdings that were left alone between two looks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_store::types::PeerId;
+use tokio::sync::Semaphore;
+
+use crate::node::Node;
+
+/// How often peers whose holdings changed are looked at; also how long they have to be left alone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Peers looked at in one round; more wait for the next.
+const PEERS_PER_LOOK: usize = 1_024;
+
+/// One digest at a time: whoever waits for another of the same peer finds it computed.
+static PLACE: Semaphore = Semaphore::const_new(1);
+
+/// Looks for digests to compute, for as long as the process runs.
+pub async fn run(node: Arc<Node>) {
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = HashMap::new();
+    loop {
+        interval.tick().await;
+        let found = node.catalog().undigested(PEERS_PER_LOOK);
+        for (peer, changed) in &found {
+            if seen.get(peer) == Some(changed) {
+                compute(&node, peer).await;
+            }
+        }
+        seen = found.into_iter().collect();
+    }
+}
+
+/// Computes the digest of a peer's holdings, unless it is known or there are too few to matter.
+pub async fn compute(node: &Node, peer: &PeerId) {
+    if node.state.holdings_digest(peer).is_none() {
+        return;
+    }
+    let Ok(place) = PLACE.acquire().await else { return };
+    if let Some(work) = node.state.holdings_digest(peer) {
+        // It ends by itself, and its result is of use even if nobody waits for it any more.
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work.run();
+        });
+        let _ = done.await;
+    }
+}

@@ -1,0 +1,172 @@
+//! When a snapshot is taken: once the log has grown by what the last snapshot weighs, so that the cost of snapshots per
+//! written byte stays the same however large the catalog gets.
+//!
+//! Invariant: since its last snapshot a log grows by at most the larger of [`LOG_BYTES_MIN`] and that snapshot's bytes,
+//! and by what is written while the next one is made; Raft purges what a snapshot covers. With
+//! `--snapshot-every` Raft counts entries instead, and this does nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+
+use crate::node::Node;
+
+/// Growth of the log below which no snapshot is taken, in bytes with [`ENTRY_BYTES`] counted for each entry; bounds what is
+/// applied again after a restart. About a second's work.
+pub const LOG_BYTES_MIN: u64 = 48 * 1_024 * 1_024;
+/// What an entry weighs besides its bytes: a record of its own on disk, and its purge.
+pub const ENTRY_BYTES: u64 = 256;
+/// How often the log is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks after which a snapshot that did not come is triggered again.
+const LOOKS_PER_TRIGGER: u32 = 30;
+
+/// What can be seen of a log and its newest snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Look {
+    /// Bytes of all entries appended so far; never falls.
+    appended_bytes: u64,
+    /// Index of the last applied entry.
+    applied: u64,
+    /// Index that the newest snapshot covers; 0 without one.
+    snapshot: u64,
+}
+
+/// Decides when a snapshot is due.
+#[derive(Debug)]
+struct Policy {
+    /// What the newest snapshot covers.
+    covered: Look,
+    /// How many looks ago one was triggered that has not come yet.
+    triggered: Option<u32>,
+}
+
+impl Policy {
+    /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so that
+    /// restarts do not let it grow for ever.
+    fn since(snapshot: u64) -> Self {
+        Self { covered: Look { appended_bytes: 0, applied: snapshot, snapshot }, triggered: None }
+    }
+
+    /// Whether to trigger a snapshot now. `snapshot_bytes` is asked for the newest one's size only if it matters.
+    fn is_due(&mut self, look: Look, snapshot_bytes: impl FnOnce() -> u64) -> bool {
+        if look.snapshot > self.covered.snapshot {
+            self.covered = self.covering(look);
+            self.triggered = None;
+        }
+        if let Some(looks) = &mut self.triggered {
+            *looks += 1;
+            if *looks < LOOKS_PER_TRIGGER {
+                return false;
+            }
+        }
+        let entries = look.applied.saturating_sub(self.covered.applied);
+        let grown = (look.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
+        let is_due = entries > 0 && grown >= LOG_BYTES_MIN && grown >= snapshot_bytes();
+        if is_due {
+            self.triggered = Some(0);
+        }
+        is_due
+    }
+
+    /// What a new snapshot covers, whoever asked for it: of the bytes since the last one, its share of the entries.
+    fn covering(&self, look: Look) -> Look {
+        let entries = look.applied.saturating_sub(self.covered.applied).max(1);
+        let covered = look.snapshot.saturating_sub(self.covered.applied).min(entries);
+        let bytes = look.appended_bytes - self.covered.appended_bytes;
+        let share = u128::from(bytes) * u128::from(covered) / u128::from(entries);
+        let appended_bytes = self.covered.appended_bytes + u64::try_from(share).unwrap_or(bytes);
+        Look { appended_bytes, applied: look.snapshot, snapshot: look.snapshot }
+    }
+}
+
+/// Looks at the log from time to time, for as long as the process runs.
+pub async fn run(node: Arc<Node>) {
+    if node.config.snapshot_every.is_some() {
+        return std::future::pending().await;
+    }
+    let mut policy = Policy::since(node.stats.read().snapshot_index.unwrap_or(0));
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let look = {
+            let metrics = node.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            Look {
+                appended_bytes: node.stats.appended_bytes(),
+                applied: metrics.last_applied.as_ref().map_or(0, |log_id| log_id.index),
+                snapshot: metrics.snapshot.as_ref().map_or(0, |log_id| log_id.index),
+            }
+        };
+        if policy.is_due(look, || node.stats.snapshot_bytes())
+            && let Err(error) = node.raft.trigger().snapshot().await
+        {
+            // Raft has stopped; the node ends, and says why elsewhere.
+            tracing::debug!(%error, "no snapshot was triggered");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the entries of this test.
+    const BYTES: u64 = 1_024;
+
+    fn at(entries: u64, snapshot: u64) -> Look {
+        Look { appended_bytes: entries * BYTES, applied: entries, snapshot }
+    }
+
+    /// Writes `entries` and answers at which of them snapshots were begun; the newest one weighs what `weigh` says.
+    fn written(entries: u64, weigh: impl Fn(u64) -> u64) -> Vec<u64> {
+        let (mut policy, mut snapshot, mut begun) = (Policy::since(0), 0, Vec::new());
+        for entry in (0..entries).step_by(100) {
+            if policy.is_due(at(entry, snapshot), || weigh(snapshot)) {
+                begun.push(entry);
+                // It is there at the next look.
+                snapshot = entry;
+            }
+        }
+        begun
+    }
+
+    #[test]
+    fn snapshots_cost_the_same_for_every_entry_however_large_the_catalog_is() {
+        // Everything written stays in the catalog: half of it is in the newest snapshot when the next one is taken.
+        let begun = written(10_000_000, |snapshot| snapshot * (BYTES + ENTRY_BYTES));
+        assert!(begun.len() < 12, "{begun:?}");
+        assert!(begun.windows(2).all(|pair| pair[1] >= 2 * pair[0]), "{begun:?}");
+        let encoded: u64 = begun.iter().sum();
+        assert!(encoded < 20_000_000, "every entry is encoded twice at most: {encoded}");
+    }
+
+    #[test]
+    fn a_small_catalog_keeps_a_log_of_the_least_size() {
+        let begun = written(1_000_000, |_| 1_000);
+        let per_snapshot = LOG_BYTES_MIN / (BYTES + ENTRY_BYTES);
+        assert_eq!(begun.len() as u64, 1_000_000 / (per_snapshot + 100), "{begun:?}");
+    }
+
+    #[test]
+    fn nothing_is_triggered_twice_nor_for_an_idle_log() {
+        let mut policy = Policy::since(0);
+        let due = at(100_000, 0);
+        assert!(policy.is_due(due, || 0));
+        assert!(!policy.is_due(at(200_000, 0), || 0), "one is under way");
+        assert!(!policy.is_due(at(200_000, 190_000), || 0), "somebody else's snapshot came first");
+        assert!(!policy.is_due(at(200_000, 200_000), || 0), "nothing was applied since");
+        let mut policy = Policy::since(0);
+        assert!(policy.is_due(due, || 0));
+        let again = (0..LOOKS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
+        assert_eq!(again, 1, "one that does not come is triggered again, after a while");
+    }
+
+    #[test]
+    fn a_restart_forgets_no_growth() {
+        let found = Look { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
+        assert!(Policy::since(50_000).is_due(found, || 0));
+    }
+}
