@@ -31,8 +31,10 @@ const TICK_INTERVAL: Duration = Duration::from_millis(900);
 const PROBE_AFTER: Duration = Duration::from_millis(500);
 /// How long this outlives Raft.
 const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);
-/// Planning steps of one round; each looks at a bounded number of files.
-const PLAN_STEPS_MAX: usize = 16;
+/// Planning steps of one round of duties; each looks at a bounded number of files, and entries are applied between two.
+const PLAN_STEPS_MAX: usize = 64;
+/// Wake-ups of waiting heartbeats that are kept although nobody may wait on them any more.
+const IDLE_WAKE_UPS_MAX: usize = 1_024;
 /// Commands that one round of duties proposes at most; the rest follows in the next.
 const DUTY_COMMANDS_MAX: usize = 256;
 
@@ -44,17 +46,13 @@ struct Reign {
 }
 
 impl Reign {
-    /// Plans what is due, in bounded steps; what is left follows with the next round of duties.
+    /// Plans a bounded part of what is due; what is left follows with the next entry or round of duties.
     fn plan(&mut self, catalog: &Catalog, now_ms: u64) -> Vec<PeerId> {
-        let grace = self.liveness.grace_remaining_ms() > 0;
-        let mut woken = self.planner.plan(catalog, now_ms, grace);
-        for _ in 1..PLAN_STEPS_MAX {
-            if !self.planner.has_more(grace) {
-                break;
-            }
-            woken.extend(self.planner.plan(catalog, now_ms, grace));
-        }
-        woken
+        self.planner.plan(catalog, now_ms, self.liveness.grace_remaining_ms() > 0)
+    }
+
+    fn has_more(&self) -> bool {
+        self.planner.has_more(self.liveness.grace_remaining_ms() > 0)
     }
 }
 
@@ -62,6 +60,8 @@ impl Reign {
 #[derive(Default)]
 struct Waiters {
     tasks: HashMap<PeerId, Arc<Notify>>,
+    /// How many of them were waited on when the table was last gone through.
+    tasks_waited_on: usize,
     turns: HashMap<(FileName, PeerId), Arc<Notify>>,
 }
 
@@ -192,7 +192,13 @@ impl Leadership {
 
     /// Woken when a peer has new tasks, or when this node stops leading.
     pub fn task_notify(&self, peer: &PeerId) -> Arc<Notify> {
-        self.waiters.lock().tasks.entry(peer.clone()).or_default().clone()
+        let mut waiters = self.waiters.lock();
+        // Going through the table is paid for by those that were added since; nobody waits on what only the table holds.
+        if waiters.tasks.len() > 2 * waiters.tasks_waited_on + IDLE_WAKE_UPS_MAX {
+            waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
+            waiters.tasks_waited_on = waiters.tasks.len();
+        }
+        waiters.tasks.entry(peer.clone()).or_default().clone()
     }
 
     /// Woken when it is a waiter's turn to claim, or when this node stops leading.
@@ -210,15 +216,11 @@ impl Leadership {
     }
 
     fn wake_for_tasks(&self, peers: &[PeerId]) {
-        let mut waiters = self.waiters.lock();
+        let waiters = self.waiters.lock();
         for peer in peers {
             if let Some(notify) = waiters.tasks.get(peer) {
                 notify.notify_waiters();
             }
-        }
-        // Nobody waits on an entry that only the table holds.
-        if waiters.tasks.len() > 2 * peers.len() + 1_024 {
-            waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
         }
     }
 
@@ -246,6 +248,16 @@ impl Leadership {
             }
         };
         self.wake_for_tasks(&woken);
+    }
+
+    /// One further step of planning; false if there was nothing left to plan.
+    fn plan_on(&self, catalog: &Catalog) -> bool {
+        let woken = match self.reign.lock().as_mut() {
+            Some(reign) if reign.has_more() => reign.plan(catalog, self.clock.now_ms()),
+            Some(_) | None => return false,
+        };
+        self.wake_for_tasks(&woken);
+        true
     }
 
     /// One round of timed duties; returns what has to be proposed.
@@ -288,7 +300,10 @@ pub async fn run(node: Arc<Node>) {
                 return tokio::time::sleep(RAFT_GONE_PAUSE).await;
             },
             _ = applied.changed(), if waits_for_entry => {}
-            _ = interval.tick() => timed_duties(&node),
+            _ = interval.tick() => {
+                timed_duties(&node);
+                plan_on(&node).await;
+            }
         }
         follow_leadership(&node);
     }
@@ -311,6 +326,16 @@ fn follow_leadership(node: &Arc<Node>) {
         node.clock.set_anchor(None);
         node.leadership.end();
         tracing::info!(term, "no longer leading");
+    }
+}
+
+/// Plans what is left, and lets go of the catalog between two steps.
+async fn plan_on(node: &Node) {
+    for _ in 0..PLAN_STEPS_MAX {
+        if !node.leadership.plan_on(&node.catalog()) {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -19,6 +19,7 @@ mod convert;
 pub mod error;
 mod events;
 mod heartbeat;
+mod heavy;
 mod leases;
 #[cfg(test)]
 mod openapi;

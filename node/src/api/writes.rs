@@ -22,11 +22,12 @@ use tokio::time::Instant;
 use super::answer::{no_content, ok_json};
 use super::body::{ReadBody, key_tag, parse};
 use super::error::{ApiError, code_of};
+use super::heavy;
 use super::route::{Parts, to_leader};
 use crate::config::REQUEST_DEADLINE;
-use crate::cut;
 use crate::node::Node;
 use crate::propose::Committed;
+use crate::{cut, digests};
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
@@ -49,7 +50,7 @@ pub struct Write {
 
 impl Write {
     /// Takes a request apart; fails on an oversized body or a bad key header.
-    pub fn new(
+    pub async fn new(
         node: Arc<Node>,
         method: Method,
         uri: Uri,
@@ -57,7 +58,12 @@ impl Write {
         body: &ReadBody,
     ) -> Result<Self, ApiError> {
         let body = body.bytes()?.clone();
-        let key = key_tag(&headers, uri.path(), &body)?;
+        let key = if body.len() < heavy::LARGE_BODY_BYTES {
+            key_tag(&headers, uri.path(), &body)?
+        } else {
+            let parts = (headers.clone(), uri.clone(), body.clone());
+            heavy::run(body.len(), move || key_tag(&parts.0, parts.1.path(), &parts.2)).await?
+        };
         Ok(Self { node, parts: Parts { method, uri, headers, body }, key, arrived: Instant::now() })
     }
 
@@ -115,7 +121,7 @@ macro_rules! write_handler {
             headers: HeaderMap,
             Extension(body): Extension<ReadBody>,
         ) -> Response {
-            let outcome = match Write::new(node, method, uri, headers, &body) {
+            let outcome = match Write::new(node, method, uri, headers, &body).await {
                 Ok(write) => loop {
                     match $inner(&write).await {
                         Err(refusal @ ApiError::NotLeader(_)) => match write.go_elsewhere(refusal).await {
@@ -189,20 +195,16 @@ fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
 }
 
 async fn register_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: RegisterRequest = parse(&write.parts.body)?;
-    check_register(&request)?;
-    let mut files = request.files.unwrap_or_default().into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+    let (body, key) = (write.parts.body.clone(), write.key.clone());
+    let prepared = heavy::run(body.len(), move || registration(&body, key.as_ref()));
+    let (request, listings) = prepared.await?;
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
-    let listings = match (request.digest, request.listing) {
-        (Some(digest), _) => vec![Listing::Unchanged { digest, count: request.count }],
-        (None, page) => {
-            // By name, so that a listing never depends on the order of a directory.
-            files.sort_by(|a, b| a.name.cmp(&b.name));
-            listing_chunks(files, page, write.key.as_ref())
-        }
-    };
+    if request.digest.is_some() {
+        // Applying the command then has it at hand; whether it still holds is decided there.
+        digests::compute(&write.node, &request.peer_id).await;
+    }
     let register = |listing| Register {
         peer: request.peer_id.clone(),
         address: request.address.clone(),
@@ -239,6 +241,23 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     }
     merged.tasks = write.tasks(&request.peer_id, log_index).await;
     Ok(ok_json(&merged, Some(log_index)))
+}
+
+/// A registration, and its holdings as they travel in the log.
+fn registration(body: &[u8], key: Option<&KeyTag>) -> Result<(RegisterRequest, Vec<Listing>), ApiError> {
+    let mut request: RegisterRequest = parse(body)?;
+    check_register(&request)?;
+    let files = request.files.take().unwrap_or_default();
+    let mut files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+    let listings = match (request.digest, request.listing.take()) {
+        (Some(digest), _) => vec![Listing::Unchanged { digest, count: request.count }],
+        (None, page) => {
+            // By name, so that a listing never depends on the order of a directory.
+            files.sort_by(|a, b| a.name.cmp(&b.name));
+            listing_chunks(files, page, key)
+        }
+    };
+    Ok((request, listings))
 }
 
 /// A failure after earlier chunks were applied is not definite for the request as a whole (W5, X4).
@@ -286,7 +305,8 @@ fn conflict_entry(conflict: Conflict) -> ConflictEntry {
 }
 
 async fn announce_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: AnnounceRequest = parse(&write.parts.body)?;
+    let body = write.parts.body.clone();
+    let request: AnnounceRequest = heavy::run(body.len(), move || parse(&body)).await?;
     match (request.file, request.files) {
         (Some(file), None) => {
             let announce = Announce {

@@ -44,8 +44,8 @@ use peers::Peers;
 use rests::Rests;
 use tasks::{TaskNo, Tasks};
 
-/// Files that one call of [`Planner::plan`] looks at; about a few milliseconds of work.
-pub const PLAN_FILES_MAX: usize = 1_000;
+/// Files that one call of [`Planner::plan`] looks at; about a millisecond of work, in which nothing can be applied.
+pub const PLAN_FILES_MAX: usize = 256;
 
 /// A file name that several tables share.
 type Name = Arc<FileName>;
@@ -69,8 +69,9 @@ struct FileState {
 enum Sweep {
     /// Through the files, after this one.
     Files(Option<FileName>),
-    /// Through the stale holdings of the live peers, after this one: stale copies of deleted files are no files.
-    Peers(Option<PeerId>),
+    /// Through the stale holdings of the live peers: stale copies of deleted files are no files. On with this peer at that
+    /// place, or after it.
+    Peers(Option<PeerId>, Option<u32>),
 }
 
 /// Totals for `/stats`.
@@ -91,6 +92,8 @@ pub struct Planner {
     files: HashMap<Name, FileState>,
     under_replicated: usize,
     sweep: Option<Sweep>,
+    /// Peers whose holdings began or ceased to count and are not all marked yet, and where to go on with each.
+    flipped: BTreeMap<PeerId, u32>,
     /// Files to be assessed.
     dirty: BTreeSet<Name>,
     /// Files short of copies for which no peer was sought yet.
@@ -119,6 +122,7 @@ impl Planner {
             files: HashMap::new(),
             under_replicated: 0,
             sweep: None,
+            flipped: BTreeMap::new(),
             dirty: BTreeSet::new(),
             untried: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -192,7 +196,11 @@ impl Planner {
     /// Whether `plan` left work undone that it could go on with at once.
     pub fn has_more(&self, grace: bool) -> bool {
         let can_place = !grace && self.peers.any_slot() && !(self.untried.is_empty() && self.peers.hungry.is_empty());
-        self.sweep.is_some() || !self.dirty.is_empty() || !self.freed.is_empty() || can_place
+        self.sweep.is_some()
+            || !self.flipped.is_empty()
+            || !self.dirty.is_empty()
+            || !self.freed.is_empty()
+            || can_place
     }
 
     /// Totals for `/stats`.
@@ -226,33 +234,47 @@ impl Planner {
             }
         }
         if was_live != view.is_some() {
-            for (file, _) in catalog.holdings(peer) {
-                self.mark(&file);
-            }
+            self.flipped.insert(peer.clone(), 0);
         }
     }
 
-    /// Marks the next files of a rebuild, as many as one call of `plan` handles.
+    /// Marks the next files of peers that came or went, and of a rebuild, as many as one call of `plan` handles.
     fn sweep_on(&mut self, catalog: &Catalog) {
-        while self.dirty.len() < PLAN_FILES_MAX {
+        let mut looks = PLAN_FILES_MAX.saturating_sub(self.dirty.len());
+        while looks > 0
+            && let Some((peer, from)) = self.flipped.pop_first()
+        {
+            let (held, next) = catalog.holdings_from(&peer, from, looks);
+            looks -= held.len();
+            held.iter().for_each(|(file, _)| self.mark(file));
+            if let Some(next) = next {
+                self.flipped.insert(peer, next);
+            }
+        }
+        while looks > 0 {
             match self.sweep.take() {
                 None => break,
                 Some(Sweep::Files(after)) => {
-                    let room = PLAN_FILES_MAX - self.dirty.len();
-                    let names: Vec<FileName> = catalog.files(after.as_ref()).take(room).map(|view| view.name).collect();
+                    let names: Vec<FileName> =
+                        catalog.files(after.as_ref()).take(looks).map(|view| view.name).collect();
                     names.iter().for_each(|name| self.mark(name));
                     self.sweep = Some(match names.last() {
-                        Some(last) if names.len() == room => Sweep::Files(Some(last.clone())),
-                        Some(_) | None => Sweep::Peers(None),
+                        Some(last) if names.len() == looks => Sweep::Files(Some(last.clone())),
+                        Some(_) | None => Sweep::Peers(None, None),
                     });
+                    looks -= names.len();
                 }
-                Some(Sweep::Peers(after)) => {
-                    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                    let Some(peer) = self.peers.first_in((from, Bound::Unbounded)) else { break };
-                    for (file, _) in catalog.holdings(&peer).filter(|(_, holding)| !holding.current) {
-                        self.mark(&file);
-                    }
-                    self.sweep = Some(Sweep::Peers(Some(peer)));
+                Some(Sweep::Peers(peer, from)) => {
+                    let next_peer = || {
+                        let after = peer.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                        Some((self.peers.first_in((after, Bound::Unbounded))?, 0))
+                    };
+                    let Some((peer, from)) = peer.clone().zip(from).or_else(next_peer) else { break };
+                    let (held, next) = catalog.holdings_from(&peer, from, looks);
+                    // A peer without holdings is a look as well.
+                    looks = looks.saturating_sub(held.len().max(1));
+                    held.iter().filter(|(_, is_current)| !is_current).for_each(|(file, _)| self.mark(file));
+                    self.sweep = Some(Sweep::Peers(Some(peer), next));
                 }
             }
         }
