@@ -61,7 +61,7 @@ pub struct BenchArgs {
     /// as fast as they can if absent
     #[arg(long, value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Measured time of each point [default: 10s]
+    /// Measured time of each point [default: 10s], or of `saturate` [default: 10m]
     #[arg(long, value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
     /// Time before it that is not counted [default: 3s]
@@ -140,7 +140,7 @@ impl BenchArgs {
 
     fn fixed_options(self) -> anyhow::Result<BenchOptions> {
         let given = [
-            ("--duration", self.duration.is_some()),
+            ("--duration", self.duration.is_some() && !self.only.iter().any(|only| only == "saturate")),
             ("--warm-up", self.warm_up.is_some()),
             ("--connections", self.connections.is_some()),
             ("--files", self.files.is_some()),
@@ -152,7 +152,13 @@ impl BenchArgs {
         if let Some((name, _)) = given.into_iter().find(|(_, given)| *given) {
             bail!("{name} is for a load: pass --peers, --clients, --mix or --rate as well");
         }
-        Ok(BenchOptions { quick: self.quick, only: self.only, report: self.report, bin_dir: self.bin_dir })
+        Ok(BenchOptions {
+            quick: self.quick,
+            only: self.only,
+            report: self.report,
+            bin_dir: self.bin_dir,
+            duration: self.duration,
+        })
     }
 
     fn load_options(self) -> anyhow::Result<LoadOptions> {

@@ -7,14 +7,21 @@ mod against;
 mod chart;
 pub mod cli;
 mod convergence;
+mod freshness;
+mod gap;
+mod heartbeats;
+mod in_process;
 pub mod load;
 mod machine;
 mod original;
 pub mod point;
+mod register;
 mod samples;
+mod saturate;
 mod single;
 pub mod sweep;
 mod usage;
+mod writers;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -30,7 +37,19 @@ use crate::fault::network::Pids;
 /// File name of the figures inside a report directory.
 pub const FILE: &str = "bench.json";
 /// Every measurement, in order.
-pub const NAMES: [&str; 5] = ["cycle", "read-leader-dead", "convergence", "failover", "announces"];
+pub const NAMES: [&str; 11] = [
+    "cycle",
+    "read-leader-dead",
+    "convergence",
+    "failover",
+    "gap",
+    "announces",
+    "in-process",
+    "register",
+    "heartbeats",
+    "freshness",
+    "saturate",
+];
 /// Nodes of the measured cluster.
 const NODES: u64 = 3;
 /// Goes before each count of announces.
@@ -47,6 +66,8 @@ pub struct BenchOptions {
     pub report: Option<PathBuf>,
     /// Where the binaries are.
     pub bin_dir: Option<PathBuf>,
+    /// Length of the measurement that shows what lasts.
+    pub duration: Option<Duration>,
 }
 
 /// One measured figure.
@@ -80,6 +101,8 @@ pub(crate) struct Bench {
     quick: bool,
     bin_dir: Option<PathBuf>,
     directory: PathBuf,
+    /// How long to saturate the cluster, if it is given.
+    duration: Option<Duration>,
 }
 
 /// Runs the measurements, each on a fresh cluster; `tell` gets a line about each.
@@ -106,12 +129,19 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
         };
         let cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
         let directory = temporary.path().join(format!("{name}-peers"));
-        let mut bench = Bench { cluster, quick: options.quick, bin_dir: options.bin_dir.clone(), directory };
+        let (quick, bin_dir, duration) = (options.quick, options.bin_dir.clone(), options.duration);
+        let mut bench = Bench { cluster, quick, bin_dir, directory, duration };
         let measured = match name {
             "cycle" => single::cycle(&mut bench).await,
             "read-leader-dead" => single::read_leader_dead(&mut bench).await,
             "convergence" => convergence::measure(&mut bench).await,
             "failover" => single::failover(&mut bench).await,
+            "gap" => gap::measure(&mut bench).await,
+            "in-process" => in_process::measure(&mut bench).await,
+            "register" => register::measure(&mut bench).await,
+            "heartbeats" => heartbeats::measure(&mut bench).await,
+            "freshness" => freshness::measure(&mut bench).await,
+            "saturate" => saturate::measure(&mut bench).await,
             _ => announces(&mut bench).await,
         };
         figures.extend(measured.with_context(|| format!("measuring {name}"))?);

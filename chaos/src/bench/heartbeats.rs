@@ -1,0 +1,116 @@
+//! What 10,000 peers cost the leader that does nothing but hear from them.
+//!
+//! Invariant: heartbeats are sent at fixed moments, whatever the answers take; processor time is the kernel's account of
+//! the leader's process, less what it takes when nobody asks it anything.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::load::Connection;
+use super::samples::Samples;
+use super::writers::register;
+use super::{Bench, Figure};
+
+/// Registered peers.
+const PEERS: usize = 10_000;
+/// Time between two heartbeats of a peer (P3).
+const INTERVAL: Duration = Duration::from_secs(20);
+/// Connections that they share.
+const CONNECTIONS: usize = 50;
+/// For how long nobody asks the leader anything.
+const IDLE: Duration = Duration::from_secs(5);
+/// The kernel's unit of processor time.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let leader = bench.cluster.leader().await.context("nobody leads")?;
+    let pid = bench.cluster.pid(leader.id).context("the leader has no process")?;
+    let (peers, beating) = if bench.quick { (1_000, Duration::from_secs(5)) } else { (PEERS, Duration::from_secs(30)) };
+    let idle = share(pid, IDLE).await?;
+    let mut tasks = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        let mut connection = Connection::open(&leader.address).await?;
+        tasks.spawn(async move {
+            for peer in (number..peers).step_by(CONNECTIONS) {
+                register(&mut connection, &format!("beat-{peer}"), true).await?;
+            }
+            anyhow::Ok(connection)
+        });
+    }
+    let mut connections = Vec::new();
+    while let Some(connection) = tasks.join_next().await {
+        connections.push(connection??);
+    }
+    let until = Instant::now() + beating;
+    let mut beats = JoinSet::new();
+    for (number, connection) in connections.into_iter().enumerate() {
+        beats.spawn(beat(connection, number, peers, until));
+    }
+    let busy = share(pid, beating).await?;
+    let mut answered = Samples::default();
+    let mut errors = 0;
+    while let Some(done) = beats.join_next().await {
+        let (samples, failed) = done?;
+        samples.into_iter().for_each(|sample| answered.add(sample));
+        errors += failed;
+    }
+    if bench.cluster.leader().await.is_none_or(|now| now.id != leader.id) {
+        bail!("leadership changed meanwhile");
+    }
+    Ok(vec![Figure {
+        name: "heartbeats".into(),
+        what: format!(
+            "leader's processor for {peers} peers, a heartbeat every {} s (idle {idle:.1} %, answers p50 {:.2} ms)",
+            INTERVAL.as_secs(),
+            answered.percentile_ms(50)
+        ),
+        value: busy - idle,
+        unit: "% of a core".into(),
+        p99_ms: Some(answered.percentile_ms(99)),
+        samples: answered.count(),
+        errors,
+        original: None,
+        target: "< 5".into(),
+    }])
+}
+
+/// Heartbeats of every peer of one connection, evenly spread over the interval.
+async fn beat(mut connection: Connection, number: usize, peers: usize, until: Instant) -> (Vec<Duration>, u64) {
+    let (mut samples, mut errors) = (Vec::new(), 0);
+    let own: Vec<usize> = (number..peers).step_by(CONNECTIONS).collect();
+    let mut ticks = tokio::time::interval(INTERVAL / own.len().max(1) as u32);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for peer in own.iter().cycle() {
+        ticks.tick().await;
+        if Instant::now() >= until {
+            break;
+        }
+        let sent = std::time::Instant::now();
+        match connection.send("POST", "/heartbeat", "", &format!(r#"{{"peerId":"beat-{peer}"}}"#)).await {
+            Ok(200) if connection.body().starts_with(br#"{"ok":true"#) => samples.push(sent.elapsed()),
+            Ok(_) => errors += 1,
+            Err(_) => {
+                errors += 1;
+                break;
+            }
+        }
+    }
+    (samples, errors)
+}
+
+/// Processor time of a process over a while, in percent of one core.
+async fn share(pid: u32, over: Duration) -> anyhow::Result<f64> {
+    let (before, started) = (ticks(pid)?, Instant::now());
+    tokio::time::sleep(over).await;
+    Ok((ticks(pid)? - before) / TICKS_PER_SECOND / started.elapsed().as_secs_f64() * 100.0)
+}
+
+fn ticks(pid: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // User and system time, counted from behind the name, which may have spaces and parentheses.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()?)
+}

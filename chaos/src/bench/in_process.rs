@@ -1,0 +1,182 @@
+//! Writers inside the leader's process, without HTTP: what the write path itself takes.
+//!
+//! Invariant: the node is the product's, assembled as the program assembles it, on the data of the member whose place it
+//! takes; the other two are processes of their own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use node::clock::Monotonic;
+use node::config::{Birth, Config};
+use node::net::SystemNet;
+use node::node::Node;
+use node::start::{Ground, open_options, run_on};
+use raft_store::catalog::{Announce, Command, Holding, KeyTag, Listing, Op, Register};
+use raft_store::storage::Storage;
+use raft_store::types::{ContentHash, FileName, PeerId};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::samples::Samples;
+use super::{Bench, Figure};
+use crate::cluster::READY_WITHIN;
+
+/// How long leadership may take to come to the node.
+const LEADS_WITHIN: Duration = Duration::from_secs(20);
+/// Goes before each count.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let hosted = Hosted::start(bench).await?;
+    let mut figures = Vec::new();
+    for writers in [1, 100, 500] {
+        hosted.take_leadership(bench).await?;
+        let duration = Duration::from_secs(if bench.quick { 2 } else { 8 });
+        figures.push(count(&hosted.node, writers, duration).await?);
+    }
+    hosted.stop().await?;
+    Ok(figures)
+}
+
+/// A node in this process.
+struct Hosted {
+    node: Arc<Node>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Hosted {
+    /// Takes the place of a follower.
+    async fn start(bench: &mut Bench) -> anyhow::Result<Self> {
+        let leader = bench.cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
+        let id = bench.cluster.ids().into_iter().find(|id| *id != leader.id).context("there is no follower")?;
+        let plan = bench.cluster.plan(id).context("it has no plan")?.clone();
+        bench.cluster.expect_exit(id)?;
+        bench.cluster.kill(id)?;
+        bench.cluster.wait_ended(id, READY_WITHIN).await?.context("the follower did not end")?;
+        let config = Config {
+            id,
+            listen: plan.listen.parse()?,
+            advertise: plan.advertise.clone(),
+            data: plan.data.clone(),
+            birth: Birth::Wait,
+            replicas: 2,
+            lease_ttl: Duration::from_secs(60),
+            peer_ttl: Duration::from_secs(45),
+            grace: Duration::ZERO,
+            heartbeat: Duration::from_millis(40),
+            election: (Duration::from_millis(120), Duration::from_millis(240)),
+            snapshot_every: None,
+            reject_writes_on_followers: false,
+            insecure: false,
+        };
+        let listener = TcpListener::bind(config.listen).await.context("cannot listen in the follower's place")?;
+        let (data, options) = (config.data.clone(), open_options(&config));
+        let storage = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await??;
+        let (bound, net) = (listener.local_addr()?, Arc::new(SystemNet::new()?));
+        let ground = Ground { listener, bound, net, storage, clock: Monotonic::default() };
+        let (started, node) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let tell = |node: &Arc<Node>| drop(started.send(node.clone()));
+            run_on(ground, config, tell, async { drop(stopped.await) }).await
+        });
+        let node = node.await.context("the node did not start")?;
+        Ok(Self { node, stop, running })
+    }
+
+    /// Asks the leader to hand over until this node leads.
+    async fn take_leadership(&self, bench: &Bench) -> anyhow::Result<()> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let until = Instant::now() + LEADS_WITHIN;
+        while !self.node.leads() {
+            if Instant::now() > until {
+                bail!("the node did not come to lead within {} s", LEADS_WITHIN.as_secs());
+            }
+            if let Some(leader) = bench.cluster.leader().await.filter(|leader| leader.id != self.node.config.id) {
+                let url = format!("http://{}/cluster/transfer", leader.address);
+                // A refusal means that this node has to catch up first; it is asked again.
+                let _ = http.post(url).json(&json!({"id": self.node.config.id})).send().await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        let Self { node, stop, running } = self;
+        drop(node);
+        let _ = stop.send(());
+        running.await?
+    }
+}
+
+/// Writes of so many tasks for so long.
+async fn count(node: &Arc<Node>, writers: usize, duration: Duration) -> anyhow::Result<Figure> {
+    let began = Instant::now();
+    let (from, until) = (began + WARM_UP, began + WARM_UP + duration);
+    let mut tasks = JoinSet::new();
+    for writer in 0..writers {
+        let (node, peer) = (node.clone(), PeerId::parse(format!("in-{writers}-{writer}"))?);
+        tasks.spawn(write(node, peer, from, until));
+    }
+    let (mut samples, mut errors) = (Samples::default(), 0);
+    while let Some(done) = tasks.join_next().await {
+        let (latencies, failed) = done??;
+        latencies.into_iter().for_each(|latency| samples.add(latency));
+        errors += failed;
+    }
+    Ok(Figure {
+        name: "in-process".into(),
+        what: format!(
+            "announces/s, {writers} writers in the leader's process (p50 {:.2} ms)",
+            samples.percentile_ms(50)
+        ),
+        value: samples.count() as f64 / duration.as_secs_f64(),
+        unit: "writes/s".into(),
+        p99_ms: Some(samples.percentile_ms(99)),
+        samples: samples.count(),
+        errors,
+        original: None,
+        target: String::new(),
+    })
+}
+
+async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> anyhow::Result<(Vec<Duration>, u64)> {
+    let register = Register {
+        peer: peer.clone(),
+        address: "http://127.0.0.1:9".into(),
+        zone: None,
+        capacity_bytes: None,
+        serving: false,
+        listing: Listing::Whole(Vec::new()),
+    };
+    node.proposer.propose_op(Op::Register(register)).await?;
+    let (mut latencies, mut errors) = (Vec::new(), 0);
+    for sequence in 1_u64.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&sequence.to_le_bytes());
+        let hash = ContentHash(hash);
+        let name = FileName::parse(format!("load/{peer}/{sequence}"))?;
+        let holding = Holding { name, version: None, size: Some(1), hash };
+        let op = Op::Announce(Announce { peer: peer.clone(), holding, token: None, keep_lease: false });
+        let key = KeyTag { key: format!("{peer}:{sequence}"), chunk: 0, floor: Some(sequence), body: hash };
+        let sent = Instant::now();
+        match node.proposer.propose(Command { key: Some(key), op }).await {
+            Ok(committed) if committed.outcome.result.is_ok() => {
+                let done = Instant::now();
+                if done >= from && done < until {
+                    latencies.push(done - sent);
+                }
+            }
+            Ok(_) | Err(_) => errors += 1,
+        }
+    }
+    Ok((latencies, errors))
+}

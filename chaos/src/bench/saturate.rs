@@ -1,0 +1,112 @@
+//! A cluster under as many writes as it takes, for a long time, over names that were all there after the first minute:
+//! neither the rate, nor memory, nor what is on disk may show how long it has been going on.
+//!
+//! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a figure.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::writers::{Plan, Writers};
+use super::{Bench, Figure};
+use crate::cluster::Cluster;
+
+/// Clients, and names of each.
+const CLIENTS: usize = 500;
+const NAMES: u64 = 100;
+/// Default length, and that of the short form.
+const DURATION: Duration = Duration::from_secs(600);
+const DURATION_QUICK: Duration = Duration::from_secs(10);
+/// Time between two looks at the nodes.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Time between two looks at who leads.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What was seen at the end of a minute.
+#[derive(Debug)]
+struct Seen {
+    writes_per_second: f64,
+    /// By node: resident memory, log and snapshot, in bytes.
+    nodes: Vec<(u64, f64, f64, f64)>,
+}
+
+pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
+    let duration = bench.duration.unwrap_or(if bench.quick { DURATION_QUICK } else { DURATION });
+    let minute = MINUTE.min(duration / 5);
+    let leader = bench.cluster.leader().await.context("nobody leads")?;
+    let (host, names) = (leader.address.clone(), Some(NAMES));
+    let writers = Writers::start(&Plan { host, run: "saturate".into(), clients: CLIENTS, pace: None, names }).await?;
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let (began, mut term, mut changes) = (Instant::now(), leader.term, 0);
+    let (mut seen, mut counted_at, mut counted) = (Vec::new(), Instant::now(), 0);
+    while began.elapsed() < duration {
+        tokio::time::sleep(LOOK).await;
+        if let Some(now) = bench.cluster.leader().await.filter(|now| now.term != term) {
+            (term, changes) = (now.term, changes + 1);
+        }
+        if counted_at.elapsed() >= minute {
+            let count = writers.answered();
+            let writes_per_second = (count - counted) as f64 / counted_at.elapsed().as_secs_f64();
+            (counted_at, counted) = (Instant::now(), count);
+            seen.push(Seen { writes_per_second, nodes: look(&bench.cluster, &http).await? });
+        }
+    }
+    let done = writers.stop().await?;
+    Ok(figures(&seen, duration, changes, done.errors))
+}
+
+async fn look(cluster: &Cluster, http: &reqwest::Client) -> anyhow::Result<Vec<(u64, f64, f64, f64)>> {
+    let mut nodes = Vec::new();
+    for id in cluster.ids() {
+        let (url, pid) = (cluster.url(id).context("no address")?, cluster.pid(id).context("no process")?);
+        let stats: Value = http.get(format!("{url}/stats")).send().await?.json().await?;
+        let bytes = |name: &str| stats[name].as_f64().unwrap_or_default();
+        nodes.push((id, rss_bytes(pid)?, bytes("logBytes"), bytes("snapshotBytes")));
+    }
+    Ok(nodes)
+}
+
+fn rss_bytes(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory is told")?;
+    let kib: f64 = line.split_whitespace().next().context("no number")?.parse()?;
+    Ok(kib * 1_024.0)
+}
+
+fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<Figure> {
+    let figure = |what: String, value: f64, unit: &str, target: &str| Figure {
+        name: "saturate".into(),
+        what,
+        value,
+        unit: unit.into(),
+        p99_ms: None,
+        samples: seen.len(),
+        errors,
+        original: None,
+        target: target.into(),
+    };
+    // The first minute makes the names.
+    let settled = seen.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(seen);
+    let (first, last) = (settled.first(), settled.last());
+    let rate = |seen: Option<&Seen>| seen.map_or(0.0, |seen| seen.writes_per_second);
+    let mut figures = vec![
+        figure(format!("changes of leader in {} s", duration.as_secs()), changes as f64, "changes", "0"),
+        figure(format!("{CLIENTS} clients, first minute after the warm-up"), rate(first), "writes/s", ""),
+        figure(format!("{CLIENTS} clients, last minute"), rate(last), "writes/s", "as the first"),
+    ];
+    let nodes = last.map_or(0, |seen| seen.nodes.len());
+    for index in 0..nodes {
+        let of = |seen: Option<&Seen>| seen.and_then(|seen| seen.nodes.get(index).copied()).unwrap_or_default();
+        let ((id, before, ..), (_, after, log, snapshot)) = (of(first), of(last));
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        let what = format!(
+            "node {id}: memory at the end (first minute {:.0} MiB; log {:.0} MiB, snapshot {:.1} MiB)",
+            mib(before),
+            mib(log),
+            mib(snapshot)
+        );
+        figures.push(figure(what, mib(after), "MiB", "does not grow"));
+    }
+    figures
+}
