@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use raft_store::types::NodeId;
 use tokio::time::timeout;
@@ -32,6 +31,9 @@ const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
 const STAGGER: Duration = Duration::from_millis(80);
+
+/// Term and index of the last entry of a log.
+pub type LogEnd = (u64, u64);
 
 /// At most one attempt at a time.
 #[derive(Debug, Default)]
@@ -52,11 +54,16 @@ pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
     });
 }
 
-/// What this voter says when it is asked whether the leader of `term` is gone: its last log index, if it followed that
-/// leader and finds its port closed.
-pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<u64> {
+/// What this voter says when it is asked whether the leader of `term` is gone: where its log ends, if it followed that leader
+/// and finds its port closed.
+pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd> {
     let known = node.leader().filter(|known| known.id == leader && known.term == term)?;
-    is_gone(node, &known).await.then(|| last_log_index(node))
+    if !is_gone(node, &known).await {
+        return None;
+    }
+    // Asked of Raft itself, behind the last appends that the leader sent: metrics may be older.
+    let last = node.raft.with_raft_state(|state| state.log_ids.last().map(|last| (last.leader_id.term, last.index)));
+    Some(last.await.ok()?.unwrap_or_default())
 }
 
 async fn succeed(node: &Node, leader: &KnownLeader) {
@@ -89,8 +96,8 @@ async fn succeed(node: &Node, leader: &KnownLeader) {
 }
 
 /// How many of the agreeing voters should stand before this one: those with a longer log, then those with a lower id.
-fn ahead_of(own: (u64, NodeId), agreeing: &[(u64, NodeId)]) -> usize {
-    let rank = |(last, id): (u64, NodeId)| (last, Reverse(id));
+fn ahead_of(own: (LogEnd, NodeId), agreeing: &[(LogEnd, NodeId)]) -> usize {
+    let rank = |(last, id): (LogEnd, NodeId)| (last, Reverse(id));
     agreeing.iter().filter(|other| rank(**other) > rank(own)).count()
 }
 
@@ -114,19 +121,16 @@ async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
     }
 }
 
-fn last_log_index(node: &Node) -> u64 {
-    node.raft.metrics().borrow_watched().last_log_index.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_longest_log_stands_first_then_the_lowest_id() {
-        assert_eq!(ahead_of((10, 2), &[(10, 3)]), 0);
-        assert_eq!(ahead_of((10, 3), &[(10, 2)]), 1);
-        assert_eq!(ahead_of((9, 1), &[(10, 2), (10, 3)]), 2);
-        assert_eq!(ahead_of((11, 5), &[(10, 2), (10, 3)]), 0);
+        let (older, newer) = ((1, 90), (2, 10));
+        assert_eq!(ahead_of((newer, 2), &[(newer, 3)]), 0);
+        assert_eq!(ahead_of((newer, 3), &[(newer, 2)]), 1);
+        assert_eq!(ahead_of((older, 1), &[(newer, 2), (newer, 3)]), 2);
+        assert_eq!(ahead_of(((2, 11), 5), &[(newer, 2), (newer, 3)]), 0);
     }
 }

@@ -17,6 +17,8 @@ use crate::node::{KnownLeader, Node};
 
 /// Pause before asking again who leads.
 const ROLE_POLL: Duration = Duration::from_millis(10);
+/// Pause before a leader that could not be reached is tried again.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a waiting hop looks whether its leader was replaced.
 const REPLACED_POLL: Duration = Duration::from_millis(50);
 /// A leader that no majority confirmed for this long takes no writes: they would only hang.
@@ -122,9 +124,18 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
         if Instant::now() >= until {
             break;
         }
-        tokio::time::sleep(ROLE_POLL).await;
+        another_leader(node, &leader).await;
     }
     Err(lost.unwrap_or(ApiError::NoQuorum))
+}
+
+/// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried again: many
+/// requests wait here at once, and each attempt is a connection.
+async fn another_leader(node: &Node, unreachable: &KnownLeader) {
+    let again = Instant::now() + UNREACHABLE_PAUSE;
+    while Instant::now() < again && node.leader().as_ref().is_none_or(|known| known == unreachable) {
+        tokio::time::sleep(ROLE_POLL).await;
+    }
 }
 
 /// Outcome of one hop.

@@ -22,6 +22,8 @@ use raft_store::raft::TypeConfig;
 use raft_store::types::{LogTime, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::succession::LogEnd;
+
 pub use dial::birth_call;
 pub use error::CallError;
 pub use frame::{FRAME_BYTES_MAX, FrameError};
@@ -134,8 +136,8 @@ pub enum Response {
     Beacon(Beacon),
     /// To [`Request::ReadIndex`]: everything committed so far lies at or below this log index.
     ReadIndex(u64),
-    /// To [`Request::LeaderGone`]: the last log index of a voter that agrees.
-    LeaderGone(Option<u64>),
+    /// To [`Request::LeaderGone`]: where the log of a voter that agrees ends.
+    LeaderGone(Option<LogEnd>),
     /// To [`Request::Status`].
     Status(NodeStatus),
     /// To [`Request::Who`].
