@@ -12,6 +12,7 @@ mod error;
 mod frame;
 mod link;
 mod pool;
+mod raft;
 mod server;
 
 use openraft::raft::{
@@ -27,8 +28,9 @@ use crate::succession::LogEnd;
 pub use dial::birth_call;
 pub use error::CallError;
 pub use frame::{FRAME_BYTES_MAX, FrameError};
-pub use link::{Link, Links};
+pub use link::Link;
 pub use pool::LinkPool;
+pub use raft::Links;
 pub use server::{PeerRequests, serve_connection};
 
 /// First bytes of a node-to-node connection; no HTTP request starts with them.

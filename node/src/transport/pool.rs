@@ -38,11 +38,18 @@ impl LinkPool {
         request: &Request,
         deadline: Duration,
     ) -> Result<Response, CallError> {
+        let fresh = || Link::new(self.net.clone(), self.identities.clone(), target, member.clone());
         let kept = self.idle.lock().get_mut(&target).and_then(Vec::pop).filter(|link| link.member == *member);
-        let mut link =
-            kept.unwrap_or_else(|| Link::new(self.net.clone(), self.identities.clone(), target, member.clone()));
-        let outcome = link.call(request, deadline).await;
-        if link.is_open() {
+        let was_kept = kept.is_some();
+        let mut link = kept.unwrap_or_else(fresh);
+        let mut outcome = link.call(request, deadline).await;
+        if was_kept && matches!(outcome, Err(CallError::Broken { .. })) {
+            // The other side was restarted since. What goes over the pool may be asked twice.
+            link = fresh();
+            outcome = link.call(request, deadline).await;
+        }
+        // One that still owes an answer would hold up the next call.
+        if link.is_open() && !matches!(outcome, Err(CallError::TimedOut { .. })) {
             let mut idle = self.idle.lock();
             let links = idle.entry(target).or_default();
             if links.len() < IDLE_LINKS_MAX {

@@ -1,0 +1,242 @@
+//! What openraft calls another member over: one [`RaftLink`] per purpose, so that a heartbeat never waits behind a large append.
+//!
+//! Invariant: appends reach the other side in the order in which openraft gave them.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::entry::RaftEntry;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, v2::RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::{SnapshotOf, VoteOf};
+use raft_store::raft::{LogId, Member, TypeConfig};
+use raft_store::types::NodeId;
+
+use super::channel::{Channel, SendError};
+use super::error::CallError;
+use super::link::{CONNECT_DEADLINE, Link, broken};
+use super::pool::LinkPool;
+use super::{Request, Response, SnapshotHead};
+use crate::net::Net;
+use crate::node::Identities;
+
+/// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
+const APPENDS_IN_FLIGHT_MAX: usize = 8;
+
+type AppendOutcome = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+
+/// A link of openraft's, and the pool that its rare calls go over: openraft makes a client for each vote, which would have to be
+/// answered in the time of three round trips.
+pub struct RaftLink {
+    own: NodeId,
+    link: Link,
+    rare: Arc<LinkPool>,
+}
+
+impl RaftLink {
+    async fn append(&mut self, request: &Request, option: &RPCOption) -> Result<Response, RPCError<TypeConfig>> {
+        let answered = self.link.call(request, option.soft_ttl()).await;
+        answered.map_err(|error| error.into_rpc(RPCTypes::AppendEntries, self.own))
+    }
+
+    async fn rarely(
+        &mut self,
+        request: &Request,
+        action: RPCTypes,
+        option: &RPCOption,
+    ) -> Result<Response, RPCError<TypeConfig>> {
+        let within: Duration = option.soft_ttl();
+        let answered = self.rare.call(self.link.target, &self.link.member, request, within).await;
+        answered.map_err(|error| error.into_rpc(action, self.own))
+    }
+}
+
+/// Sends what comes in, and yields what it came to, in order, until something goes wrong.
+fn appends<'s>(
+    channel: &'s Channel,
+    input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 's,
+    lost: impl Fn(SendError) -> RPCError<TypeConfig> + Copy + Send + 's,
+) -> impl Stream<Item = AppendOutcome> + Send + 's {
+    let begun = input.map(move |rpc| {
+        let (previous, last) = (rpc.prev_log_id, rpc.entries.last().map(RaftEntry::log_id).or(rpc.prev_log_id));
+        // Given to the connection here, so that the order is that of the input.
+        let sent = channel.send(&Request::Append(rpc));
+        async move {
+            match sent {
+                Err(error) => Step::last(Err(lost(error))),
+                Ok(reply) => match reply.await {
+                    // The connection itself gives up what takes too long.
+                    Err(_) => Step::last(Err(lost(SendError::Ended))),
+                    Ok(response) => Step::of(response, previous, last),
+                },
+            }
+        }
+    });
+    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: Step| {
+        let outcome = (!std::mem::replace(over, step.is_last)).then_some(step.outcome);
+        ready(outcome)
+    })
+}
+
+/// What an append came to, in openraft's terms, and whether the stream ends with it.
+struct Step {
+    outcome: AppendOutcome,
+    is_last: bool,
+}
+
+impl Step {
+    fn last(outcome: AppendOutcome) -> Self {
+        Self { outcome, is_last: true }
+    }
+
+    fn of(response: Response, previous: Option<LogId>, last: Option<LogId>) -> Self {
+        match response {
+            // A conflict needs an entry before it; without one the other side does not speak Raft.
+            Response::Append(AppendEntriesResponse::Conflict) if previous.is_none() => {
+                Self::last(Err(RPCError::Network(NetworkError::from_string("a conflict before the first entry"))))
+            }
+            // What follows would leave a gap.
+            Response::Append(AppendEntriesResponse::PartialSuccess(upto)) if upto != last => Self::last(Ok(Ok(upto))),
+            Response::Append(response) => {
+                let result = response.into_stream_result(previous, last);
+                Self { is_last: result.is_err(), outcome: Ok(result) }
+            }
+            Response::Failed(reason) => Self::last(Err(RPCError::Network(NetworkError::from_string(reason)))),
+            other => Self::last(Err(unexpected(&other))),
+        }
+    }
+}
+
+fn unexpected(response: &Response) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::from_string(format!("unexpected answer {response:?}")))
+}
+
+impl RaftNetworkV2<TypeConfig> for RaftLink {
+    type SnapshotData = raft_store::storage::SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.append(&Request::Append(rpc), &option).await? {
+            Response::Append(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Appends go out as they come, up to a limit, and are answered in order. Their deadline is the connection's and not the
+    /// heartbeat interval that openraft names: an append is late only if the connection is dead.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendOutcome>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let (node, from) = (self.link.target, self.own);
+        let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
+        // openraft counts the pause after an error when it is asked for the next append: nothing is dialled before that.
+        let stream = async move {
+            let mut input = input.peekable();
+            if Pin::new(&mut input).peek().await.is_none() {
+                return stream::empty().boxed();
+            }
+            match self.link.open(CONNECT_DEADLINE).await {
+                Err(error) => stream::once(ready(Err(lost(error)))).boxed(),
+                Ok(channel) => appends(channel, input, move |error| lost(broken(node, error))).boxed(),
+            }
+        };
+        Box::pin(ready(Ok(stream.flatten_stream().boxed())))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.rarely(&Request::Vote(rpc), RPCTypes::Vote, &option).await? {
+            Response::Vote(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.rarely(&Request::PreVote(rpc), RPCTypes::Vote, &option).await? {
+            Response::Vote(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, Self::SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let bytes = snapshot.snapshot;
+        let head = SnapshotHead { vote, meta: snapshot.meta, bytes: bytes.as_ref().len() as u64 };
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.link.send_snapshot(head, bytes.as_ref()) => match sent {
+                Ok(Response::Snapshot(response)) => Ok(response),
+                Ok(other) => {
+                    Err(StreamingError::Network(NetworkError::from_string(format!("unexpected answer {other:?}"))))
+                }
+                Err(error @ CallError::Unreachable { .. }) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+                Err(error) => Err(StreamingError::Network(NetworkError::new(&error))),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.rarely(&Request::Transfer(rpc), RPCTypes::TransferLeader, &option).await? {
+            Response::Transfer(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Makes links for openraft.
+#[derive(Clone)]
+pub struct Links {
+    net: Arc<dyn Net>,
+    identities: Arc<Identities>,
+    rare: Arc<LinkPool>,
+}
+
+impl Links {
+    /// Links that introduce themselves with these identities.
+    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>) -> Self {
+        let rare = Arc::new(LinkPool::new(net.clone(), identities.clone()));
+        Self { net, identities, rare }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Links {
+    type Network = RaftLink;
+
+    async fn new_client(&mut self, target: NodeId, node: &Member) -> RaftLink {
+        let link = Link::new(self.net.clone(), self.identities.clone(), target, node.clone());
+        RaftLink { own: self.identities.side().node, link, rare: self.rare.clone() }
+    }
+}
