@@ -109,7 +109,7 @@ async fn strong_reads_never_fall_back() {
     let (first, second) = pair(|_| no_quorum());
     for consistency in [Consistency::Leader, Consistency::Linearizable] {
         let options = ReadOptions { consistency, ..ReadOptions::default() };
-        let strong = client(&[&first.url()]).with_reading(options).with_deadline(Duration::from_millis(100));
+        let strong = client(&[&first.url()]).with_reading(options).with_deadline(Duration::from_secs(1));
         let error = strong.search("", SearchMode::Prefix, 5).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable(_)), "{consistency:?}: {error:?}");
     }
