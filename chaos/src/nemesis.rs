@@ -201,26 +201,12 @@ impl<'a> Nemesis<'a> {
     async fn aim(&mut self, target: Target, fault: &str) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.
-            Target::Leader | Target::Follower | Target::Majority => self.cluster.wait_leader(LEADER_WITHIN).await,
-            Target::Next => self.cluster.leader().await,
+            _ if target.needs_leader() => self.cluster.wait_leader(LEADER_WITHIN).await,
             Target::All => None,
+            _ => self.cluster.leader().await,
         };
-        let living = self.cluster.living();
-        let nodes: Vec<NodeId> = match (&leader, target) {
-            (Some(leader), Target::Leader) => living.into_iter().filter(|id| *id == leader.id).collect(),
-            (Some(leader), Target::Follower) => living.into_iter().filter(|id| *id != leader.id).take(1).collect(),
-            (Some(leader), Target::Majority) => {
-                let others = living.iter().copied().filter(|id| *id != leader.id);
-                std::iter::once(leader.id).chain(others).take(self.cluster.ids().len() / 2 + 1).collect()
-            }
-            (_, Target::Next) => {
-                let ids = self.cluster.ids();
-                let next = ids.get(self.round as usize % ids.len().max(1));
-                living.into_iter().filter(|id| Some(id) == next).collect()
-            }
-            (_, Target::All) => living,
-            (None, Target::Leader | Target::Follower | Target::Majority) => Vec::new(),
-        };
+        let leads = leader.as_ref().map(|leader| leader.id);
+        let nodes = target.among(&self.cluster.ids(), &self.cluster.living(), leads, self.round);
         if nodes.is_empty() {
             self.record(fault, None, None, FaultOutcome::Skipped("nobody leads, or it is down already".into()));
             self.story.push(format!("{fault} skipped: nobody to hit"));

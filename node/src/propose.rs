@@ -1,9 +1,9 @@
 //! The single write path: commands are coalesced into entries, stamped, and proposed; every outcome says whether it is
 //! definite (W5).
 //!
-//! Handlers put commands into one bounded queue. One task drains it without waiting for more, builds an entry of at
-//! most [`limits::ENTRY_COMMANDS_MAX`] commands and [`limits::ENTRY_BYTES_MAX`] bytes, and keeps a few proposals in
-//! flight, so that one flush serves many writers.
+//! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
+//! [`limits::ENTRY_COMMANDS_MAX`] commands and [`limits::ENTRY_BYTES_MAX`] bytes, and keeps a few proposals in flight, so
+//! that one flush serves many writers. An entry waits for more only while others are under way.
 //!
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
@@ -24,6 +24,9 @@ use crate::node::Raft;
 pub const QUEUE_COMMANDS_MAX: usize = 8_192;
 /// Entries proposed and not yet applied.
 const PROPOSALS_IN_FLIGHT: usize = 4;
+/// Of these, entries that went out although there was room in them. While so many are under way the next one waits for more
+/// commands: each entry costs every voter a flush and the leader several hundred microseconds, whatever is in it.
+const PARTIAL_IN_FLIGHT: usize = 2;
 
 /// What became of a command that was applied.
 #[derive(Debug, Clone)]
@@ -102,8 +105,45 @@ fn encoded_bytes(command: &Command) -> usize {
     postcard::serialize_with_flavor(command, postcard::ser_flavors::Size::default()).unwrap_or(limits::ENTRY_BYTES_MAX)
 }
 
+/// An entry that is being put together.
+struct Filling {
+    batch: Vec<Pending>,
+    bytes: usize,
+    /// Did not fit in any more.
+    held_over: Option<Pending>,
+}
+
+impl Filling {
+    fn new(first: Pending) -> Self {
+        Self { bytes: first.bytes, batch: vec![first], held_over: None }
+    }
+
+    fn is_full(&self) -> bool {
+        self.held_over.is_some() || self.batch.len() >= limits::ENTRY_COMMANDS_MAX
+    }
+
+    fn add(&mut self, next: Pending) {
+        if self.bytes + next.bytes > limits::ENTRY_BYTES_MAX {
+            self.held_over = Some(next);
+        } else {
+            self.bytes += next.bytes;
+            self.batch.push(next);
+        }
+    }
+
+    /// Takes what is waiting, as far as it fits.
+    fn take(&mut self, commands: &mut mpsc::Receiver<Pending>) {
+        while !self.is_full()
+            && let Ok(next) = commands.try_recv()
+        {
+            self.add(next);
+        }
+    }
+}
+
 async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver<Pending>) {
-    let in_flight = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT));
+    let places = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT));
+    let partial_places = Arc::new(Semaphore::new(PARTIAL_IN_FLIGHT));
     let mut held_over = None;
     loop {
         let first = match held_over.take() {
@@ -113,19 +153,23 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
                 None => return,
             },
         };
-        // While all proposals are in flight the queue fills, and the next entry gets larger.
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
-        let mut bytes = first.bytes;
-        let mut batch = vec![first];
-        while batch.len() < limits::ENTRY_COMMANDS_MAX {
-            let Ok(next) = commands.try_recv() else { break };
-            if bytes + next.bytes > limits::ENTRY_BYTES_MAX {
-                held_over = Some(next);
-                break;
+        // While all places are taken the queue fills, and the next entry gets larger.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let mut entry = Filling::new(first);
+        let partial_place = loop {
+            entry.take(&mut commands);
+            if entry.is_full() {
+                break None;
             }
-            bytes += next.bytes;
-            batch.push(next);
-        }
+            tokio::select! {
+                biased;
+                Ok(place) = partial_places.clone().acquire_owned() => break Some(place),
+                Some(next) = commands.recv() => entry.add(next),
+                else => return,
+            }
+        };
+        held_over = entry.held_over;
+        let mut batch = entry.batch;
         batch.retain(|pending| !pending.answer.is_closed());
         if batch.is_empty() {
             continue;
@@ -133,7 +177,7 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
         let (raft, clock) = (raft.clone(), clock.clone());
         tokio::spawn(async move {
             propose_entry(&raft, &clock, batch).await;
-            drop(permit);
+            drop((place, partial_place));
         });
     }
 }

@@ -35,17 +35,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     for number in 0..if bench.quick { 10 } else { 60 } {
         samples.add(one_file(&index, &reader, &folder, number).await?);
     }
-    Ok(vec![Figure {
-        name: "convergence".into(),
-        what: "announce until two current holders, 4 KiB (median)".into(),
-        value: samples.percentile_ms(50),
-        unit: "ms".into(),
-        p99_ms: Some(samples.percentile_ms(99)),
-        samples: samples.count(),
-        errors: 0,
-        original: Some(14.53),
-        target: "< 15".into(),
-    }])
+    let what = "announce until two current holders, 4 KiB (median)";
+    Ok(vec![Figure::median("convergence", what, &samples).with_original(14.53).with_target("< 15")])
 }
 
 fn start_peer(bench: &Bench, name: &str) -> anyhow::Result<Process> {

@@ -50,15 +50,6 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let took = began.elapsed().as_secs_f64();
     let done = writers.stop().await?;
     let rate = done.answered.len() as f64 / took;
-    Ok(vec![Figure {
-        name: "freshness".into(),
-        what: format!("stale read at a follower of what was just written ({rate:.0} writes/s beside it; median)"),
-        value: samples.percentile_ms(50),
-        unit: "ms".into(),
-        p99_ms: Some(samples.percentile_ms(99)),
-        samples: samples.count(),
-        errors: done.errors,
-        original: None,
-        target: String::new(),
-    }])
+    let what = format!("stale read at a follower of what was just written ({rate:.0} writes/s beside it; median)");
+    Ok(vec![Figure::median("freshness", what, &samples).with_errors(done.errors).with_target("p99 < 5")])
 }

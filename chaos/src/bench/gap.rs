@@ -32,6 +32,15 @@ enum Signal {
     Terminate,
 }
 
+impl Signal {
+    fn target(self) -> &'static str {
+        match self {
+            Self::Stop => "≤ 500, p99 ≤ 1000",
+            Self::Terminate => "≤ 50",
+        }
+    }
+}
+
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (signal, name) in [(Signal::Stop, "SIGSTOP"), (Signal::Terminate, "SIGTERM")] {
@@ -39,17 +48,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
         for _ in 0..if bench.quick { 5 } else { 20 } {
             samples.add(one(bench, signal).await.with_context(|| format!("after {name}"))?);
         }
-        figures.push(Figure {
-            name: "gap".into(),
-            what: format!("longest time without an acked write, {name} of the leader (median)"),
-            value: samples.percentile_ms(50),
-            unit: "ms".into(),
-            p99_ms: Some(samples.percentile_ms(99)),
-            samples: samples.count(),
-            errors: 0,
-            original: None,
-            target: String::new(),
-        });
+        let what = format!("longest time without an acked write, {name} of the leader (median)");
+        figures.push(Figure::median("gap", what, &samples).with_target(signal.target()));
     }
     Ok(figures)
 }

@@ -60,21 +60,13 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     if bench.cluster.leader().await.is_none_or(|now| now.id != leader.id) {
         bail!("leadership changed meanwhile");
     }
-    Ok(vec![Figure {
-        name: "heartbeats".into(),
-        what: format!(
-            "leader's processor for {peers} peers, a heartbeat every {} s (idle {idle:.1} %, answers p50 {:.2} ms)",
-            INTERVAL.as_secs(),
-            answered.percentile_ms(50)
-        ),
-        value: busy - idle,
-        unit: "% of a core".into(),
-        p99_ms: Some(answered.percentile_ms(99)),
-        samples: answered.count(),
-        errors,
-        original: None,
-        target: "< 5".into(),
-    }])
+    let what = format!(
+        "leader's processor for {peers} peers, a heartbeat every {} s (idle {idle:.1} %, answers p50 {:.2} ms)",
+        INTERVAL.as_secs(),
+        answered.percentile_ms(50)
+    );
+    let figure = Figure::of("heartbeats", what, busy - idle, "% of a core");
+    Ok(vec![figure.with_samples(&answered).with_errors(errors).with_target("< 5")])
 }
 
 /// Heartbeats of every peer of one connection, evenly spread over the interval.

@@ -129,20 +129,10 @@ async fn count(node: &Arc<Node>, writers: usize, duration: Duration) -> anyhow::
         latencies.into_iter().for_each(|latency| samples.add(latency));
         errors += failed;
     }
-    Ok(Figure {
-        name: "in-process".into(),
-        what: format!(
-            "announces/s, {writers} writers in the leader's process (p50 {:.2} ms)",
-            samples.percentile_ms(50)
-        ),
-        value: samples.count() as f64 / duration.as_secs_f64(),
-        unit: "writes/s".into(),
-        p99_ms: Some(samples.percentile_ms(99)),
-        samples: samples.count(),
-        errors,
-        original: None,
-        target: String::new(),
-    })
+    let p50 = samples.percentile_ms(50);
+    let what = format!("announces/s, {writers} writers in the leader's process (p50 {p50:.2} ms)");
+    let per_second = samples.count() as f64 / duration.as_secs_f64();
+    Ok(Figure::of("in-process", what, per_second, "writes/s").with_samples(&samples).with_errors(errors))
 }
 
 async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> anyhow::Result<(Vec<Duration>, u64)> {

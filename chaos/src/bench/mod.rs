@@ -7,6 +7,7 @@ mod against;
 mod chart;
 pub mod cli;
 mod convergence;
+mod figure;
 mod freshness;
 mod gap;
 mod heartbeats;
@@ -23,12 +24,11 @@ pub mod sweep;
 mod usage;
 mod writers;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
+pub use figure::{Figure, table};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::fault::Families;
@@ -54,6 +54,8 @@ pub const NAMES: [&str; 11] = [
 const NODES: u64 = 3;
 /// Goes before each count of announces.
 const ANNOUNCES_WARM_UP: Duration = Duration::from_millis(500);
+/// What so many clients ought to reach together.
+const ANNOUNCES_TARGETS: [(u64, &str); 3] = [(1, "≥ 1,000"), (100, "≥ 15,000"), (500, "≥ 22,000")];
 
 /// How to measure.
 #[derive(Debug, Clone, Default)]
@@ -68,30 +70,6 @@ pub struct BenchOptions {
     pub bin_dir: Option<PathBuf>,
     /// Length of the measurement that shows what lasts.
     pub duration: Option<Duration>,
-}
-
-/// One measured figure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Figure {
-    /// Which measurement it belongs to.
-    pub name: String,
-    /// What was measured.
-    pub what: String,
-    /// The figure.
-    pub value: f64,
-    /// Its unit.
-    pub unit: String,
-    /// 99th percentile, in milliseconds, where there is one.
-    pub p99_ms: Option<f64>,
-    /// Samples behind it.
-    pub samples: usize,
-    /// Requests that failed.
-    pub errors: u64,
-    /// The original system's figure in the same unit.
-    pub original: Option<f64>,
-    /// What it ought to be.
-    pub target: String,
 }
 
 /// What a measurement needs.
@@ -169,38 +147,16 @@ async fn announces(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
         let pace = load::Pace { warm_up: ANNOUNCES_WARM_UP, duration, rate: None };
         let (tally, _) = load::drive(workers, pace, || {}, || {}).await;
         let total = tally.total();
+        let what = format!("announces/s, {clients} clients (p50 {:.2} ms)", total.p50_ms);
         figures.push(Figure {
-            name: "announces".into(),
-            what: format!("announces/s, {clients} clients (p50 {:.2} ms)", total.p50_ms),
-            value: total.done as f64 / duration.as_secs_f64(),
-            unit: "/s".into(),
             p99_ms: Some(total.p99_ms),
             samples: usize::try_from(total.done).unwrap_or(usize::MAX),
             errors: total.failed,
-            original: None,
-            target: if clients == 100 { "≥ 8000".into() } else { String::new() },
+            target: ANNOUNCES_TARGETS.iter().find(|(of, _)| *of == clients).map_or("", |(_, target)| target).into(),
+            ..Figure::of("announces", what, total.done as f64 / duration.as_secs_f64(), "/s")
         });
     }
     Ok(figures)
-}
-
-/// The figures as a table.
-pub fn table(figures: &[Figure]) -> String {
-    let mut text = format!(
-        " {:<52} {:>12} {:>11} {:>7} {:>7} {:>10}  {}",
-        "FIGURE", "VALUE", "P99", "N", "ERRORS", "ORIGINAL", "TARGET"
-    );
-    for figure in figures {
-        let value = format!("{:.2} {}", figure.value, figure.unit);
-        let p99 = figure.p99_ms.map_or("–".into(), |p99| format!("{p99:.2} ms"));
-        let original = figure.original.map_or("–".into(), |original| format!("{original} {}", figure.unit));
-        let _ = write!(
-            text,
-            "\n {:<52} {value:>12} {p99:>11} {:>7} {:>7} {original:>10}  {}",
-            figure.what, figure.samples, figure.errors, figure.target
-        );
-    }
-    text
 }
 
 #[cfg(test)]
@@ -212,22 +168,5 @@ mod tests {
         let options = BenchOptions { only: vec!["speed".into()], ..BenchOptions::default() };
         let error = run(&options, |_| {}).await.expect_err("unknown").to_string();
         assert!(error.contains("announces"), "{error}");
-    }
-
-    #[test]
-    fn the_table_shows_the_original_beside_the_figure() {
-        let figure = Figure {
-            name: "cycle".into(),
-            what: "cycle".into(),
-            value: 3.5,
-            unit: "ms".into(),
-            p99_ms: None,
-            samples: 10,
-            errors: 0,
-            original: Some(8.8),
-            target: String::new(),
-        };
-        let text = table(&[figure]);
-        assert!(text.contains("3.50 ms") && text.contains("8.8 ms"), "{text}");
     }
 }

@@ -62,38 +62,18 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     }
     let done = writers.stop().await?;
     let (before, during) = (done.between(began, registering), done.between(registering, registered));
-    let others = |what: &str, samples: &Samples, target: &str| Figure {
-        name: "register".into(),
-        what: format!("announces of {CLIENTS} clients {what} (p50)"),
-        value: samples.percentile_ms(50),
-        unit: "ms".into(),
-        p99_ms: Some(samples.percentile_ms(99)),
-        samples: samples.count(),
-        errors: done.errors,
-        original: None,
-        target: target.into(),
+    let others = |what: &str, samples: &Samples| {
+        Figure::median("register", format!("announces of {CLIENTS} clients {what} (p50)"), samples)
+            .with_errors(done.errors)
     };
-    let one = |what: String, value: f64, unit: &str, target: &str| Figure {
-        name: "register".into(),
-        what,
-        value,
-        unit: unit.into(),
-        p99_ms: None,
-        samples: 1,
-        errors: 0,
-        original: None,
-        target: target.into(),
-    };
+    let took = (registered - registering).as_secs_f64();
     Ok(vec![
-        others("before a large peer registers", &before, ""),
-        others("while a large peer registers", &during, "p99 < 2x before"),
-        one(format!("{} files registered", files.len()), (registered - registering).as_secs_f64(), "s", ""),
-        one("request of its next registration, by digest".into(), bytes as f64, "bytes", "< 1,024"),
-        Figure {
-            p99_ms: Some(repeats.percentile_ms(99)),
-            samples: repeats.count(),
-            ..one("registered again by digest (median)".into(), repeats.percentile_ms(50), "ms", "< 10")
-        },
+        others("before a large peer registers", &before),
+        others("while a large peer registers", &during).with_target("p99 < 2x before"),
+        Figure::of("register", format!("{} files registered", files.len()), took, "s"),
+        Figure::of("register", "request of its next registration, by digest", bytes as f64, "bytes")
+            .with_target("< 1,024"),
+        Figure::median("register", "registered again by digest (median)", &repeats).with_target("< 10"),
     ])
 }
 

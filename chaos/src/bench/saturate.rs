@@ -76,15 +76,8 @@ fn rss_bytes(pid: u32) -> anyhow::Result<f64> {
 
 fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<Figure> {
     let figure = |what: String, value: f64, unit: &str, target: &str| Figure {
-        name: "saturate".into(),
-        what,
-        value,
-        unit: unit.into(),
-        p99_ms: None,
         samples: seen.len(),
-        errors,
-        original: None,
-        target: target.into(),
+        ..Figure::of("saturate", what, value, unit).with_errors(errors).with_target(target)
     };
     // The first minute makes the names.
     let settled = seen.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(seen);

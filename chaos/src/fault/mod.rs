@@ -104,24 +104,8 @@ pub struct Arena<'a> {
 impl Arena<'_> {
     /// The living nodes that a target means.
     pub fn aim(&self, target: Target) -> Vec<NodeId> {
-        let living = self.cluster.living();
-        let leader = self.leader.as_ref().map(|leader| leader.id);
-        let leads = |id: &NodeId| Some(*id) == leader;
-        match (target, leader) {
-            (Target::Leader, Some(_)) => living.into_iter().filter(leads).collect(),
-            (Target::Follower, Some(_)) => living.into_iter().filter(|id| !leads(id)).take(1).collect(),
-            (Target::Majority, Some(leader)) => {
-                let others = living.iter().copied().filter(|id| !leads(id));
-                std::iter::once(leader).chain(others).take(self.cluster.ids().len() / 2 + 1).collect()
-            }
-            (Target::Next, _) => {
-                let ids = self.cluster.ids();
-                let next = ids.get(self.round as usize % ids.len().max(1));
-                living.into_iter().filter(|id| Some(id) == next).collect()
-            }
-            (Target::All, _) => living,
-            (Target::Leader | Target::Follower | Target::Majority, None) => Vec::new(),
-        }
+        let leads = self.leader.as_ref().map(|leader| leader.id);
+        target.among(&self.cluster.ids(), &self.cluster.living(), leads, self.round)
     }
 
     /// A node in words, for a round's story.

@@ -11,6 +11,9 @@ mod mixed;
 mod network;
 mod peers;
 mod process;
+mod target;
+
+pub use target::Target;
 
 use crate::checker::Checker;
 use crate::checker::validity::Demands;
@@ -52,21 +55,6 @@ pub enum Step {
     OneOf(&'static [&'static [Step]]),
     /// Do these steps in one of so many rounds.
     OneIn(u32, &'static [Step]),
-}
-
-/// Whom a fault hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// Whoever leads at that moment.
-    Leader,
-    /// Somebody who does not.
-    Follower,
-    /// The leader and as many others as leave a minority.
-    Majority,
-    /// One after the other, round by round.
-    Next,
-    /// Every node.
-    All,
 }
 
 /// What the clients do.

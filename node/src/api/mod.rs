@@ -1,7 +1,9 @@
 //! The HTTP contract: which path goes to which handler.
 //!
 //! ```text
-//! POST /register /announce /delete                      writes.rs     logged
+//! POST /register                                        register.rs   logged
+//! POST /announce                                        announce.rs   logged
+//! POST /delete                                          writes.rs     logged
 //! POST /lease /lease/renew /lease/release /lease/leave  leases.rs     logged
 //! POST /heartbeat                                       heartbeat.rs  the leader's soft state
 //! GET  /search /peers /file /why /lease /stats          reads.rs      three consistency levels
@@ -12,6 +14,7 @@
 //!
 //! Invariant: the body is read before anything is decided, and every answer says whose state gave it.
 
+mod announce;
 mod answer;
 mod body;
 mod cluster;
@@ -24,6 +27,7 @@ mod leases;
 #[cfg(test)]
 mod openapi;
 mod reads;
+mod register;
 pub mod route;
 mod writes;
 
@@ -44,8 +48,8 @@ use crate::node::Node;
 /// Every path and its handler.
 fn router(node: Arc<Node>) -> Router {
     Router::new()
-        .route("/register", post(writes::register))
-        .route("/announce", post(writes::announce))
+        .route("/register", post(register::register))
+        .route("/announce", post(announce::announce))
         .route("/delete", post(writes::delete))
         .route("/lease", post(leases::acquire).get(reads::lease))
         .route("/lease/renew", post(leases::renew))

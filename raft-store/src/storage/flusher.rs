@@ -22,11 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::error::FatalSignal;
 use super::executor::Executor;
+use super::group::{Before, Change, Group};
 use super::mark::{MarkFile, Marked};
 use super::sim::SimDisk;
 use super::sled_device::panic_message;
 use super::stats::FlushStats;
-use super::{LogId, Vote};
 
 /// Operations that may wait for the flusher; the next caller waits for room.
 pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
@@ -39,35 +39,6 @@ pub const PURGE_STEP_RECORDS: usize = 512;
 
 /// Told the outcome of an operation, from the flusher's thread.
 pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
-
-/// One write.
-pub(crate) enum Change {
-    /// Log records, ascending and without gaps; `last` is the last one's log id.
-    Append { records: Vec<(u64, Vec<u8>)>, last: Option<LogId> },
-    /// Removes every record at or above this index; `last` is what the log then ends with.
-    TruncateFrom { from: u64, last: Option<LogId> },
-    /// Stores the purge point, then removes every record up to and with it.
-    Purge { record: Vec<u8>, upto: LogId },
-    /// Stores a vote.
-    Vote { record: Vec<u8>, vote: Vote },
-    /// Stores a named record.
-    Meta(MetaKey, Vec<u8>),
-    /// Stores a named record together with the next change that needs a flush; causes none itself.
-    LazyMeta(MetaKey, Vec<u8>),
-}
-
-impl Change {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Append { records, .. } => records.iter().map(|(_, record)| record.len()).sum(),
-            Self::TruncateFrom { .. } => 0,
-            Self::Purge { record, .. }
-            | Self::Vote { record, .. }
-            | Self::Meta(_, record)
-            | Self::LazyMeta(_, record) => record.len(),
-        }
-    }
-}
 
 struct Operation {
     change: Change,
@@ -164,21 +135,6 @@ impl Drop for Flusher {
             self.fatal.raise("the log's flusher panicked");
         }
     }
-}
-
-/// Changes that go to the device together.
-struct Group {
-    batch: DeviceBatch,
-    /// Index after the last record, once the group is written.
-    end: u64,
-    /// What the device then holds.
-    held: Marked,
-    /// The lowest end of the log on the way there, if that is below what it holds now.
-    truncated_to: Option<Option<LogId>>,
-    purge_upto: Option<u64>,
-    entries: u64,
-    /// When writing began.
-    started: Instant,
 }
 
 /// Those who wait for a group.
@@ -308,7 +264,8 @@ impl Worker {
 
     /// Writes a group without making it durable. `None` if nothing needs a flush.
     fn begin(&mut self, changes: Vec<Change>) -> io::Result<Option<Group>> {
-        let Some(mut group) = self.merge(changes) else { return Ok(None) };
+        let before = Before { end: self.end, held: self.held, purge_upto: self.purge_upto };
+        let Some(mut group) = Group::of(changes, before, &mut self.lazy) else { return Ok(None) };
         if let Some(lowest) = group.truncated_to {
             self.set_mark(Marked { last: lowest, ..self.held }, true)?;
         }
@@ -329,69 +286,6 @@ impl Worker {
         self.purge_upto = group.purge_upto;
         (self.on_device)(group.end);
         Ok(())
-    }
-
-    /// Turns changes into one batch; a later change of the same record wins. `None` if nothing needs a flush.
-    fn merge(&mut self, changes: Vec<Change>) -> Option<Group> {
-        let mut group = Group {
-            batch: DeviceBatch::default(),
-            end: self.end,
-            held: self.held,
-            truncated_to: None,
-            purge_upto: self.purge_upto,
-            entries: 0,
-            started: Instant::now(),
-        };
-        let mut needs_sync = false;
-        for change in changes {
-            needs_sync |= !matches!(change, Change::LazyMeta(..));
-            match change {
-                Change::Append { records, last } => {
-                    group.entries += records.len() as u64;
-                    for (index, record) in records {
-                        group.end = index + 1;
-                        group.batch.log.insert(index, Some(record));
-                    }
-                    group.held.last = last.or(group.held.last);
-                }
-                Change::TruncateFrom { from, last } => {
-                    // Removes from the device what is there, and from this batch what would have been.
-                    for index in from..group.end.max(from) {
-                        group.batch.log.insert(index, None);
-                    }
-                    group.end = group.end.min(from);
-                    group.held.last = last;
-                    if group.truncated_to.is_none_or(|lowest| last < lowest) && last < self.held.last {
-                        group.truncated_to = Some(last);
-                    }
-                }
-                Change::Purge { record, upto } => {
-                    group.batch.meta.insert(MetaKey::Purged, record);
-                    group.purge_upto = group.purge_upto.max(Some(upto.index));
-                    group.end = group.end.max(upto.index + 1);
-                    group.held.purged = Some(upto);
-                    if group.held.last.is_none_or(|last| last.index < upto.index) {
-                        group.held.last = Some(upto);
-                    }
-                }
-                Change::Vote { record, vote } => {
-                    group.batch.meta.insert(MetaKey::Vote, record);
-                    group.held.vote = Some(vote);
-                }
-                Change::Meta(key, record) => {
-                    self.lazy.remove(&key);
-                    group.batch.meta.insert(key, record);
-                }
-                Change::LazyMeta(key, record) => {
-                    self.lazy.insert(key, record);
-                }
-            }
-        }
-        if !needs_sync {
-            return None;
-        }
-        group.batch.meta.append(&mut self.lazy);
-        Some(group)
     }
 
     fn set_mark(&mut self, marked: Marked, durable: bool) -> io::Result<()> {

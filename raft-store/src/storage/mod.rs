@@ -17,6 +17,7 @@ mod durable;
 mod error;
 mod executor;
 mod flusher;
+mod group;
 mod log_store;
 mod mark;
 mod recovery;

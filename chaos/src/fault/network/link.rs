@@ -1,7 +1,8 @@
 //! What happens to the bytes of one direction between two nodes: rules that change at any time, and counters that show
 //! what they did.
 //!
-//! Invariants: a rule acts on existing connections as on new ones; a healed link delivers what it held, in order.
+//! Invariants: a rule acts on existing connections as on new ones; a healed link delivers what it held, in order; faults of one
+//! direction add up, so that none lifts another before healing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +25,10 @@ pub type Direction = (NodeId, NodeId);
 /// What happens to bytes of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rule {
-    /// Nothing passes; what is sent is held.
+    /// Nothing passes until healing; what is sent is held.
     pub cut: bool,
+    /// Nothing passes while it is down; what is sent is held.
+    pub down: bool,
     /// Connections are reset, new ones too.
     pub refuse: bool,
     /// Every chunk comes so much later.
@@ -42,8 +45,10 @@ pub struct Rule {
 
 impl Rule {
     /// Nothing passes.
+    #[cfg(test)]
     pub const CUT: Self = Self {
         cut: true,
+        down: false,
         refuse: false,
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
@@ -51,6 +56,11 @@ impl Rule {
         rate: None,
         reset: 0.0,
     };
+
+    /// Whether what is sent is held.
+    pub fn holds(&self) -> bool {
+        self.cut || self.down
+    }
 
     /// How much later a chunk arrives, and whether it was lost on the way.
     pub fn lateness(&self, rng: &mut impl Rng) -> (Duration, bool) {
@@ -122,7 +132,7 @@ impl Link {
     /// Waits until nothing holds the bytes.
     pub async fn open(&self) {
         // The sender lives as long as this link.
-        let _ = self.rule.subscribe().wait_for(|rule| !rule.cut).await;
+        let _ = self.rule.subscribe().wait_for(|rule| !rule.holds()).await;
     }
 
     /// Waits until connections of this direction shall break.
@@ -143,7 +153,23 @@ impl Links {
         self.0.lock().entry(direction).or_insert_with(|| Arc::new(Link::new())).clone()
     }
 
-    /// Sets a rule.
+    /// Nothing passes in this direction until healing.
+    pub fn cut(&self, direction: Direction) {
+        self.get(direction).rule.send_modify(|rule| rule.cut = true);
+    }
+
+    /// A link that is up goes down, one that is down comes up.
+    pub fn flip(&self, direction: Direction) {
+        self.get(direction).rule.send_modify(|rule| rule.down = !rule.down);
+    }
+
+    /// What passes, passes like this.
+    pub fn slow(&self, direction: Direction, slow: Rule) {
+        self.get(direction).rule.send_modify(|rule| *rule = Rule { cut: rule.cut, down: rule.down, ..slow });
+    }
+
+    /// Sets a rule in place of all others.
+    #[cfg(test)]
     pub fn set(&self, direction: Direction, rule: Rule) {
         let link = self.get(direction);
         link.rule.send_replace(rule);
@@ -158,7 +184,7 @@ impl Links {
         let links: Vec<_> = self.0.lock().iter().map(|(direction, link)| (*direction, link.clone())).collect();
         let mut healed = Vec::new();
         for (direction, link) in links.into_iter().filter(|(_, link)| link.rule() != Rule::default()) {
-            if reset && link.rule().cut {
+            if reset && link.rule().holds() {
                 Counters::add(&link.counters.resets, 1);
                 link.breaks.send_modify(|count| *count += 1);
             }
@@ -193,6 +219,22 @@ mod tests {
         assert!((400..600).contains(&lost.count()));
         let throttled = Rule { rate: Some(1_000), ..Rule::default() };
         assert_eq!(throttled.sending(500), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn no_fault_lifts_another() {
+        let links = Links::default();
+        let rule = || links.get((1, 2)).rule();
+        links.cut((1, 2));
+        (0..2).for_each(|_| links.flip((1, 2)));
+        assert!(rule().cut, "a flapping link that comes up is still cut");
+        links.slow((1, 2), Rule { delay: Duration::from_millis(5), ..Rule::default() });
+        assert!(rule().holds() && rule().delay == Duration::from_millis(5));
+        links.heal(false);
+        links.flip((1, 2));
+        links.cut((1, 2));
+        links.flip((1, 2));
+        assert!(rule().holds() && !rule().down);
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Network {
         };
         let before = self.sum(&all, seen);
         for direction in &all {
-            self.links.set(*direction, rule);
+            self.links.slow(*direction, rule);
         }
         let bites = self.shows(|network| network.sum(&all, seen) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no chunk was touched") };
@@ -250,7 +250,7 @@ impl Network {
         let probes = cuts.iter().map(|direction| probe::Probe::open(*direction, &self.fronts, &self.owners));
         let mut probes = futures::future::join_all(probes).await;
         for direction in cuts {
-            self.links.set(*direction, Rule::CUT);
+            self.links.cut(*direction);
         }
         let held = futures::future::join_all(probes.iter_mut().flatten().map(|probe| probe.is_held())).await;
         Ok(if probes.iter().any(Result::is_err) {
@@ -296,8 +296,7 @@ async fn flapping(links: Links, directions: Vec<Direction>, seed: u64) {
     loop {
         for direction in &directions {
             if rng.random_bool(0.5) {
-                let rule = if links.get(*direction).rule().cut { Rule::default() } else { Rule::CUT };
-                links.set(*direction, rule);
+                links.flip(*direction);
             }
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(FLAP_MS))).await;

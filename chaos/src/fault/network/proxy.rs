@@ -138,7 +138,7 @@ async fn ruled(inbound: TcpStream, target: SocketAddr, there: &Link, back: &Link
 
 /// Connects to the node once both directions are open: a handshake needs both.
 async fn dial(target: SocketAddr, there: &Link, back: &Link) -> std::io::Result<TcpStream> {
-    while there.rule().cut || back.rule().cut {
+    while there.rule().holds() || back.rule().holds() {
         there.open().await;
         back.open().await;
     }
@@ -167,7 +167,7 @@ async fn read(
         let sending = rule.sending(count);
         due = (due + sending).max(Instant::now() + late + sending);
         let counters = &link.counters;
-        Counters::add(&counters.held, if rule.cut { count as u64 } else { 0 });
+        Counters::add(&counters.held, if rule.holds() { count as u64 } else { 0 });
         Counters::add(&counters.late, u64::from(!(late + sending).is_zero()));
         Counters::add(&counters.lost, u64::from(lost));
         let chunk = Chunk { due, bytes: buffer[..count].to_vec() };

@@ -1,22 +1,26 @@
 //! A cluster of real `raftshare-node` processes on loopback: started, found ready, asked who leads, and broken on purpose.
 //!
 //! Invariant: a node keeps its id, port and data directory for its whole life, so that a restart is a restart and not a new
-//! member; no id is used for a second node; a node that ended by itself is told apart from one that was killed.
+//! member; no id is used for a second node.
+
+mod error;
+mod looks;
+mod ports;
+mod signals;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use client::api::LeaderInfo;
+pub use error::ClusterError;
+pub use ports::free_ports;
 use raft_store::types::NodeId;
-use rand::Rng;
 use tokio::task::JoinHandle;
 
 use crate::fault::network::Pids;
 use crate::fault::{Families, NodePlan};
-use crate::process::{Process, ProcessError, Spec, find_binary};
+use crate::process::{Process, Spec, find_binary};
 
 /// How long a cluster may take to be born, or to serve again after the last fault was removed.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -24,10 +28,6 @@ pub const READY_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 /// How long one look may take.
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
-/// Ports are taken from here, below the range that outgoing connections use: a killed node's port stays free.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
-/// Ports that are tried before giving up.
-const PORT_TRIES: usize = 1_000;
 
 /// How to start a cluster.
 #[derive(Debug, Clone)]
@@ -46,44 +46,6 @@ pub struct ClusterOptions {
     pub arguments: Vec<String>,
     /// Told the nodes' process ids whenever they change.
     pub pids: Pids,
-}
-
-/// Why a cluster does not do as it is told.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// A process could not be controlled.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A directory could not be made or removed.
-    #[error("cannot make or remove the directory {path}: {source}")]
-    Directory {
-        /// Which.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// What a family of faults needs could not be made.
-    #[error("cannot prepare the faults: {0}")]
-    Prepare(String),
-    /// No port is free.
-    #[error("no free port was found on 127.0.0.1")]
-    Ports,
-    /// It does not serve in time.
-    #[error("{what} within {} s; see the logs in {logs}", within.as_secs())]
-    NotReady {
-        /// What did not happen.
-        what: String,
-        /// The deadline.
-        within: Duration,
-        /// Where the reason may be found.
-        logs: String,
-    },
-    /// No such node.
-    #[error("there is no node {0}")]
-    NoNode(NodeId),
-    /// The HTTP client could not be made.
-    #[error("cannot make an HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
 }
 
 #[derive(Debug)]
@@ -250,96 +212,6 @@ impl Cluster {
         self.members.iter().filter(|(_, member)| lives(member)).map(|(id, _)| *id).collect()
     }
 
-    /// SIGKILL.
-    pub fn kill(&mut self, id: NodeId) -> Result<(), ClusterError> {
-        let member = self.member(id)?;
-        member.process.kill();
-        member.stopped = false;
-        Ok(())
-    }
-
-    /// SIGTERM, and waits until the node ended.
-    pub async fn terminate(&mut self, id: NodeId, within: Duration) -> Result<ExitStatus, ClusterError> {
-        let deadline = Instant::now() + within;
-        self.member(id)?.process.terminate()?;
-        loop {
-            if let Some(status) = self.member(id)?.process.ended() {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                return Err(self.not_ready(format!("node {id} did not end after SIGTERM"), within));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// SIGSTOP.
-    pub fn stop(&mut self, id: NodeId) -> Result<(), ClusterError> {
-        let member = self.member(id)?;
-        member.process.stop()?;
-        member.stopped = true;
-        Ok(())
-    }
-
-    /// SIGCONT for every stopped node; returns them.
-    pub fn resume_all(&mut self) -> Result<Vec<NodeId>, ClusterError> {
-        let mut resumed = Vec::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, member)| member.stopped) {
-            member.process.resume()?;
-            member.stopped = false;
-            resumed.push(*id);
-        }
-        Ok(resumed)
-    }
-
-    /// Starts a killed node again.
-    pub fn restart(&mut self, id: NodeId) -> Result<(), ClusterError> {
-        let member = self.member(id)?;
-        member.process.restart()?;
-        (member.stopped, member.exit_expected, member.ended) = (false, false, None);
-        let pid = member.process.id().unwrap_or_default();
-        self.pids.set(id, pid);
-        Ok(())
-    }
-
-    /// Starts every node that does not run; returns them.
-    pub fn restart_dead(&mut self) -> Result<Vec<NodeId>, ClusterError> {
-        let mut restarted = Vec::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, member)| !member.process.is_started()) {
-            member.process.restart()?;
-            (member.exit_expected, member.ended) = (false, None);
-            self.pids.set(*id, member.process.id().unwrap_or_default());
-            restarted.push(*id);
-        }
-        Ok(restarted)
-    }
-
-    /// From now on until it is started again, a node may end by itself: a fault makes it.
-    pub fn expect_exit(&mut self, id: NodeId) -> Result<(), ClusterError> {
-        self.member(id)?.exit_expected = true;
-        Ok(())
-    }
-
-    /// Whether a fault makes this node end by itself.
-    pub fn exit_is_expected(&self, id: NodeId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.exit_expected)
-    }
-
-    /// Waits until a node ended by itself; absent if it still runs after `within`.
-    pub async fn wait_ended(&mut self, id: NodeId, within: Duration) -> Result<Option<ExitStatus>, ClusterError> {
-        let deadline = Instant::now() + within;
-        loop {
-            self.notice_ends();
-            if let Some(status) = self.member(id)?.ended {
-                return Ok(Some(status));
-            }
-            if Instant::now() > deadline {
-                return Ok(None);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
     /// How many bytes a node has written to its log file.
     pub fn said(&self, id: NodeId) -> u64 {
         std::fs::metadata(self.log(id)).map_or(0, |log| log.len())
@@ -354,91 +226,6 @@ impl Cluster {
 
     fn log(&self, id: NodeId) -> PathBuf {
         self.options.logs.join(format!("n{id}.log"))
-    }
-
-    /// Nodes that ended by themselves since the last call, and how.
-    pub fn ended(&mut self) -> Vec<(NodeId, String)> {
-        self.notice_ends();
-        let mut ended = Vec::new();
-        for (id, member) in &mut self.members {
-            if let Some(status) = member.ended.filter(|_| !member.end_told) {
-                member.end_told = true;
-                ended.push((*id, status.to_string()));
-            }
-        }
-        ended
-    }
-
-    fn notice_ends(&mut self) {
-        for member in self.members.values_mut() {
-            if let Some(status) = member.process.ended() {
-                (member.ended, member.end_told) = (Some(status), false);
-            }
-        }
-    }
-
-    /// Who leads, by the word of the living node that knows the highest term.
-    pub async fn leader(&self) -> Option<LeaderInfo> {
-        let asked = self.living().into_iter().map(|id| self.leader_by(id));
-        let answers = futures::future::join_all(asked).await;
-        answers.into_iter().flatten().max_by_key(|leader| leader.term)
-    }
-
-    /// Waits until somebody leads.
-    pub async fn wait_leader(&self, within: Duration) -> Option<LeaderInfo> {
-        let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            if let Some(leader) = self.leader().await {
-                return Some(leader);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        None
-    }
-
-    /// Waits until every node serves linearizable reads and writes.
-    pub async fn wait_ready(&mut self, within: Duration) -> Result<(), ClusterError> {
-        let deadline = Instant::now() + within;
-        let mut waiting = self.ids();
-        while !waiting.is_empty() {
-            if let Some((id, status)) = self.ended().into_iter().next() {
-                return Err(self.not_ready(format!("node {id} ended by itself ({status}) and did not serve"), within));
-            }
-            if Instant::now() > deadline {
-                return Err(self.not_ready(format!("nodes {waiting:?} did not become ready"), within));
-            }
-            let cluster = &*self;
-            let looks = waiting.iter().map(|&id| async move { (!cluster.is_ready(id).await).then_some(id) });
-            waiting = futures::future::join_all(looks).await.into_iter().flatten().collect();
-            if !waiting.is_empty() {
-                tokio::time::sleep(POLL).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until one node serves linearizable reads and writes.
-    pub async fn wait_node_ready(&self, id: NodeId, within: Duration) -> Result<(), ClusterError> {
-        let deadline = Instant::now() + within;
-        while !self.is_ready(id).await {
-            if Instant::now() > deadline {
-                return Err(self.not_ready(format!("node {id} did not become ready"), within));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
-
-    /// Whether a node serves linearizable reads and writes.
-    pub async fn is_ready(&self, id: NodeId) -> bool {
-        let Some(url) = self.url(id) else { return false };
-        matches!(self.http.get(format!("{url}/readyz")).send().await, Ok(answer) if answer.status().is_success())
-    }
-
-    async fn leader_by(&self, id: NodeId) -> Option<LeaderInfo> {
-        let url = self.url(id)?;
-        let answer = self.http.get(format!("{url}/leader")).send().await.ok()?;
-        if answer.status().is_success() { answer.json().await.ok() } else { None }
     }
 
     fn not_ready(&self, what: String, within: Duration) -> ClusterError {
@@ -475,37 +262,9 @@ fn remove_directory(path: &Path) -> Result<(), ClusterError> {
     }
 }
 
-/// Ports that are free now; all of them are bound at once, so that they differ.
-pub fn free_ports(count: usize) -> Result<Vec<u16>, ClusterError> {
-    let mut rng = rand::rng();
-    let mut bound: Vec<(u16, TcpListener)> = Vec::new();
-    for _ in 0..PORT_TRIES {
-        if bound.len() == count {
-            break;
-        }
-        let port = rng.random_range(PORTS);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            bound.push((port, listener));
-        }
-    }
-    if bound.len() < count {
-        return Err(ClusterError::Ports);
-    }
-    Ok(bound.into_iter().map(|(port, _)| port).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_distinct_and_below_the_ephemeral_range() {
-        let mut ports = free_ports(20).expect("free ports");
-        assert!(ports.iter().all(|port| PORTS.contains(port)));
-        ports.sort_unstable();
-        ports.dedup();
-        assert_eq!(ports.len(), 20);
-    }
 
     #[test]
     fn the_command_line_is_that_of_a_founding_member() {

@@ -4,35 +4,25 @@
 //! Soft state lives here and nowhere else (P3, M1); it is made anew with every leadership and thrown away with it.
 //! Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
 
+mod derived;
+mod duties;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use client::api::{FailedTask, Task};
-use openraft::async_runtime::WatchReceiver;
+pub use derived::{follow_events, follow_freshness};
+pub use duties::run;
 use parking_lot::Mutex;
 use raft_store::catalog::{Catalog, Event, Op};
-use raft_store::storage::FeedItem;
 use raft_store::types::{FileName, PeerId};
 use tokio::sync::Notify;
 
-use crate::clock::{Anchor, Monotonic, millis, unix_seconds};
+use crate::clock::{Monotonic, millis, unix_seconds};
 use crate::liveness::{self, Liveness};
-use crate::node::Node;
 use crate::planner::{Planner, without_plan};
 
-/// How often the leader looks at its peers, waiters and overdue tasks.
-const DUTY_INTERVAL: Duration = Duration::from_millis(200);
-/// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
-const TICK_INTERVAL: Duration = Duration::from_millis(900);
-/// A leader that no majority has confirmed for so long proposes an empty entry: over links whose round trip is longer than a
-/// heartbeat waits, only answers to entries arrive in time.
-const PROBE_AFTER: Duration = Duration::from_millis(500);
-/// How long this outlives Raft.
-const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);
-/// Planning steps of one round of duties; each looks at a bounded number of files, and entries are applied between two.
-const PLAN_STEPS_MAX: usize = 64;
 /// Wake-ups of waiting heartbeats that are kept although nobody may wait on them any more.
 const IDLE_WAKE_UPS_MAX: usize = 1_024;
 /// Commands that one round of duties proposes at most; the rest follows in the next.
@@ -282,168 +272,5 @@ impl Leadership {
         ops.truncate(DUTY_COMMANDS_MAX);
         self.wake_for_tasks(&woken);
         ops
-    }
-}
-
-/// Follows leadership and runs the duties until the process ends.
-pub async fn run(node: Arc<Node>) {
-    let mut role = node.raft.server_metrics();
-    let mut applied = node.state.applied();
-    let mut interval = tokio::time::interval(DUTY_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        // A leader without an anchor waits for its first applied entry; one with an anchor for nothing but the timer.
-        let waits_for_entry = node.role() == "leader" && node.clock.anchor().is_none();
-        tokio::select! {
-            changed = role.changed() => if changed.is_err() {
-                // Raft has stopped. If storage failed, the node says so itself and ends before this does.
-                return tokio::time::sleep(RAFT_GONE_PAUSE).await;
-            },
-            _ = applied.changed(), if waits_for_entry => {}
-            _ = interval.tick() => {
-                timed_duties(&node);
-                plan_on(&node).await;
-            }
-        }
-        follow_leadership(&node);
-    }
-}
-
-/// Begins or ends a reign: a leader may stamp and propose once it applied the first entry of its own term (T2).
-fn follow_leadership(node: &Arc<Node>) {
-    let term = node.term();
-    let leads = node.role() == "leader";
-    let applied_term = node.state.applied().borrow().map(|log_id| log_id.leader_id.term);
-    let anchored = node.clock.anchor().map(|anchor| anchor.term);
-    if leads && applied_term == Some(term) {
-        if anchored != Some(term) {
-            let catalog = node.catalog();
-            node.leadership.begin(term, &catalog, &node.config);
-            node.clock.set_anchor(Some(Anchor::new(term, catalog.now(), node.clock.monotonic())));
-            tracing::info!(term, "leading");
-        }
-    } else if anchored.is_some() {
-        node.clock.set_anchor(None);
-        node.leadership.end();
-        tracing::info!(term, "no longer leading");
-    }
-}
-
-/// Plans what is left, and lets go of the catalog between two steps.
-async fn plan_on(node: &Node) {
-    for _ in 0..PLAN_STEPS_MAX {
-        if !node.leadership.plan_on(&node.catalog()) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-fn timed_duties(node: &Arc<Node>) {
-    if !node.leads() {
-        return;
-    }
-    let confirmed = node.majority_confirmed();
-    let (ops, tick) = {
-        let catalog = node.catalog();
-        let ops = node.leadership.duties(&catalog, confirmed);
-        let age = node.clock.anchor().map_or(0, |anchor| anchor.now().saturating_sub(catalog.now()));
-        (ops, confirmed && catalog.needs_ticks() && age >= millis(TICK_INTERVAL))
-    };
-    if node.leader_confirmation().is_some_and(|(_, _, age)| age >= PROBE_AFTER) {
-        probe(node);
-    }
-    for op in ops {
-        let node = node.clone();
-        tokio::spawn(async move {
-            if let Err(error) = node.proposer.propose_op(op).await {
-                tracing::debug!(%error, "a duty was not proposed; the next round repeats it");
-            }
-        });
-    }
-    if tick && let Some(anchor) = node.clock.anchor() {
-        let node = node.clone();
-        let batch = raft_store::catalog::Batch { stamp: Some(anchor.stamp()), commands: Vec::new() };
-        tokio::spawn(async move {
-            if let Err(error) = crate::propose::write(&node.raft, batch).await {
-                tracing::debug!(%error, "a tick was not proposed");
-            }
-        });
-    }
-}
-
-/// Proposes an entry without stamp or commands, to hear from the majority.
-fn probe(node: &Arc<Node>) {
-    if node.leadership.probing.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let node = node.clone();
-    tokio::spawn(async move {
-        let batch = raft_store::catalog::Batch { stamp: None, commands: Vec::new() };
-        if let Err(error) = crate::propose::write(&node.raft, batch).await {
-            tracing::debug!(%error, "a probe of the majority was not committed");
-        }
-        node.leadership.probing.store(false, Ordering::Release);
-    });
-}
-
-/// Hands every applied entry's events to the planner, the name index and the event stream, in log order.
-pub async fn follow_events(node: Arc<Node>) {
-    let ((), mut feed) = node.state.subscribe(|view| node.names.rebuild(view.catalog()));
-    loop {
-        match feed.next().await {
-            FeedItem::Applied(entry) => {
-                if !entry.events.is_empty() {
-                    let catalog = node.catalog();
-                    node.names.observe(&catalog, &entry.events);
-                    node.leadership.observe(&catalog, &entry.events);
-                }
-                node.events.push(entry.log_index, &entry.events);
-            }
-            FeedItem::Replaced { upto } => {
-                let upto = upto.map_or(0, |log_id| log_id.index);
-                tracing::info!(upto, "took over a snapshot; rebuilding derived state");
-                rebuild_derived(&node, &node.catalog(), upto);
-            }
-            FeedItem::Lagged { missed } => {
-                // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
-                tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
-                feed = node
-                    .state
-                    .subscribe(|view| {
-                        let upto = view.last_applied().map_or(0, |log_id| log_id.index);
-                        rebuild_derived(&node, view.catalog(), upto);
-                    })
-                    .1;
-            }
-            FeedItem::Closed => return,
-        }
-    }
-}
-
-fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) {
-    node.names.rebuild(catalog);
-    node.leadership.rebuild(catalog, &node.config);
-    node.events.gap(upto);
-}
-
-/// Followers ask the leader how fresh its word is; a leader notes its own (R2).
-pub async fn follow_freshness(node: Arc<Node>) {
-    use crate::transport::{Request, Response};
-    const BEACON_INTERVAL: Duration = Duration::from_millis(100);
-    let mut interval = tokio::time::interval(BEACON_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        interval.tick().await;
-        let Some(leader) = node.leader() else { continue };
-        if leader.id == node.config.id {
-            node.staleness_ms();
-            continue;
-        }
-        let asked = tokio::time::Instant::now();
-        if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, 3 * BEACON_INTERVAL).await {
-            node.freshness.confirm(&beacon, asked);
-            node.clock.set_estimate(beacon.log_time, asked);
-        }
     }
 }

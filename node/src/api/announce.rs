@@ -1,0 +1,147 @@
+//! `POST /announce`: one file, perhaps under a lease, or many.
+//!
+//! Invariant: many files that need several entries are answered file by file; what follows a failed entry is not tried (R4).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use client::api::{AnnounceManyResponse, AnnounceRequest, AnnounceResponse, AnnounceResult, AppliedState, FileEntry};
+use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply};
+use raft_store::types::{FileName, PeerId, Version};
+
+use super::answer::ok_json;
+use super::body::{ReadBody, parse};
+use super::error::{ApiError, code_of};
+use super::heavy;
+use super::writes::{Write, refused, unexpected, write_handler};
+use crate::config::REQUEST_DEADLINE;
+use crate::cut;
+use crate::node::Node;
+use crate::propose::Committed;
+
+write_handler! {
+    /// `POST /announce` (F3–F6).
+    announce => announce_inner
+}
+
+/// A file as the catalog takes it.
+pub(super) fn holding(entry: FileEntry) -> Result<Holding, ApiError> {
+    if entry.version == Some(0) {
+        return Err(ApiError::BadRequest(format!("version of {} must be 1 or greater", entry.name)));
+    }
+    Ok(Holding { name: entry.name, version: entry.version, size: entry.size, hash: entry.hash })
+}
+
+async fn announce_inner(write: &Write) -> Result<Response, ApiError> {
+    let body = write.parts.body.clone();
+    let request: AnnounceRequest = heavy::run(body.len(), move || parse(&body)).await?;
+    match (request.file, request.files) {
+        (Some(file), None) => {
+            let announce = Announce {
+                peer: request.peer_id,
+                holding: holding(file)?,
+                token: request.lease_token,
+                keep_lease: request.keep_lease.unwrap_or(false),
+            };
+            announce_one(write, announce).await
+        }
+        (None, Some(files)) if request.lease_token.is_none() => {
+            let files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+            announce_many(write, request.peer_id, files).await
+        }
+        (None, Some(_)) => {
+            Err(ApiError::BadRequest("leaseToken publishes one file; send it with `file`, not with `files`".into()))
+        }
+        _ => Err(ApiError::BadRequest("exactly one of the fields `file` and `files` is needed".into())),
+    }
+}
+
+async fn announce_one(write: &Write, announce: Announce) -> Result<Response, ApiError> {
+    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
+        return Ok(answer);
+    }
+    let (peer, name) = (announce.peer.clone(), announce.holding.name.clone());
+    let Committed { log_index, outcome } = write.propose(Op::Announce(announce), 0).await?;
+    match outcome.result {
+        Err(rejection) => Ok(refused(rejection, log_index)),
+        Ok(Reply::Announced { version, fencing_token }) => {
+            // A copy that is current asks nothing of its holder; another one may, as soon as the planner has seen it.
+            let is_current = write.node.catalog().current_version(&name) == Some(version);
+            let tasks = if is_current { write.tasks_now(&peer) } else { write.tasks(&peer, log_index).await };
+            Ok(ok_json(&AnnounceResponse { ok: true, version, fencing_token, tasks }, Some(log_index)))
+        }
+        Ok(other) => Err(unexpected(&other)),
+    }
+}
+
+async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Result<Response, ApiError> {
+    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
+        return Ok(answer);
+    }
+    let mut results = Vec::with_capacity(files.len());
+    let mut log_index = 0;
+    // Set by the first chunk that failed: what follows it is not tried, so that no request hangs once per chunk (R4).
+    let mut stopped = false;
+    for (chunk, files) in (0..).zip(cut::chunks(files)) {
+        let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
+        if stopped {
+            results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));
+            continue;
+        }
+        match write.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
+            // Nothing before it was applied: the whole request can still fail as one.
+            Err(error) if chunk == 0 => return Err(error),
+            Err(error) => {
+                stopped = true;
+                results.extend(names.into_iter().map(|name| failed_result(name, &error)));
+            }
+            Ok(Committed { log_index: at, outcome }) => {
+                log_index = at;
+                match outcome.result {
+                    Err(rejection) if chunk == 0 => return Ok(refused(rejection, log_index)),
+                    Err(rejection) => {
+                        results.extend(names.into_iter().map(|name| result(name, Err(rejection.clone()))))
+                    }
+                    Ok(Reply::AnnouncedMany(outcomes)) => {
+                        results.extend(names.into_iter().zip(outcomes).map(|(name, outcome)| result(name, outcome)));
+                    }
+                    Ok(other) => return Err(unexpected(&other)),
+                }
+            }
+        }
+    }
+    let tasks = write.tasks(&peer, log_index).await;
+    let ok = results.iter().all(|result| result.ok);
+    Ok(ok_json(&AnnounceManyResponse { ok, results, tasks }, Some(log_index)))
+}
+
+fn result(name: FileName, outcome: Result<Version, Rejection>) -> AnnounceResult {
+    match outcome {
+        Ok(version) => {
+            AnnounceResult { name, ok: true, version: Some(version), code: None, current_version: None, applied: None }
+        }
+        Err(rejection) => AnnounceResult {
+            name,
+            ok: false,
+            version: None,
+            code: Some(code_of(&rejection)),
+            current_version: ApiError::Refused(rejection).problem(true).current_version,
+            applied: Some(AppliedState::No),
+        },
+    }
+}
+
+fn failed_result(name: FileName, error: &ApiError) -> AnnounceResult {
+    let problem = error.problem(true);
+    AnnounceResult {
+        name,
+        ok: false,
+        version: None,
+        code: Some(problem.code),
+        current_version: None,
+        applied: problem.applied,
+    }
+}

@@ -1,0 +1,165 @@
+//! `POST /register`: a peer, and what it holds.
+//!
+//! Invariant: a listing that does not fit an entry is taken in as pages of one listing, in the order of names; a failure after
+//! the first page is not definite (X4).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use client::api::{ConflictEntry, ListingAnswer, RegisterRequest, RegisterResponse};
+use raft_store::catalog::{Conflict, Holding, KeyTag, Listing, ListingState, Op, Register, Reply};
+use raft_store::types::limits;
+use sha2::{Digest, Sha256};
+
+use super::announce::holding;
+use super::answer::ok_json;
+use super::body::{ReadBody, parse};
+use super::error::ApiError;
+use super::heavy;
+use super::writes::{Write, refused, unexpected, write_handler};
+use crate::config::REQUEST_DEADLINE;
+use crate::node::Node;
+use crate::{cut, digests};
+
+write_handler! {
+    /// `POST /register` (P1, P2).
+    register => register_inner
+}
+
+fn check_address(address: &str) -> Result<(), ApiError> {
+    let wrong =
+        |what: &str| ApiError::BadRequest(format!("address {what}; expected a base URL such as http://10.0.0.5:9001"));
+    if address.len() > limits::ADDRESS_BYTES_MAX {
+        return Err(wrong("is longer than 512 bytes"));
+    }
+    let url = reqwest::Url::parse(address).map_err(|_| wrong("is no URL"))?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
+    if plain { Ok(()) } else { Err(wrong("is no http base URL")) }
+}
+
+fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
+    check_address(&request.address)?;
+    if request.zone.as_ref().is_some_and(|zone| zone.len() > limits::ADDRESS_BYTES_MAX) {
+        return Err(ApiError::BadRequest("zone is longer than 512 bytes".into()));
+    }
+    if request.listing.as_ref().is_some_and(|page| page.id.is_empty() || page.id.len() > limits::KEY_BYTES_MAX) {
+        return Err(ApiError::BadRequest("listing.id must have 1 to 128 bytes".into()));
+    }
+    if request.files.is_none() && request.digest.is_none() {
+        return Err(ApiError::BadRequest("missing field `files` (or `digest` if the holdings did not change)".into()));
+    }
+    Ok(())
+}
+
+async fn register_inner(write: &Write) -> Result<Response, ApiError> {
+    let (body, key) = (write.parts.body.clone(), write.key.clone());
+    let prepared = heavy::run(body.len(), move || registration(&body, key.as_ref()));
+    let (request, listings) = prepared.await?;
+    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
+        return Ok(answer);
+    }
+    if request.digest.is_some() {
+        // Applying the command then has it at hand; whether it still holds is decided there.
+        digests::compute(&write.node, &request.peer_id).await;
+    }
+    let register = |listing| Register {
+        peer: request.peer_id.clone(),
+        address: request.address.clone(),
+        zone: request.zone.clone(),
+        capacity_bytes: request.capacity_bytes,
+        serving: request.serving.unwrap_or(true),
+        listing,
+    };
+    let mut merged = RegisterResponse {
+        ok: true,
+        incarnation: 0,
+        tasks: Vec::new(),
+        listing: ListingAnswer::Accepted,
+        conflicts: Vec::new(),
+    };
+    let mut log_index = 0;
+    for (chunk, listing) in (0..).zip(listings) {
+        let committed = write.propose(Op::Register(register(listing)), chunk).await;
+        let committed = committed.map_err(|error| partly(chunk, error))?;
+        log_index = committed.log_index;
+        match committed.outcome.result {
+            Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
+            Err(rejection) => return Ok(refused(rejection, log_index)),
+            Ok(Reply::Registered { incarnation, listing, conflicts }) => {
+                merged.incarnation = incarnation;
+                merged.listing = listing_answer(listing);
+                merged.conflicts.extend(conflicts.into_iter().map(conflict_entry));
+                if listing == ListingState::Wanted {
+                    break;
+                }
+            }
+            Ok(other) => return Err(unexpected(&other)),
+        }
+    }
+    merged.tasks = write.tasks(&request.peer_id, log_index).await;
+    Ok(ok_json(&merged, Some(log_index)))
+}
+
+/// A registration, and its holdings as they travel in the log.
+fn registration(body: &[u8], key: Option<&KeyTag>) -> Result<(RegisterRequest, Vec<Listing>), ApiError> {
+    let mut request: RegisterRequest = parse(body)?;
+    check_register(&request)?;
+    let files = request.files.take().unwrap_or_default();
+    let mut files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+    let listings = match (request.digest, request.listing.take()) {
+        (Some(digest), _) => vec![Listing::Unchanged { digest, count: request.count }],
+        (None, page) => {
+            // By name, so that a listing never depends on the order of a directory.
+            files.sort_by(|a, b| a.name.cmp(&b.name));
+            listing_chunks(files, page, key)
+        }
+    };
+    Ok((request, listings))
+}
+
+/// A failure after earlier chunks were applied is not definite for the request as a whole (W5, X4).
+fn partly(chunk: u32, error: ApiError) -> ApiError {
+    match chunk {
+        0 => error,
+        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were taken in, then: {error}")),
+    }
+}
+
+/// The listing as it travels in the log: in one piece if it fits an entry, else in pages of one listing (X4).
+fn listing_chunks(files: Vec<Holding>, page: Option<client::api::ListingPage>, key: Option<&KeyTag>) -> Vec<Listing> {
+    let mut chunks = cut::chunks(files);
+    let last = chunks.len() - 1;
+    let (id, completes) = match page {
+        Some(page) => (page.id, page.last),
+        None if last == 0 => return vec![Listing::Whole(std::mem::take(&mut chunks[0]))],
+        None => (own_listing_id(key), true),
+    };
+    let pages = chunks.into_iter().enumerate();
+    pages.map(|(n, files)| Listing::Page { id: id.clone(), last: completes && n == last, files }).collect()
+}
+
+/// The same request repeated under its key must continue the same listing, or its remembered pages would void it.
+fn own_listing_id(key: Option<&KeyTag>) -> String {
+    match key {
+        Some(key) => {
+            let digest = Sha256::digest(key.key.as_bytes());
+            digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        }
+        None => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+fn listing_answer(state: ListingState) -> ListingAnswer {
+    match state {
+        ListingState::Accepted => ListingAnswer::Accepted,
+        ListingState::Unchanged => ListingAnswer::Unchanged,
+        ListingState::Wanted => ListingAnswer::Wanted,
+    }
+}
+
+fn conflict_entry(conflict: Conflict) -> ConflictEntry {
+    ConflictEntry { name: conflict.name, current_version: conflict.current_version, hash: conflict.hash }
+}

@@ -1,0 +1,75 @@
+//! What is derived from applied entries, on every node: the planner's view, the name index, the event stream; and how fresh
+//! this node's state is.
+//!
+//! Invariant: events are handed on in log order and once each; whoever missed some is rebuilt from the catalog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_store::catalog::Catalog;
+use raft_store::storage::FeedItem;
+
+use crate::node::Node;
+use crate::transport::{Request, Response};
+
+/// How often a follower asks its leader how fresh its state is.
+const BEACON_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Hands every applied entry's events to the planner, the name index and the event stream, in log order.
+pub async fn follow_events(node: Arc<Node>) {
+    let ((), mut feed) = node.state.subscribe(|view| node.names.rebuild(view.catalog()));
+    loop {
+        match feed.next().await {
+            FeedItem::Applied(entry) => {
+                if !entry.events.is_empty() {
+                    let catalog = node.catalog();
+                    node.names.observe(&catalog, &entry.events);
+                    node.leadership.observe(&catalog, &entry.events);
+                }
+                node.events.push(entry.log_index, &entry.events);
+            }
+            FeedItem::Replaced { upto } => {
+                let upto = upto.map_or(0, |log_id| log_id.index);
+                tracing::info!(upto, "took over a snapshot; rebuilding derived state");
+                rebuild_derived(&node, &node.catalog(), upto);
+            }
+            FeedItem::Lagged { missed } => {
+                // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
+                tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
+                feed = node
+                    .state
+                    .subscribe(|view| {
+                        let upto = view.last_applied().map_or(0, |log_id| log_id.index);
+                        rebuild_derived(&node, view.catalog(), upto);
+                    })
+                    .1;
+            }
+            FeedItem::Closed => return,
+        }
+    }
+}
+
+fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) {
+    node.names.rebuild(catalog);
+    node.leadership.rebuild(catalog, &node.config);
+    node.events.gap(upto);
+}
+
+/// Followers ask the leader how fresh its word is; a leader notes its own (R2).
+pub async fn follow_freshness(node: Arc<Node>) {
+    let mut interval = tokio::time::interval(BEACON_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        let Some(leader) = node.leader() else { continue };
+        if leader.id == node.config.id {
+            node.staleness_ms();
+            continue;
+        }
+        let asked = tokio::time::Instant::now();
+        if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, 3 * BEACON_INTERVAL).await {
+            node.freshness.confirm(&beacon, asked);
+            node.clock.set_estimate(beacon.log_time, asked);
+        }
+    }
+}
