@@ -222,3 +222,43 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
         RaftError::Fatal(fatal) => ProposeError::Storage(fatal.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft_store::types::PeerId;
+
+    use super::*;
+
+    fn pending(bytes: usize) -> Pending {
+        let peer = PeerId::parse("p").expect("a valid id");
+        let command = Command { key: None, op: Op::ExpirePeer { peer, incarnation: 1, term: 1 } };
+        Pending { command, bytes, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn an_entry_takes_what_waits_up_to_its_limits() {
+        let (queue, mut commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        for _ in 0..limits::ENTRY_COMMANDS_MAX + 5 {
+            assert!(queue.try_send(pending(1)).is_ok());
+        }
+        let mut entry = Filling::new(pending(1));
+        entry.take(&mut commands);
+        assert!(entry.is_full() && entry.held_over.is_none());
+        assert_eq!((entry.batch.len(), commands.len()), (limits::ENTRY_COMMANDS_MAX, 6));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_first_into_the_next_entry() {
+        let (queue, mut commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        for bytes in [limits::ENTRY_BYTES_MAX / 2, limits::ENTRY_BYTES_MAX, 1] {
+            assert!(queue.try_send(pending(bytes)).is_ok());
+        }
+        let mut entry = Filling::new(pending(1));
+        entry.take(&mut commands);
+        assert_eq!((entry.batch.len(), commands.len()), (2, 1));
+        let held_over = entry.held_over.expect("too large for this entry");
+        let mut next = Filling::new(held_over);
+        next.take(&mut commands);
+        assert!(next.is_full() && next.held_over.is_some_and(|last| last.bytes == 1));
+    }
+}

@@ -93,7 +93,8 @@ fn canonical_hash(path: &str, body: &[u8]) -> ContentHash {
     hasher.update([0]);
     match serde_json::from_slice::<serde_json::Value>(body) {
         // serde_json keeps object keys sorted unless a feature says otherwise; the test below would notice.
-        Ok(value) => hasher.update(value.to_string().as_bytes()),
+        // Bytes, not text: `Display` of a value checks each piece again. A value that was read can be written.
+        Ok(value) => hasher.update(serde_json::to_vec(&value).unwrap_or_default()),
         Err(_) => hasher.update(body),
     }
     ContentHash(hasher.finalize().into())

@@ -10,7 +10,7 @@ use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Vers
 
 impl Catalog {
     pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
-        self.names.get(name.as_str()).copied()
+        self.names.get(name.as_str(), &self.files)
     }
 
     /// The name's record, made if there is none; a new one has version 0 and needs a lease or a version at once (L6).
@@ -30,7 +30,7 @@ impl Catalog {
         let record = &self.files[file];
         if record.version == 0 && record.contention.is_none() {
             let name = record.name.clone();
-            self.names.remove(&*name);
+            self.names.remove(&name);
             self.files.remove(file);
         }
     }

@@ -30,6 +30,7 @@ mod line;
 mod listing;
 #[cfg(test)]
 mod model;
+mod name_index;
 mod peers;
 #[cfg(test)]
 mod properties;

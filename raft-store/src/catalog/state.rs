@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
 use super::holdings::PeerSets;
+use super::name_index::NameIndex;
 use super::reply::{Event, Rejection};
-use super::segments::SegmentedMap;
 use super::slab::{Id, Slab};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version, limits};
 
@@ -38,7 +38,7 @@ pub struct Catalog {
     pub(super) answers: Answers,
 
     /// Files by name bytes.
-    pub(super) names: SegmentedMap<Arc<str>, Id>,
+    pub(super) names: NameIndex,
     pub(super) peer_ids: BTreeMap<PeerId, Id>,
     /// By a peer's slot: the files that concern it.
     pub(super) sets: Vec<PeerSets>,
@@ -302,7 +302,7 @@ impl Catalog {
             files: Slab::default(),
             peers: Slab::default(),
             answers: Answers::default(),
-            names: SegmentedMap::default(),
+            names: NameIndex::default(),
             peer_ids: BTreeMap::new(),
             sets: Vec::new(),
             holding_changes: 0,
