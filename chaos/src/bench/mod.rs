@@ -50,6 +50,8 @@ pub const NAMES: [&str; 11] = [
     "freshness",
     "saturate",
 ];
+/// Takes many minutes: is measured only when it is asked for.
+const ENDURANCE: &str = "saturate";
 /// Nodes of the measured cluster.
 const NODES: u64 = 3;
 /// Goes before each count of announces.
@@ -62,7 +64,7 @@ const ANNOUNCES_TARGETS: [(u64, &str); 3] = [(1, "≥ 1,000"), (100, "≥ 15,000
 pub struct BenchOptions {
     /// A short form of every measurement.
     pub quick: bool,
-    /// Only these; all if empty.
+    /// Only these; if empty, all but the one that takes many minutes.
     pub only: Vec<String>,
     /// Where the figures and the nodes' logs go; a temporary directory if absent.
     pub report: Option<PathBuf>,
@@ -70,6 +72,12 @@ pub struct BenchOptions {
     pub bin_dir: Option<PathBuf>,
     /// Length of the measurement that shows what lasts.
     pub duration: Option<Duration>,
+}
+
+impl BenchOptions {
+    fn wants(&self, name: &str) -> bool {
+        if self.only.is_empty() { name != ENDURANCE } else { self.only.iter().any(|only| only == name) }
+    }
 }
 
 /// What a measurement needs.
@@ -92,8 +100,7 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
     let directory = options.report.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut figures = Vec::new();
-    for name in NAMES.into_iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == name))
-    {
+    for name in NAMES.into_iter().filter(|name| options.wants(name)) {
         tell(format!("measuring {name} …"));
         let cluster_options = ClusterOptions {
             spares: 0,
@@ -162,6 +169,14 @@ async fn announces(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_long_is_measured_only_when_asked_for() {
+        let all = BenchOptions::default();
+        assert!(NAMES.iter().filter(|name| !all.wants(name)).eq([&ENDURANCE]));
+        let one = BenchOptions { only: vec![ENDURANCE.into()], ..BenchOptions::default() };
+        assert!(one.wants(ENDURANCE) && !one.wants("cycle"));
+    }
 
     #[tokio::test]
     async fn an_unknown_measurement_is_refused_by_name() {

@@ -66,6 +66,22 @@ pub(super) async fn cycle(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![figure.with_original(8.8).with_target("< 8.8")])
 }
 
+/// Waits until every node shows a file that was just announced: a follower may be asked for it next.
+async fn everybody_has(bench: &Bench, file: &FileName) -> anyhow::Result<()> {
+    let raw = RawClient::new(Arc::new(bench.cluster.urls()))?;
+    let until = Instant::now() + READY_WITHIN;
+    for server in bench.cluster.ids().into_iter().map(|id| bench.cluster.server(id)) {
+        let query = [("name", file.as_str()), ("consistency", "stale")];
+        while !matches!(raw.get(server, "/file", &query, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+            if Instant::now() > until {
+                bail!("a follower did not get to know {file}");
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
 /// Kills the leader and reads at once, until an answer comes; it may be a follower's and is marked as such.
 pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let index = library(bench)?.with_reading(ReadOptions { consistency: Consistency::Auto, ..ReadOptions::default() });
@@ -79,6 +95,7 @@ pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Fi
         keep_lease: None,
     };
     index.announce(&request).await?;
+    everybody_has(bench, &file).await?;
     let mut samples = Samples::default();
     for _ in 0..if bench.quick { 5 } else { 20 } {
         index.file(&file).await?;
