@@ -54,9 +54,7 @@ impl Hosted {
         let leader = bench.cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
         let id = bench.cluster.ids().into_iter().find(|id| *id != leader.id).context("there is no follower")?;
         let plan = bench.cluster.plan(id).context("it has no plan")?.clone();
-        bench.cluster.expect_exit(id)?;
         bench.cluster.kill(id)?;
-        bench.cluster.wait_ended(id, READY_WITHIN).await?.context("the follower did not end")?;
         let config = Config {
             id,
             listen: plan.listen.parse()?,
