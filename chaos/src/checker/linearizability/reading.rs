@@ -53,6 +53,8 @@ pub(super) struct Reading<'a> {
     calls: Vec<Call<Step>>,
     owners: Vec<Option<OpId>>,
     nameless: Vec<Nameless>,
+    /// Peers that may have registered more than once.
+    again: BTreeSet<&'a str>,
 }
 
 /// What all requests under one key came to.
@@ -76,7 +78,15 @@ impl<'a> Reading<'a> {
         // Sign 0 is the empty hash of a file that does not exist.
         let hashes = HashMap::from([("", 0)]);
         let (calls, owners, nameless) = (Vec::new(), Vec::new(), Vec::new());
-        Self { model, file, strong_leader, peers: HashMap::new(), hashes, calls, owners, nameless }
+        let (mut once, mut again) = (BTreeSet::new(), BTreeSet::new());
+        for operation in model.operations.values().filter(|operation| operation.may_be_applied()) {
+            if let Op::Register { peer } = &operation.op
+                && !once.insert(peer.as_str())
+            {
+                again.insert(peer.as_str());
+            }
+        }
+        Self { model, file, strong_leader, peers: HashMap::new(), hashes, calls, owners, nameless, again }
     }
 
     pub(super) fn read(mut self, operations: &[&'a Operation]) -> History {
@@ -136,16 +146,18 @@ impl<'a> Reading<'a> {
                         let holder = sign(&mut self.peers, holder);
                         self.push(Step::Taken { holder }, began, returned, true, owner);
                     }
-                    // Whether it was granted matters only if somebody was denied the lease in its favour.
-                    (Fate::Unknown, _) if !wait => {
-                        if let Some(&last) = denied.get(peer.as_str()).filter(|&&last| last >= began) {
+                    // Whether it was granted matters only if somebody was denied the lease in its favour, or if it took the
+                    // place of a longer lease of the same peer (L4).
+                    (Fate::Unknown, _) => {
+                        let denied = denied.get(peer.as_str()).filter(|&&last| !wait && last >= began);
+                        let took_over = self.again.contains(peer.as_str());
+                        if took_over || denied.is_some() {
                             let until = began.saturating_add(self.model.lasts(*ttl_ms));
-                            let last = last.saturating_add(1);
-                            let offered = |op, invoked| Call { op, invoked, returned: Some(last), certain: false };
+                            let returned = denied.filter(|_| !took_over).map(|last| last.saturating_add(1));
                             let grant = Step::Grant { peer: holder, fence: None, until, asked: began, version: None };
                             let expiry = Step::Expire { fence: None, holder, at: until };
-                            let (grant, mut expiry) = (offered(grant, began), offered(expiry, until));
-                            expiry.returned = None;
+                            let grant = Call { op: grant, invoked: began, returned, certain: false };
+                            let expiry = Call { op: expiry, invoked: until, returned: None, certain: false };
                             self.nameless.push(Nameless { peer: holder, owner, grant, expiry });
                         }
                     }

@@ -113,6 +113,24 @@ fn a_denial_in_favour_of_a_lost_grant_is_explained() {
 }
 
 #[test]
+fn a_lost_grant_may_have_taken_the_place_of_the_peers_own_longer_lease() {
+    let took_over = |registers: bool| {
+        let mut sample = good();
+        sample.grant((210, 211), "a", "f", 100, 10, 2);
+        if registers {
+            sample.op((215, 216), Op::Register { peer: "a".into() }, End::Ok(Answer::Done));
+        }
+        let waits = Op::Acquire { peer: "a".into(), file: "f".into(), ttl_ms: 10, wait: true };
+        sample.op((220, 300), waits, End::Unknown).grant((235, 236), "b", "f", 50, 12, 2);
+        sample
+    };
+    took_over(true).accepted_by(&CHECKER);
+    took_over(false).caught_by(&CHECKER, "fence 12 was granted");
+    let mut too_early = took_over(true);
+    too_early.grant((240, 241), "c", "f", 50, 13, 2).caught_by(&CHECKER, "fence 13 was granted");
+}
+
+#[test]
 fn a_search_without_time_decides_nothing() {
     let mut sample = good();
     for number in 0..40 {
