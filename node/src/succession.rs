@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use openraft::RaftState;
 use openraft::raft::TransferLeaderRequest;
+use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
 use tokio::time::timeout;
 
@@ -62,8 +64,18 @@ pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd
         return None;
     }
     // Asked of Raft itself, behind the last appends that the leader sent: metrics may be older.
-    let last = node.raft.with_raft_state(|state| state.log_ids.last().map(|last| (last.leader_id.term, last.index)));
-    Some(last.await.ok()?.unwrap_or_default())
+    let last = of_raft(node, |state| state.log_ids.last().map(|last| (last.leader_id.term, last.index)));
+    Some(last.await?.unwrap_or_default())
+}
+
+/// Asks Raft's core. On a task of its own: who asks may give up (the voter that asked this one was killed as well), and openraft
+/// reports an answer that nobody waits for as an error.
+async fn of_raft<T: Send + 'static>(
+    node: &Node,
+    ask: impl FnOnce(&RaftState<TypeConfig>) -> T + Send + 'static,
+) -> Option<T> {
+    let raft = node.raft.clone();
+    tokio::spawn(async move { raft.with_raft_state(ask).await }).await.ok()?.ok()
 }
 
 async fn succeed(node: &Node, leader: &KnownLeader) {
@@ -102,7 +114,7 @@ fn ahead_of(own: (LogEnd, NodeId), agreeing: &[(LogEnd, NodeId)]) -> usize {
 }
 
 async fn stand(node: &Node, leader: &KnownLeader) {
-    let Ok(vote) = node.raft.with_raft_state(|state| *state.vote_ref()).await else { return };
+    let Some(vote) = of_raft(node, |state| *state.vote_ref()).await else { return };
     // Only the vote of that leader; if it has changed meanwhile Raft has moved on by itself.
     if vote.leader_id.term != leader.term || !vote.committed {
         return;
