@@ -4,7 +4,9 @@
 //! says which rule was broken (F1), so no later layer checks again.
 
 use std::fmt;
+use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -76,24 +78,28 @@ pub enum InvalidValue {
     LeaseToken,
 }
 
-/// A valid file name (F1): a relative UTF-8 path in NFC, `/`-separated.
+/// A valid file name (F1): a relative UTF-8 path in NFC, `/`-separated. A clone is a count, not a copy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct FileName(String);
+pub struct FileName(Arc<str>);
 
 impl FileName {
     /// Checks every rule of F1 and says which one is broken.
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidValue> {
-        let text = text.into();
-        match Self::broken_rule(&text) {
-            None => Ok(Self(text)),
+    pub fn parse(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
+        match Self::broken_rule(text.as_ref()) {
+            None => Ok(Self(text.into())),
             Some(rule) => Err(InvalidValue::FileName(rule)),
         }
     }
 
     /// A name that was checked before it was stored, so that reading it back costs no second check.
-    pub(crate) fn from_checked(text: &str) -> Self {
-        Self(text.to_owned())
+    pub(crate) fn from_checked(text: &Arc<str>) -> Self {
+        Self(text.clone())
+    }
+
+    /// The text, to be stored.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 
     fn broken_rule(text: &str) -> Option<&'static str> {
@@ -136,25 +142,25 @@ impl FileName {
     }
 }
 
-/// A valid peer id: 1 to 128 bytes without control characters.
+/// A valid peer id: 1 to 128 bytes without control characters. A clone is a count, not a copy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct PeerId(String);
+pub struct PeerId(Arc<str>);
 
 impl PeerId {
     /// Checks length and characters.
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidValue> {
-        let text = text.into();
-        if text.is_empty() {
+    pub fn parse(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
+        let id = text.as_ref();
+        if id.is_empty() {
             return Err(InvalidValue::PeerId("it is empty"));
         }
-        if text.len() > limits::PEER_ID_BYTES_MAX {
+        if id.len() > limits::PEER_ID_BYTES_MAX {
             return Err(InvalidValue::PeerId("it is longer than 128 bytes"));
         }
-        if text.chars().any(char::is_control) {
+        if id.chars().any(char::is_control) {
             return Err(InvalidValue::PeerId("it contains a control character"));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// The id as text.
@@ -178,7 +184,19 @@ macro_rules! text_type {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::parse(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        $type::parse(text).map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
         impl std::borrow::Borrow<str> for $type {

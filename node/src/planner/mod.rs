@@ -67,8 +67,8 @@ struct FileState {
 /// How far a rebuild has come.
 #[derive(Debug)]
 enum Sweep {
-    /// Through the files, after this one.
-    Files(Option<FileName>),
+    /// Through the files, on from this place.
+    Files(u32),
     /// Through the stale holdings of the live peers: stale copies of deleted files are no files. On with this peer at that
     /// place, or after it.
     Peers(Option<PeerId>, Option<u32>),
@@ -141,7 +141,7 @@ impl Planner {
         for peer in catalog.peers().filter(|peer| peer.live) {
             self.peers.upsert(&peer);
         }
-        self.sweep = Some(Sweep::Files(None));
+        self.sweep = Some(Sweep::Files(0));
     }
 
     /// Marks what an applied entry changed. `catalog` is the state after that entry, or after later ones.
@@ -155,7 +155,7 @@ impl Planner {
                 | Event::FileDeleted { file, .. }
                 | Event::HolderAdded { file, .. }
                 | Event::HolderDropped { file, .. } => self.mark(file),
-                Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(None)),
+                Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(0)),
                 // Holdings that a listing changed have events of their own; leases do not matter here.
                 Event::MembersChanged { .. }
                 | Event::PeerListed { .. }
@@ -254,14 +254,10 @@ impl Planner {
         while looks > 0 {
             match self.sweep.take() {
                 None => break,
-                Some(Sweep::Files(after)) => {
-                    let names: Vec<FileName> =
-                        catalog.files(after.as_ref()).take(looks).map(|view| view.name).collect();
+                Some(Sweep::Files(from)) => {
+                    let (names, next) = catalog.file_names_from(from, looks);
                     names.iter().for_each(|name| self.mark(name));
-                    self.sweep = Some(match names.last() {
-                        Some(last) if names.len() == looks => Sweep::Files(Some(last.clone())),
-                        Some(_) | None => Sweep::Peers(None, None),
-                    });
+                    self.sweep = Some(next.map_or(Sweep::Peers(None, None), Sweep::Files));
                     looks -= names.len();
                 }
                 Some(Sweep::Peers(peer, from)) => {

@@ -111,8 +111,8 @@ impl<'a> KeyForm<'a> {
     /// `session:sequence` with a canonical decimal sequence; so that no two keys mean the same one.
     pub(super) fn of(key: &'a str) -> Self {
         if let Some((session, digits)) = key.rsplit_once(':')
-            && let Ok(sequence) = digits.parse::<u64>()
-            && sequence.to_string() == digits
+            && (digits == "0" || !digits.starts_with(['0', '+']))
+            && let Ok(sequence) = digits.parse()
         {
             return KeyForm::Session { session, sequence };
         }
@@ -120,31 +120,47 @@ impl<'a> KeyForm<'a> {
     }
 }
 
-impl Answers {
-    fn find(&self, owner: &PeerId, tag: &KeyTag) -> Option<&Answer> {
-        let owner = self.owners.get(owner)?;
-        match KeyForm::of(&tag.key) {
-            KeyForm::Session { session, sequence } => owner.sessions.get(session)?.answers.get(&(sequence, tag.chunk)),
-            KeyForm::Opaque => owner.opaque.get(tag.key.as_str())?.chunks.get(&tag.chunk),
-        }
-    }
-
-    /// The sessions's floor once this key's own statement is taken in.
-    fn floor(&self, owner: &PeerId, session: &str, tag: &KeyTag) -> u64 {
-        let known = self.owners.get(owner).and_then(|owner| owner.sessions.get(session));
-        known.map_or(0, |session| session.floor).max(tag.floor.unwrap_or(0))
-    }
-
-    /// Raises a known session's floor to what the key states, and decides whether the command is to be applied.
-    pub(super) fn admit(&mut self, owner: &PeerId, tag: &KeyTag, limits: &Limits) -> Admission {
-        if let KeyForm::Session { session, sequence } = KeyForm::of(&tag.key) {
-            let floor = self.floor(owner, session, tag);
-            self.raise_floor(owner, session, floor);
-            if sequence < floor {
-                return Admission::Refused(Rejection::KeyExpired);
+impl Session {
+    /// Forgets what is below a floor; answers how many that were.
+    fn raise_floor(&mut self, floor: u64) -> u64 {
+        let mut settled = 0;
+        if floor > self.floor {
+            self.floor = floor;
+            while self.answers.first_key_value().is_some_and(|((sequence, _), _)| *sequence < floor) {
+                self.answers.pop_first();
+                settled += 1;
             }
         }
-        let Some(answer) = self.find(owner, tag) else {
+        settled
+    }
+}
+
+impl Answers {
+    /// Raises a known session's floor to what the key states, and decides whether the command is to be applied.
+    pub(super) fn admit(&mut self, owner: &PeerId, tag: &KeyTag, limits: &Limits) -> Admission {
+        let answer = match KeyForm::of(&tag.key) {
+            KeyForm::Session { session, sequence } => {
+                let stated = tag.floor.unwrap_or(0);
+                let owner = self.owners.get_mut(owner).map(Arc::make_mut);
+                let known = owner.and_then(|owner| owner.sessions.get_mut(session));
+                if let Some(known) = known {
+                    self.total -= known.raise_floor(stated);
+                    if sequence < known.floor {
+                        return Admission::Refused(Rejection::KeyExpired);
+                    }
+                    known.answers.get(&(sequence, tag.chunk))
+                } else if sequence < stated {
+                    return Admission::Refused(Rejection::KeyExpired);
+                } else {
+                    None
+                }
+            }
+            KeyForm::Opaque => {
+                let known = self.owners.get(owner).and_then(|owner| owner.opaque.get(tag.key.as_str()));
+                known.and_then(|known| known.chunks.get(&tag.chunk))
+            }
+        };
+        let Some(answer) = answer else {
             if self.total >= limits.answers {
                 let what = format!("it remembers {} answers already", limits.answers);
                 return Admission::Refused(Rejection::Overloaded { what });
@@ -161,19 +177,6 @@ impl Answers {
         }
     }
 
-    fn raise_floor(&mut self, owner: &PeerId, session: &str, floor: u64) {
-        let Some(session) = self.owner_mut(owner).and_then(|owner| owner.sessions.get_mut(session)) else { return };
-        let mut settled = 0;
-        if floor > session.floor {
-            session.floor = floor;
-            while session.answers.first_key_value().is_some_and(|((sequence, _), _)| *sequence < floor) {
-                session.answers.pop_first();
-                settled += 1;
-            }
-        }
-        self.total -= settled;
-    }
-
     /// Stores a session key's answer. `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
@@ -186,17 +189,17 @@ impl Answers {
         answer: Answer,
     ) -> bool {
         let sessions = &mut self.owner_or_new(owner).sessions;
-        let is_new = !sessions.contains_key(session);
-        if is_new {
-            let floor = tag.floor.unwrap_or(0);
-            sessions.insert(Arc::from(session), Session { floor, used: now, due, answers: SegmentedMap::default() });
-        }
-        if let Some(session) = sessions.get_mut(session) {
-            session.used = now;
-            let answer_is_new = session.answers.insert((sequence, tag.chunk), answer).is_none();
+        if let Some(known) = sessions.get_mut(session) {
+            known.used = now;
+            let answer_is_new = known.answers.insert((sequence, tag.chunk), answer).is_none();
             self.total += u64::from(answer_is_new);
+            return false;
         }
-        is_new
+        let mut answers = SegmentedMap::default();
+        answers.insert((sequence, tag.chunk), answer);
+        sessions.insert(Arc::from(session), Session { floor: tag.floor.unwrap_or(0), used: now, due, answers });
+        self.total += 1;
+        true
     }
 
     /// A peer's keys, to be changed; none if it has none yet.

@@ -130,7 +130,7 @@ impl Catalog {
             }
         }
         for (id, file) in files.iter() {
-            self.names.insert(file.name.clone(), id);
+            self.names.insert(&file.name, id);
             if file.hash.is_some() {
                 self.totals.files += 1;
                 self.totals.bytes += u128::from(file.size.unwrap_or(0));

@@ -19,9 +19,8 @@ impl Catalog {
             return file;
         }
         let record = FileRecord::new(name);
-        let key = record.name.clone();
         let file = self.files.insert(record);
-        self.names.insert(key, file);
+        self.names.insert(name.as_str(), file);
         file
     }
 
@@ -30,7 +29,7 @@ impl Catalog {
         let record = &self.files[file];
         if record.version == 0 && record.contention.is_none() {
             let name = record.name.clone();
-            self.names.remove(&name);
+            self.names.remove(&name, file);
             self.files.remove(file);
         }
     }

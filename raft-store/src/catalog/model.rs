@@ -229,7 +229,7 @@ impl Model {
             require(self.shows(file, &view), &format!("{name} is as told: {view:?}"))?;
         }
         let living: Vec<_> = self.files.iter().filter(|(_, file)| file.hash.is_some()).map(|(name, _)| name).collect();
-        require(catalog.files(None).map(|file| file.name).eq(living.iter().map(|name| (*name).clone())), "all files")?;
+        require(catalog.files().map(|file| file.name).eq(living.iter().map(|name| (*name).clone())), "all files")?;
         self.compare_leases(catalog)?;
         let counts = catalog.counts();
         require(counts.files == living.len() as u64, "files are counted")?;

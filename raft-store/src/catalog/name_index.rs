@@ -1,14 +1,12 @@
-//! The names of all files: found by their bytes in one step, and walked in order.
+//! The names of all files: found by their bytes in one step.
 //!
-//! Invariant: both sides have the same names. The hash table is this process's own, with a secret of its own, and nothing that
-//! is replicated depends on its order.
+//! Invariant: every file is in it once. The tables are this process's own, with a secret of its own, and nothing that is replicated
+//! depends on their order.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::segments::SegmentedMap;
 use super::slab::{Id, Slab};
 use super::state::FileRecord;
 
@@ -32,7 +30,6 @@ impl Place {
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct NameIndex {
-    ordered: SegmentedMap<Arc<str>, Id>,
     hasher: RandomState,
     shards: Vec<HashTable<Place>>,
 }
@@ -40,14 +37,7 @@ pub(super) struct NameIndex {
 impl Default for NameIndex {
     fn default() -> Self {
         let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
-        Self { ordered: SegmentedMap::default(), hasher: RandomState::new(), shards }
-    }
-}
-
-/// Equal if the names are.
-impl PartialEq for NameIndex {
-    fn eq(&self, other: &Self) -> bool {
-        self.ordered == other.ordered
+        Self { hasher: RandomState::new(), shards }
     }
 }
 
@@ -65,34 +55,22 @@ impl NameIndex {
     }
 
     /// Adds a name that is not there.
-    pub(super) fn insert(&mut self, name: Arc<str>, file: Id) {
-        let (shard, tag) = self.locate(&name);
+    pub(super) fn insert(&mut self, name: &str, file: Id) {
+        let (shard, tag) = self.locate(name);
         self.shards[shard].insert_unique(Place::spread(tag), Place { tag, file }, |place| Place::spread(place.tag));
-        self.ordered.insert(name, file);
     }
 
-    /// Removes a name, if it is there.
-    pub(super) fn remove(&mut self, name: &str) {
-        let Some(file) = self.ordered.remove(name) else { return };
+    /// Removes a name and the slot it has, if it is there.
+    pub(super) fn remove(&mut self, name: &str, file: Id) {
         let (shard, tag) = self.locate(name);
         if let Ok(place) = self.shards[shard].find_entry(Place::spread(tag), |place| place.file == file) {
             place.remove();
         }
     }
 
-    /// The slots of all names, in the order of the names.
-    pub(super) fn values(&self) -> impl Iterator<Item = &Id> {
-        self.ordered.values()
-    }
-
-    /// The slots of all names after this one, or of all, in the order of the names.
-    pub(super) fn after<'a>(&'a self, name: Option<&'a str>) -> impl Iterator<Item = &'a Id> + 'a {
-        self.ordered.after(name)
-    }
-
-    /// Whether every name in order is found by its bytes, and nothing else is in the tables.
+    /// Whether every file is found by its name, and nothing else is in the tables.
     pub(super) fn is_consistent(&self, files: &Slab<FileRecord>) -> bool {
-        let found = self.ordered.iter().all(|(name, file)| self.get(name, files) == Some(*file));
-        found && self.shards.iter().map(HashTable::len).sum::<usize>() == self.ordered.len()
+        let found = files.iter().all(|(id, file)| self.get(&file.name, files) == Some(id));
+        found && self.shards.iter().map(HashTable::len).sum::<usize>() == files.len()
     }
 }

@@ -24,19 +24,30 @@ impl Catalog {
         record.hash.is_some().then_some(record.version)
     }
 
-    /// All files whose current version exists, in name order, starting after `after`.
-    pub fn files<'a>(&'a self, after: Option<&'a FileName>) -> Box<dyn Iterator<Item = FileView> + 'a> {
-        let records = self.names.after(after.map(FileName::as_str)).map(|file| &self.files[*file]);
-        Box::new(records.filter(|record| record.hash.is_some()).map(|record| self.file_view(record)))
+    /// All files whose current version exists, in name order. Sorts all names.
+    pub fn files(&self) -> impl Iterator<Item = FileView> {
+        let mut records: Vec<&FileRecord> = self.existing().map(|(_, record)| record).collect();
+        records.sort_unstable_by_key(|record| &record.name);
+        records.into_iter().map(|record| self.file_view(record))
     }
 
-    /// The names of all files whose current version exists, in name order.
+    /// The names of all files whose current version exists, in an order of the catalog's own.
     pub fn file_names(&self) -> impl Iterator<Item = FileName> {
-        self.names
-            .values()
-            .map(|file| &self.files[*file])
-            .filter(|record| record.hash.is_some())
-            .map(FileRecord::file_name)
+        self.existing().map(|(_, record)| record.file_name())
+    }
+
+    /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and where to go
+    /// on, `None` at the end. A walk in steps misses no file that exists throughout it.
+    pub fn file_names_from(&self, from: u32, limit: usize) -> (Vec<FileName>, Option<u32>) {
+        let mut next = None;
+        let step = self.files.iter_from(from).filter(|(_, record)| record.hash.is_some()).take(limit);
+        let names: Vec<FileName> = step.map(|(id, record)| (next = Some(id + 1), record.file_name()).1).collect();
+        let next = next.filter(|_| names.len() == limit);
+        (names, next)
+    }
+
+    fn existing(&self) -> impl Iterator<Item = (Id, &FileRecord)> {
+        self.files.iter().filter(|(_, record)| record.hash.is_some())
     }
 
     /// Whether a live peer holds any remembered version of a file; others leave search results (P5).

@@ -1,4 +1,4 @@
-//! An ordered map in copy-on-write segments, for tables that snapshots share: names, and remembered answers.
+//! An ordered map in copy-on-write segments, for tables that snapshots share: remembered answers.
 //!
 //! Invariant: no key of a segment is below its own bound, and all are below the next segment's. No segment is empty. Cloning copies one pointer per segment; the first write to a segment that a clone
 //! still shares copies that segment alone.
@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
@@ -103,22 +103,6 @@ impl<K: Ord, V> SegmentedMap<K, V> {
     /// All values in key order.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
-    }
-
-    /// The values of all keys greater than `key`, in key order; of all keys without one.
-    pub(super) fn after<'a, Q: Ord + ?Sized>(&'a self, key: Option<&'a Q>) -> impl Iterator<Item = &'a V> + 'a
-    where
-        K: Borrow<Q>,
-    {
-        let found = key.and_then(|key| {
-            let (bound, segment) = self.segment(key)?;
-            let start = find(segment, key).map_or_else(|index| index, |index| index + 1);
-            Some((bound, &segment[start..]))
-        });
-        let first = found.or_else(|| self.segments.first_key_value().map(|(bound, segment)| (bound, &segment[..])));
-        let rest = first.map(|(bound, _)| self.segments.range::<K, _>((Excluded(bound), Unbounded)));
-        let rest = rest.into_iter().flatten().flat_map(|(_, segment)| segment.iter());
-        first.into_iter().flat_map(|(_, segment)| segment).chain(rest).map(|(_, value)| value)
     }
 }
 
@@ -270,10 +254,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
         #[test]
-        fn it_is_an_ordered_map(
-            steps in proptest::collection::vec((0..3_000u32, step()), 0..6_000),
-            after in 0..3_000u32,
-        ) {
+        fn it_is_an_ordered_map(steps in proptest::collection::vec((0..3_000u32, step()), 0..6_000)) {
             let name = |n: u32| -> Arc<str> { format!("n{n}").into() };
             let (mut map, mut expected) = (SegmentedMap::default(), BTreeMap::new());
             let mut snapshot = None;
@@ -300,9 +281,6 @@ mod tests {
                 prop_assert!(map.iter().eq(expected.iter()));
                 prop_assert_eq!(map.len(), expected.len());
                 prop_assert_eq!(map.first_key_value(), expected.first_key_value());
-                let later = expected.range(name(after)..).filter(|(known, _)| **known != name(after));
-                prop_assert!(map.after(Some(&*name(after))).eq(later.map(|(_, value)| value)));
-                prop_assert!(map.after(None::<&str>).eq(expected.values()));
                 prop_assert!((0..3_000).all(|n| map.get(&*name(n)) == expected.get(&*name(n))));
                 prop_assert!(map.segments.values().all(|segment| (1..=SEGMENT_ENTRIES_MAX).contains(&segment.len())));
                 let bytes = postcard::to_stdvec(&map).expect("plain values");

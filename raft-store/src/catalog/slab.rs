@@ -47,6 +47,13 @@ impl<T> Slab<T> {
         self.slots().enumerate().filter_map(|(id, slot)| Some((id as Id, slot.as_ref()?)))
     }
 
+    /// Occupied slots from one on, in slot order.
+    pub(super) fn iter_from(&self, from: Id) -> impl Iterator<Item = (Id, &T)> {
+        let (chunk, skipped) = (from as usize / CHUNK_SLOTS, from as usize % CHUNK_SLOTS);
+        let slots = self.chunks.iter().skip(chunk).flat_map(|chunk| chunk.iter()).skip(skipped);
+        slots.zip(from..).filter_map(|(slot, id)| Some((id, slot.as_ref()?)))
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Option<T>> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }

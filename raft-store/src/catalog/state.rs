@@ -218,7 +218,7 @@ pub(super) struct OpenListing {
 impl FileRecord {
     pub(super) fn new(name: &FileName) -> Self {
         Self {
-            name: Arc::from(name.as_str()),
+            name: name.shared(),
             version: 0,
             size: None,
             hash: None,

@@ -112,7 +112,7 @@ fn wants(world: &World) -> Wants {
 
 /// What must hold after every plan.
 fn check(world: &World) {
-    for view in world.catalog.files(None) {
+    for view in world.catalog.files() {
         let demand = demand::Demand::of(&view);
         let tasks: Vec<_> =
             world.planner.files.get(&view.name).into_iter().flat_map(|state| state.tasks.iter()).collect();

@@ -116,7 +116,8 @@ impl Runner {
             "file" => vec![self.labels.file(catalog.file(&name()?))],
             "files" => {
                 let after = name().ok();
-                catalog.files(after.as_ref()).map(|file| self.labels.file(Some(file))).collect()
+                let files = catalog.files().filter(|file| after.as_ref().is_none_or(|after| file.name > *after));
+                files.map(|file| self.labels.file(Some(file))).collect()
             }
             "lease" => vec![text::lease(catalog.lease(&name()?))],
             "leases" => catalog.leases().map(|lease| text::lease(Some(lease))).collect(),
