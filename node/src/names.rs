@@ -1,7 +1,8 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
 //! Invariant: a name is in the index exactly while its current version exists; whether a live holder has it is asked
-//! of the catalog when a query is answered (P5). Searches leave processors to Raft: a few run at once, the others wait their
+//! of the catalog when a query is answered (P5). Nobody waits for the index while he has the catalog's lock, so that no search,
+//! however long, keeps an entry from being applied. Searches leave processors to Raft: a few run at once, the others wait their
 //! turn.
 
 use std::sync::Arc;
@@ -42,34 +43,51 @@ impl Names {
     }
 
     /// Builds the index anew.
-    pub fn rebuild(&self, catalog: &Catalog) {
+    pub fn replace(&self, names: impl IntoIterator<Item = FileName>) {
         let mut index = SearchIndex::default();
-        for name in catalog.file_names() {
+        for name in names {
             index.insert(&name);
         }
         *self.index.write() = index;
     }
 
     /// Takes in what an applied entry changed.
-    pub fn observe(&self, catalog: &Catalog, events: &[Event]) {
-        for event in events {
-            if let Event::FilePublished { file, .. } | Event::FileDeleted { file, .. } = event {
-                // The catalog may be ahead of the event; its word is the newer one.
-                let exists = catalog.current_version(file).is_some();
-                let mut index = self.index.write();
-                if exists {
-                    index.insert(file)
-                } else {
-                    index.remove(file)
-                };
+    pub fn update(&self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut index = self.index.write();
+        for change in changes {
+            if change.exists {
+                index.insert(&change.file);
+            } else {
+                index.remove(&change.file);
             }
         }
     }
 
-    /// Names that match, best first, among those that `filter` accepts.
+    /// Names that match, best first, among those that `filter` accepts. It may take the catalog's lock, for each name anew.
     pub fn query(&self, query: &str, mode: Mode, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
         self.index.read().query(query, mode, limit, filter)
     }
+}
+
+/// Whether a name exists now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    file: FileName,
+    exists: bool,
+}
+
+/// What an applied entry changed. The catalog may be ahead of the events; its word is the newer one.
+pub fn changes(catalog: &Catalog, events: &[Event]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for event in events {
+        if let Event::FilePublished { file, .. } | Event::FileDeleted { file, .. } = event {
+            changes.push(Change { file: file.clone(), exists: catalog.current_version(file).is_some() });
+        }
+    }
+    changes
 }
 
 #[cfg(test)]

@@ -157,8 +157,8 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
     // the one that answers heartbeats.
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
+        let found = node.names.query(&query, mode, limit, |name| node.catalog().has_live_holder(name));
         let catalog = node.catalog();
-        let found = node.names.query(&query, mode, limit, |name| catalog.has_live_holder(name));
         let hits: Vec<_> = found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect();
         (hits, found.total)
     });

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use raft_store::catalog::Catalog;
 use raft_store::storage::FeedItem;
+use raft_store::types::FileName;
 
+use crate::names::changes;
 use crate::node::Node;
 use crate::transport::{Request, Response};
 
@@ -17,42 +19,51 @@ const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Hands every applied entry's events to the planner, the name index and the event stream, in log order.
 pub async fn follow_events(node: Arc<Node>) {
-    let ((), mut feed) = node.state.subscribe(|view| node.names.rebuild(view.catalog()));
+    let (names, mut feed) = node.state.subscribe(|view| names_of(view.catalog()));
+    node.names.replace(names);
     loop {
         match feed.next().await {
             FeedItem::Applied(entry) => {
                 if !entry.events.is_empty() {
-                    let catalog = node.catalog();
-                    node.names.observe(&catalog, &entry.events);
-                    node.leadership.observe(&catalog, &entry.events);
+                    let changes = {
+                        let catalog = node.catalog();
+                        node.leadership.observe(&catalog, &entry.events);
+                        changes(&catalog, &entry.events)
+                    };
+                    node.names.update(&changes);
                 }
                 node.events.push(entry.log_index, &entry.events);
             }
             FeedItem::Replaced { upto } => {
                 let upto = upto.map_or(0, |log_id| log_id.index);
                 tracing::info!(upto, "took over a snapshot; rebuilding derived state");
-                rebuild_derived(&node, &node.catalog(), upto);
+                let names = rebuild_derived(&node, &node.catalog(), upto);
+                node.names.replace(names);
             }
             FeedItem::Lagged { missed } => {
                 // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
                 tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
-                feed = node
-                    .state
-                    .subscribe(|view| {
-                        let upto = view.last_applied().map_or(0, |log_id| log_id.index);
-                        rebuild_derived(&node, view.catalog(), upto);
-                    })
-                    .1;
+                let (names, again) = node.state.subscribe(|view| {
+                    let upto = view.last_applied().map_or(0, |log_id| log_id.index);
+                    rebuild_derived(&node, view.catalog(), upto)
+                });
+                node.names.replace(names);
+                feed = again;
             }
             FeedItem::Closed => return,
         }
     }
 }
 
-fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) {
-    node.names.rebuild(catalog);
+/// All but the name index, which is built without the catalog's lock: of the names that this answers.
+fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) -> Vec<FileName> {
     node.leadership.rebuild(catalog, &node.config);
     node.events.gap(upto);
+    names_of(catalog)
+}
+
+fn names_of(catalog: &Catalog) -> Vec<FileName> {
+    catalog.file_names().collect()
 }
 
 /// Followers ask the leader how fresh its word is; a leader notes its own (R2).

@@ -1,8 +1,8 @@
 //! Search over file names: a derived index, rebuilt from the catalog at start and kept up by its events.
 //!
 //! ```text
-//!   FileName ──fold──► "docs report 2024"  ──► blocks (scanned)   exact > prefix > word start > substring
-//!                                          └─► vocabulary (typos) fuzzy
+//!   FileName ──fold──► "docs report 2024"  ──► blocks (by trigrams) exact > prefix > word start > substring
+//!                                          └─► vocabulary (typos)   fuzzy
 //! ```
 //!
 //! Invariants:
@@ -13,20 +13,19 @@
 
 mod blocks;
 mod fold;
+mod places;
+mod postings;
 mod query;
 mod vocabulary;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::Arc;
-
 use raft_store::types::FileName;
 
-use blocks::{Blocks, Slot};
+use blocks::{BLOCK_NAMES, Blocks};
 use fold::fold;
+use places::Places;
 use query::{Hit, Query, Ranked};
 use vocabulary::Vocabulary;
 
@@ -70,11 +69,17 @@ pub struct SearchResult {
 }
 
 /// The index over a set of names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SearchIndex {
-    names: BTreeMap<Arc<FileName>, Slot>,
+    places: Places,
     blocks: Blocks,
     vocabulary: Vocabulary,
+}
+
+impl Default for SearchIndex {
+    fn default() -> Self {
+        Self::with_block_names(BLOCK_NAMES)
+    }
 }
 
 impl SearchIndex {
@@ -83,35 +88,38 @@ impl SearchIndex {
         Self::default()
     }
 
+    fn with_block_names(block_names: usize) -> Self {
+        Self { places: Places::default(), blocks: Blocks::new(block_names), vocabulary: Vocabulary::default() }
+    }
+
     /// Number of names.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.places.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// Adds a name; false if it was in already.
     pub fn insert(&mut self, name: &FileName) -> bool {
-        if self.names.contains_key(name) {
+        if self.places.contains(name, &self.blocks) {
             return false;
         }
-        let name = Arc::new(name.clone());
         let text = fold(name.as_str());
         self.vocabulary.add(&text);
-        let slot = self.blocks.insert(Arc::clone(&name), &text);
-        self.names.insert(name, slot);
+        let slot = self.blocks.insert(name.clone(), text.as_bytes());
+        self.places.insert(name, slot);
         true
     }
 
     /// Takes a name out; false if it was not in.
     pub fn remove(&mut self, name: &FileName) -> bool {
-        let Some(slot) = self.names.remove(name) else { return false };
+        let Some(slot) = self.places.remove(name, &self.blocks) else { return false };
         self.vocabulary.remove(&fold(name.as_str()));
-        for (moved, slot) in self.blocks.remove(slot) {
-            self.names.insert(moved, slot);
+        for (moved, from, to) in self.blocks.remove(slot) {
+            self.places.moved(&moved, from, to);
         }
         true
     }
@@ -124,11 +132,18 @@ impl SearchIndex {
             return SearchResult::default();
         }
         match Query::parse(q, mode) {
-            Query::All => self.list(limit, filter),
+            Query::All => {
+                let mut ranked = Ranked::by_name(limit);
+                self.blocks
+                    .names()
+                    .filter(|name| filter(name))
+                    .for_each(|name| ranked.push(Hit { tier: Tier::Exact, name }));
+                ranked.finish()
+            }
             Query::Literal(text) => {
                 // Nothing but punctuation was asked for: the folded text cannot tell, the names themselves can.
                 let mut ranked = Ranked::new(limit);
-                for name in self.names.keys() {
+                for name in self.blocks.names() {
                     if let Some(tier) = query::literal_tier(&text, name.as_str(), mode)
                         && filter(name)
                     {
@@ -151,22 +166,5 @@ impl SearchIndex {
                 ranked.finish()
             }
         }
-    }
-
-    /// Names that follow `after` in byte order; for listings that are read in pages.
-    pub fn names_after<'a>(&'a self, after: Option<&FileName>) -> impl Iterator<Item = &'a FileName> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.names.range::<FileName, _>((from, Bound::Unbounded)).map(|(name, _)| &**name)
-    }
-
-    fn list(&self, limit: usize, mut filter: impl FnMut(&FileName) -> bool) -> SearchResult {
-        let mut result = SearchResult::default();
-        for name in self.names.keys().filter(|name| filter(name)) {
-            if result.hits.len() < limit {
-                result.hits.push((FileName::clone(name), 1.0));
-            }
-            result.total += 1;
-        }
-        result
     }
 }

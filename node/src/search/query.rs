@@ -8,6 +8,7 @@ use memchr::memmem;
 use raft_store::types::FileName;
 
 use super::fold::fold;
+use super::postings::trigrams;
 use super::{Mode, SearchResult, Tier};
 
 /// A parsed query.
@@ -28,8 +29,6 @@ pub(super) struct Terms {
     pub(super) whole: String,
     /// Each term once.
     pub(super) each: Vec<String>,
-    /// The index in `each` of the term that names are looked up by: the longest.
-    pub(super) leading: usize,
     /// The query ended in a separator, so that a prefix ends with its word.
     pub(super) word_ends: bool,
 }
@@ -44,10 +43,42 @@ impl Query {
         let mut each: Vec<String> = whole.split(' ').map(str::to_owned).collect();
         each.sort_unstable();
         each.dedup();
-        let leading = (0..each.len()).max_by_key(|&index| each[index].len()).unwrap_or(0);
         let word_ends = mode == Mode::Prefix
             && q.chars().next_back().is_some_and(|last| fold(last.encode_utf8(&mut [0; 4])).is_empty());
-        Query::Terms(Terms { whole, each, leading, word_ends })
+        Query::Terms(Terms { whole, each, word_ends })
+    }
+}
+
+/// A text that a name contains, and its trigrams, each once.
+#[derive(Debug)]
+pub(super) struct Needle {
+    pub(super) bytes: Vec<u8>,
+    pub(super) trigrams: Vec<u32>,
+}
+
+/// Needles of which a matching name contains at least one.
+pub(super) type Group = Vec<Needle>;
+
+impl Needle {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut trigrams: Vec<u32> = trigrams(bytes).collect();
+        trigrams.sort_unstable();
+        trigrams.dedup();
+        Self { bytes: bytes.to_vec(), trigrams }
+    }
+}
+
+impl Terms {
+    /// What a matching name contains: one of each group. Every term, or one of its corrections; a prefix as a whole.
+    pub(super) fn groups(&self, typos: &[Vec<Box<str>>], mode: Mode) -> Vec<Group> {
+        if mode == Mode::Prefix {
+            return vec![vec![Needle::new(self.whole.as_bytes())]];
+        }
+        let group = |(term, typos): (&String, &Vec<Box<str>>)| {
+            let corrections = typos.iter().map(|typo| Needle::new(typo.as_bytes()));
+            std::iter::once(Needle::new(term.as_bytes())).chain(corrections).collect()
+        };
+        self.each.iter().zip(typos).map(group).collect()
     }
 }
 
@@ -111,6 +142,10 @@ pub(super) struct Hit<'a> {
 }
 
 impl Hit<'_> {
+    fn by_name(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
+    }
+
     fn rank(&self, other: &Self) -> Ordering {
         let (name, other_name) = (self.name.as_str(), other.name.as_str());
         self.tier.cmp(&other.tier).then(name.len().cmp(&other_name.len())).then(name.cmp(other_name))
@@ -130,17 +165,24 @@ impl Hit<'_> {
     }
 }
 
-/// Keeps the best hits while they are found.
+/// Keeps the first hits of an order while they are found.
 #[derive(Debug)]
 pub(super) struct Ranked<'a> {
+    order: fn(&Hit<'a>, &Hit<'a>) -> Ordering,
     hits: Vec<Hit<'a>>,
     limit: usize,
     total: usize,
 }
 
 impl<'a> Ranked<'a> {
+    /// The best first.
     pub(super) fn new(limit: usize) -> Self {
-        Self { hits: Vec::new(), limit, total: 0 }
+        Self { order: Hit::rank, hits: Vec::new(), limit, total: 0 }
+    }
+
+    /// In the order of the names' bytes.
+    pub(super) fn by_name(limit: usize) -> Self {
+        Self { order: Hit::by_name, ..Self::new(limit) }
     }
 
     /// Takes a hit in. The buffer is cut back to the limit whenever it has doubled, so that the cost stays linear.
@@ -157,14 +199,14 @@ impl<'a> Ranked<'a> {
 
     pub(super) fn finish(mut self) -> SearchResult {
         self.cut();
-        self.hits.sort_unstable_by(Hit::rank);
+        self.hits.sort_unstable_by(self.order);
         let hits = self.hits.iter().map(|hit| (hit.name.clone(), hit.score())).collect();
         SearchResult { hits, total: self.total }
     }
 
     fn cut(&mut self) {
         if self.hits.len() > self.limit {
-            self.hits.select_nth_unstable_by(self.limit, Hit::rank);
+            self.hits.select_nth_unstable_by(self.limit, self.order);
             self.hits.truncate(self.limit);
         }
     }

@@ -109,8 +109,7 @@ fn names_go_in_and_out() {
     assert!(!index.remove(&name("a")));
     assert_eq!((index.len(), index.is_empty()), (1, false));
     assert!(hits(&index, "a", Mode::Fuzzy).is_empty());
-    assert_eq!(index.names_after(None).count(), 1);
-    assert_eq!(index.names_after(Some(&name("b"))).count(), 0);
+    assert_eq!(hits(&index, "", Mode::Fuzzy), ["b"]);
 }
 
 #[test]
@@ -138,20 +137,27 @@ fn any_name() -> impl Strategy<Value = FileName> {
 proptest! {
     #[test]
     fn answers_equal_brute_force(
-        names in prop::collection::vec((any_name(), any::<bool>()), 0..40),
+        names in prop::collection::vec((any_name(), any::<bool>()), 0..60),
+        again in 0..20_usize,
+        block_names in 1..20_usize,
         q in "[abAcé]{0,6}([ ._-][abc]{0,6}){0,2}",
         limit in 0..20_usize,
     ) {
-        let mut index = SearchIndex::new();
+        let mut index = SearchIndex::with_block_names(block_names);
+        let mut kept = BTreeSet::new();
         for (name, _) in &names {
-            index.insert(name);
+            prop_assert_eq!(index.insert(name), kept.insert(name.clone()));
         }
         for (name, keep) in &names {
             if !keep {
-                index.remove(name);
+                prop_assert_eq!(index.remove(name), kept.remove(name));
             }
         }
-        let kept = index.names_after(None).cloned().collect();
+        // Added again, names go into blocks that others were dissolved into.
+        for (name, _) in names.iter().take(again) {
+            prop_assert_eq!(index.insert(name), kept.insert(name.clone()));
+        }
+        prop_assert_eq!(index.len(), kept.len());
         for mode in [Mode::Fuzzy, Mode::Substring, Mode::Prefix] {
             let result = index.query(&q, mode, limit, |_| true);
             let expected = brute_force(&kept, &q, mode, limit);

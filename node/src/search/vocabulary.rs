@@ -2,7 +2,7 @@
 //!
 //! Invariant: a word is in here exactly as long as some name uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found word, the longer counts).
 pub(super) const TYPO_LETTERS_MIN: usize = 5;
@@ -13,7 +13,7 @@ pub(super) const CORRECTIONS_MAX: usize = 32;
 /// Words by their number of letters, so that a look-up visits three lengths only.
 #[derive(Debug, Default)]
 pub(super) struct Vocabulary {
-    by_letters: BTreeMap<usize, BTreeMap<Box<str>, usize>>,
+    by_letters: BTreeMap<usize, HashMap<Box<str>, usize>>,
 }
 
 impl Vocabulary {
@@ -67,7 +67,7 @@ impl Vocabulary {
     /// Number of distinct words.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_letters.values().map(BTreeMap::len).sum()
+        self.by_letters.values().map(HashMap::len).sum()
     }
 }
 
