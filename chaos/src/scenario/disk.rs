@@ -18,6 +18,7 @@ pub(super) const STORAGE_ERRORS: &[&str] = &[
     "/pagecache/",
     "to RaftCore",
     "from RaftCore",
+    "rx recv error",
     "raft stopped",
     "failed to report metrics",
 ];

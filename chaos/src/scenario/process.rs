@@ -6,7 +6,7 @@ use crate::checker::{ALL, ALL_AND_PATIENCE};
 use crate::fault::{Fault, holders};
 
 /// What the Raft library writes in a node that is told to end, about requests that arrive meanwhile.
-pub(super) const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "raft stopped"];
+pub(super) const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "rx recv error", "raft stopped"];
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
