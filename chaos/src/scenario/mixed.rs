@@ -59,7 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         checkers: ALL,
         demands: DEMANDS,
-        release: Release { runs: 10, rounds: 5 },
+        release: Release { runs: 10, rounds: 12 },
         expected_errors: ERRORS,
     },
     Scenario {
