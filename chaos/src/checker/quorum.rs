@@ -26,10 +26,12 @@ fn check(model: &Model) -> Findings {
     let spans = model.quorums.iter().zip(ends).filter(|((_, without, _), _)| !without.is_empty());
     for ((from, without, majority), until) in spans {
         let without: BTreeSet<u64> = without.iter().copied().collect();
-        let within =
-            |operation: &&Operation| operation.began > *from && operation.completed.is_some_and(|at| at < until);
-        for operation in model.operations.values().filter(within) {
-            judge(model, operation, *from, &without, !majority, &mut findings);
+        for operation in model.operations.values().filter(|operation| (*from + 1..until).contains(&operation.began)) {
+            if operation.completed.is_some_and(|at| at < until) {
+                judge(model, operation, *from, &without, !majority, &mut findings);
+            } else if waited(operation, &without, !majority) {
+                findings.checks += 1;
+            }
         }
     }
     if model.quorums.iter().all(|(_, without, _)| without.is_empty()) {
@@ -74,6 +76,15 @@ fn judge(
             "a strong read was answered without a majority".to_owned()
         }),
         _ => findings.expect(!done, &[operation.id], || "a write was acknowledged without a majority".to_owned()),
+    }
+}
+
+/// Whether an operation that only a majority can carry out was asked of the minority and had no answer while it was one.
+fn waited(operation: &Operation, without: &BTreeSet<u64>, all: bool) -> bool {
+    match &operation.op {
+        Op::Read { level: Level::Stale | Level::Leader, .. } => false,
+        Op::Read { node, .. } => all || node.is_some_and(|node| without.contains(&node)),
+        _ => all,
     }
 }
 
@@ -132,6 +143,16 @@ mod tests {
         let mut sample = parted(&[1, 2, 3]);
         sample.op((301, 302), acquire("a", "f", 9), denied("b"));
         sample.caught_by(&CHECKER, "a write was acknowledged");
+    }
+
+    #[test]
+    fn a_strong_read_that_waits_until_the_majority_is_back_shows_the_property() {
+        let mut sample = parted(&[2]);
+        sample.record(400, Record::Quorum { without: vec![], majority: true });
+        sample.op((301, 500), read(Level::Stale), answered(2));
+        assert_eq!(sample.check(&CHECKER).checks, 0, "a stale read says nothing about it");
+        sample.op((301, 500), read(Level::Linearizable), answered(2));
+        sample.accepted_by(&CHECKER);
     }
 
     #[test]
