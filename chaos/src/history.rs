@@ -44,6 +44,9 @@ pub enum Record {
         /// Its idempotency key, where the runner chose it; the library keeps its own keys to itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        /// The node it is sent to, where the runner chose it; a read names it itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<NodeId>,
     },
     /// It was answered: done.
     Ok {

@@ -155,7 +155,7 @@ impl Holder {
     fn invoke(&mut self, op: Op) -> anyhow::Result<OpId> {
         let id = self.next;
         self.next += 1;
-        self.write(Record::Invoke { id, client: self.arguments.name.clone(), op, key: None })?;
+        self.write(Record::Invoke { id, client: self.arguments.name.clone(), op, key: None, to: None })?;
         Ok(id)
     }
 

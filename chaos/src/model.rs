@@ -37,12 +37,16 @@ pub struct Operation {
     pub op: Op,
     /// Its key, where the runner chose it.
     pub key: Option<String>,
+    /// The node it was sent to, where that is known.
+    pub asked: Option<u64>,
     /// When it was sent.
     pub invoked: Micros,
     /// When the first request under its key was sent: no effect of the operation is earlier, but it may be as early.
     pub began: Micros,
     /// When its outcome was known; unknown operations have none and never end.
     pub completed: Option<Micros>,
+    /// Until when its client waited for an answer, if it stopped without one that decides.
+    pub given_up: Option<Micros>,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -147,6 +151,26 @@ pub struct Sampled {
     pub data_bytes: u64,
 }
 
+/// A time in which some nodes reached no majority.
+#[derive(Debug, Clone)]
+pub struct Apart {
+    /// When it began.
+    pub from: Micros,
+    /// When it ended; past the end of the run if it did not.
+    pub until: Micros,
+    /// The nodes.
+    pub without: BTreeSet<u64>,
+    /// Whether some other node may have reached one.
+    pub majority: bool,
+}
+
+impl Apart {
+    /// Whether no effect of the operation is earlier, nor all of it later.
+    pub fn began_in(&self, operation: &Operation) -> bool {
+        (self.from + 1..self.until).contains(&operation.began)
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
@@ -212,23 +236,34 @@ impl Model {
         self.ended = self.ended.max(event.at);
         match event.record.clone() {
             Record::Run(run) => self.run = run,
-            Record::Invoke { id, client, op, key } => {
+            Record::Invoke { id, client, op, key, to } => {
                 let invoked = event.at;
+                let asked = match &op {
+                    Op::Read { node, .. } => *node,
+                    _ => to,
+                };
                 let operation = Operation {
                     id,
                     client,
                     op,
                     key,
+                    asked,
                     invoked,
                     began: invoked,
                     completed: None,
+                    given_up: None,
                     outcome: Outcome::Unknown,
                 };
                 self.operations.insert(id, operation);
             }
             Record::Ok { id, answer, seen } => self.complete(id, Some(event.at), Outcome::Ok(answer, seen)),
             Record::Refused { id, code, .. } => self.complete(id, Some(event.at), Outcome::Refused(code)),
-            Record::Unknown { id, .. } => self.complete(id, None, Outcome::Unknown),
+            Record::Unknown { id, .. } => {
+                self.complete(id, None, Outcome::Unknown);
+                if let Some(operation) = self.operations.get_mut(&id) {
+                    operation.given_up = Some(event.at);
+                }
+            }
             Record::Fault(fault) => {
                 let process = PROCESS_FAULTS.contains(&fault.fault.as_str());
                 self.struck.extend(fault.node.filter(|_| process).map(|node| (event.at, node)));
@@ -283,6 +318,19 @@ impl Model {
     /// Every file that an operation named.
     pub fn files(&self) -> BTreeSet<&str> {
         self.operations.values().filter_map(|operation| file_of(&operation.op)).collect()
+    }
+
+    /// The times in which some nodes reached no majority, in order.
+    pub fn apart(&self) -> impl Iterator<Item = Apart> {
+        let ends = self.quorums.iter().skip(1).map(|(at, ..)| *at).chain([Micros::MAX]);
+        self.quorums.iter().zip(ends).filter(|((_, without, _), _)| !without.is_empty()).map(
+            |((from, without, majority), until)| Apart {
+                from: *from,
+                until,
+                without: without.iter().copied().collect(),
+                majority: *majority,
+            },
+        )
     }
 
     /// The published versions that were acknowledged: (operation, file, version, hash).

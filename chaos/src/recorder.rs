@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use raft_store::types::NodeId;
 
 use crate::history::{Event, FORMAT, Micros, Op, OpId, Record, RunInfo};
 
@@ -122,9 +123,9 @@ impl Recorder {
     }
 
     /// Writes down that an operation is about to be sent, and gives it its number.
-    pub fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
+    pub fn invoke(&self, client: &str, op: Op, key: Option<String>, to: Option<NodeId>) -> OpId {
         let id = self.next_op.fetch_add(1, Ordering::Relaxed);
-        self.record(Record::Invoke { id, client: client.to_owned(), op, key });
+        self.record(Record::Invoke { id, client: client.to_owned(), op, key, to });
         id
     }
 }
@@ -236,7 +237,7 @@ mod tests {
             hash: "h".into(),
             keep: true,
         };
-        let id = recorder.invoke("c", op, Some("k".into()));
+        let id = recorder.invoke("c", op, Some("k".into()), Some(2));
         let seen = Some(Seen { node: 1, boot: "b".into(), applied: 9, index: Some(9) });
         recorder.record(Record::Ok { id, answer: Answer::Published { version: 3 }, seen });
         recorder.record(Record::Fault(FaultRecord {

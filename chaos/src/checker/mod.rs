@@ -3,6 +3,7 @@
 //! Every file opens with what it proves, where the property comes from, and what it cannot see. Every checker is tested
 //! on a good history and on broken ones it must catch; a checker that never failed on anything proves nothing.
 
+pub mod availability;
 pub mod convergence;
 pub mod durability;
 pub mod fencing;
@@ -99,6 +100,7 @@ pub const ALL: &[Checker] = &[
     logs::CHECKER,
     resources::CHECKER,
     quorum::CHECKER,
+    availability::CHECKER,
 ];
 
 /// The same, where no failure may reach a client that waits.

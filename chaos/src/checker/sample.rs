@@ -20,6 +20,7 @@ pub(crate) struct Sample {
     next: OpId,
     key: Option<String>,
     client: Option<String>,
+    to: Option<u64>,
 }
 
 impl Sample {
@@ -35,6 +36,12 @@ impl Sample {
         self
     }
 
+    /// The next operation is sent to this node.
+    pub(crate) fn to(&mut self, node: u64) -> &mut Self {
+        self.to = Some(node);
+        self
+    }
+
     pub(crate) fn record(&mut self, at_ms: Micros, record: Record) -> &mut Self {
         self.events.push(Event { at: at_ms * 1_000, record });
         self
@@ -46,7 +53,8 @@ impl Sample {
         let id = self.next;
         let key = self.key.take();
         let client = self.client.take().unwrap_or_else(|| "c".into());
-        self.record(span.0, Record::Invoke { id, client, op, key });
+        let to = self.to.take();
+        self.record(span.0, Record::Invoke { id, client, op, key, to });
         let done = match end {
             End::Ok(answer) => Record::Ok { id, answer, seen: None },
             End::Seen(answer, seen) => Record::Ok { id, answer, seen: Some(seen) },
@@ -158,6 +166,23 @@ pub(crate) fn acquire(peer: &str, file: &str, ttl_ms: u64) -> Op {
 
 pub(crate) fn publish(peer: &str, file: &str, fence: u64, hash: &str, keep: bool) -> Op {
     Op::Publish { peer: peer.into(), file: file.into(), fence: Some(fence), version: None, hash: hash.into(), keep }
+}
+
+/// A read of file "f" from this node.
+pub(crate) fn read_of(node: u64, level: Level) -> Op {
+    Op::Read { file: "f".into(), level, node: Some(node), min_index: None }
+}
+
+/// The state of [`good`], as this node shows it.
+pub(crate) fn answered_by(node: u64) -> End {
+    End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9, index: None })
+}
+
+/// A run in which these nodes lose their majority after 300 ms, for good.
+pub(crate) fn parted(without: &[u64]) -> Sample {
+    let mut sample = good();
+    sample.record(300, Record::Quorum { without: without.to_vec(), majority: without.len() < 2 });
+    sample
 }
 
 /// A short run in which everything went well.

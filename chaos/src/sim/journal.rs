@@ -54,7 +54,7 @@ impl Journal {
             inner.next_op += 1;
             inner.next_op
         };
-        self.record(Record::Invoke { id, client: client.to_owned(), op, key });
+        self.record(Record::Invoke { id, client: client.to_owned(), op, key, to: None });
         id
     }
 

@@ -89,7 +89,7 @@ impl LeaseClient {
             count: None,
             serving: Some(false),
         };
-        let id = self.context.invoke(&self.name, Op::Register { peer: self.peer.to_string() }, None);
+        let id = self.context.invoke(&self.name, Op::Register { peer: self.peer.to_string() });
         match self.index.register(&request).await {
             Ok(_) => {
                 self.context.ok(id, Answer::Done, None);
@@ -114,7 +114,7 @@ impl LeaseClient {
             wait_ms: None,
         };
         let op = Op::Acquire { peer: self.peer.to_string(), file: file.to_string(), ttl_ms, wait };
-        let id = self.context.invoke(&self.name, op, None);
+        let id = self.context.invoke(&self.name, op);
         let result = if wait {
             let patience = self.rng.random_range(WAIT);
             self.index.acquire_waiting(&request, Some(patience), |_| {}).await
@@ -187,7 +187,7 @@ impl LeaseClient {
         };
         let (peer, file) = (self.peer.to_string(), held.file.to_string());
         let op = Op::Renew { peer, file, fence: held.fence, ttl_ms: held.ttl_ms };
-        let id = self.context.invoke(&self.name, op, None);
+        let id = self.context.invoke(&self.name, op);
         match self.index.renew(&request).await {
             Ok(grant) => {
                 self.context.ok(id, self.granted(&grant), None);
@@ -201,7 +201,7 @@ impl LeaseClient {
         let request =
             ReleaseRequest { peer_id: self.peer.clone(), file_name: held.file.clone(), lease_token: held.token };
         let (peer, file) = (self.peer.to_string(), held.file.to_string());
-        let id = self.context.invoke(&self.name, Op::Release { peer, file, fence: held.fence }, None);
+        let id = self.context.invoke(&self.name, Op::Release { peer, file, fence: held.fence });
         match self.index.release(&request).await {
             Ok(()) => self.context.ok(id, Answer::Done, None),
             Err(error) => self.context.failed(id, &error),
@@ -232,7 +232,7 @@ impl LeaseClient {
             hash: hash.to_string(),
             keep,
         };
-        let id = self.context.invoke(&self.name, op, None);
+        let id = self.context.invoke(&self.name, op);
         match self.index.announce(&request).await {
             Ok(answer) => {
                 self.context.ok(id, Answer::Published { version: answer.version }, None);

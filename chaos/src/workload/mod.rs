@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use client::cluster::Error;
 use parking_lot::Mutex;
-use raft_store::types::{ContentHash, FileName};
+use raft_store::types::{ContentHash, FileName, NodeId};
 use rand::Rng;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -64,7 +64,8 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients and two readers for each node; they run until `stop` turns true.
+/// Starts `count` clients, and for each node two readers and a client that writes through it alone; they run until `stop`
+/// turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);
@@ -72,12 +73,13 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
         // Not the first ones: a run with few clients needs some that use the library.
         if number % every == every - 1 {
-            clients.spawn(zombie::Zombie::new(context.clone(), number, seed)?.run());
+            clients.spawn(zombie::Zombie::anywhere(context.clone(), number, seed)?.run());
         } else {
             clients.spawn(lease::LeaseClient::new(context.clone(), number, seed)?.run());
         }
     }
     for server in 0..context.servers.len() {
+        clients.spawn(zombie::Zombie::loyal(context.clone(), server, seed)?.run());
         for stale in [true, false] {
             clients.spawn(reader::Reader::new(context.clone(), server, stale, seed)?.run());
         }
@@ -98,8 +100,13 @@ impl Context {
         let _ = tokio::time::timeout(duration, stop.wait_for(|over| *over)).await;
     }
 
+    /// Writes down the invocation of an operation that goes through the library, which chooses the node.
+    pub fn invoke(&self, client: &str, op: Op) -> OpId {
+        self.invoke_at(client, op, None, None)
+    }
+
     /// Writes down an invocation; lease updates are announced to whoever waits for one.
-    pub fn invoke(&self, client: &str, op: Op, key: Option<String>) -> OpId {
+    pub fn invoke_at(&self, client: &str, op: Op, key: Option<String>, to: Option<NodeId>) -> OpId {
         let is_update = matches!(op, Op::Acquire { .. } | Op::Renew { .. } | Op::Release { .. } | Op::Publish { .. });
         if let Op::Publish { file, hash, .. } = &op {
             let mut published = self.published.lock();
@@ -109,7 +116,7 @@ impl Context {
                 hashes.push(hash.clone());
             }
         }
-        let id = self.recorder.invoke(client, op, key);
+        let id = self.recorder.invoke(client, op, key, to);
         if is_update {
             self.updates.send_modify(|count| *count += 1);
         }

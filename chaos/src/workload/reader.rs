@@ -17,6 +17,8 @@ use crate::history::{Answer, Level, Op};
 
 /// Limit of one read; longer than a node waits for a log index (2 s).
 const READ_WITHIN: Duration = Duration::from_millis(2_500);
+/// Limit of one strong read, in milliseconds: a node that is cut off shall be asked more than once while it is.
+const STRONG_WITHIN_MS: std::ops::Range<u64> = 150..600;
 /// Pause between two reads of one node.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -47,35 +49,32 @@ impl Reader {
             };
             let after_write = level == Level::Stale && !self.stale;
             let min_index = if after_write { self.context.written_index(file.as_str()) } else { None };
-            read(&self.context, &self.raw, self.server, &file, level, min_index).await;
+            let within = match level {
+                Level::Stale => READ_WITHIN,
+                Level::Leader | Level::Linearizable => Duration::from_millis(self.rng.random_range(STRONG_WITHIN_MS)),
+            };
+            self.read(&file, level, min_index, within).await;
             self.context.pause(PAUSE).await;
         }
     }
-}
 
-async fn read(
-    context: &Context,
-    raw: &RawClient,
-    server: usize,
-    file: &FileName,
-    level: Level,
-    min_index: Option<u64>,
-) {
-    let op = Op::Read { file: file.to_string(), level, node: Some(server as u64 + 1), min_index };
-    let id = context.invoke("reader", op, None);
-    let index = min_index.map(|index| index.to_string());
-    let mut query = vec![("name", file.as_str()), ("consistency", level_text(level))];
-    query.extend(index.as_deref().map(|index| ("min_index", index)));
-    match raw.get(server, "/file", &query, READ_WITHIN).await {
-        RawOutcome::Ok(value, seen) => match file_answer(&value) {
-            Some(answer) => context.ok(id, answer, seen),
-            None => context.unknown(id, format!("an answer that is none: {value}")),
-        },
-        RawOutcome::Refused(code, _) if code == "not_found" => {
-            context.ok(id, Answer::File { version: 0, hash: String::new() }, None);
+    async fn read(&self, file: &FileName, level: Level, min_index: Option<u64>, within: Duration) {
+        let op = Op::Read { file: file.to_string(), level, node: Some(self.server as u64 + 1), min_index };
+        let id = self.context.invoke("reader", op);
+        let index = min_index.map(|index| index.to_string());
+        let mut query = vec![("name", file.as_str()), ("consistency", level_text(level))];
+        query.extend(index.as_deref().map(|index| ("min_index", index)));
+        match self.raw.get(self.server, "/file", &query, within).await {
+            RawOutcome::Ok(value, seen) => match file_answer(&value) {
+                Some(answer) => self.context.ok(id, answer, seen),
+                None => self.context.unknown(id, format!("an answer that is none: {value}")),
+            },
+            RawOutcome::Refused(code, _) if code == "not_found" => {
+                self.context.ok(id, Answer::File { version: 0, hash: String::new() }, None);
+            }
+            RawOutcome::Refused(code, detail) => self.context.refused(id, &code, &detail),
+            RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
         }
-        RawOutcome::Refused(code, detail) => context.refused(id, &code, &detail),
-        RawOutcome::Unknown(reason) => context.unknown(id, reason),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client without the library's manners: raw requests to any node with deadlines far too short, repeated under the same
-//! key to other nodes and long after they were answered, and publishes under leases that are long over.
+//! key to other nodes and long after they were answered, and publishes under leases that are long over. One for every node
+//! asks that node alone, and waits longer: it goes on asking while the node is cut off.
 //!
 //! Invariant: a repeat carries the very body of the first request.
 
@@ -16,6 +17,8 @@ use crate::history::{Answer, Op};
 
 /// Deadlines of single attempts, in milliseconds; most are shorter than a failover.
 const ATTEMPT_MS: std::ops::Range<u64> = 5..400;
+/// The same where one node is asked alone: enough for it to answer, and less than it is cut off for.
+const LOYAL_ATTEMPT_MS: std::ops::Range<u64> = 150..600;
 /// Attempts under one key before the client turns to something else.
 const ATTEMPTS_MAX: u32 = 4;
 /// Newer keys after which a request is not repeated any more: opaque keys are remembered for 1,024 newer ones (X2), and
@@ -28,6 +31,8 @@ pub(super) struct Zombie {
     context: Context,
     raw: RawClient,
     name: String,
+    /// The only server it asks, if so.
+    server: Option<usize>,
     keys: u64,
     rng: StdRng,
 }
@@ -44,9 +49,20 @@ struct Request {
 }
 
 impl Zombie {
-    pub(super) fn new(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
+    /// One that asks any server.
+    pub(super) fn anywhere(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
+        Self::new(context, format!("zombie-{number}"), None, seed)
+    }
+
+    /// One that asks this server alone.
+    pub(super) fn loyal(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
+        let seed = seed.rotate_left(32).wrapping_add(server as u64);
+        Self::new(context, format!("loyal-{server}"), Some(server), seed)
+    }
+
+    fn new(context: Context, name: String, server: Option<usize>, seed: u64) -> Result<Self, WorkloadError> {
         let raw = RawClient::new(context.servers.clone())?;
-        Ok(Self { context, raw, name: format!("zombie-{number}"), keys: 0, rng: StdRng::seed_from_u64(seed) })
+        Ok(Self { context, raw, name, server, keys: 0, rng: StdRng::seed_from_u64(seed) })
     }
 
     pub(super) async fn run(mut self) {
@@ -112,9 +128,13 @@ impl Zombie {
     }
 
     async fn attempt(&mut self, request: &Request) -> Option<(Answer, Value)> {
-        let server = self.rng.random_range(0..self.context.servers.len().max(1));
-        let limit = Duration::from_millis(self.rng.random_range(ATTEMPT_MS));
-        let id = self.context.invoke(&self.name, request.op.clone(), Some(request.key.clone()));
+        let (server, limit_ms) = match self.server {
+            Some(server) => (server, self.rng.random_range(LOYAL_ATTEMPT_MS)),
+            None => (self.rng.random_range(0..self.context.servers.len().max(1)), self.rng.random_range(ATTEMPT_MS)),
+        };
+        let limit = Duration::from_millis(limit_ms);
+        let (op, key, to) = (request.op.clone(), Some(request.key.clone()), Some(server as u64 + 1));
+        let id = self.context.invoke_at(&self.name, op, key, to);
         match self.raw.post(server, request.path, &request.body, Some(&request.key), limit).await {
             RawOutcome::Ok(value, seen) => match write_answer(&value) {
                 Some(answer) => {
