@@ -270,6 +270,7 @@ impl Worker {
             self.set_mark(Marked { last: lowest, ..self.held }, true)?;
         }
         group.started = Instant::now();
+        self.device.apply(std::mem::take(&mut group.lazy))?;
         self.device.apply(std::mem::take(&mut group.batch))?;
         Ok(Some(group))
     }

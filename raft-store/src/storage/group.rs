@@ -50,6 +50,9 @@ pub(super) struct Before {
 
 /// Changes that go to the device together.
 pub(super) struct Group {
+    /// Named records that cause no flush themselves, and go to the device before the batch: what survives of them without
+    /// it is of use as well, and one batch for both would cost a second flush (see [`super::sled_device`]).
+    pub(super) lazy: DeviceBatch,
     pub(super) batch: DeviceBatch,
     /// Index after the last record, once the group is written.
     pub(super) end: u64,
@@ -68,6 +71,7 @@ impl Group {
     /// that cause no flush themselves wait in `lazy` for the next one.
     pub(super) fn of(changes: Vec<Change>, before: Before, lazy: &mut BTreeMap<MetaKey, Vec<u8>>) -> Option<Self> {
         let mut group = Self {
+            lazy: DeviceBatch::default(),
             batch: DeviceBatch::default(),
             end: before.end,
             held: before.held,
@@ -84,7 +88,7 @@ impl Group {
         if !needs_sync {
             return None;
         }
-        group.batch.meta.append(lazy);
+        group.lazy.meta.append(lazy);
         Some(group)
     }
 
