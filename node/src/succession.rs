@@ -29,6 +29,11 @@ use crate::transport::{Request, Response};
 
 /// How long a knock at the leader's port may take; a closed port answers at once.
 const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
+/// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before its port
+/// is closed: the first knock may come too early.
+const KNOCKS_MAX: u32 = 5;
+/// Pause after the first knock that found the port open; each further one is twice as long (62 ms in all).
+const KNOCK_PAUSE: Duration = Duration::from_millis(2);
 /// How long the other voters may take to find out and answer.
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
@@ -127,15 +132,52 @@ async fn stand(node: &Node, leader: &KnownLeader) {
 
 /// Whether nothing listens at the leader's address any more.
 async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
-    match timeout(KNOCK_DEADLINE, node.net.connect(leader.member.address.clone())).await {
-        Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
-        _ => false,
+    closes(|| node.net.connect(leader.member.address.clone())).await
+}
+
+/// Whether a port is closed, or about to be.
+async fn closes<C, F: Future<Output = io::Result<C>>>(knock: impl Fn() -> F) -> bool {
+    let mut pause = KNOCK_PAUSE;
+    for _ in 0..KNOCKS_MAX {
+        match timeout(KNOCK_DEADLINE, knock()).await {
+            Ok(Ok(_)) => tokio::time::sleep(pause).await,
+            Ok(Err(error)) => return error.kind() == io::ErrorKind::ConnectionRefused,
+            Err(_) => return false,
+        }
+        pause *= 2;
     }
+    false
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
+
+    /// What `closes` says of a port that gives these answers, and the last one for ever; how often it was asked.
+    async fn knocked(answers: &[Result<(), io::ErrorKind>]) -> (bool, usize) {
+        let asked = AtomicUsize::new(0);
+        let knock = || {
+            let number = asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
+            std::future::ready(answers[number].map_err(io::Error::from))
+        };
+        (closes(knock).await, asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_is_about_to_close_is_knocked_at_again() {
+        let refused = Err(io::ErrorKind::ConnectionRefused);
+        assert_eq!(knocked(&[refused]).await, (true, 1));
+        assert_eq!(knocked(&[Ok(()), Ok(()), refused]).await, (true, 3));
+        assert_eq!(knocked(&[Ok(())]).await, (false, KNOCKS_MAX as usize));
+        assert_eq!(knocked(&[Ok(()), Err(io::ErrorKind::HostUnreachable)]).await, (false, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_says_nothing() {
+        assert!(!closes(std::future::pending::<io::Result<()>>).await);
+    }
 
     #[test]
     fn the_longest_log_stands_first_then_the_lowest_id() {
