@@ -1,7 +1,8 @@
 //! Group commit: one queue, one thread (in a simulation: one task), one durable flush for everything that waited.
 //!
 //! Invariants
-//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike.
+//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike. Only lazy
+//!   records wait for a later group, and may go ahead of a record appended in it.
 //! * An operation is completed with success only after a sync that began after it was applied has succeeded.
 //! * After the first error nothing is written, synced or acknowledged any more: everything queued and later fails, and
 //!   the [`FatalSignal`] is raised (W4). A failed sync is never repeated.
@@ -270,7 +271,9 @@ impl Worker {
             self.set_mark(Marked { last: lowest, ..self.held }, true)?;
         }
         group.started = Instant::now();
-        self.device.apply(std::mem::take(&mut group.lazy))?;
+        if !group.lazy.is_empty() {
+            self.device.apply(std::mem::take(&mut group.lazy))?;
+        }
         self.device.apply(std::mem::take(&mut group.batch))?;
         Ok(Some(group))
     }

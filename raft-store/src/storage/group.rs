@@ -21,7 +21,7 @@ pub(crate) enum Change {
     Vote { record: Vec<u8>, vote: Vote },
     /// Stores a named record.
     Meta(MetaKey, Vec<u8>),
-    /// Stores a named record together with the next change that needs a flush; causes none itself.
+    /// Stores a named record with the next flush, before or together with what that is for; causes none itself.
     LazyMeta(MetaKey, Vec<u8>),
 }
 
@@ -50,8 +50,9 @@ pub(super) struct Before {
 
 /// Changes that go to the device together.
 pub(super) struct Group {
-    /// Named records that cause no flush themselves, and go to the device before the batch: what survives of them without
-    /// it is of use as well, and one batch for both would cost a second flush (see [`super::sled_device`]).
+    /// Named records that go to the device before a batch that is one appended record: together they would cost a second
+    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without that record, and nothing else: what follows a
+    /// truncation, or makes one, is one batch with them.
     pub(super) lazy: DeviceBatch,
     pub(super) batch: DeviceBatch,
     /// Index after the last record, once the group is written.
@@ -88,7 +89,12 @@ impl Group {
         if !needs_sync {
             return None;
         }
-        group.lazy.meta.append(lazy);
+        let append = group.batch.log.len() == 1 && group.batch.log.values().all(Option::is_some);
+        if append && group.batch.meta.is_empty() && group.truncated_to.is_none() {
+            group.lazy.meta.append(lazy);
+        } else {
+            group.batch.meta.append(lazy);
+        }
         Some(group)
     }
 
