@@ -13,12 +13,12 @@
 use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use openraft::RaftState;
 use openraft::raft::TransferLeaderRequest;
+use parking_lot::Mutex;
 use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
 use tokio::time::timeout;
@@ -32,7 +32,7 @@ const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
 /// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before its port
 /// is closed: the first knock may come too early.
 const KNOCKS_MAX: u32 = 5;
-/// Pause after the first knock that found the port open; each further one is twice as long (62 ms in all).
+/// Pause after the first knock that found the port open; each further one is twice as long (30 ms in all).
 const KNOCK_PAUSE: Duration = Duration::from_millis(2);
 /// How long the other voters may take to find out and answer.
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
@@ -45,19 +45,46 @@ pub type LogEnd = (u64, u64);
 /// At most one attempt at a time.
 #[derive(Debug, Default)]
 pub struct Succession {
-    under_way: AtomicBool,
+    state: Mutex<Attempts>,
+}
+
+#[derive(Debug, Default)]
+struct Attempts {
+    under_way: bool,
+    /// The node whose connection ended since the attempt under way began.
+    ended: Option<NodeId>,
+}
+
+impl Succession {
+    /// Takes note of a leader whose connection ended; true if the caller has to begin.
+    fn note(&self, leader: NodeId) -> bool {
+        let mut state = self.state.lock();
+        state.ended = Some(leader);
+        !std::mem::replace(&mut state.under_way, true)
+    }
+
+    /// What is still to be looked into; with nothing left, the attempt is over.
+    fn next(&self) -> Option<NodeId> {
+        let mut state = self.state.lock();
+        let ended = state.ended.take();
+        state.under_way = ended.is_some();
+        ended
+    }
 }
 
 /// A connection that `from` had opened to this node has ended: if it was the leader's, find out whether that is gone.
 pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
-    let Some(leader) = node.leader().filter(|leader| leader.id == from && from != node.config.id) else { return };
-    if node.succession.under_way.swap(true, Ordering::AcqRel) {
+    let followed = node.leader().is_some_and(|leader| leader.id == from && from != node.config.id);
+    if !followed || !node.succession.note(from) {
         return;
     }
     let node = node.clone();
     tokio::spawn(async move {
-        succeed(&node, &leader).await;
-        node.succession.under_way.store(false, Ordering::Release);
+        while let Some(ended) = node.succession.next() {
+            if let Some(leader) = node.leader().filter(|leader| leader.id == ended) {
+                succeed(&node, &leader).await;
+            }
+        }
     });
 }
 
@@ -138,11 +165,11 @@ async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
 /// Whether a port is closed, or about to be.
 async fn closes<C, F: Future<Output = io::Result<C>>>(knock: impl Fn() -> F) -> bool {
     let mut pause = KNOCK_PAUSE;
-    for _ in 0..KNOCKS_MAX {
+    for number in 1..=KNOCKS_MAX {
         match timeout(KNOCK_DEADLINE, knock()).await {
-            Ok(Ok(_)) => tokio::time::sleep(pause).await,
+            Ok(Ok(_)) if number < KNOCKS_MAX => tokio::time::sleep(pause).await,
             Ok(Err(error)) => return error.kind() == io::ErrorKind::ConnectionRefused,
-            Err(_) => return false,
+            Ok(Ok(_)) | Err(_) => return false,
         }
         pause *= 2;
     }
@@ -151,7 +178,7 @@ async fn closes<C, F: Future<Output = io::Result<C>>>(knock: impl Fn() -> F) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -163,6 +190,17 @@ mod tests {
             std::future::ready(answers[number].map_err(io::Error::from))
         };
         (closes(knock).await, asked.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_connection_that_ends_during_an_attempt_makes_one_more() {
+        let succession = Succession::default();
+        assert!(succession.note(1), "begin");
+        assert_eq!(succession.next(), Some(1));
+        assert!(!succession.note(1) && !succession.note(1), "one is under way");
+        assert_eq!(succession.next(), Some(1));
+        assert_eq!(succession.next(), None);
+        assert!(succession.note(2), "it was over");
     }
 
     #[tokio::test(start_paused = true)]
