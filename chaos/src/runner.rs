@@ -152,6 +152,7 @@ async fn drive(
     let context = Context {
         recorder: recorder.clone(),
         servers: Arc::new(cluster.urls()),
+        founders: usize::try_from(options.nodes)?,
         workload: scenario.workload,
         updates,
         stop: stopped,

@@ -12,6 +12,9 @@ use crate::model::{Apart, Model, Operation};
 /// How long a process may suffer from what was done to it.
 const PROCESS_FAULT_MAX: Micros = 10_000_000;
 
+/// A client that heard nothing for so long was not answered; one that gave up earlier says nothing.
+const SILENCE_MIN: Micros = 2_000_000;
+
 /// Stale reads need no majority.
 pub const CHECKER: Checker = Checker { name: "availability", property: "stale reads need no majority", check };
 
@@ -34,10 +37,12 @@ fn check(model: &Model) -> Findings {
 fn judge(model: &Model, operation: &Operation, apart: &Apart, findings: &mut Findings) {
     // One with an index may wait for an index that does not come.
     let Op::Read { level: Level::Stale, min_index: None, node: Some(node), .. } = &operation.op else { return };
-    let Some(ended) = operation.completed.filter(|at| *at < apart.until) else { return };
+    let silent = operation.given_up.filter(|at| at.saturating_sub(operation.invoked) >= SILENCE_MIN);
+    let Some(ended) = operation.completed.or(silent).filter(|at| *at < apart.until) else { return };
     let answered = operation.answer().is_some();
     if apart.without.contains(node) && (answered || lives(model, *node, apart.from, ended)) {
-        findings.expect(answered, &[operation.id], || format!("n{node} refused a stale read without a majority"));
+        findings
+            .expect(answered, &[operation.id], || format!("n{node} did not answer a stale read without a majority"));
     }
 }
 
@@ -57,11 +62,21 @@ mod tests {
     fn a_stale_read_that_fails_is_caught() {
         let mut sample = parted(&[2]);
         sample.op((301, 302), read_of(2, Level::Stale), End::Refused("no_quorum"));
-        sample.caught_by(&CHECKER, "refused a stale read");
+        sample.caught_by(&CHECKER, "did not answer a stale read");
         sample.record(300, fault("kill", 2, FaultOutcome::Installed));
         assert_eq!(sample.check(&CHECKER).checks, 0, "a killed node need not answer");
         sample.op((303, 304), read_of(2, Level::Stale), answered_by(2));
         sample.accepted_by(&CHECKER);
+    }
+
+    #[test]
+    fn silence_is_caught() {
+        let mut sample = parted(&[2]);
+        sample.op((301, 302), read_of(2, Level::Stale), answered_by(2));
+        sample.op((301, 1_900), read_of(2, Level::Stale), End::Unknown);
+        sample.accepted_by(&CHECKER);
+        sample.op((301, 2_801), read_of(2, Level::Stale), End::Unknown);
+        sample.caught_by(&CHECKER, "did not answer a stale read");
     }
 
     #[test]

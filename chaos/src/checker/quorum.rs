@@ -16,6 +16,9 @@ const LEADER_LEASE: Micros = 2_000_000;
 /// has a majority takes a few milliseconds.
 const WAITED_MIN: Micros = 100_000;
 
+/// The code with which a node says that it reaches no majority.
+const NO_QUORUM: &str = "no_quorum";
+
 /// Nothing strong comes from a minority.
 pub const CHECKER: Checker = Checker { name: "quorum", property: "a minority acknowledges nothing", check };
 
@@ -46,6 +49,10 @@ fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
     }
     if operation.completed.is_some_and(|at| at < apart.until) {
         let answered = operation.answer().is_some();
+        if matches!(&operation.outcome, Outcome::Refused(code) if code != NO_QUORUM) {
+            // A node that is down, or a request that no log is needed to refuse: that says nothing.
+            return;
+        }
         let what = if matches!(operation.op, Op::Read { .. }) {
             "a strong read was answered without a majority"
         } else {
@@ -119,6 +126,7 @@ mod tests {
         sample.op((301, 900), read_of(1, Level::Linearizable), answered_by(1));
         sample.op((750, 900), read_of(2, Level::Linearizable), answered_by(2));
         sample.to(2).op((301, 310), acquire("a", "f", 9), End::Unknown);
+        sample.to(2).op((301, 310), acquire("a", "f", 9), End::Refused("unreachable"));
         assert_eq!(sample.check(&CHECKER).checks, 0, "none of them asked the minority for long");
         sample.op((301, 900), read_of(2, Level::Linearizable), answered_by(2));
         sample.to(2).op((301, 700), acquire("a", "f", 9), End::Unknown);

@@ -38,6 +38,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Base URLs of all nodes.
     pub servers: Arc<Vec<String>>,
+    /// How many of them, the first ones, are there from the beginning.
+    pub founders: usize,
     /// What to do.
     pub workload: Workload,
     /// Counts lease updates as they are sent; faults wait for it.
@@ -64,8 +66,8 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients, and for each node two readers and a client that writes through it alone; they run until `stop`
-/// turns true.
+/// Starts `count` clients, two readers for each node, and for each that is there from the beginning a client that writes through
+/// it alone; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);
@@ -78,8 +80,10 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
             clients.spawn(lease::LeaseClient::new(context.clone(), number, seed)?.run());
         }
     }
-    for server in 0..context.servers.len() {
+    for server in 0..context.founders {
         clients.spawn(zombie::Zombie::loyal(context.clone(), server, seed)?.run());
+    }
+    for server in 0..context.servers.len() {
         for stale in [true, false] {
             clients.spawn(reader::Reader::new(context.clone(), server, stale, seed)?.run());
         }

@@ -12,6 +12,9 @@ use serde_json::Value;
 use super::code_text;
 use crate::history::{Answer, Seen};
 
+/// The code of a request for which no connection came about.
+pub(crate) const UNREACHABLE: &str = "unreachable";
+
 /// Sends raw requests and reads their outcome.
 #[derive(Debug, Clone)]
 pub struct RawClient {
@@ -67,7 +70,7 @@ impl RawClient {
 async fn outcome(result: reqwest::Result<reqwest::Response>) -> RawOutcome {
     let response = match result {
         Ok(response) => response,
-        Err(error) if error.is_connect() => return RawOutcome::Refused("unreachable".into(), error.to_string()),
+        Err(error) if error.is_connect() => return RawOutcome::Refused(UNREACHABLE.into(), error.to_string()),
         Err(error) => return RawOutcome::Unknown(error.to_string()),
     };
     let success = response.status().is_success();

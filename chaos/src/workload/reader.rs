@@ -17,7 +17,7 @@ use crate::history::{Answer, Level, Op};
 
 /// Limit of one read; longer than a node waits for a log index (2 s).
 const READ_WITHIN: Duration = Duration::from_millis(2_500);
-/// Limit of one strong read, in milliseconds: a node that is cut off shall be asked more than once while it is.
+/// Limit of most strong reads, in milliseconds: a node that is cut off shall be asked more than once while it is.
 const STRONG_WITHIN_MS: std::ops::Range<u64> = 150..600;
 /// Pause between two reads of one node.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -51,7 +51,10 @@ impl Reader {
             let min_index = if after_write { self.context.written_index(file.as_str()) } else { None };
             let within = match level {
                 Level::Stale => READ_WITHIN,
-                Level::Leader | Level::Linearizable => Duration::from_millis(self.rng.random_range(STRONG_WITHIN_MS)),
+                Level::Leader | Level::Linearizable if self.rng.random_bool(0.6) => {
+                    Duration::from_millis(self.rng.random_range(STRONG_WITHIN_MS))
+                }
+                Level::Leader | Level::Linearizable => READ_WITHIN,
             };
             self.read(&file, level, min_index, within).await;
             self.context.pause(PAUSE).await;

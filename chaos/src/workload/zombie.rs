@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::raw::write_answer;
+use super::raw::{UNREACHABLE, write_answer};
 use super::{Context, RawClient, RawOutcome, WorkloadError, fresh_hash};
 use crate::history::{Answer, Op};
 
@@ -19,6 +19,8 @@ use crate::history::{Answer, Op};
 const ATTEMPT_MS: std::ops::Range<u64> = 5..400;
 /// The same where one node is asked alone: enough for it to answer, and less than it is cut off for.
 const LOYAL_ATTEMPT_MS: std::ops::Range<u64> = 150..600;
+/// Pause after a node was not there.
+const AWAY_PAUSE: Duration = Duration::from_millis(50);
 /// Attempts under one key before the client turns to something else.
 const ATTEMPTS_MAX: u32 = 4;
 /// Newer keys after which a request is not repeated any more: opaque keys are remembered for 1,024 newer ones (X2), and
@@ -56,7 +58,8 @@ impl Zombie {
 
     /// One that asks this server alone.
     pub(super) fn loyal(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
-        let seed = seed.rotate_left(32).wrapping_add(server as u64);
+        // Apart from the seeds of all others, for any seed of the run.
+        let seed = !seed.wrapping_mul(1_000_033).wrapping_add(server as u64);
         Self::new(context, format!("loyal-{server}"), Some(server), seed)
     }
 
@@ -152,6 +155,9 @@ impl Zombie {
             },
             RawOutcome::Refused(code, detail) => {
                 self.context.refused(id, &code, &detail);
+                if code == UNREACHABLE {
+                    self.context.pause(AWAY_PAUSE).await;
+                }
                 None
             }
             RawOutcome::Unknown(reason) => {

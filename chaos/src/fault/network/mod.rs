@@ -75,6 +75,8 @@ pub struct Network {
     fronts: Vec<(NodeId, SocketAddr)>,
     servers: Vec<JoinHandle<()>>,
     flapping: Option<JoinHandle<()>>,
+    /// Parts that were cut off from the rest, one after the other, since the last healing.
+    parts: Vec<BTreeSet<NodeId>>,
 }
 
 impl Drop for Network {
@@ -94,6 +96,7 @@ impl Network {
             fronts: Vec::new(),
             servers: Vec::new(),
             flapping: None,
+            parts: Vec::new(),
         })
     }
 
@@ -146,6 +149,7 @@ impl Network {
         }
         // Before the first byte passes: from here on nobody counts as cut off.
         arena.recorder.record(Record::Quorum { without: Vec::new(), majority: true });
+        self.parts.clear();
         let reset = arena.rng.random_bool(0.5);
         let healed = self.links.heal(reset);
         if healed.is_empty() {
@@ -163,7 +167,9 @@ impl Network {
         let cuts: Vec<Direction> = self.directions().into_iter().filter(crosses).collect();
         let outcome = self.cut(&cuts).await?;
         if outcome == FaultOutcome::Installed {
-            arena.recorder.record(Record::Quorum { without: part.clone(), majority: true });
+            self.parts.push(inside);
+            let (without, majority) = without_majority(&arena.cluster.ids(), &self.parts);
+            arena.recorder.record(Record::Quorum { without, majority });
         }
         let words = format!("n{part:?} cut off");
         let effect =
@@ -284,6 +290,25 @@ impl Network {
     fn where_(&self, test: impl Fn(Direction) -> bool) -> Vec<Direction> {
         self.directions().into_iter().filter(|direction| test(*direction)).collect()
     }
+}
+
+/// Which nodes reach no majority, and whether others do, when each of these parts is cut off from all that is outside of it.
+fn without_majority(ids: &[NodeId], parts: &[BTreeSet<NodeId>]) -> (Vec<NodeId>, bool) {
+    let together = |a: NodeId, b: NodeId| parts.iter().all(|part| part.contains(&a) == part.contains(&b));
+    let reaches = |id: NodeId| ids.iter().filter(|other| together(id, **other)).count();
+    let without: Vec<NodeId> = ids.iter().copied().filter(|id| reaches(*id) <= ids.len() / 2).collect();
+    let majority = without.len() < ids.len();
+    (without, majority)
+}
+
+#[test]
+fn a_second_cut_adds_to_the_first() {
+    let part = |ids: &[NodeId]| ids.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2])]), (vec![2], true));
+    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2]), part(&[2])]), (vec![2], true));
+    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2]), part(&[3])]), (vec![1, 2, 3], false));
+    assert_eq!(without_majority(&[1, 2, 3, 4, 5], &[part(&[1, 2])]), (vec![1, 2], true));
+    assert_eq!(without_majority(&[1, 2, 3, 4, 5], &[part(&[1, 2]), part(&[2])]), (vec![1, 2], true));
 }
 
 fn nothing_seen(why: &str) -> FaultOutcome {
