@@ -4,6 +4,7 @@
 //! understood is unknown.
 
 mod lease;
+mod loyal;
 mod raw;
 mod reader;
 mod zombie;
@@ -75,13 +76,13 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
         // Not the first ones: a run with few clients needs some that use the library.
         if number % every == every - 1 {
-            clients.spawn(zombie::Zombie::anywhere(context.clone(), number, seed)?.run());
+            clients.spawn(zombie::Zombie::new(context.clone(), number, seed)?.run());
         } else {
             clients.spawn(lease::LeaseClient::new(context.clone(), number, seed)?.run());
         }
     }
     for server in 0..context.founders {
-        clients.spawn(zombie::Zombie::loyal(context.clone(), server, seed)?.run());
+        clients.spawn(loyal::Loyal::new(context.clone(), server, seed)?.run());
     }
     for server in 0..context.servers.len() {
         for stale in [true, false] {

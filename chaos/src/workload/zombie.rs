@@ -1,6 +1,5 @@
 //! A client without the library's manners: raw requests to any node with deadlines far too short, repeated under the same
-//! key to other nodes and long after they were answered, and publishes under leases that are long over. One for every node
-//! asks that node alone, and waits longer: it goes on asking while the node is cut off.
+//! key to other nodes and long after they were answered, and publishes under leases that are long over.
 //!
 //! Invariant: a repeat carries the very body of the first request.
 
@@ -11,16 +10,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::raw::{UNREACHABLE, write_answer};
+use super::raw::write_answer;
 use super::{Context, RawClient, RawOutcome, WorkloadError, fresh_hash};
 use crate::history::{Answer, Op};
 
 /// Deadlines of single attempts, in milliseconds; most are shorter than a failover.
 const ATTEMPT_MS: std::ops::Range<u64> = 5..400;
-/// The same where one node is asked alone: enough for it to answer, and less than it is cut off for.
-const LOYAL_ATTEMPT_MS: std::ops::Range<u64> = 150..600;
-/// Pause after a node was not there.
-const AWAY_PAUSE: Duration = Duration::from_millis(50);
 /// Attempts under one key before the client turns to something else.
 const ATTEMPTS_MAX: u32 = 4;
 /// Newer keys after which a request is not repeated any more: opaque keys are remembered for 1,024 newer ones (X2), and
@@ -33,8 +28,6 @@ pub(super) struct Zombie {
     context: Context,
     raw: RawClient,
     name: String,
-    /// The only server it asks, if so.
-    server: Option<usize>,
     keys: u64,
     rng: StdRng,
 }
@@ -51,21 +44,9 @@ struct Request {
 }
 
 impl Zombie {
-    /// One that asks any server.
-    pub(super) fn anywhere(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
-        Self::new(context, format!("zombie-{number}"), None, seed)
-    }
-
-    /// One that asks this server alone.
-    pub(super) fn loyal(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
-        // Apart from the seeds of all others, for any seed of the run.
-        let seed = !seed.wrapping_mul(1_000_033).wrapping_add(server as u64);
-        Self::new(context, format!("loyal-{server}"), Some(server), seed)
-    }
-
-    fn new(context: Context, name: String, server: Option<usize>, seed: u64) -> Result<Self, WorkloadError> {
+    pub(super) fn new(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
         let raw = RawClient::new(context.servers.clone())?;
-        Ok(Self { context, raw, name, server, keys: 0, rng: StdRng::seed_from_u64(seed) })
+        Ok(Self { context, raw, name: format!("zombie-{number}"), keys: 0, rng: StdRng::seed_from_u64(seed) })
     }
 
     pub(super) async fn run(mut self) {
@@ -131,11 +112,8 @@ impl Zombie {
     }
 
     async fn attempt(&mut self, request: &Request) -> Option<(Answer, Value)> {
-        let (server, limit_ms) = match self.server {
-            Some(server) => (server, self.rng.random_range(LOYAL_ATTEMPT_MS)),
-            None => (self.rng.random_range(0..self.context.servers.len().max(1)), self.rng.random_range(ATTEMPT_MS)),
-        };
-        let limit = Duration::from_millis(limit_ms);
+        let server = self.rng.random_range(0..self.context.servers.len().max(1));
+        let limit = Duration::from_millis(self.rng.random_range(ATTEMPT_MS));
         let (op, key, to) = (request.op.clone(), Some(request.key.clone()), Some(server as u64 + 1));
         let id = self.context.invoke_at(&self.name, op, key, to);
         match self.raw.post(server, request.path, &request.body, Some(&request.key), limit).await {
@@ -155,9 +133,6 @@ impl Zombie {
             },
             RawOutcome::Refused(code, detail) => {
                 self.context.refused(id, &code, &detail);
-                if code == UNREACHABLE {
-                    self.context.pause(AWAY_PAUSE).await;
-                }
                 None
             }
             RawOutcome::Unknown(reason) => {

@@ -1,0 +1,66 @@
+//! A client that asks one node alone for writes, all the time and with short patience, so that a node which loses its majority
+//! is asked for one while it has none.
+//!
+//! Invariant: each write is a registration of the client's own peer, which holds nothing: it needs the log as any other does, and
+//! its open outcomes, of which there are many, touch no file and no lease.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use super::raw::{UNREACHABLE, write_answer};
+use super::{Context, RawClient, RawOutcome, WorkloadError};
+use crate::history::Op;
+
+/// Limit of one request, in milliseconds: enough for an answer, and two of them are over within the shortest cut (300 ms).
+const WITHIN_MS: std::ops::Range<u64> = 100..180;
+/// Pause between two requests.
+const PAUSE: Duration = Duration::from_millis(25);
+/// The same after a node was not there.
+const AWAY_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Loyal {
+    context: Context,
+    raw: RawClient,
+    server: usize,
+    name: String,
+    rng: StdRng,
+}
+
+impl Loyal {
+    pub(super) fn new(context: Context, server: usize, seed: u64) -> Result<Self, WorkloadError> {
+        let raw = RawClient::new(context.servers.clone())?;
+        // Apart from the seeds of all others, for any seed of the run.
+        let rng = StdRng::seed_from_u64(!seed.wrapping_mul(1_000_033).wrapping_add(server as u64));
+        Ok(Self { context, raw, server, name: format!("loyal-{server}"), rng })
+    }
+
+    pub(super) async fn run(mut self) {
+        let body = json!({"peerId": self.name, "address": "http://127.0.0.1:9", "files": [], "serving": false});
+        let mut number = 0_u64;
+        while !self.context.is_over() {
+            number += 1;
+            let (op, key) = (Op::Register { peer: self.name.clone() }, format!("{}-{number}", self.name));
+            let within = Duration::from_millis(self.rng.random_range(WITHIN_MS));
+            let to = Some(self.server as u64 + 1);
+            let id = self.context.invoke_at(&self.name, op, Some(key.clone()), to);
+            let mut pause = PAUSE;
+            match self.raw.post(self.server, "/register", &body, Some(&key), within).await {
+                RawOutcome::Ok(value, seen) => match write_answer(&value) {
+                    Some(answer) => self.context.ok(id, answer, seen),
+                    None => self.context.unknown(id, format!("an answer that is none: {value}")),
+                },
+                RawOutcome::Refused(code, detail) => {
+                    if code == UNREACHABLE {
+                        pause = AWAY_PAUSE;
+                    }
+                    self.context.refused(id, &code, &detail);
+                }
+                RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
+            }
+            self.context.pause(pause).await;
+        }
+    }
+}
