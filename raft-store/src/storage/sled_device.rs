@@ -14,6 +14,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sled::transaction::{TransactionError, Transactional};
 
@@ -27,6 +28,10 @@ const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 const OPENED: &str = "opened";
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long opening waits for the files to be free, and the pause between two attempts.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 const _: () = assert!(RECORD_BYTES_MAX <= SEGMENT_BYTES / 8);
 
@@ -44,7 +49,7 @@ impl SledDevice {
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
         let shown = format!("the log in {}", dir.display());
         remove_unfinished_checkpoints(dir)?;
-        let opened = quietly(|| -> sled::Result<_> {
+        let opened = patiently(|| -> sled::Result<_> {
             let db = sled::Config::new()
                 .path(dir)
                 .segment_size(SEGMENT_BYTES)
@@ -57,7 +62,7 @@ impl SledDevice {
         });
         let (db, log, meta) = match opened {
             Ok(Ok(trees)) => trees,
-            Ok(Err(sled::Error::Io(source))) if source.to_string().contains("could not acquire lock") => {
+            Ok(Err(sled::Error::Io(source))) if is_locked(&source) => {
                 return Err(StorageError::InUse { dir: dir.to_path_buf() });
             }
             Ok(Err(sled::Error::Io(source))) => return Err(StorageError::io("open the log in", dir, source)),
@@ -214,6 +219,24 @@ fn to_io(error: sled::Error) -> io::Error {
     }
 }
 
+/// Opens as soon as the files are free: a database of this process that was just dropped holds its lock until sled's own threads
+/// have let go of it, which is after the last flush has returned.
+fn patiently<T>(open: impl Fn() -> sled::Result<T>) -> Result<sled::Result<T>, String> {
+    let began = Instant::now();
+    loop {
+        match quietly(&open) {
+            Ok(Err(sled::Error::Io(error))) if is_locked(&error) && began.elapsed() < LOCK_WITHIN => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
 /// Runs `open`, turning a panic into its message.
 fn quietly<T>(open: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(panic.as_ref()))
@@ -247,6 +270,19 @@ mod tests {
         fs::write(dir.path().join("snap.00000000000FFFFF.generating"), b"half of it").expect("written");
         let device = SledDevice::open(dir.path()).expect("it opens");
         assert_eq!(device.records(0..10).expect("readable"), [(7, vec![1, 2, 3])]);
+    }
+
+    #[test]
+    fn a_log_that_is_about_to_be_free_is_waited_for() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let device = SledDevice::open(dir.path()).expect("a new log");
+        std::thread::scope(|scope| {
+            let opening = scope.spawn(|| SledDevice::open(dir.path()));
+            drop(device);
+            opening.join().expect("no panic").expect("it opens once it is free");
+        });
+        let _held = SledDevice::open(dir.path()).expect("free again");
+        assert!(matches!(SledDevice::open(dir.path()), Err(StorageError::InUse { .. })));
     }
 
     #[test]
