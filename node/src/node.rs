@@ -244,8 +244,13 @@ impl Node {
     }
 
     /// Whether this node's cluster has begun: there is a log or a vote.
+    ///
+    /// Asked on a task of its own: who asks may give up (the member that asked this one was killed), and openraft reports an
+    /// answer that nobody waits for as an error.
     pub async fn is_initialized(&self) -> Result<bool, String> {
-        self.raft.is_initialized().await.map_err(|fatal| fatal.to_string())
+        let raft = self.raft.clone();
+        let asked = tokio::spawn(async move { raft.is_initialized().await });
+        asked.await.map_err(|ended| ended.to_string())?.map_err(|fatal| fatal.to_string())
     }
 
     /// Belongs to a cluster from now on, unless it already belongs to another one that has begun (C1).
