@@ -5,7 +5,7 @@
 //! Cannot see: whether a node answers whose process was killed, paused or started shortly before; such a node counts only
 //! when it does answer.
 
-use super::{Checker, Findings};
+use super::{Checker, Findings, while_apart};
 use crate::history::{Level, Micros, Op};
 use crate::model::{Apart, Model, Operation};
 
@@ -19,19 +19,7 @@ const SILENCE_MIN: Micros = 2_000_000;
 pub const CHECKER: Checker = Checker { name: "availability", property: "stale reads need no majority", check };
 
 fn check(model: &Model) -> Findings {
-    let mut findings = Findings::default();
-    let mut taken_apart = false;
-    for apart in model.apart() {
-        taken_apart = true;
-        for operation in model.operations.values().filter(|operation| apart.began_in(operation)) {
-            judge(model, operation, &apart, &mut findings);
-        }
-    }
-    if !taken_apart {
-        // There is nothing to decide.
-        findings.checks += 1;
-    }
-    findings
+    while_apart(model, |operation, apart, findings| judge(model, operation, apart, findings))
 }
 
 fn judge(model: &Model, operation: &Operation, apart: &Apart, findings: &mut Findings) {

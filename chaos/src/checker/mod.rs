@@ -29,7 +29,7 @@ pub mod wgl;
 use serde::{Deserialize, Serialize};
 
 use crate::history::OpId;
-use crate::model::Model;
+use crate::model::{Apart, Model, Operation};
 
 /// Violations that are kept per checker; the count goes on.
 pub const FINDINGS_MAX: usize = 20;
@@ -80,6 +80,21 @@ impl Findings {
             self.first.push(Finding { what: what(), operations: operations.to_vec() });
         }
     }
+}
+
+/// Judges every operation that began while some nodes reached no majority. Where none ever did there is nothing to decide, which
+/// counts as one fact.
+fn while_apart(model: &Model, mut judge: impl FnMut(&Operation, &Apart, &mut Findings)) -> Findings {
+    let mut findings = Findings::default();
+    let mut taken_apart = false;
+    for apart in model.apart() {
+        taken_apart = true;
+        for operation in model.operations.values().filter(|operation| apart.began_in(operation)) {
+            judge(operation, &apart, &mut findings);
+        }
+    }
+    findings.checks += u64::from(!taken_apart);
+    findings
 }
 
 /// One file's worth of checkers that apply to every scenario.

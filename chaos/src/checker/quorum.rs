@@ -5,7 +5,7 @@
 //! Cannot see: which node was asked where the library chose it; those operations count only while no node at all reaches a
 //! majority.
 
-use super::{Checker, Findings};
+use super::{Checker, Findings, while_apart};
 use crate::history::{Level, Micros, Op};
 use crate::model::{Apart, Model, Operation, Outcome};
 
@@ -23,19 +23,7 @@ const NO_QUORUM: &str = "no_quorum";
 pub const CHECKER: Checker = Checker { name: "quorum", property: "a minority acknowledges nothing", check };
 
 fn check(model: &Model) -> Findings {
-    let mut findings = Findings::default();
-    let mut taken_apart = false;
-    for apart in model.apart() {
-        taken_apart = true;
-        for operation in model.operations.values().filter(|operation| apart.began_in(operation)) {
-            judge(operation, &apart, &mut findings);
-        }
-    }
-    if !taken_apart {
-        // There is nothing to decide.
-        findings.checks += 1;
-    }
-    findings
+    while_apart(model, judge)
 }
 
 fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
