@@ -4,7 +4,7 @@
 //! cargo run --release -p raft-store --example apply_cost [FILES] [PEERS]
 //! ```
 //!
-//! One command an entry, keyed as the client library does it. Prints a table; asserts only that every command succeeds,
+//! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only that every command succeeds,
 //! so that a refusal is never measured as a fast write.
 
 use std::time::Instant;
@@ -26,26 +26,37 @@ struct Bench {
 }
 
 impl Bench {
-    fn apply(&mut self, op: Op) {
+    fn entry(&mut self, ops: impl IntoIterator<Item = Op>) -> Batch {
         self.at += 1;
-        self.sequence += 1;
-        let key = KeyTag {
-            key: format!("session:{}", self.sequence),
-            chunk: 0,
-            floor: Some(self.sequence.saturating_sub(8)),
-            body: hash(self.sequence),
-        };
-        let commands = vec![Command { key: Some(key), op }];
-        let applied = self.catalog.apply(TERM, &Batch { stamp: Some(Stamp { term: TERM, at: self.at }), commands });
+        let commands = ops.into_iter().map(|op| {
+            self.sequence += 1;
+            let key = KeyTag {
+                key: format!("session:{}", self.sequence),
+                chunk: 0,
+                floor: Some(self.sequence.saturating_sub(8)),
+                body: hash(self.sequence),
+            };
+            Command { key: Some(key), op }
+        });
+        let commands = commands.collect();
+        Batch { stamp: Some(Stamp { term: TERM, at: self.at }), commands }
+    }
+
+    fn apply(&mut self, entry: &Batch) {
+        let applied = self.catalog.apply(TERM, entry);
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "refused: {:?}", applied.replies);
     }
 
-    /// Runs the operations that `make` gives for each round, and prints what one costs.
-    fn measure(&mut self, what: &str, make: impl Fn(u64) -> Vec<Op>) {
-        let rounds: Vec<Vec<Op>> = (0..ROUNDS).map(make).collect();
-        let commands = rounds.iter().map(Vec::len).sum::<usize>();
+    /// Runs the operations that `make` gives for each round, so many in an entry, and prints what one costs.
+    fn measure(&mut self, what: &str, per_entry: usize, make: impl Fn(u64) -> Vec<Op>) {
+        let mut ops = (0..ROUNDS).flat_map(make).peekable();
+        let mut entries = Vec::new();
+        while ops.peek().is_some() {
+            entries.push(self.entry(ops.by_ref().take(per_entry)));
+        }
+        let commands: usize = entries.iter().map(|entry| entry.commands.len()).sum();
         let start = Instant::now();
-        rounds.into_iter().flatten().for_each(|op| self.apply(op));
+        entries.iter().for_each(|entry| self.apply(entry));
         let each = start.elapsed().as_secs_f64() / commands as f64;
         println!("{what:<44} {:>8.2} us   {:>9.0} /s", each * 1e6, 1.0 / each);
     }
@@ -150,40 +161,47 @@ fn main() {
     let peers = arguments.next().unwrap_or(100);
     let mut bench = Bench { catalog: Catalog::default(), at: 0, sequence: 0 };
     for n in 0..peers {
-        bench.apply(Op::Register(Register {
+        let register = bench.entry([Op::Register(Register {
             peer: peer(n),
             address: format!("http://10.0.0.1:{n}"),
             zone: None,
             capacity_bytes: None,
             serving: true,
             listing: Listing::Whole(Vec::new()),
-        }));
+        })]);
+        bench.apply(&register);
     }
     for n in 0..files {
-        bench.apply(announce(peer(n % peers), file(n), 1, n, None));
-        bench.apply(announce(peer((n + 1) % peers), file(n), 1, n, None));
+        for who in [n % peers, (n + 1) % peers] {
+            let entry = bench.entry([announce(peer(who), file(n), 1, n, None)]);
+            bench.apply(&entry);
+        }
     }
     println!("{files} files with 2 holders each, {peers} peers; {ROUNDS} rounds");
     let known = |n: u64| n.wrapping_mul(7_919) % files;
     let first = files;
-    bench.measure("announce, a new file", |n| vec![announce(peer(n % peers), file(first + n), 1, first + n, None)]);
-    bench.measure("announce, one more holder", |n| {
+    bench.measure("announce, a new file", 1, |n| vec![announce(peer(n % peers), file(first + n), 1, first + n, None)]);
+    let second = first + ROUNDS;
+    bench.measure("the same, 64 in an entry", 64, |n| {
+        vec![announce(peer(n % peers), file(second + n), 1, second + n, None)]
+    });
+    bench.measure("announce, one more holder", 1, |n| {
         vec![announce(peer((n + 1) % peers), file(first + n), 1, first + n, None)]
     });
-    bench.measure("acquire and release", |n| {
+    bench.measure("acquire and release", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
         let acquire =
             Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
         vec![acquire, Op::Release { peer: who, file: name, token: token(n) }]
     });
-    bench.measure("acquire and publish", |n| {
+    bench.measure("acquire and publish", 1, |n| {
         let (who, name) = (peer(n % peers), file(first + n));
         let acquire =
             Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
         vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
     });
     let snapshot = timed("image for a snapshot", || bench.catalog.image());
-    bench.measure("acquire, snapshot held", |n| {
+    bench.measure("acquire, snapshot held", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
         vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
     });

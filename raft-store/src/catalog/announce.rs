@@ -18,8 +18,7 @@ impl Catalog {
             let version = self.hold(peer, holding)?;
             return Ok(Reply::Announced { version, fencing_token: None });
         };
-        self.settle(&holding.name);
-        let Some(file) = self.file_id(&holding.name) else {
+        let Some(file) = self.settled(&holding.name) else {
             // Only a record could know the token, so it is a wrong one; creating the file takes none (F3).
             return Err(match holding.version {
                 None | Some(1) => Rejection::LeaseRequired { current_version: 0, holder: None },
@@ -46,9 +45,10 @@ impl Catalog {
 
     /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6).
     pub(super) fn hold(&mut self, peer: Id, holding: &Holding) -> Result<Version, Rejection> {
-        self.settle(&holding.name);
-        let known = self.file_id(&holding.name).filter(|file| self.files[*file].version > 0);
-        let Some(file) = known else { return self.create(peer, holding) };
+        let known = self.settled(&holding.name);
+        let Some(file) = known.filter(|file| self.files[*file].version > 0) else {
+            return self.create(peer, holding, known);
+        };
         let record = &self.files[file];
         if holding.version.is_some_and(|version| version > record.version) {
             return Err(self.lease_required(file));
@@ -71,20 +71,20 @@ impl Catalog {
         }
     }
 
-    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6).
-    fn create(&mut self, peer: Id, holding: &Holding) -> Result<Version, Rejection> {
+    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6); `known` is the name's record, if it has one.
+    fn create(&mut self, peer: Id, holding: &Holding, known: Option<Id>) -> Result<Version, Rejection> {
         if !matches!(holding.version, None | Some(1)) {
-            return Err(match self.file_id(&holding.name) {
+            return Err(match known {
                 Some(file) => self.version_conflict(file),
                 None => no_such_version(),
             });
         }
-        if let Some(file) = self.file_id(&holding.name)
+        if let Some(file) = known
             && self.claimant(file).is_some_and(|claimant| claimant != peer)
         {
             return Err(self.lease_required(file));
         }
-        let file = self.file_or_new(&holding.name);
+        let file = known.unwrap_or_else(|| self.new_file(&holding.name));
         Ok(self.publish_version(file, peer, holding, 0))
     }
 

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::command::KeyTag;
+use super::owners::{Keys, Owners};
 use super::reply::{Rejection, Reply};
 use super::segments::SegmentedMap;
 use super::state::{Deadline, Limits};
@@ -18,24 +20,17 @@ use crate::types::{ContentHash, PeerId};
 /// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
 pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Everything remembered, by the peer that asked. Every level is in copy-on-write segments: however many answers there
-/// are, a snapshot shares them, and the next key of a peer copies a few hundred of them at most.
+/// Bytes of an encoded answer that need no memory of their own: enough for most.
+const INLINE_RESULT_BYTES: usize = 16;
+
+/// Everything remembered, by the peer that asked. Every level is copied on write, in parts: however many answers there are, a snapshot
+/// shares them, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
-    pub(super) owners: SegmentedMap<PeerId, Arc<Owner>>,
+    pub(super) owners: Owners,
     /// Answers in all owners' tables.
     #[serde(skip)]
     pub(super) total: u64,
-}
-
-/// One peer's keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
-    pub(super) sessions: SegmentedMap<Arc<str>, Session>,
-    pub(super) opaque: SegmentedMap<Arc<str>, OpaqueKey>,
-    /// Opaque keys by first use. Derived.
-    #[serde(skip)]
-    pub(super) order: SegmentedMap<u64, Arc<str>>,
 }
 
 /// Keys of the form `session:sequence`.
@@ -66,7 +61,7 @@ pub(super) struct Answer {
     /// Tells another request under the same key (X1).
     pub(super) body: ContentHash,
     /// The encoded result; empty for plain success, the most frequent one.
-    result: Box<[u8]>,
+    result: SmallVec<[u8; INLINE_RESULT_BYTES]>,
 }
 
 /// Where a key belongs.
@@ -91,11 +86,11 @@ pub(super) enum Admission {
 
 impl Answer {
     pub(super) fn new(body: ContentHash, result: &Result<Reply, Rejection>) -> Self {
-        let bytes = match result {
-            Ok(Reply::Done) => Vec::new(),
-            result => postcard::to_stdvec(result).expect("plain values have an encoding"),
+        let result = match result {
+            Ok(Reply::Done) => SmallVec::new(),
+            result => postcard::to_extend(result, SmallVec::new()).expect("plain values have an encoding"),
         };
-        Self { body, result: bytes.into_boxed_slice() }
+        Self { body, result }
     }
 
     /// The answer; `None` only for bytes that [`Answer::new`] did not make, which `decode` refuses.
@@ -141,8 +136,7 @@ impl Answers {
         let answer = match KeyForm::of(&tag.key) {
             KeyForm::Session { session, sequence } => {
                 let stated = tag.floor.unwrap_or(0);
-                let owner = self.owners.get_mut(owner).map(Arc::make_mut);
-                let known = owner.and_then(|owner| owner.sessions.get_mut(session));
+                let known = self.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session));
                 if let Some(known) = known {
                     self.total -= known.raise_floor(stated);
                     if sequence < known.floor {
@@ -156,7 +150,7 @@ impl Answers {
                 }
             }
             KeyForm::Opaque => {
-                let known = self.owners.get(owner).and_then(|owner| owner.opaque.get(tag.key.as_str()));
+                let known = self.owners.get(owner).and_then(|keys| keys.opaque.get(tag.key.as_str()));
                 known.and_then(|known| known.chunks.get(&tag.chunk))
             }
         };
@@ -188,7 +182,7 @@ impl Answers {
         (now, due): (u64, Deadline),
         answer: Answer,
     ) -> bool {
-        let sessions = &mut self.owner_or_new(owner).sessions;
+        let sessions = &mut self.owners.get_or_new(owner).sessions;
         if let Some(known) = sessions.get_mut(session) {
             known.used = now;
             let answer_is_new = known.answers.insert((sequence, tag.chunk), answer).is_none();
@@ -202,19 +196,6 @@ impl Answers {
         true
     }
 
-    /// A peer's keys, to be changed; none if it has none yet.
-    fn owner_or_new(&mut self, owner: &PeerId) -> &mut Owner {
-        if !self.owners.contains_key(owner) {
-            self.owners.insert(owner.clone(), Arc::default());
-        }
-        self.owner_mut(owner).expect("it is there or was just added")
-    }
-
-    /// A peer's keys, to be changed.
-    fn owner_mut(&mut self, owner: &PeerId) -> Option<&mut Owner> {
-        self.owners.get_mut(owner).map(Arc::make_mut)
-    }
-
     /// Stores an opaque key's answer, and returns the deadline it had before, if it was known.
     pub(super) fn put_opaque(
         &mut self,
@@ -223,11 +204,11 @@ impl Answers {
         due: Deadline,
         answer: Answer,
     ) -> (Arc<str>, Option<Deadline>) {
-        let owner = self.owner_or_new(owner);
-        if let Some((key, known)) = owner.opaque.get_key_value(tag.key.as_str()) {
+        let keys = self.owners.get_or_new(owner);
+        if let Some((key, known)) = keys.opaque.get_key_value(tag.key.as_str()) {
             let (key, before) = (key.clone(), known.due);
             let mut answer_is_new = false;
-            if let Some(known) = owner.opaque.get_mut(&key) {
+            if let Some(known) = keys.opaque.get_mut(&key) {
                 known.due = due;
                 answer_is_new = known.chunks.insert(tag.chunk, answer).is_none();
             }
@@ -237,15 +218,15 @@ impl Answers {
         let key: Arc<str> = Arc::from(tag.key.as_str());
         let mut chunks = SegmentedMap::default();
         chunks.insert(tag.chunk, answer);
-        owner.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
-        owner.order.insert(due.position, key.clone());
+        keys.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
+        keys.order.insert(due.position, key.clone());
         self.total += 1;
         (key, None)
     }
 
     /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
     pub(super) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
-        let keys = self.owner_mut(owner)?;
+        let keys = self.owners.get_mut(owner)?;
         if keys.opaque.len() <= limit {
             return None;
         }
@@ -255,9 +236,22 @@ impl Answers {
         Some(forgotten.due)
     }
 
-    pub(super) fn remove_owner_if_empty(&mut self, owner: &PeerId) {
-        if self.owners.get(owner).is_some_and(|keys| keys.sessions.is_empty() && keys.opaque.is_empty()) {
-            self.owners.remove(owner);
-        }
+    /// What is stored, without what is derived: for a snapshot, which only encodes it.
+    pub(super) fn stored(&self) -> Self {
+        Self { owners: self.owners.stored(), total: 0 }
+    }
+
+    /// Builds what is derived.
+    pub(super) fn with_indexes(self) -> Self {
+        let owners = self.owners.with_indexes();
+        let sessions = |keys: &Keys| keys.sessions.values().map(|session| session.answers.len()).sum::<usize>();
+        let opaque = |keys: &Keys| keys.opaque.values().map(|key| key.chunks.len()).sum::<usize>();
+        let total = owners.iter().map(|(_, keys)| sessions(keys) + opaque(keys)).sum::<usize>() as u64;
+        Self { owners, total }
+    }
+
+    /// Whether every owner is found by its id.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.owners.is_consistent()
     }
 }

@@ -6,6 +6,9 @@ use super::command::{Batch, Op};
 use super::reply::{Applied, Event, Rejection, Reply};
 use super::state::Catalog;
 
+/// Events that most commands cause at most: a lease ends with a version, or a copy comes with it.
+const EVENTS_PER_COMMAND: usize = 2;
+
 impl Catalog {
     /// Applies one log entry: moves the clock, ends what is over, then runs the commands in order.
     ///
@@ -13,6 +16,7 @@ impl Catalog {
     pub fn apply(&mut self, entry_term: u64, batch: &Batch) -> Applied {
         self.move_clock(entry_term, batch.stamp);
         self.clean_up();
+        self.events.reserve(EVENTS_PER_COMMAND * batch.commands.len());
         let replies = batch.commands.iter().map(|command| self.run(entry_term, command)).collect();
         Applied { replies, events: std::mem::take(&mut self.events) }
     }

@@ -5,7 +5,6 @@
 //! applying relies on is checked (`validate`) before the indexes are built.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use super::answers::Answers;
 use super::slab::Slab;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
 use super::{DecodeError, validate};
-use crate::types::{ContentHash, PeerId};
+use crate::types::ContentHash;
 
 /// The format this build writes, as the first byte.
 const FORMAT: u8 = 1;
@@ -71,7 +70,7 @@ impl Catalog {
             },
             files: self.files.clone(),
             peers: self.peers.clone(),
-            answers: self.answers.clone(),
+            answers: self.answers.stored(),
         }
     }
 
@@ -120,7 +119,7 @@ impl Catalog {
         let mut listing_since = BTreeMap::new();
         for (id, peer) in peers.iter() {
             self.new_sets(id);
-            self.peer_ids.insert(peer.id.clone(), id);
+            self.peer_ids.insert(peer.id.as_str(), id);
             match peer.forget_at {
                 Some(deadline) => drop(self.due.insert(deadline, Due::Peer(id))),
                 None => self.totals.peers_live += 1,
@@ -170,17 +169,13 @@ impl Catalog {
     }
 
     fn index_answers(&mut self) {
-        let owners: Vec<PeerId> = self.answers.owners.iter().map(|(id, _)| id.clone()).collect();
-        for id in owners {
-            let Some(owner) = self.answers.owners.get_mut(&id).map(Arc::make_mut) else { continue };
-            for (name, session) in owner.sessions.iter() {
-                self.answers.total += session.answers.len() as u64;
-                self.due.insert(session.due, Due::Session { owner: id.clone(), session: name.clone() });
+        self.answers = std::mem::take(&mut self.answers).with_indexes();
+        for (owner, keys) in self.answers.owners.iter() {
+            for (session, known) in keys.sessions.iter() {
+                self.due.insert(known.due, Due::Session { owner: owner.clone(), session: session.clone() });
             }
-            for (name, key) in owner.opaque.iter() {
-                self.answers.total += key.chunks.len() as u64;
-                owner.order.insert(key.first_used, name.clone());
-                self.due.insert(key.due, Due::OpaqueKey { owner: id.clone(), key: name.clone() });
+            for (key, known) in keys.opaque.iter() {
+                self.due.insert(known.due, Due::OpaqueKey { owner: owner.clone(), key: key.clone() });
             }
         }
     }

@@ -3,8 +3,6 @@
 //! Invariant: a command whose key was answered changes nothing; the one exception is a waiter's key, whose command is
 //! repeated until it is granted (L5).
 
-use std::sync::Arc;
-
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
 use super::command::{Command, KeyTag};
 use super::reply::{Outcome, Rejection, Reply};
@@ -58,7 +56,7 @@ impl Catalog {
 
     /// Forgets one chunk of an opaque key that is old enough (X2); with the last one the key.
     pub(super) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
-        let Some(keys) = self.answers.owners.get_mut(owner).map(Arc::make_mut) else { return };
+        let Some(keys) = self.answers.owners.get_mut(owner) else { return };
         let Some(known) = keys.opaque.get_mut(key) else { return };
         let due = known.due;
         if known.chunks.pop_last().is_some() {
@@ -69,7 +67,7 @@ impl Catalog {
             keys.opaque.remove(key);
             keys.order.remove(&first_used);
             self.due.remove(&due);
-            self.answers.remove_owner_if_empty(owner);
+            self.answers.owners.remove_if_empty(owner);
         }
     }
 
@@ -78,11 +76,8 @@ impl Catalog {
     /// The floor rises over what is forgotten, so that a session that comes back midway repeats nothing.
     pub(super) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
         let now = self.clock;
-        let Some(known) =
-            self.answers.owners.get_mut(owner).map(Arc::make_mut).and_then(|keys| keys.sessions.get_mut(session))
-        else {
-            return;
-        };
+        let Some(keys) = self.answers.owners.get_mut(owner) else { return };
+        let Some(known) = keys.sessions.get_mut(session) else { return };
         let before = known.due;
         let idle_at = known.used.saturating_add(SESSION_RETENTION_MS);
         if idle_at > now {
@@ -99,11 +94,9 @@ impl Catalog {
             self.answers.total -= 1;
         }
         if known.answers.is_empty() {
-            if let Some(keys) = self.answers.owners.get_mut(owner).map(Arc::make_mut) {
-                keys.sessions.remove(session);
-            }
+            keys.sessions.remove(session);
             self.due.remove(&before);
-            self.answers.remove_owner_if_empty(owner);
+            self.answers.owners.remove_if_empty(owner);
         }
     }
 }

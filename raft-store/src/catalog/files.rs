@@ -8,16 +8,16 @@ use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PastVersion};
 use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
 
+/// Holders for which a record takes no more memory than they need: most files have one or two.
+const FEW_HOLDERS: usize = 4;
+
 impl Catalog {
     pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
         self.names.get(name.as_str(), &self.files)
     }
 
-    /// The name's record, made if there is none; a new one has version 0 and needs a lease or a version at once (L6).
-    pub(super) fn file_or_new(&mut self, name: &FileName) -> Id {
-        if let Some(file) = self.file_id(name) {
-            return file;
-        }
+    /// A record for a name that has none; it has version 0 and needs a lease or a version at once (L6).
+    pub(super) fn new_file(&mut self, name: &FileName) -> Id {
         let record = FileRecord::new(name);
         let file = self.files.insert(record);
         self.names.insert(name.as_str(), file);
@@ -115,6 +115,9 @@ impl Catalog {
                 std::mem::replace(&mut holder.version, version) != version
             }
             Err(index) => {
+                if record.holders.len() < FEW_HOLDERS {
+                    record.holders.reserve_exact(1);
+                }
                 record.holders.insert(index, Holder { peer, version, touched });
                 true
             }
@@ -179,9 +182,8 @@ impl Catalog {
         token: Option<&LeaseToken>,
     ) -> Result<Reply, Rejection> {
         let peer = self.known(peer)?;
-        self.settle(name);
         let not_found = || Rejection::NotFound { file: name.clone() };
-        let file = self.file_id(name).ok_or_else(not_found)?;
+        let file = self.settled(name).ok_or_else(not_found)?;
         if everywhere {
             if self.files[file].hash.is_none() {
                 return Err(not_found());

@@ -214,7 +214,7 @@ impl Catalog {
     /// A peer's holdings as they are now; `None` if there are few, or their digest is known. Costs less than a
     /// millisecond and shares the records with the catalog.
     pub fn holdings_image(&self, peer: &PeerId) -> Option<HoldingsImage> {
-        let peer = *self.peer_ids.get(peer)?;
+        let peer = self.peer_slot(peer)?;
         let sets = self.sets(peer);
         if sets.digest.is_some() || sets.holdings_count() < MANY_HOLDINGS {
             return None;

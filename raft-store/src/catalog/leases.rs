@@ -21,15 +21,17 @@ use crate::types::{FileName, LeaseToken, PeerId};
 pub(super) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
-    /// Ends the lease or the pending grant on a name if its time is over. The record may vanish with it (L6).
-    pub(super) fn settle(&mut self, name: &FileName) {
-        if let Some(file) = self.file_id(name) {
-            let record = &self.files[file];
-            let deadline = record.lease().map(|lease| lease.deadline).or(record.offer().map(|offer| offer.deadline));
-            if deadline.is_some_and(|deadline| self.is_over(deadline)) {
-                self.lapse(file);
-            }
+    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over. The record may vanish with
+    /// that (L6).
+    pub(super) fn settled(&mut self, name: &FileName) -> Option<Id> {
+        let file = self.file_id(name)?;
+        let record = &self.files[file];
+        let deadline = record.lease().map(|lease| lease.deadline).or(record.offer().map(|offer| offer.deadline));
+        if deadline.is_some_and(|deadline| self.is_over(deadline)) {
+            self.lapse(file);
+            return self.file_id(name);
         }
+        Some(file)
     }
 
     /// Ends what time ends on a file: the lease, or the pending grant; the next in line is offered the lease.
@@ -82,8 +84,8 @@ impl Catalog {
         token: LeaseToken,
     ) -> Result<Reply, Rejection> {
         let peer = self.known(peer)?;
-        self.settle(name);
-        if let Some(file) = self.file_id(name) {
+        let known = self.settled(name);
+        if let Some(file) = known {
             let record = &self.files[file];
             if let Some(lease) = record.lease().copied() {
                 if lease.peer != peer || self.peers[peer].incarnation <= lease.incarnation {
@@ -97,7 +99,7 @@ impl Catalog {
                 self.take_offer(file);
             }
         }
-        let file = self.file_or_new(name);
+        let file = known.unwrap_or_else(|| self.new_file(name));
         Ok(Reply::Granted(self.grant(file, peer, ttl_ms, token)))
     }
 
@@ -190,8 +192,7 @@ impl Catalog {
     /// The live lease of that peer under that token; any other token's lease counts as over.
     fn shown_lease(&mut self, peer: &PeerId, name: &FileName, token: &LeaseToken) -> Result<(Id, Lease), Rejection> {
         let peer = self.known(peer)?;
-        self.settle(name);
-        let file = self.file_id(name);
+        let file = self.settled(name);
         let lease = file.and_then(|file| self.authorize(file, peer, Some(token)).ok());
         match (file, lease) {
             (Some(file), Some(lease)) => Ok((file, lease)),

@@ -115,8 +115,7 @@ impl Catalog {
     /// `Leave`.
     pub(super) fn leave(&mut self, peer: &PeerId, name: &FileName) -> Result<Reply, Rejection> {
         let peer = self.known(peer)?;
-        self.settle(name);
-        if let Some(file) = self.file_id(name) {
+        if let Some(file) = self.settled(name) {
             self.leave_line(file, peer, LineEnd::Left);
         }
         Ok(Reply::Done)
@@ -124,8 +123,8 @@ impl Catalog {
 
     /// `DropWaiter`: ignored if the waiter has left, or joined again, since the leader lost patience with it.
     pub(super) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
-        self.settle(name);
-        let (Some(peer), Some(file)) = (self.peer_ids.get(peer).copied(), self.file_id(name)) else { return };
+        let file = self.settled(name);
+        let (Some(peer), Some(file)) = (self.peer_slot(peer), file) else { return };
         if self.sets(peer).places.get(&file) == Some(&ticket) {
             self.leave_line(file, peer, LineEnd::Silent);
         }

@@ -78,7 +78,7 @@ impl Catalog {
 
     /// An open listing belongs to the peer's current incarnation: every new one closes it.
     fn page_of(&self, register: &Register, id: &str) -> PageOf {
-        let Some(peer) = self.peer_ids.get(&register.peer).copied() else { return PageOf::New };
+        let Some(peer) = self.peer_slot(&register.peer) else { return PageOf::New };
         let record = &self.peers[peer];
         if record.listing.as_ref().is_some_and(|listing| listing.id == id) {
             PageOf::Open(peer)

@@ -31,6 +31,7 @@ mod listing;
 #[cfg(test)]
 mod model;
 mod name_index;
+mod owners;
 mod peers;
 #[cfg(test)]
 mod properties;

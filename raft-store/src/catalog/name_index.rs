@@ -1,14 +1,14 @@
-//! The names of all files: found by their bytes in one step.
+//! Records by their names, files by theirs and peers by theirs: found by the name's bytes in one step.
 //!
-//! Invariant: every file is in it once. The tables are this process's own, with a secret of its own, and nothing that is replicated
+//! Invariant: every record is in it once. The tables are this process's own, with a secret of its own, and nothing that is replicated
 //! depends on their order.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::slab::{Id, Slab};
-use super::state::FileRecord;
 
 /// Tables that grow by themselves: none of them is large enough for its growth to be felt.
 const SHARDS: usize = 256;
@@ -17,7 +17,7 @@ const SHARDS: usize = 256;
 #[derive(Debug, Clone, Copy)]
 struct Place {
     tag: u32,
-    file: Id,
+    slot: Id,
 }
 
 impl Place {
@@ -34,10 +34,22 @@ pub(super) struct NameIndex {
     shards: Vec<HashTable<Place>>,
 }
 
+/// A record that is found by a name.
+pub(super) trait Named {
+    /// The name.
+    fn name(&self) -> &str;
+}
+
+impl<T: Named> Named for std::sync::Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+}
+
 impl Default for NameIndex {
     fn default() -> Self {
         let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
-        Self { hasher: RandomState::new(), shards }
+        Self { hasher: RandomState::default(), shards }
     }
 }
 
@@ -47,30 +59,31 @@ impl NameIndex {
         ((hash >> 32) as usize % SHARDS, hash as u32)
     }
 
-    /// The slot of a name in `files`.
-    pub(super) fn get(&self, name: &str, files: &Slab<FileRecord>) -> Option<Id> {
+    /// The slot of a name in `records`.
+    pub(super) fn get<T: Named>(&self, name: &str, records: &Slab<T>) -> Option<Id> {
         let (shard, tag) = self.locate(name);
-        let is_it = |place: &Place| place.tag == tag && files.get(place.file).is_some_and(|file| *file.name == *name);
-        self.shards[shard].find(Place::spread(tag), is_it).map(|place| place.file)
+        let is_it =
+            |place: &Place| place.tag == tag && records.get(place.slot).is_some_and(|record| record.name() == name);
+        self.shards[shard].find(Place::spread(tag), is_it).map(|place| place.slot)
     }
 
     /// Adds a name that is not there.
-    pub(super) fn insert(&mut self, name: &str, file: Id) {
+    pub(super) fn insert(&mut self, name: &str, slot: Id) {
         let (shard, tag) = self.locate(name);
-        self.shards[shard].insert_unique(Place::spread(tag), Place { tag, file }, |place| Place::spread(place.tag));
+        self.shards[shard].insert_unique(Place::spread(tag), Place { tag, slot }, |place| Place::spread(place.tag));
     }
 
     /// Removes a name and the slot it has, if it is there.
-    pub(super) fn remove(&mut self, name: &str, file: Id) {
+    pub(super) fn remove(&mut self, name: &str, slot: Id) {
         let (shard, tag) = self.locate(name);
-        if let Ok(place) = self.shards[shard].find_entry(Place::spread(tag), |place| place.file == file) {
+        if let Ok(place) = self.shards[shard].find_entry(Place::spread(tag), |place| place.slot == slot) {
             place.remove();
         }
     }
 
-    /// Whether every file is found by its name, and nothing else is in the tables.
-    pub(super) fn is_consistent(&self, files: &Slab<FileRecord>) -> bool {
-        let found = files.iter().all(|(id, file)| self.get(&file.name, files) == Some(id));
-        found && self.shards.iter().map(HashTable::len).sum::<usize>() == files.len()
+    /// Whether every record is found by its name, and nothing else is in the tables.
+    pub(super) fn is_consistent<T: Named>(&self, records: &Slab<T>) -> bool {
+        let found = records.iter().all(|(slot, record)| self.get(record.name(), records) == Some(slot));
+        found && self.shards.iter().map(HashTable::len).sum::<usize>() == records.len()
     }
 }

@@ -9,15 +9,16 @@ use super::slab::Id;
 use super::state::{Catalog, Due, PeerRecord};
 use crate::types::{Incarnation, PeerId, limits};
 
+/// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that only writes
+/// would otherwise change the table of deadlines with each of its commands.
+const RETENTION_STEP_MS: u64 = 60 * 1_000;
+
 impl Catalog {
     /// Takes in what a registration says about the peer itself and gives it a new incarnation (P1).
     pub(super) fn incarnate(&mut self, register: &Register) -> Id {
         self.incarnations += 1;
         let incarnation = self.incarnations;
-        let peer = match self.peer_ids.get(&register.peer) {
-            Some(peer) => *peer,
-            None => self.new_peer(register),
-        };
+        let peer = self.peer_slot(&register.peer).unwrap_or_else(|| self.new_peer(register));
         self.peers[peer].incarnation = incarnation;
         self.describe(peer, register);
         self.set_live(peer, register.serving);
@@ -37,7 +38,7 @@ impl Catalog {
             closed_listings: Default::default(),
         });
         self.new_sets(peer);
-        self.peer_ids.insert(register.peer.clone(), peer);
+        self.peer_ids.insert(register.peer.as_str(), peer);
         self.totals.peers_live += 1;
         peer
     }
@@ -67,16 +68,16 @@ impl Catalog {
 
     /// A peer that is not live but still asks for things is not gone.
     pub(super) fn sign_of_life(&mut self, peer: &PeerId) {
-        if let Some(peer) = self.peer_ids.get(peer).copied()
-            && !self.peers[peer].is_live()
-        {
+        let Some(peer) = self.peer_slot(peer) else { return };
+        let newest = self.clock.saturating_add(limits::PEER_RETENTION_MS);
+        if self.peers[peer].forget_at.is_some_and(|deadline| deadline.at.saturating_add(RETENTION_STEP_MS) <= newest) {
             self.set_live(peer, false);
         }
     }
 
     /// `ExpirePeer`: ignored if the peer has registered again since (P3).
     pub(super) fn expire_peer(&mut self, id: &PeerId, incarnation: Incarnation) {
-        let Some(peer) = self.peer_ids.get(id).copied() else { return };
+        let Some(peer) = self.peer_slot(id) else { return };
         let record = &self.peers[peer];
         if record.incarnation == incarnation && record.is_live() {
             self.set_live(peer, false);
@@ -101,7 +102,7 @@ impl Catalog {
             if let Some(deadline) = record.forget_at {
                 self.due.remove(&deadline);
             }
-            self.peer_ids.remove(&record.id);
+            self.peer_ids.remove(record.id.as_str(), peer);
             self.new_sets(peer);
             self.emit(Event::PeerForgotten { peer: record.id });
         }

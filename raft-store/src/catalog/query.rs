@@ -3,7 +3,7 @@
 //! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
 
 use super::slab::Id;
-use super::state::{Catalog, FileRecord, Holder};
+use super::state::{Catalog, FileRecord, Holder, PeerRecord};
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
 use crate::types::{FileName, LogTime, PeerId, Version};
 
@@ -123,7 +123,7 @@ impl Catalog {
 
     /// Where a peer stands in a file's line; `None` if it is not in it.
     pub fn place(&self, file: &FileName, peer: &PeerId) -> Option<Place> {
-        let (file, peer) = (self.file_id(file)?, *self.peer_ids.get(peer)?);
+        let (file, peer) = (self.file_id(file)?, self.peer_slot(peer)?);
         let ticket = *self.sets(peer).places.get(&file)?;
         match self.files[file].offer().filter(|offer| offer.peer == peer) {
             Some(offer) if self.is_over(offer.deadline) => None,
@@ -134,17 +134,19 @@ impl Catalog {
 
     /// A peer, live or not.
     pub fn peer(&self, id: &PeerId) -> Option<PeerView> {
-        Some(self.peer_view(*self.peer_ids.get(id)?))
+        Some(self.peer_view(self.peer_slot(id)?))
     }
 
-    /// All peers in id order, live or not.
+    /// All peers in id order, live or not. Sorts their ids.
     pub fn peers<'a>(&'a self) -> Box<dyn Iterator<Item = PeerView> + 'a> {
-        Box::new(self.peer_ids.values().map(|peer| self.peer_view(*peer)))
+        let mut peers: Vec<(Id, &PeerRecord)> = self.peers.iter().collect();
+        peers.sort_unstable_by_key(|(_, record)| &record.id);
+        Box::new(peers.into_iter().map(|(peer, _)| self.peer_view(peer)))
     }
 
     /// What a peer holds, in name order.
     pub fn holdings<'a>(&'a self, peer: &PeerId) -> Box<dyn Iterator<Item = (FileName, HolderView)> + 'a> {
-        let Some(peer) = self.peer_ids.get(peer).copied() else { return Box::new(std::iter::empty()) };
+        let Some(peer) = self.peer_slot(peer) else { return Box::new(std::iter::empty()) };
         let mut records: Vec<&FileRecord> = self.sets(peer).holdings().map(|file| &self.files[file]).collect();
         records.sort_unstable_by_key(|record| &record.name);
         Box::new(records.into_iter().filter_map(move |record| {
@@ -156,7 +158,7 @@ impl Catalog {
     /// Up to `limit` of a peer's holdings, each with whether it is current, from `from` on in an order of the catalog's own;
     /// and where to go on, `None` at the end. A walk in steps misses nothing that is held throughout it.
     pub fn holdings_from(&self, peer: &PeerId, from: u32, limit: usize) -> (Vec<(FileName, bool)>, Option<u32>) {
-        let Some(peer) = self.peer_ids.get(peer).copied() else { return (Vec::new(), None) };
+        let Some(peer) = self.peer_slot(peer) else { return (Vec::new(), None) };
         let files = self.sets(peer).holdings_from(from, limit);
         let next = files.last().filter(|_| files.len() == limit).map(|last| last + 1);
         let holding = |file: Id| {

@@ -1,13 +1,12 @@
 //! An ordered map in copy-on-write segments, for tables that snapshots share: remembered answers.
 //!
-//! Invariant: no key of a segment is below its own bound, and all are below the next segment's. No segment is empty. Cloning copies one pointer per segment; the first write to a segment that a clone
-//! still shares copies that segment alone.
+//! Invariant: keys grow within a segment and from each to the next. None is empty but the only one. Cloning copies one pointer per
+//! segment; the first write to a segment that a clone still shares copies that segment alone.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
@@ -17,18 +16,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
 const SEGMENT_ENTRIES_MAX: usize = 256;
 
-type Segment<K, V> = Vec<(K, V)>;
+type Segment<K, V> = VecDeque<(K, V)>;
 
 /// An ordered map that is cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct SegmentedMap<K, V> {
-    segments: BTreeMap<K, Arc<Segment<K, V>>>,
+    segments: Vec<Arc<Segment<K, V>>>,
     entries: usize,
 }
 
 impl<K, V> Default for SegmentedMap<K, V> {
     fn default() -> Self {
-        Self { segments: BTreeMap::new(), entries: 0 }
+        Self { segments: Vec::new(), entries: 0 }
     }
 }
 
@@ -56,12 +55,23 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         self.entries == 0
     }
 
-    /// The segment that has the key if any has, and its bound.
-    fn segment<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &Arc<Segment<K, V>>)>
+    /// The segment that has the key if any has.
+    fn segment_of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
     {
-        self.segments.range::<Q, _>((Unbounded, Included(key))).next_back()
+        let begins_at_or_below =
+            |segment: &Arc<Segment<K, V>>| segment.front().is_some_and(|(first, _)| first.borrow() <= key);
+        self.segments.partition_point(begins_at_or_below).checked_sub(1)
+    }
+
+    /// Where the key's entry is.
+    fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(usize, usize)>
+    where
+        K: Borrow<Q>,
+    {
+        let segment = self.segment_of(key)?;
+        Some((segment, find(&self.segments[segment], key).ok()?))
     }
 
     /// The value of a key.
@@ -77,27 +87,20 @@ impl<K: Ord, V> SegmentedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let (_, segment) = self.segment(key)?;
-        let (key, value) = &segment[find(segment, key).ok()?];
+        let (segment, index) = self.place(key)?;
+        let (key, value) = &self.segments[segment][index];
         Some((key, value))
-    }
-
-    /// Whether a key is there.
-    pub(super) fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        self.get(key).is_some()
     }
 
     /// The smallest key and its value.
     pub(super) fn first_key_value(&self) -> Option<(&K, &V)> {
-        self.iter().next()
+        let (key, value) = self.segments.first()?.front()?;
+        Some((key, value))
     }
 
     /// All entries in key order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.segments.values().flat_map(|segment| segment.iter()).map(|(key, value)| (key, value))
+        self.segments.iter().flat_map(|segment| segment.iter()).map(|(key, value)| (key, value))
     }
 
     /// All values in key order.
@@ -107,44 +110,30 @@ impl<K: Ord, V> SegmentedMap<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
-    fn segment_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut Arc<Segment<K, V>>>
-    where
-        K: Borrow<Q>,
-    {
-        self.segments.range_mut::<Q, _>((Unbounded, Included(key))).next_back().map(|(_, segment)| segment)
-    }
-
     /// The value of a key, to be changed.
     pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
-        let segment = self.segment_mut(key)?;
-        let index = find(segment, key).ok()?;
-        Some(&mut Arc::make_mut(segment)[index].1)
-    }
-
-    /// All values in key order, to be changed.
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.segments.values_mut().flat_map(|segment| Arc::make_mut(segment).iter_mut()).map(|(_, value)| value)
+        let (segment, index) = self.place(key)?;
+        Some(&mut Arc::make_mut(&mut self.segments[segment])[index].1)
     }
 
     /// Sets the value of a key; answers the one it had.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if self.segments.first_key_value().is_none_or(|(bound, _)| key < *bound) {
-            // The first segment takes in what is below it, and its bound goes down with that.
-            let first = self.segments.pop_first().map(|(_, segment)| segment);
-            self.segments.insert(key.clone(), first.unwrap_or_default());
+        if self.segments.is_empty() {
+            self.segments.push(Arc::default());
         }
-        let segment = self.segment_mut(&key)?;
-        let segment = Arc::make_mut(segment);
+        // The first segment takes in what is below it.
+        let number = self.segment_of(&key).unwrap_or(0);
+        let segment = Arc::make_mut(&mut self.segments[number]);
         match find(segment, &key) {
             Ok(index) => return Some(std::mem::replace(&mut segment[index].1, value)),
             Err(index) => segment.insert(index, (key, value)),
         }
-        let upper = (segment.len() > SEGMENT_ENTRIES_MAX).then(|| segment.split_off(segment.len() / 2));
-        if let Some(upper) = upper {
-            self.segments.insert(upper[0].0.clone(), Arc::new(upper));
+        if segment.len() > SEGMENT_ENTRIES_MAX {
+            let upper = segment.split_off(segment.len() / 2);
+            self.segments.insert(number + 1, Arc::new(upper));
         }
         self.entries += 1;
         None
@@ -155,37 +144,31 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let segment = self.segment_mut(key)?;
-        let index = find(segment, key).ok()?;
-        let (_, value) = Arc::make_mut(segment).remove(index);
-        let is_empty = segment.is_empty();
-        self.entries -= 1;
-        if is_empty {
-            let bound = self.segment(key).map(|(bound, _)| bound.clone());
-            bound.map(|bound| self.segments.remove::<K>(&bound));
-        }
-        Some(value)
+        let (number, index) = self.place(key)?;
+        self.take_out(number, index).map(|(_, value)| value)
     }
 
     /// Removes the smallest key.
     pub(super) fn pop_first(&mut self) -> Option<(K, V)> {
-        self.pop(0)
+        self.take_out(0, 0)
     }
 
     /// Removes the greatest key.
     pub(super) fn pop_last(&mut self) -> Option<(K, V)> {
-        self.pop(usize::MAX)
+        let number = self.segments.len().checked_sub(1)?;
+        let index = self.segments[number].len().checked_sub(1)?;
+        self.take_out(number, index)
     }
 
-    fn pop(&mut self, index: usize) -> Option<(K, V)> {
-        let mut entry = if index == 0 { self.segments.first_entry()? } else { self.segments.last_entry()? };
-        let segment = Arc::make_mut(entry.get_mut());
-        let popped = if index == 0 { segment.remove(0) } else { segment.pop()? };
-        if segment.is_empty() {
-            entry.remove();
-        }
+    fn take_out(&mut self, number: usize, index: usize) -> Option<(K, V)> {
+        let segment = Arc::make_mut(self.segments.get_mut(number)?);
+        let taken = segment.remove(index)?;
         self.entries -= 1;
-        Some(popped)
+        // The only one stays: a map that is filled and emptied in turns allocates nothing.
+        if segment.is_empty() && self.segments.len() > 1 {
+            self.segments.remove(number);
+        }
+        Some(taken)
     }
 }
 
@@ -277,17 +260,17 @@ mod tests {
                     snapshot = Some((map.clone(), expected.clone()));
                 }
             }
-            for (mut map, expected) in [(map, expected)].into_iter().chain(snapshot) {
+            for (map, expected) in [(map, expected)].into_iter().chain(snapshot) {
                 prop_assert!(map.iter().eq(expected.iter()));
                 prop_assert_eq!(map.len(), expected.len());
                 prop_assert_eq!(map.first_key_value(), expected.first_key_value());
                 prop_assert!((0..3_000).all(|n| map.get(&*name(n)) == expected.get(&*name(n))));
-                prop_assert!(map.segments.values().all(|segment| (1..=SEGMENT_ENTRIES_MAX).contains(&segment.len())));
+                let fewest = usize::from(map.segments.len() > 1);
+                let sizes = map.segments.iter().map(|segment| segment.len());
+                prop_assert!(sizes.into_iter().all(|size| (fewest..=SEGMENT_ENTRIES_MAX).contains(&size)));
                 let bytes = postcard::to_stdvec(&map).expect("plain values");
                 prop_assert_eq!(&bytes, &postcard::to_stdvec(&expected).expect("plain values"), "the format is a map's");
                 prop_assert!(postcard::from_bytes::<SegmentedMap<Arc<str>, usize>>(&bytes).expect("plain values") == map);
-                map.values_mut().for_each(|value| *value = 7);
-                prop_assert!(map.values().all(|value| *value == 7));
             }
         }
     }

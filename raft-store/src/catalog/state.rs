@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
 use super::holdings::PeerSets;
-use super::name_index::NameIndex;
+use super::name_index::{NameIndex, Named};
 use super::reply::{Event, Rejection};
 use super::slab::{Id, Slab};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version, limits};
@@ -39,7 +39,8 @@ pub struct Catalog {
 
     /// Files by name bytes.
     pub(super) names: NameIndex,
-    pub(super) peer_ids: BTreeMap<PeerId, Id>,
+    /// Peers by their ids.
+    pub(super) peer_ids: NameIndex,
     /// By a peer's slot: the files that concern it.
     pub(super) sets: Vec<PeerSets>,
     /// Changes of any peer's holdings so far in this process.
@@ -274,6 +275,18 @@ impl FileRecord {
     }
 }
 
+impl Named for FileRecord {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for PeerRecord {
+    fn name(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
 impl PeerRecord {
     /// Registered, serving and not expired: exactly the peers that are not on their way to be forgotten.
     pub(super) fn is_live(&self) -> bool {
@@ -303,7 +316,7 @@ impl Catalog {
             peers: Slab::default(),
             answers: Answers::default(),
             names: NameIndex::default(),
-            peer_ids: BTreeMap::new(),
+            peer_ids: NameIndex::default(),
             sets: Vec::new(),
             holding_changes: 0,
             undigested: BTreeSet::new(),
@@ -320,7 +333,12 @@ impl Catalog {
 
     /// The peer's slot, or the refusal that every command of an unknown peer gets.
     pub(super) fn known(&self, peer: &PeerId) -> Result<Id, Rejection> {
-        self.peer_ids.get(peer).copied().ok_or_else(|| Rejection::UnknownPeer { peer: peer.clone() })
+        self.peer_slot(peer).ok_or_else(|| Rejection::UnknownPeer { peer: peer.clone() })
+    }
+
+    /// The peer's slot, if it is known.
+    pub(super) fn peer_slot(&self, peer: &PeerId) -> Option<Id> {
+        self.peer_ids.get(peer.as_str(), &self.peers)
     }
 
     pub(super) fn peer_id(&self, peer: Id) -> PeerId {

@@ -1,0 +1,169 @@
+//! Whose idempotency keys are remembered: each peer's own, found by its id in one step.
+//!
+//! Invariants
+//! * What is stored, compared and encoded is the owners in the order of their ids: slots are this process's own.
+//! * Cloning for a snapshot copies a pointer for a few hundred owners; the next key of a peer copies those, and that peer's keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::answers::{OpaqueKey, Session};
+use super::name_index::{NameIndex, Named};
+use super::segments::SegmentedMap;
+use super::slab::{Id, Slab};
+use crate::types::PeerId;
+
+/// One peer's keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Keys {
+    pub(super) sessions: SegmentedMap<Arc<str>, Session>,
+    pub(super) opaque: SegmentedMap<Arc<str>, OpaqueKey>,
+    /// Opaque keys by first use. Derived.
+    #[serde(skip)]
+    pub(super) order: SegmentedMap<u64, Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Owner {
+    id: PeerId,
+    keys: Keys,
+}
+
+impl Named for Owner {
+    fn name(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+/// All peers that have keys.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Owners {
+    records: Slab<Arc<Owner>>,
+    ids: NameIndex,
+}
+
+impl Owners {
+    fn slot(&self, owner: &PeerId) -> Option<Id> {
+        self.ids.get(owner.as_str(), &self.records)
+    }
+
+    /// A peer's keys, if it has any.
+    pub(super) fn get(&self, owner: &PeerId) -> Option<&Keys> {
+        Some(&self.records[self.slot(owner)?].keys)
+    }
+
+    /// A peer's keys, to be changed; none if it has none yet.
+    pub(super) fn get_mut(&mut self, owner: &PeerId) -> Option<&mut Keys> {
+        let slot = self.slot(owner)?;
+        Some(self.at(slot))
+    }
+
+    /// A peer's keys, to be changed, made if it has none.
+    pub(super) fn get_or_new(&mut self, owner: &PeerId) -> &mut Keys {
+        let slot = self.slot(owner).unwrap_or_else(|| self.insert(owner.clone(), Keys::default()));
+        self.at(slot)
+    }
+
+    fn at(&mut self, slot: Id) -> &mut Keys {
+        &mut Arc::make_mut(&mut self.records[slot]).keys
+    }
+
+    fn insert(&mut self, id: PeerId, keys: Keys) -> Id {
+        let name = id.clone();
+        let slot = self.records.insert(Arc::new(Owner { id, keys }));
+        self.ids.insert(name.as_str(), slot);
+        slot
+    }
+
+    /// Forgets a peer that has no keys any more.
+    pub(super) fn remove_if_empty(&mut self, owner: &PeerId) {
+        let Some(slot) = self.slot(owner) else { return };
+        let keys = &self.records[slot].keys;
+        if keys.sessions.is_empty() && keys.opaque.is_empty() {
+            self.records.remove(slot);
+            self.ids.remove(owner.as_str(), slot);
+        }
+    }
+
+    /// All owners in the order of their ids. Sorts them.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&PeerId, &Keys)> {
+        let mut owners: Vec<&Owner> = self.records.iter().map(|(_, owner)| &**owner).collect();
+        owners.sort_unstable_by_key(|owner| &owner.id);
+        owners.into_iter().map(|owner| (&owner.id, &owner.keys))
+    }
+
+    /// What is stored, without what is derived: for a snapshot, which only encodes it.
+    pub(super) fn stored(&self) -> Self {
+        Self { records: self.records.clone(), ids: NameIndex::default() }
+    }
+
+    /// Builds what is derived: the index of ids, and each owner's keys in the order of their first use.
+    pub(super) fn with_indexes(self) -> Self {
+        let mut indexed = Self::default();
+        for (_, owner) in self.records.iter() {
+            let Owner { id, mut keys } = Owner::clone(owner);
+            keys.order = SegmentedMap::default();
+            for (name, key) in keys.opaque.iter() {
+                keys.order.insert(key.first_used, name.clone());
+            }
+            indexed.insert(id, keys);
+        }
+        indexed
+    }
+
+    /// Whether every owner is found by its id.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.ids.is_consistent(&self.records)
+    }
+}
+
+impl PartialEq for Owners {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Owners {}
+
+/// As a map in the order of the ids: slots are no part of the format.
+impl Serialize for Owners {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let owners = self.iter();
+        let mut map = serializer.serialize_map(Some(owners.len()))?;
+        for (id, keys) in owners {
+            map.serialize_entry(id, keys)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Owners {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Owners;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of peers and their keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Owners, A::Error> {
+                let mut owners = Owners::default();
+                let mut last = None;
+                while let Some((id, keys)) = access.next_entry::<PeerId, Keys>()? {
+                    if last.as_ref().is_some_and(|last| *last >= id) {
+                        return Err(serde::de::Error::custom("owners of keys are not in the order of their ids"));
+                    }
+                    last = Some(id.clone());
+                    owners.insert(id, keys);
+                }
+                Ok(owners)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
