@@ -19,13 +19,23 @@ pub struct LoggedEvent {
     pub log_index: u64,
     /// Place within the entry, from 0.
     pub sequence: u32,
+    /// What happened in the entry.
+    entry: Arc<Vec<Event>>,
+}
+
+impl LoggedEvent {
     /// What happened.
-    pub event: Arc<Event>,
+    pub fn event(&self) -> &Event {
+        &self.entry[self.sequence as usize]
+    }
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    events: VecDeque<LoggedEvent>,
+    /// Entries that made events, by log index.
+    entries: VecDeque<(u64, Arc<Vec<Event>>)>,
+    /// Events in them.
+    events: usize,
     /// Everything after this log index is kept; 0 before anything was dropped.
     complete_after: u64,
 }
@@ -48,29 +58,33 @@ pub struct Compacted {
 impl EventLog {
     /// An empty log whose events begin after `applied`, the state the node started from.
     pub fn new(applied: u64) -> Self {
-        let kept = Kept { events: VecDeque::new(), complete_after: applied };
+        let kept = Kept { complete_after: applied, ..Kept::default() };
         Self { kept: RwLock::new(kept), newest: watch::channel(applied).0 }
     }
 
     /// Appends an entry's events.
-    pub fn push(&self, log_index: u64, events: &[Event]) {
+    pub fn push(&self, log_index: u64, events: &Arc<Vec<Event>>) {
         if !events.is_empty() {
+            let mut dropped = Vec::new();
             let mut kept = self.kept.write();
-            for (sequence, event) in (0..).zip(events) {
-                if kept.events.len() == EVENTS_KEPT_MAX
-                    && let Some(dropped) = kept.events.pop_front()
-                {
-                    kept.complete_after = dropped.log_index;
-                }
-                kept.events.push_back(LoggedEvent { log_index, sequence, event: Arc::new(event.clone()) });
+            kept.events += events.len();
+            kept.entries.push_back((log_index, events.clone()));
+            while kept.events > EVENTS_KEPT_MAX
+                && let Some((oldest, events)) = kept.entries.pop_front()
+            {
+                kept.complete_after = oldest;
+                kept.events -= events.len();
+                dropped.push(events);
             }
+            // Freed once nobody has to wait for it.
+            drop(kept);
         }
         self.newest.send_replace(log_index);
     }
 
     /// Forgets everything: events up to `applied` were lost.
     pub fn gap(&self, applied: u64) {
-        *self.kept.write() = Kept { events: VecDeque::new(), complete_after: applied };
+        *self.kept.write() = Kept { complete_after: applied, ..Kept::default() };
         self.newest.send_replace(applied);
     }
 
@@ -83,13 +97,15 @@ impl EventLog {
         if !resumable {
             return Err(Compacted { complete_after: kept.complete_after });
         }
-        let passed = |event: &LoggedEvent| match event.log_index.cmp(&log_index) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => sequence.is_none_or(|sequence| event.sequence <= sequence),
-            std::cmp::Ordering::Greater => false,
+        let start = kept.entries.partition_point(|(index, _)| *index < log_index);
+        let events = kept.entries.range(start..).flat_map(|(log_index, entry)| {
+            let logged = |sequence| LoggedEvent { log_index: *log_index, sequence, entry: entry.clone() };
+            (0..entry.len() as u32).map(logged)
+        });
+        let passed = |event: &LoggedEvent| {
+            event.log_index == log_index && sequence.is_none_or(|sequence| event.sequence <= sequence)
         };
-        let start = kept.events.partition_point(passed);
-        Ok(kept.events.iter().skip(start).take(limit).cloned().collect())
+        Ok(events.skip_while(passed).take(limit).collect())
     }
 
     /// Changes with every applied entry.
@@ -120,9 +136,9 @@ mod tests {
     #[test]
     fn events_resume_exactly_after_a_position() {
         let log = EventLog::new(5);
-        log.push(6, &[event(1), event(2)]);
-        log.push(7, &[]);
-        log.push(8, &[event(3)]);
+        log.push(6, &Arc::new(vec![event(1), event(2)]));
+        log.push(7, &Arc::default());
+        log.push(8, &Arc::new(vec![event(3)]));
         assert_eq!(places(&log, (5, None)), [(6, 0), (6, 1), (8, 0)]);
         assert_eq!(places(&log, (6, Some(0))), [(6, 1), (8, 0)]);
         assert_eq!(places(&log, (6, None)), [(8, 0)]);
@@ -134,7 +150,7 @@ mod tests {
     fn dropped_events_are_compacted_not_skipped() {
         let log = EventLog::new(0);
         for index in 1..=(EVENTS_KEPT_MAX as u64 + 10) {
-            log.push(index, &[event(1)]);
+            log.push(index, &Arc::new(vec![event(1)]));
         }
         assert_eq!(log.after((9, None), 1), Err(Compacted { complete_after: 10 }));
         assert_eq!(places(&log, (10, None)).first(), Some(&(11, 0)));

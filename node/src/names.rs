@@ -1,6 +1,6 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
-//! Invariant: a name is in the index exactly while its current version exists; whether a live holder has it is asked
+//! Invariant: a name is in the index exactly while its current version exists, as of the last entry whose events were taken in; whether a live holder has it is asked
 //! of the catalog when a query is answered (P5). Nobody waits for the index while he has the catalog's lock, so that no search,
 //! however long, keeps an entry from being applied. Searches leave processors to Raft: a few run at once, the others wait their
 //! turn.
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use raft_store::catalog::{Catalog, Event};
+use raft_store::catalog::Event;
 use raft_store::types::FileName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -52,16 +52,18 @@ impl Names {
     }
 
     /// Takes in what an applied entry changed.
-    pub fn update(&self, changes: &[Change]) {
-        if changes.is_empty() {
+    pub fn update(&self, events: &[Event]) {
+        let is_change = |event: &&Event| matches!(event, Event::FilePublished { .. } | Event::FileDeleted { .. });
+        let mut changes = events.iter().filter(is_change).peekable();
+        if changes.peek().is_none() {
             return;
         }
         let mut index = self.index.write();
         for change in changes {
-            if change.exists {
-                index.insert(&change.file);
-            } else {
-                index.remove(&change.file);
+            match change {
+                Event::FilePublished { file, .. } => drop(index.insert(file)),
+                Event::FileDeleted { file, .. } => drop(index.remove(file)),
+                _ => {}
             }
         }
     }
@@ -70,24 +72,6 @@ impl Names {
     pub fn query(&self, query: &str, mode: Mode, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
         self.index.read().query(query, mode, limit, filter)
     }
-}
-
-/// Whether a name exists now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    file: FileName,
-    exists: bool,
-}
-
-/// What an applied entry changed. The catalog may be ahead of the events; its word is the newer one.
-pub fn changes(catalog: &Catalog, events: &[Event]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for event in events {
-        if let Event::FilePublished { file, .. } | Event::FileDeleted { file, .. } = event {
-            changes.push(Change { file: file.clone(), exists: catalog.current_version(file).is_some() });
-        }
-    }
-    changes
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use openraft::errors::{ClientWriteError, RaftError};
-use raft_store::catalog::{Batch, Command, Op, Outcome};
+use raft_store::catalog::{Command, Op, Outcome};
+use raft_store::proposal::{EncodedCommand, Proposal};
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::{NodeId, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -58,8 +59,7 @@ pub enum ProposeError {
 }
 
 struct Pending {
-    command: Command,
-    bytes: usize,
+    command: EncodedCommand,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
 }
 
@@ -80,8 +80,9 @@ impl Proposer {
     /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
         let (answer, applied) = oneshot::channel();
-        let bytes = encoded_bytes(&command);
-        self.queue.try_send(Pending { command, bytes, answer }).map_err(|_| ProposeError::Overloaded)?;
+        // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
+        let command = EncodedCommand::new(command);
+        self.queue.try_send(Pending { command, answer }).map_err(|_| ProposeError::Overloaded)?;
         match tokio::time::timeout(REQUEST_DEADLINE, applied).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ProposeError::Unknown("the node is shutting down".into())),
@@ -100,11 +101,6 @@ impl Proposer {
     }
 }
 
-/// Size of a command in an entry; an unencodable one counts as a whole entry and fails when it is proposed.
-fn encoded_bytes(command: &Command) -> usize {
-    postcard::serialize_with_flavor(command, postcard::ser_flavors::Size::default()).unwrap_or(limits::ENTRY_BYTES_MAX)
-}
-
 /// An entry that is being put together.
 struct Filling {
     batch: Vec<Pending>,
@@ -115,7 +111,7 @@ struct Filling {
 
 impl Filling {
     fn new(first: Pending) -> Self {
-        Self { bytes: first.bytes, batch: vec![first], held_over: None }
+        Self { bytes: first.command.bytes(), batch: vec![first], held_over: None }
     }
 
     fn is_full(&self) -> bool {
@@ -123,10 +119,10 @@ impl Filling {
     }
 
     fn add(&mut self, next: Pending) {
-        if self.bytes + next.bytes > limits::ENTRY_BYTES_MAX {
+        if self.bytes + next.command.bytes() > limits::ENTRY_BYTES_MAX {
             self.held_over = Some(next);
         } else {
-            self.bytes += next.bytes;
+            self.bytes += next.command.bytes();
             self.batch.push(next);
         }
     }
@@ -188,7 +184,7 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
     // Without an anchor this node does not lead yet, or no longer: it proposes nothing (T2).
     let outcome = match clock.anchor() {
         None => Err(ProposeError::NotLeader { leader: None }),
-        Some(anchor) => write(raft, Batch { stamp: Some(anchor.stamp()), commands }).await,
+        Some(anchor) => write(raft, Proposal::of(Some(anchor.stamp()), commands.into_iter())).await,
     };
     match outcome {
         Ok((log_index, outcomes)) => {
@@ -205,8 +201,8 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
 }
 
 /// Gives one entry to Raft and waits until it is applied.
-pub async fn write(raft: &Raft, batch: Batch) -> Result<(u64, Vec<Outcome>), ProposeError> {
-    match raft.client_write(batch).await {
+pub async fn write(raft: &Raft, proposal: Proposal) -> Result<(u64, Vec<Outcome>), ProposeError> {
+    match raft.client_write(proposal).await {
         Ok(response) => Ok((response.log_id.index, response.data.0)),
         Err(error) => Err(classify(error)),
     }
@@ -225,14 +221,23 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
 
 #[cfg(test)]
 mod tests {
+    use raft_store::catalog::{Listing, Register};
     use raft_store::types::PeerId;
 
     use super::*;
 
+    /// A registration of so many bytes or a few more.
     fn pending(bytes: usize) -> Pending {
-        let peer = PeerId::parse("p").expect("a valid id");
-        let command = Command { key: None, op: Op::ExpirePeer { peer, incarnation: 1, term: 1 } };
-        Pending { command, bytes, answer: oneshot::channel().0 }
+        let register = Register {
+            peer: PeerId::parse("p").expect("a valid id"),
+            address: "a".repeat(bytes),
+            zone: None,
+            capacity_bytes: None,
+            serving: true,
+            listing: Listing::Whole(Vec::new()),
+        };
+        let command = EncodedCommand::new(Command { key: None, op: Op::Register(register) });
+        Pending { command, answer: oneshot::channel().0 }
     }
 
     #[test]
@@ -259,6 +264,6 @@ mod tests {
         let held_over = entry.held_over.expect("too large for this entry");
         let mut next = Filling::new(held_over);
         next.take(&mut commands);
-        assert!(next.is_full() && next.held_over.is_some_and(|last| last.bytes == 1));
+        assert!(next.is_full() && next.held_over.is_some_and(|last| last.command.bytes() < 100));
     }
 }

@@ -21,7 +21,7 @@ fn entry(index: u64) -> Entry {
     let leader: CommittedLeader = openraft::impls::leader_id_std::LeaderId::new(1, 1_u64).to_committed();
     let peer = PeerId::parse("p".repeat(120)).expect("a valid peer id");
     let commands = vec![Command { key: None, op: Op::ExpirePeer { peer, incarnation: index, term: 1 } }; 2];
-    Entry { log_id: LogId::new(leader, index), payload: EntryPayload::Normal(Batch { stamp: None, commands }) }
+    Entry { log_id: LogId::new(leader, index), payload: EntryPayload::Normal(Batch { stamp: None, commands }.into()) }
 }
 
 #[tokio::main]

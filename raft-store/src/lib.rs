@@ -14,6 +14,8 @@ pub mod catalog;
 pub mod types;
 
 #[cfg(feature = "storage")]
+pub mod proposal;
+#[cfg(feature = "storage")]
 pub mod raft;
 #[cfg(feature = "storage")]
 pub mod storage;

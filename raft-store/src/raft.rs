@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Batch, Outcome};
+use crate::catalog::Outcome;
+use crate::proposal::Proposal;
 use crate::types::NodeId;
 
 /// A member as the replicated membership records it (C1).
@@ -20,12 +21,6 @@ impl std::fmt::Display for Member {
     }
 }
 
-impl std::fmt::Display for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} commands", self.commands.len())
-    }
-}
-
 /// Answers of one entry: one outcome per command; none for blank and membership entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes(pub Vec<Outcome>);
@@ -39,7 +34,7 @@ impl std::fmt::Display for Outcomes {
 openraft::declare_raft_types!(
     /// openraft's type configuration for raftshare.
     pub TypeConfig:
-        D = Batch,
+        D = Proposal,
         R = Outcomes,
         NodeId = NodeId,
         Node = Member,

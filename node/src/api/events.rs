@@ -84,8 +84,9 @@ fn follow(node: Arc<Node>, from: Position) -> impl Stream<Item = Result<Bytes, I
 
 fn render(events: &[LoggedEvent]) -> Bytes {
     let mut text = String::new();
-    for LoggedEvent { log_index, sequence, event } in events {
-        let (kind, data) = super::convert::event_json(event);
+    for event in events {
+        let LoggedEvent { log_index, sequence, .. } = event;
+        let (kind, data) = super::convert::event_json(event.event());
         text.push_str(&format!("id: {log_index}.{sequence}\nevent: {kind}\ndata: {data}\n\n"));
     }
     text.into()

@@ -10,7 +10,6 @@ use raft_store::catalog::Catalog;
 use raft_store::storage::FeedItem;
 use raft_store::types::FileName;
 
-use crate::names::changes;
 use crate::node::Node;
 use crate::transport::{Request, Response};
 
@@ -25,12 +24,10 @@ pub async fn follow_events(node: Arc<Node>) {
         match feed.next().await {
             FeedItem::Applied(entry) => {
                 if !entry.events.is_empty() {
-                    let changes = {
-                        let catalog = node.catalog();
-                        node.leadership.observe(&catalog, &entry.events);
-                        changes(&catalog, &entry.events)
-                    };
-                    node.names.update(&changes);
+                    if node.leadership.term().is_some() {
+                        node.leadership.observe(&node.catalog(), &entry.events);
+                    }
+                    node.names.update(&entry.events);
                 }
                 node.events.push(entry.log_index, &entry.events);
             }

@@ -104,7 +104,7 @@ fn timed_duties(node: &Arc<Node>) {
         let node = node.clone();
         let batch = raft_store::catalog::Batch { stamp: Some(anchor.stamp()), commands: Vec::new() };
         tokio::spawn(async move {
-            if let Err(error) = crate::propose::write(&node.raft, batch).await {
+            if let Err(error) = crate::propose::write(&node.raft, batch.into()).await {
                 tracing::debug!(%error, "a tick was not proposed");
             }
         });
@@ -119,7 +119,7 @@ fn probe(node: &Arc<Node>) {
     let node = node.clone();
     tokio::spawn(async move {
         let batch = raft_store::catalog::Batch { stamp: None, commands: Vec::new() };
-        if let Err(error) = crate::propose::write(&node.raft, batch).await {
+        if let Err(error) = crate::propose::write(&node.raft, batch.into()).await {
             tracing::debug!(%error, "a probe of the majority was not committed");
         }
         node.leadership.probing.store(false, Ordering::Release);

@@ -146,6 +146,8 @@ impl Planner {
 
     /// Marks what an applied entry changed. `catalog` is the state after that entry, or after later ones.
     pub fn observe(&mut self, catalog: &Catalog, events: &[Event]) {
+        // A new version and its first copy are two events of one file, one after the other.
+        let mut marked = None;
         for event in events {
             match event {
                 Event::PeerRegistered { peer, .. } | Event::PeerExpired { peer } | Event::PeerForgotten { peer } => {
@@ -154,7 +156,11 @@ impl Planner {
                 Event::FilePublished { file, .. }
                 | Event::FileDeleted { file, .. }
                 | Event::HolderAdded { file, .. }
-                | Event::HolderDropped { file, .. } => self.mark(file),
+                | Event::HolderDropped { file, .. } => {
+                    if marked.replace(file) != Some(file) {
+                        self.mark(file);
+                    }
+                }
                 Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(0)),
                 // Holdings that a listing changed have events of their own; leases do not matter here.
                 Event::MembersChanged { .. }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  byte 0      1 ……………………………… n-4   n-4 … n
-//!  version = 1 postcard           crc32 (LE) over everything before it
+//!  version     postcard           crc32 (LE) over everything before it
 //! ```
 
 use serde::Serialize;
@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::StorageError;
 
-/// The only record format there is so far.
-pub(crate) const RECORD_VERSION: u8 = 1;
+/// The record format of this build. In format 1 the commands of an entry were part of it; since then their encoding is, as a whole.
+pub(crate) const RECORD_VERSION: u8 = 2;
 
 const CHECKSUM_BYTES: usize = 4;
 
@@ -77,11 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_no_damage() {
-        let mut bytes = vec![2_u8, 1, 2, 3];
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        let error = decode::<u64>(&bytes, name).expect_err("version 2");
-        assert!(matches!(error, StorageError::UnknownVersion { found: 2, known: 1, .. }), "{error}");
+    fn another_format_is_no_damage() {
+        for version in [RECORD_VERSION - 1, RECORD_VERSION + 1] {
+            let mut bytes = vec![version, 1, 2, 3];
+            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+            let error = decode::<u64>(&bytes, name).expect_err("another version");
+            let StorageError::UnknownVersion { found, known, .. } = error else { panic!("{error}") };
+            assert_eq!((found, known), (version.into(), RECORD_VERSION.into()));
+        }
     }
 
     #[test]

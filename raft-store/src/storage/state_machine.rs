@@ -46,8 +46,8 @@ impl StateMachine {
         self.shared.update(|state| {
             let (replies, events) = match entry.payload {
                 EntryPayload::Blank => Default::default(),
-                EntryPayload::Normal(batch) => {
-                    let applied = state.catalog.apply(term, &batch);
+                EntryPayload::Normal(proposal) => {
+                    let applied = state.catalog.apply(term, proposal.batch());
                     (applied.replies, applied.events)
                 }
                 EntryPayload::Membership(membership) => {

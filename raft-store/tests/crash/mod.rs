@@ -59,7 +59,7 @@ pub fn entry(term: u64, index: u64) -> Entry {
         CatalogCommand { key: None, op: Op::ExpirePeer { peer, incarnation: rng.random(), term } }
     });
     let batch = Batch { stamp: Some(Stamp { term, at: index }), commands: commands.collect() };
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch.into()) }
 }
 
 /// Longest wait for a child to say something; only a child that hangs takes as long.

@@ -203,13 +203,11 @@ async fn entries_that_left_the_cache_are_read_from_the_device() {
     let disk = SimDisk::default();
     let (mut log, _) = open(&disk).unwrap();
     let big = |index| {
-        let mut entry = entry(1, index);
-        if let openraft::EntryPayload::Normal(batch) = &mut entry.payload {
-            let peer = crate::types::PeerId::parse("p".repeat(128)).unwrap();
-            let op = crate::catalog::Op::ExpirePeer { peer, incarnation: index, term: 1 };
-            batch.commands = vec![crate::catalog::Command { key: None, op }; 2_000];
-        }
-        entry
+        let peer = crate::types::PeerId::parse("p".repeat(128)).unwrap();
+        let op = crate::catalog::Op::ExpirePeer { peer, incarnation: index, term: 1 };
+        let commands = vec![crate::catalog::Command { key: None, op }; 2_000];
+        let payload = EntryPayload::Normal(Batch { stamp: None, commands }.into());
+        Entry { payload, ..entry(1, index) }
     };
     let count = (TAIL_BYTES_MAX / (2_000 * 128)) as u64 + 20;
     for index in 0..count {

@@ -30,7 +30,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 /// An entry whose payload tells which one it is.
 fn entry(term: u64, index: u64) -> Entry {
     let stamp = Stamp { term, at: index * 1_000 + term };
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Batch { stamp: Some(stamp), commands: vec![] }) }
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Batch { stamp: Some(stamp), commands: vec![] }.into()),
+    }
 }
 
 fn entries(term: u64, range: std::ops::Range<u64>) -> Vec<Entry> {

@@ -1,0 +1,151 @@
+//! A batch together with its encoding, as entries carry it: encoded once, by who proposes it, and decoded once by who receives it.
+//!
+//! Invariant: the two say the same. Log records, appends to followers and cached entries share both; none of them encodes, decodes or
+//! copies a command again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::catalog::{Batch, Command, Stamp};
+
+/// A command and its encoding.
+#[derive(Debug, Clone)]
+pub struct EncodedCommand {
+    command: Command,
+    encoded: Vec<u8>,
+}
+
+impl EncodedCommand {
+    /// Encodes a command.
+    pub fn new(command: Command) -> Self {
+        let encoded = postcard::to_stdvec(&command).expect("plain values have an encoding");
+        Self { command, encoded }
+    }
+
+    /// Bytes that it adds to an entry.
+    pub fn bytes(&self) -> usize {
+        self.encoded.len()
+    }
+}
+
+/// What an entry carries. Cheap to clone.
+#[derive(Clone)]
+pub struct Proposal {
+    batch: Arc<Batch>,
+    encoded: Bytes,
+}
+
+impl Proposal {
+    /// Puts encoded commands together.
+    pub fn of(stamp: Option<Stamp>, commands: impl ExactSizeIterator<Item = EncodedCommand>) -> Self {
+        // The encoding of a struct is that of its fields one after the other, that of a list its length and its items.
+        let mut encoded = postcard::to_stdvec(&(stamp, commands.len())).expect("plain values have an encoding");
+        let commands = commands.map(|command| {
+            encoded.extend_from_slice(&command.encoded);
+            command.command
+        });
+        let commands = commands.collect();
+        Self { batch: Arc::new(Batch { stamp, commands }), encoded: encoded.into() }
+    }
+
+    /// What is proposed.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+impl From<Batch> for Proposal {
+    fn from(batch: Batch) -> Self {
+        let encoded = postcard::to_stdvec(&batch).expect("plain values have an encoding").into();
+        Self { batch: Arc::new(batch), encoded }
+    }
+}
+
+/// Equal if the batches are.
+impl PartialEq for Proposal {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}
+
+impl Eq for Proposal {}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.batch, f)
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} commands", self.batch.commands.len())
+    }
+}
+
+impl Serialize for Proposal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.encoded)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proposal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Encoded;
+        impl Visitor<'_> for Encoded {
+            type Value = Proposal;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an encoded batch")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Proposal, E> {
+                match postcard::take_from_bytes(bytes) {
+                    Ok((batch, [])) => Ok(Proposal { batch: Arc::new(batch), encoded: Bytes::copy_from_slice(bytes) }),
+                    Ok((_, rest)) => Err(E::custom(format_args!("{} bytes follow the batch", rest.len()))),
+                    Err(error) => Err(E::custom(error)),
+                }
+            }
+        }
+        deserializer.deserialize_bytes(Encoded).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Op;
+    use crate::types::PeerId;
+
+    fn commands(count: u64) -> Vec<Command> {
+        let op = |incarnation| Op::ExpirePeer { peer: PeerId::parse("p").expect("valid"), incarnation, term: 1 };
+        (0..count).map(|n| Command { key: None, op: op(n) }).collect()
+    }
+
+    #[test]
+    fn commands_encoded_one_by_one_make_the_encoding_of_the_batch() {
+        for count in [0, 1, 127, 128, 300] {
+            for stamp in [None, Some(Stamp { term: 7, at: 1_000 })] {
+                let batch = Batch { stamp, commands: commands(count) };
+                let proposal = Proposal::of(stamp, commands(count).into_iter().map(EncodedCommand::new));
+                assert_eq!(proposal, Proposal::from(batch.clone()));
+                assert_eq!(*proposal.batch(), batch);
+            }
+        }
+    }
+
+    #[test]
+    fn what_arrives_is_what_was_sent_and_nothing_more() {
+        let sent = Proposal::from(Batch { stamp: None, commands: commands(3) });
+        let bytes = postcard::to_stdvec(&sent).expect("encodes");
+        let received: Proposal = postcard::from_bytes(&bytes).expect("decodes");
+        assert_eq!(received, sent);
+        assert_eq!(received.batch(), sent.batch());
+        let longer = Proposal { encoded: [&sent.encoded[..], &[0]].concat().into(), ..sent };
+        let bytes = postcard::to_stdvec(&longer).expect("encodes");
+        assert!(postcard::from_bytes::<Proposal>(&bytes).is_err(), "a byte follows the batch");
+    }
+}
