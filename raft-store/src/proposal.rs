@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::catalog::{Batch, Command, Stamp};
 
+/// Bytes that the encoding of most commands does not exceed.
+const COMMAND_BYTES: usize = 256;
+
 /// A command and its encoding.
 #[derive(Debug, Clone)]
 pub struct EncodedCommand {
@@ -22,7 +25,8 @@ pub struct EncodedCommand {
 impl EncodedCommand {
     /// Encodes a command.
     pub fn new(command: Command) -> Self {
-        let encoded = postcard::to_stdvec(&command).expect("plain values have an encoding");
+        let encoded = Vec::with_capacity(COMMAND_BYTES);
+        let encoded = postcard::to_extend(&command, encoded).expect("plain values have an encoding");
         Self { command, encoded }
     }
 

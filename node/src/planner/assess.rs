@@ -7,14 +7,14 @@ use client::api::TaskKind;
 use raft_store::catalog::Catalog;
 use raft_store::types::{FileName, PeerId};
 
+use super::Planner;
 use super::demand::Demand;
 use super::peers::place;
 use super::tasks::{Order, TaskNo};
-use super::{Name, Planner};
 
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
-    pub(super) fn assess(&mut self, catalog: &Catalog, file: &Name, now_ms: u64) {
+    pub(super) fn assess(&mut self, catalog: &Catalog, file: &FileName, now_ms: u64) {
         let demand = catalog.file(file).map(|view| Demand::of(&view));
         self.end_pointless(file, demand.as_ref());
         let Some(demand) = demand else {
@@ -56,7 +56,7 @@ impl Planner {
         {
             state.full_since_round = self.round;
         }
-        self.files.entry(Name::clone(order.file)).or_default().tasks.insert(order.peer.clone(), no);
+        self.files.entry(order.file.clone()).or_default().tasks.insert(order.peer.clone(), no);
         if !task.working {
             self.woken.insert(order.peer.clone());
         }
@@ -95,7 +95,7 @@ impl Planner {
     }
 
     /// Ends the tasks that the demand no longer admits; a peer that has the bytes now has succeeded.
-    fn end_pointless(&mut self, file: &Name, demand: Option<&Demand>) {
+    fn end_pointless(&mut self, file: &FileName, demand: Option<&Demand>) {
         let Some(state) = self.files.get(file) else { return };
         let mut over = Vec::new();
         for (peer, &no) in &state.tasks {
@@ -113,7 +113,7 @@ impl Planner {
         self.dirty.remove(file); // `end` marked it, and it is being assessed
     }
 
-    fn give_upkeep(&mut self, file: &Name, demand: &Demand, now_ms: u64) {
+    fn give_upkeep(&mut self, file: &FileName, demand: &Demand, now_ms: u64) {
         if !demand.can_upkeep() {
             return;
         }
@@ -133,7 +133,7 @@ impl Planner {
     }
 
     /// Withdraws replications that are no longer needed, first those that nobody works on, the newest first.
-    fn withdraw_surplus(&mut self, file: &Name, surplus: usize) {
+    fn withdraw_surplus(&mut self, file: &FileName, surplus: usize) {
         let mut candidates: Vec<(bool, TaskNo)> = self
             .tasks_of_kind(file, TaskKind::Replicate)
             .filter_map(|no| Some((self.tasks.get(no)?.working, no)))
@@ -151,25 +151,25 @@ impl Planner {
     }
 
     /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
-    fn settle(&mut self, file: &Name, short: Option<u32>, is_under_replicated: bool) {
+    fn settle(&mut self, file: &FileName, short: Option<u32>, is_under_replicated: bool) {
         self.leave_queues(file);
-        let state = self.files.entry(Name::clone(file)).or_default();
+        let state = self.files.entry(file.clone()).or_default();
         self.under_replicated += usize::from(is_under_replicated);
         self.under_replicated -= usize::from(state.is_under_replicated);
         state.is_under_replicated = is_under_replicated;
         state.short = short;
         if let Some(live) = short {
-            self.untried.insert((live, Name::clone(file)));
+            self.untried.insert((live, file.clone()));
         } else if state.tasks.is_empty() && !is_under_replicated {
             self.files.remove(file);
         }
     }
 
     /// Takes a file out of the queues of those that want copies.
-    pub(super) fn leave_queues(&mut self, file: &Name) {
+    pub(super) fn leave_queues(&mut self, file: &FileName) {
         let Some(state) = self.files.get_mut(file) else { return };
         if let Some(live) = state.short.take() {
-            let place = (live, Name::clone(file));
+            let place = (live, file.clone());
             self.untried.remove(&place);
             self.waiting.remove(&place);
         }

@@ -8,7 +8,7 @@ use raft_store::types::{FileName, PeerId, Version};
 
 use super::demand::Demand;
 use super::tasks::{Fingerprint, TaskNo};
-use super::{Name, Planner, TASKS_PER_PEER_MAX};
+use super::{Planner, TASKS_PER_PEER_MAX};
 
 /// Ids of `working` and of `failed` that one heartbeat is read for; the rest is ignored.
 pub const HEARTBEAT_IDS_MAX: usize = 16 * TASKS_PER_PEER_MAX;
@@ -118,7 +118,7 @@ impl Planner {
         Some(Task {
             id: task.id.clone(),
             kind: task.kind,
-            file: FileName::clone(&task.file),
+            file: task.file.clone(),
             version: task.version,
             size: if task.kind == TaskKind::Remove { 0 } else { view.size.unwrap_or(0) },
             hash: view.hash,
@@ -162,7 +162,13 @@ impl Planner {
     }
 
     /// The id under which the peer already does what a new task would ask of it.
-    pub(super) fn adoptable(&mut self, peer: &PeerId, kind: TaskKind, version: Version, file: &Name) -> Option<String> {
+    pub(super) fn adoptable(
+        &mut self,
+        peer: &PeerId,
+        kind: TaskKind,
+        version: Version,
+        file: &FileName,
+    ) -> Option<String> {
         if self.foreign.by_peer.is_empty() {
             return None;
         }
@@ -177,7 +183,7 @@ impl Planner {
         &self,
         kind: TaskKind,
         version: Version,
-        file: &Name,
+        file: &FileName,
         admits: impl Fn(&PeerId) -> bool,
     ) -> Option<PeerId> {
         if self.foreign.peers.is_empty() {

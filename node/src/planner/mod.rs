@@ -29,8 +29,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use raft_store::catalog::{Catalog, Event};
 use raft_store::types::{FileName, PeerId};
 
@@ -47,11 +47,8 @@ use tasks::{TaskNo, Tasks};
 /// Files that one call of [`Planner::plan`] looks at; about a millisecond of work, in which nothing can be applied.
 pub const PLAN_FILES_MAX: usize = 256;
 
-/// A file name that several tables share.
-type Name = Arc<FileName>;
-
 /// Where a file stands in a queue: fewest live copies first, then by name.
-type Place = (u32, Name);
+type Place = (u32, FileName);
 
 /// What the planner remembers of a file. Files that need nothing have no entry.
 #[derive(Debug, Default)]
@@ -89,13 +86,13 @@ pub struct Planner {
     peers: Peers,
     tasks: Tasks,
     rests: Rests,
-    files: HashMap<Name, FileState>,
+    files: HashMap<FileName, FileState, RandomState>,
     under_replicated: usize,
     sweep: Option<Sweep>,
     /// Peers whose holdings began or ceased to count and are not all marked yet, and where to go on with each.
     flipped: BTreeMap<PeerId, u32>,
     /// Files to be assessed.
-    dirty: BTreeSet<Name>,
+    dirty: BTreeSet<FileName>,
     /// Files short of copies for which no peer was sought yet.
     untried: BTreeSet<Place>,
     /// Files short of copies for which no peer was free or fit.
@@ -119,7 +116,7 @@ impl Planner {
             peers: Peers::default(),
             tasks: Tasks::new(term),
             rests: Rests::default(),
-            files: HashMap::new(),
+            files: HashMap::default(),
             under_replicated: 0,
             sweep: None,
             flipped: BTreeMap::new(),
@@ -216,7 +213,7 @@ impl Planner {
 
     fn mark(&mut self, file: &FileName) {
         if !self.dirty.contains(file) {
-            self.dirty.insert(Name::new(file.clone()));
+            self.dirty.insert(file.clone());
         }
     }
 

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use raft_store::catalog::PeerView;
-use raft_store::types::PeerId;
+use raft_store::types::{FileName, PeerId};
 
 use super::tasks::TaskNo;
-use super::{Name, Place};
+use super::Place;
 
 /// Tasks a peer has under way at a time.
 pub const TASKS_PER_PEER_MAX: usize = 4;
@@ -254,6 +254,6 @@ impl Peers {
 }
 
 /// Where a file stands among those that need a peer or a slot: fewest live copies first.
-pub(super) fn place(live: usize, file: &Name) -> Place {
-    (u32::try_from(live).unwrap_or(u32::MAX), Name::clone(file))
+pub(super) fn place(live: usize, file: &FileName) -> Place {
+    (u32::try_from(live).unwrap_or(u32::MAX), file.clone())
 }

@@ -8,11 +8,11 @@ use std::ops::Bound;
 
 use client::api::TaskKind;
 use raft_store::catalog::Catalog;
-use raft_store::types::PeerId;
+use raft_store::types::{FileName, PeerId};
 
 use super::demand::Demand;
 use super::tasks::Order;
-use super::{Name, Place, Planner};
+use super::{Place, Planner};
 
 impl Planner {
     /// Places as many files as slots and budget allow.
@@ -60,7 +60,7 @@ impl Planner {
     fn place_file(&mut self, catalog: &Catalog, place: &Place, now_ms: u64) {
         let (live, file) = place;
         let Some(demand) = catalog.file(file).map(|view| Demand::of(&view)) else {
-            self.dirty.insert(Name::clone(file));
+            self.dirty.insert(file.clone());
             self.leave_queues(file);
             return;
         };
@@ -80,13 +80,13 @@ impl Planner {
                 self.waiting_bytes_min = u64::MAX;
             }
             self.waiting_bytes_min = self.waiting_bytes_min.min(demand.size.unwrap_or(0));
-            self.waiting.insert((*live, Name::clone(file)));
+            self.waiting.insert((*live, file.clone()));
             self.round += 1;
         }
     }
 
     /// The best peer for one more copy: first one that works on it already, for an earlier leader.
-    fn choose(&self, file: &Name, demand: &Demand, now_ms: u64) -> Option<PeerId> {
+    fn choose(&self, file: &FileName, demand: &Demand, now_ms: u64) -> Option<PeerId> {
         let tasks = self.files.get(file).map(|state| &state.tasks);
         let admits = |peer: &PeerId| {
             !demand.holds(peer)

@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft_store::types::{FileName, PeerId};
 
-use super::Name;
-
 /// First pause of a pair, in milliseconds.
 pub const PAUSE_MS_MIN: u64 = 1_000;
 /// Longest pause of a pair, in milliseconds.
@@ -31,13 +29,13 @@ struct Rest {
 /// All pairs that rest or have rested lately.
 #[derive(Debug, Default)]
 pub(super) struct Rests {
-    pairs: BTreeMap<PeerId, BTreeMap<Name, Rest>>,
-    timers: BTreeSet<(u64, PeerId, Name)>,
+    pairs: BTreeMap<PeerId, BTreeMap<FileName, Rest>>,
+    timers: BTreeSet<(u64, PeerId, FileName)>,
 }
 
 impl Rests {
     /// Sends a pair to rest; answers until when.
-    pub(super) fn fail(&mut self, peer: &PeerId, file: &Name, code: &str, now_ms: u64) -> u64 {
+    pub(super) fn fail(&mut self, peer: &PeerId, file: &FileName, code: &str, now_ms: u64) -> u64 {
         let before = self.remove(peer, file);
         let pause_ms = before.map_or(PAUSE_MS_MIN, |rest| (rest.pause_ms * 2).min(PAUSE_MS_MAX));
         let until = now_ms.saturating_add(pause_ms);
@@ -47,11 +45,8 @@ impl Rests {
             self.remove(&peer, &file);
         }
         let code = code.chars().filter(|letter| !letter.is_control()).take(CODE_CHARS_MAX).collect();
-        self.timers.insert((until, peer.clone(), Name::clone(file)));
-        self.pairs
-            .entry(peer.clone())
-            .or_default()
-            .insert(Name::clone(file), Rest { until, pause_ms, code, timer: until });
+        self.timers.insert((until, peer.clone(), file.clone()));
+        self.pairs.entry(peer.clone()).or_default().insert(file.clone(), Rest { until, pause_ms, code, timer: until });
         until
     }
 
@@ -67,14 +62,14 @@ impl Rests {
     }
 
     /// Files of which a pair's pause is over by now, at most `limit`.
-    pub(super) fn wake(&mut self, now_ms: u64, limit: usize) -> Vec<Name> {
+    pub(super) fn wake(&mut self, now_ms: u64, limit: usize) -> Vec<FileName> {
         let mut woken = Vec::new();
         while woken.len() < limit && self.timers.first().is_some_and(|(at, ..)| *at <= now_ms) {
             let Some((at, peer, file)) = self.timers.pop_first() else { break };
             let Some(rest) = self.pairs.get_mut(&peer).and_then(|files| files.get_mut(&file)) else { continue };
             if rest.until == at {
                 rest.timer = at.saturating_add(PAUSE_MS_MAX);
-                self.timers.insert((rest.timer, peer, Name::clone(&file)));
+                self.timers.insert((rest.timer, peer, file.clone()));
                 woken.push(file);
             } else {
                 self.remove(&peer, &file);
@@ -98,8 +93,8 @@ impl Rests {
 mod tests {
     use super::*;
 
-    fn pair() -> (PeerId, Name) {
-        (PeerId::parse("a").expect("valid"), Name::new(FileName::parse("f").expect("valid")))
+    fn pair() -> (PeerId, FileName) {
+        (PeerId::parse("a").expect("valid"), FileName::parse("f").expect("valid"))
     }
 
     #[test]
@@ -115,7 +110,7 @@ mod tests {
             assert_eq!(rests.remaining(&peer, &file, now), Some((expected, "disk_full")));
             assert_eq!(rests.remaining(&peer, &file, until), None);
             now = until;
-            assert_eq!(rests.wake(now, 10), [Name::clone(&file)]);
+            assert_eq!(rests.wake(now, 10), std::slice::from_ref(&file));
         }
         rests.succeed(&peer, &file);
         assert_eq!(rests.fail(&peer, &file, "x", now) - now, PAUSE_MS_MIN);

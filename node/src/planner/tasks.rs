@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use client::api::TaskKind;
 use raft_store::types::{FileName, PeerId, Version};
 
-use super::Name;
-
 /// Time every task has, in milliseconds.
 pub const TASK_TIMEOUT_MS: u64 = 300_000;
 /// Bytes for each of which a task has a further millisecond: 1 MiB/s is the slowest transfer that is waited for.
@@ -23,7 +21,7 @@ pub(super) type TaskNo = u64;
 pub(super) struct TaskState {
     pub(super) id: String,
     pub(super) peer: PeerId,
-    pub(super) file: Name,
+    pub(super) file: FileName,
     pub(super) kind: TaskKind,
     pub(super) version: Version,
     /// Bytes reserved on the peer.
@@ -86,7 +84,7 @@ pub(super) struct Tasks {
 #[derive(Debug)]
 pub(super) struct Order<'a> {
     pub(super) peer: &'a PeerId,
-    pub(super) file: &'a Name,
+    pub(super) file: &'a FileName,
     pub(super) kind: TaskKind,
     pub(super) version: Version,
     pub(super) size: Option<u64>,
@@ -120,7 +118,7 @@ impl Tasks {
         let bytes = if order.kind == TaskKind::Replicate { size } else { 0 };
         self.by_id.insert(id.clone(), no);
         self.deadlines.insert((deadline_ms, no));
-        let (peer, file) = (order.peer.clone(), Name::clone(order.file));
+        let (peer, file) = (order.peer.clone(), order.file.clone());
         let state = TaskState { id, peer, file, kind: order.kind, version: order.version, bytes, deadline_ms, working };
         self.states.insert(no, state);
         no
@@ -163,7 +161,7 @@ mod tests {
 
     #[test]
     fn ids_tell_another_leader_what_they_are_about() {
-        let name = |text: &str| Name::new(FileName::parse(text).expect("valid"));
+        let name = |text: &str| FileName::parse(text).expect("valid");
         let peer = PeerId::parse("a").expect("valid");
         let mut tasks = Tasks::new(7);
         let (file, other) = (name("some/file"), name("other"));
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn large_files_have_more_time() {
-        let file = Name::new(FileName::parse("f").expect("valid"));
+        let file = FileName::parse("f").expect("valid");
         let peer = PeerId::parse("a").expect("valid");
         let mut tasks = Tasks::new(1);
         let size = Some(TASK_BYTES_PER_MS * 1_000);

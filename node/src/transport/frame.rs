@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Longest frame, in bytes. An append carries at most a few hundred entries of 16 KiB.
+/// Longest frame, in bytes. An append carries at most a few hundred entries of 32 KiB.
 pub const FRAME_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// A connection that cannot go on.

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 
 /// Largest record in bytes. Above a quarter of its segment (1 MiB) sled keeps a value in a separate file that it never
-/// syncs; log entries stay far below (16 KiB of commands), so this refuses only what would be stored unsafely.
+/// syncs; log entries stay far below (32 KiB of commands), so this refuses only what would be stored unsafely.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Names of the records that are not log entries.

@@ -274,7 +274,15 @@ impl Worker {
         if !group.lazy.is_empty() {
             self.device.apply(std::mem::take(&mut group.lazy))?;
         }
-        self.device.apply(std::mem::take(&mut group.batch))?;
+        let batch = std::mem::take(&mut group.batch);
+        if group.only_appends {
+            // One by one: a batch is announced to the disk by itself, and costs a second sync.
+            for record in batch.log {
+                self.device.apply(DeviceBatch { log: [record].into(), ..DeviceBatch::default() })?;
+            }
+        } else {
+            self.device.apply(batch)?;
+        }
         Ok(Some(group))
     }
 

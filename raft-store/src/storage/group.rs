@@ -1,6 +1,7 @@
 //! What goes to the device together: changes in the order in which they were queued, turned into one batch.
 //!
-//! Invariant: the batch leaves the device as if the changes had been carried out one after the other.
+//! Invariant: the batch leaves the device as if the changes had been carried out one after the other; a crash leaves all of it or
+//! nothing, or of records that are only appended a prefix.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -50,11 +51,13 @@ pub(super) struct Before {
 
 /// Changes that go to the device together.
 pub(super) struct Group {
-    /// Named records that go to the device before a batch that is one appended record: together they would cost a second
-    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without that record, and nothing else: what follows a
+    /// Named records that go to the device before records that are only appended: together they would cost a second
+    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without those records, and nothing else: what follows a
     /// truncation, or makes one, is one batch with them.
     pub(super) lazy: DeviceBatch,
     pub(super) batch: DeviceBatch,
+    /// Nothing but records at the end of the log: they need not be there together, a prefix of them is a log as well.
+    pub(super) only_appends: bool,
     /// Index after the last record, once the group is written.
     pub(super) end: u64,
     /// What the device then holds.
@@ -74,6 +77,7 @@ impl Group {
         let mut group = Self {
             lazy: DeviceBatch::default(),
             batch: DeviceBatch::default(),
+            only_appends: false,
             end: before.end,
             held: before.held,
             truncated_to: None,
@@ -89,8 +93,9 @@ impl Group {
         if !needs_sync {
             return None;
         }
-        let append = group.batch.log.len() == 1 && group.batch.log.values().all(Option::is_some);
-        if append && group.batch.meta.is_empty() && group.truncated_to.is_none() {
+        let appends = !group.batch.log.is_empty() && group.batch.log.values().all(Option::is_some);
+        group.only_appends = appends && group.batch.meta.is_empty() && group.truncated_to.is_none();
+        if group.only_appends {
             group.lazy.meta.append(lazy);
         } else {
             group.batch.meta.append(lazy);

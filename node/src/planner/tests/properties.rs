@@ -98,7 +98,7 @@ fn wants(world: &World) -> Wants {
     for state in world.planner.files.values() {
         for no in state.tasks.values() {
             let task = world.planner.tasks.get(*no).expect("a listed task exists");
-            let name = FileName::clone(&task.file);
+            let name = task.file.clone();
             match task.kind {
                 TaskKind::Replicate => *copies.entry(name).or_default() += 1,
                 TaskKind::Update | TaskKind::Remove => {

@@ -278,5 +278,5 @@ async fn damage_and_unknown_formats_are_told_apart() {
             Some(bytes)
         })
     });
-    assert!(matches!(newer.await, StorageError::UnknownVersion { found: 9, known: 1, .. }));
+    assert!(matches!(newer.await, StorageError::UnknownVersion { found: 9, known: 2, .. }));
 }
