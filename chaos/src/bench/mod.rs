@@ -4,8 +4,10 @@
 //! and percentiles are of all samples, none is left out.
 
 mod against;
+mod announces;
 mod chart;
 pub mod cli;
+mod columns;
 mod convergence;
 mod figure;
 mod freshness;
@@ -54,10 +56,6 @@ pub const NAMES: [&str; 11] = [
 const ENDURANCE: &str = "saturate";
 /// Nodes of the measured cluster.
 const NODES: u64 = 3;
-/// Goes before each count of announces.
-const ANNOUNCES_WARM_UP: Duration = Duration::from_millis(500);
-/// What so many clients ought to reach together.
-const ANNOUNCES_TARGETS: [(u64, &str); 3] = [(1, "≥ 1,000"), (100, "≥ 15,000"), (500, "≥ 22,000")];
 
 /// How to measure.
 #[derive(Debug, Clone, Default)]
@@ -127,42 +125,12 @@ pub async fn run(options: &BenchOptions, mut tell: impl FnMut(String)) -> anyhow
             "heartbeats" => heartbeats::measure(&mut bench).await,
             "freshness" => freshness::measure(&mut bench).await,
             "saturate" => saturate::measure(&mut bench).await,
-            _ => announces(&mut bench).await,
+            _ => announces::measure(&mut bench).await,
         };
         figures.extend(measured.with_context(|| format!("measuring {name}"))?);
     }
     let json = serde_json::to_string_pretty(&figures)?;
     std::fs::write(directory.join(FILE), json + "\n").context("cannot write the figures")?;
-    Ok(figures)
-}
-
-async fn announces(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
-    let leader = bench.cluster.leader().await.context("nobody leads")?;
-    let duration = Duration::from_secs(if bench.quick { 2 } else { 8 });
-    let mut figures = Vec::new();
-    for clients in [1, 10, 100, 500] {
-        let common = load::Common {
-            run: format!("c{clients}"),
-            mix: load::Mix::of(load::Kind::Announce),
-            peers: clients,
-            files: u64::MAX,
-            serving: false,
-            reading: String::new(),
-        };
-        let targets = load::Targets { write: leader.address.clone(), reads: Vec::new() };
-        let workers = load::clients(common, &targets, usize::MAX, 0).await.map_err(anyhow::Error::msg)?;
-        let pace = load::Pace { warm_up: ANNOUNCES_WARM_UP, duration, rate: None };
-        let (tally, _) = load::drive(workers, pace, || {}, || {}).await;
-        let total = tally.total();
-        let what = format!("announces/s, {clients} clients (p50 {:.2} ms)", total.p50_ms);
-        figures.push(Figure {
-            p99_ms: Some(total.p99_ms),
-            samples: usize::try_from(total.done).unwrap_or(usize::MAX),
-            errors: total.failed,
-            target: ANNOUNCES_TARGETS.iter().find(|(of, _)| *of == clients).map_or("", |(_, target)| target).into(),
-            ..Figure::of("announces", what, total.done as f64 / duration.as_secs_f64(), "/s")
-        });
-    }
     Ok(figures)
 }
 

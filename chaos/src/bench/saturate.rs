@@ -92,14 +92,37 @@ fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<
     for index in 0..nodes {
         let of = |seen: Option<&Seen>| seen.and_then(|seen| seen.nodes.get(index).copied()).unwrap_or_default();
         let ((id, before, ..), (_, after, log, snapshot)) = (of(first), of(last));
-        let mib = |bytes: f64| bytes / f64::from(1 << 20);
-        let what = format!(
-            "node {id}: memory at the end (first minute {:.0} MiB; log {:.0} MiB, snapshot {:.1} MiB)",
-            mib(before),
-            mib(log),
-            mib(snapshot)
-        );
-        figures.push(figure(what, mib(after), "MiB", "does not grow"));
+        let mib = |what: &str, bytes: f64, target: &str| {
+            figure(format!("node {id}: {what}"), bytes / f64::from(1 << 20), "MiB", target)
+        };
+        figures.extend([
+            mib("memory, first minute after the warm-up", before, ""),
+            mib("memory, last minute", after, "does not grow"),
+            mib("log on disk, last minute", log, ""),
+            mib("snapshot on disk, last minute", snapshot, ""),
+        ]);
     }
     figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(writes_per_second: f64, mib: f64) -> Vec<Figure> {
+        let bytes = mib * f64::from(1 << 20);
+        let nodes = (1..=3).map(|id| (id, bytes, bytes * 2.0, bytes / 4.0)).collect();
+        figures(&[Seen { writes_per_second, nodes }], Duration::from_secs(60), 0, 0)
+    }
+
+    #[test]
+    fn what_differs_between_two_runs_is_in_figures_and_not_in_their_words() {
+        let (one, other) = (run(20_000.0, 100.0), run(30_000.0, 300.0));
+        assert_eq!(one.len(), 3 + 3 * 4);
+        assert!(one.iter().map(|figure| &figure.what).eq(other.iter().map(|figure| &figure.what)));
+        let figure = |what: &str| other.iter().find(|figure| figure.what == what).map(|figure| figure.value);
+        assert_eq!(figure("node 2: memory, last minute"), Some(300.0));
+        assert_eq!(figure("node 3: log on disk, last minute"), Some(600.0));
+        assert_eq!(figure("node 3: snapshot on disk, last minute"), Some(75.0));
+    }
 }
