@@ -1,7 +1,7 @@
 //! Loads on real nodes: every kind of operation, a closed and an open loop, more peers than connections.
 #![allow(clippy::expect_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -12,13 +12,19 @@ fn bench(arguments: &[&str]) -> Output {
     Command::new(CHAOS).arg("bench").args(arguments).output().expect("the program starts")
 }
 
-/// Runs a short load; its only point. `None` where the nodes' binary was not built.
-fn point(arguments: &[&str]) -> Option<Value> {
+/// The nodes' binary; `None` where it was not built.
+fn node() -> Option<PathBuf> {
     let node = Path::new(CHAOS).parent()?.join("raftshare-node");
     if !node.is_file() {
         eprintln!("skipped: {} was not built (cargo build -p node)", node.display());
         return None;
     }
+    Some(node)
+}
+
+/// Runs a short load; its only point. `None` where the nodes' binary was not built.
+fn point(arguments: &[&str]) -> Option<Value> {
+    node()?;
     let report = tempfile::tempdir().expect("a temporary directory");
     let directory = report.path().display().to_string();
     let output = bench(&[arguments, &["--duration", "400ms", "--warm-up", "100ms", "--report", &directory]].concat());
@@ -51,6 +57,23 @@ fn an_open_loop_asks_for_what_it_was_told() {
     let total = &point["total"];
     let asked = total["done"].as_u64().zip(total["failed"].as_u64()).map(|(done, failed)| done + failed);
     assert_eq!(asked, Some(40), "{point}");
+}
+
+#[test]
+fn one_measurement_that_fails_leaves_the_others_and_the_end_is_a_failure() {
+    let Some(node) = node() else { return };
+    // Without the peers' binary nothing can converge.
+    let (binaries, report) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    std::os::unix::fs::symlink(node, binaries.path().join("raftshare-node")).expect("a link");
+    let (from, to) = (binaries.path().display().to_string(), report.path().display().to_string());
+    let output = bench(&["--quick", "--only", "convergence,cycle", "--bin-dir", &from, "--report", &to]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("error: a measurement failed: convergence: ")), "{told}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lease + announce"), "{told}");
+    let json = std::fs::read(report.path().join("bench.json")).expect("written");
+    let figures: Vec<Value> = serde_json::from_slice(&json).expect("JSON");
+    assert!(figures.iter().all(|figure| figure["name"] == "cycle") && !figures.is_empty(), "{figures:?}");
 }
 
 #[test]

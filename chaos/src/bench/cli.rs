@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use super::against::{self, AgainstOptions};
 use super::load::Mix;
 use super::point::{At, Consistency, LoadOptions};
-use super::{BenchOptions, sweep, table};
+use super::{BenchOptions, NAMES, sweep, table};
 
 /// Measured time of a point, and the warm-up before it, unless they are given.
 const DURATION: Duration = Duration::from_secs(10);
@@ -26,6 +27,8 @@ const PEERS: u64 = 100;
 const CONNECTIONS: usize = 500;
 /// Most peers of a point.
 const PEERS_MAX: u64 = 1_000_000;
+/// Most runs.
+const REPEAT_MAX: i64 = 99;
 /// Names of a connection, unless they are given.
 const FILES: u64 = 1_000;
 /// Seed, unless it is given.
@@ -44,9 +47,19 @@ pub struct BenchArgs {
     /// A short form of everything
     #[arg(long)]
     quick: bool,
-    /// Only this one of the fixed measurements; may be repeated
-    #[arg(long, conflicts_with_all = ["peers", "clients", "mix", "rate", "against"])]
+    /// Only these of the fixed measurements, such as cycle,failover; may be repeated. Without it, all but saturate, which
+    /// takes many minutes
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(NAMES),
+        conflicts_with_all = ["peers", "clients", "mix", "rate", "against"]
+    )]
     only: Vec<String>,
+    /// Runs of each measurement, each on a fresh cluster, in rounds: all once, then all again. Figures are the medians of
+    /// the runs, with their range
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=REPEAT_MAX))]
+    repeat: u32,
     /// A load instead of the fixed measurements: points of so many registered peers, such as 10,100,500
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=PEERS_MAX), conflicts_with = "clients")]
     peers: Vec<u64>,
@@ -119,7 +132,11 @@ pub async fn run(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
         }
     } else {
         let results = super::run(&arguments.fixed_options()?, tell).await?;
-        println!("{}", table(&results));
+        let figures = results.figures();
+        if !figures.is_empty() {
+            println!("{}", table(&figures));
+        }
+        results.check()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -155,6 +172,7 @@ impl BenchArgs {
         Ok(BenchOptions {
             quick: self.quick,
             only: self.only,
+            repeat: self.repeat,
             report: self.report,
             bin_dir: self.bin_dir,
             duration: self.duration,
@@ -227,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn measurements_are_named_in_one_list_or_in_several() {
+        let options = parse("--only cycle,gap --only saturate --duration 1m").expect("valid").fixed_options();
+        assert_eq!(options.expect("sensible").only, ["cycle", "gap", "saturate"]);
+    }
+
+    #[test]
+    fn a_measurement_is_repeated_only_if_it_is_asked_for() {
+        let fixed = |line| parse(line).expect("valid").fixed_options().expect("sensible").repeat;
+        assert_eq!((fixed("--quick"), fixed("--only saturate --repeat 99")), (1, 99));
+    }
+
+    #[test]
     fn a_sweep_has_no_more_connections_than_are_asked_for() {
         let options = parse("--peers 10,10000 --connections 50 --mix original").expect("valid").load_options();
         assert_eq!(options.expect("sensible").points, [(10, 50), (10_000, 50)]);
@@ -243,6 +273,11 @@ mod tests {
             ("--rate fast", "operations per second"),
             ("--peers 10 --clients 10", "cannot be used with"),
             ("--only cycle --mix announce", "cannot be used with"),
+            ("--only cycle,speed", "possible values: cycle,"),
+            ("--only cycle,", "possible values: cycle,"),
+            ("--repeat 0", "0 is not in 1..=99"),
+            ("--repeat 100", "100 is not in 1..=99"),
+            ("--repeat often", "invalid digit"),
             ("--against etcd --mix cycle", "cannot be used with"),
             ("--against consul", "possible values"),
         ] {

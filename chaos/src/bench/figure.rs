@@ -1,11 +1,13 @@
-//! One measured figure, and the table of all of them.
+//! One measured figure, what it comes to over several runs, and the table of all of them.
 //!
 //! Invariant: a figure that comes of samples says how many there were, and its 99th percentile with the median. Nothing that
 //! differs between two runs is in its name or its words, so that runs can be told to be of the same thing.
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side};
+use super::runs::{Range, median, median_known};
 use super::samples::Samples;
 
 /// One measured figure.
@@ -16,17 +18,20 @@ pub struct Figure {
     pub name: String,
     /// What was measured.
     pub what: String,
-    /// The figure.
+    /// The figure; of several runs their median, as the percentiles are.
     pub value: f64,
     /// Its unit.
     pub unit: String,
+    /// The runs, and the smallest and greatest value of one.
+    #[serde(flatten)]
+    pub range: Range,
     /// Median of the latencies in milliseconds, where the figure itself is something else.
     pub p50_ms: Option<f64>,
     /// 99th percentile, in milliseconds, where there is one.
     pub p99_ms: Option<f64>,
-    /// Samples behind it.
+    /// Samples behind it, of all runs.
     pub samples: usize,
-    /// Requests that failed.
+    /// Requests that failed, of all runs.
     pub errors: u64,
     /// The original system's figure in the same unit.
     pub original: Option<f64>,
@@ -42,6 +47,7 @@ impl Figure {
             what: what.into(),
             value,
             unit: unit.into(),
+            range: Range::once(value),
             p50_ms: None,
             p99_ms: None,
             samples: 1,
@@ -79,15 +85,58 @@ impl Figure {
     }
 }
 
+/// The figures of one measurement over its runs, which must all have come to the same ones.
+pub fn merge(runs: &[Vec<Figure>]) -> anyhow::Result<Vec<Figure>> {
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
+    for other in runs {
+        check_same(first, other)?;
+    }
+    Ok(first.iter().enumerate().map(|(position, figure)| merged(figure, runs, position)).collect())
+}
+
+fn check_same(first: &[Figure], other: &[Figure]) -> anyhow::Result<()> {
+    for (number, (one, two)) in (1..).zip(first.iter().zip(other)) {
+        let same = (&one.name, &one.what, &one.unit) == (&two.name, &two.what, &two.unit);
+        if !same {
+            bail!("figure {number} is {} in one run and {} in another", identity(one), identity(two));
+        }
+    }
+    if first.len() != other.len() {
+        bail!("there are {} figures in one run and {} in another", first.len(), other.len());
+    }
+    Ok(())
+}
+
+fn identity(figure: &Figure) -> String {
+    format!("{}: {:?} in {}", figure.name, figure.what, figure.unit)
+}
+
+fn merged(first: &Figure, runs: &[Vec<Figure>], position: usize) -> Figure {
+    let figures = || runs.iter().filter_map(|run| run.get(position));
+    let values: Vec<f64> = figures().map(|figure| figure.value).collect();
+    Figure {
+        value: median(values.iter().copied()),
+        range: Range::over(&values),
+        p50_ms: median_known(figures().map(|figure| figure.p50_ms)),
+        p99_ms: median_known(figures().map(|figure| figure.p99_ms)),
+        samples: figures().map(|figure| figure.samples).sum(),
+        errors: figures().map(|figure| figure.errors).sum(),
+        ..first.clone()
+    }
+}
+
 /// The figures as a table.
 pub fn table(figures: &[Figure]) -> String {
+    let repeated = figures.iter().any(|figure| figure.range.is_repeated());
     let mut headings = vec![(Side::Left, "FIGURE"), (Side::Right, "VALUE")];
+    headings.extend(repeated.then_some((Side::Right, "RANGE")));
     headings.extend(["P50", "P99", "N", "ERRORS", "ORIGINAL"].map(|heading| (Side::Right, heading)));
     headings.push((Side::Left, "TARGET"));
     let mut table = Columns::new(headings);
     for figure in figures {
         let ms = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2} ms"));
         let mut cells = vec![figure.what.clone(), format!("{:.2} {}", figure.value, figure.unit)];
+        cells.extend(repeated.then(|| figure.range.text(2)));
         cells.extend([ms(figure.p50_ms), ms(figure.p99_ms), figure.samples.to_string(), figure.errors.to_string()]);
         cells.push(figure.original.map_or("–".into(), |original| format!("{original} {}", figure.unit)));
         cells.push(figure.target.clone());
@@ -102,10 +151,16 @@ mod tests {
 
     use super::*;
 
+    fn run(value: f64, p99_ms: f64, errors: u64) -> Vec<Figure> {
+        let latency = Figure { p99_ms: Some(p99_ms), samples: 10, ..Figure::of("cycle", "cycle", value, "ms") };
+        vec![latency.with_errors(errors).with_original(8.8).with_target("< 8.8"), Figure::of("cycle", "size", 3.0, "B")]
+    }
+
     #[test]
     fn the_table_shows_the_original_beside_the_figure() {
         let text = table(&[Figure::of("cycle", "cycle", 3.5, "ms").with_original(8.8)]);
         assert!(text.contains("3.50 ms") && text.contains("8.8 ms"), "{text}");
+        assert!(!text.contains("RANGE"), "{text}");
     }
 
     #[test]
@@ -119,12 +174,50 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_stands_below_its_heading() {
-        let what = "a figure whose words are longer than any that was thought of when the table was made";
-        let text = table(&[Figure::of("cycle", what, 3.5, "ms"), Figure::of("cycle", "cycle", 20_000.0, "writes/s")]);
+    fn runs_come_to_medians_and_sums() {
+        let odd = merge(&[run(5.0, 9.0, 1), run(1.0, 30.0, 0), run(2.0, 10.0, 2)]).expect("the same figures");
+        assert_eq!(odd.len(), 2);
+        assert_eq!((odd[0].value, odd[0].p99_ms, odd[0].samples, odd[0].errors), (2.0, Some(10.0), 30, 3));
+        assert_eq!(odd[0].range, Range { runs: 3, lowest: 1.0, highest: 5.0 });
+        assert_eq!((odd[0].original, odd[0].target.as_str(), odd[1].p99_ms), (Some(8.8), "< 8.8", None));
+        let even =
+            merge(&[run(5.0, 9.0, 0), run(1.0, 30.0, 0), run(2.0, 10.0, 0), run(4.0, 20.0, 0)]).expect("the same");
+        assert_eq!((even[0].value, even[0].p99_ms), (3.0, Some(15.0)));
+        let one = merge(&[run(5.0, 9.0, 1)]).expect("the same figures");
+        assert_eq!(one, run(5.0, 9.0, 1));
+    }
+
+    #[test]
+    fn runs_that_came_to_different_figures_are_not_made_one() {
+        let mut short = run(1.0, 1.0, 0);
+        short.pop();
+        let mut renamed = run(1.0, 1.0, 0);
+        renamed[1].what = "weight".into();
+        let mut other_unit = run(1.0, 1.0, 0);
+        other_unit[0].unit = "s".into();
+        for (other, words) in [(short, "2 figures in one run and 1"), (renamed, "\"weight\""), (other_unit, "in s")] {
+            let error = merge(&[run(1.0, 1.0, 0), run(1.0, 1.0, 0), other]).expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_cell_stands_below_its_heading_and_the_range_is_shown() {
+        let mut figures = merge(&[run(5.0, 9.0, 0), run(1.0, 30.0, 0)]).expect("the same figures");
+        figures[1].what = "a figure whose words are longer than any that was thought of when the table was made".into();
+        let text = table(&figures);
+        assert!(text.contains("1.00 – 5.00"), "{text}");
         let end = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count() + word.chars().count());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(end(lines[0], "VALUE"), end(lines[1], "3.50 ms"), "{text}");
-        assert_eq!(end(lines[0], "VALUE"), end(lines[2], "20000.00 writes/s"), "{text}");
+        assert_eq!(end(lines[0], "VALUE"), end(lines[1], "3.00 ms"), "{text}");
+        assert_eq!(end(lines[0], "VALUE"), end(lines[2], "3.00 B"), "{text}");
+        assert_eq!(end(lines[0], "RANGE"), end(lines[1], "1.00 – 5.00"), "{text}");
+    }
+
+    #[test]
+    fn the_new_fields_stand_beside_the_old_ones() {
+        let json = serde_json::to_value(Figure::of("cycle", "cycle", 3.5, "ms")).expect("JSON");
+        assert_eq!((&json["value"], &json["runs"]), (&3.5.into(), &1.into()));
+        assert_eq!((&json["lowest"], &json["highest"], &json["p50Ms"]), (&3.5.into(), &3.5.into(), &().into()));
     }
 }
