@@ -60,6 +60,16 @@ fn an_open_loop_asks_for_what_it_was_told() {
 }
 
 #[test]
+fn a_point_of_two_runs_says_so_and_counts_both() {
+    let Some(point) = point(&["--clients", "2", "--rate", "50/s", "--repeat", "2"]) else { return };
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let done = number(&point["total"]["done"]) + number(&point["total"]["failed"]);
+    assert_eq!((point["runs"].as_u64(), done), (Some(2), 40.0), "{point}");
+    let (lowest, median, highest) = (&point["lowest"], &point["perSecond"], &point["highest"]);
+    assert!(number(lowest) <= number(median) && number(median) <= number(highest), "{point}");
+}
+
+#[test]
 fn one_measurement_that_fails_leaves_the_others_and_the_end_is_a_failure() {
     let Some(node) = node() else { return };
     // Without the peers' binary nothing can converge.

@@ -32,9 +32,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
         let workers = load::clients(common, &targets, usize::MAX, 0).await.map_err(anyhow::Error::msg)?;
         let pace = Pace { warm_up: WARM_UP, duration, rate: None };
         let (tally, _) = load::drive(workers, pace, || {}, || {}).await;
-        let (total, seconds) = (tally.total(), duration.as_secs_f64());
-        let what = format!("announces/s, {clients} clients");
-        let figure = Figure::of("announces", what, total.done as f64 / seconds, "/s");
+        let total = tally.total().over(duration.as_secs_f64());
+        let figure = Figure::of("announces", format!("announces/s, {clients} clients"), total.per_second, "/s");
         figures.push(Figure {
             p50_ms: Some(total.p50_ms),
             p99_ms: Some(total.p99_ms),

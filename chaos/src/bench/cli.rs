@@ -192,6 +192,7 @@ impl BenchArgs {
             points,
             mix: self.mix.unwrap_or_else(|| Mix::of(super::load::Kind::Announce)),
             rate: self.rate,
+            repeat: self.repeat,
             duration,
             warm_up,
             files: self.files.unwrap_or(FILES),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::drive::Worker;
 use super::load::{self, Common, Mix, Pace, Summary, Tally, Targets};
+use super::runs::Range;
 use super::usage::{Reading, Usage, open_files_max};
 use crate::cluster::{Cluster, ClusterOptions, READY_WITHIN};
 use crate::fault::Families;
@@ -61,7 +62,9 @@ pub struct LoadOptions {
     pub mix: Mix,
     /// Operations per second of all together; a closed loop if absent.
     pub rate: Option<f64>,
-    /// Measured time of a point.
+    /// Runs of each point.
+    pub repeat: u32,
+    /// Measured time of a run.
     pub duration: Duration,
     /// Goes before it.
     pub warm_up: Duration,
@@ -89,10 +92,13 @@ pub struct Point {
     pub peers: u64,
     /// Connections that act for them.
     pub connections: usize,
-    /// Measured time in seconds.
+    /// Measured time in seconds, of all runs together.
     pub seconds: f64,
-    /// Operations that succeeded, per second.
+    /// Operations that succeeded, per second; of several runs the median.
     pub per_second: f64,
+    /// The runs, and the smallest and greatest number of operations per second of one.
+    #[serde(flatten)]
+    pub range: Range,
     /// Things they were about, such as files, per second.
     pub units_per_second: f64,
     /// Part of the operations that failed, 0 to 1.
@@ -103,11 +109,11 @@ pub struct Point {
     pub by_kind: BTreeMap<String, Summary>,
     /// Failures by status and code.
     pub failures: BTreeMap<String, u64>,
-    /// Leader and term when the load began.
+    /// Leader and term when the load began; of several runs the first in which the leader changed, or the last.
     pub leader_before: Option<(u64, u64)>,
     /// Leader and term when it ended.
     pub leader_after: Option<(u64, u64)>,
-    /// Whether these differ: part of the time nobody led.
+    /// Whether these differ in any run: part of the time nobody led.
     pub leader_changed: bool,
     /// What each node took.
     pub nodes: Vec<Usage>,
@@ -185,7 +191,7 @@ pub(super) async fn drive_watched<W: Worker>(
     (tally, usages.take())
 }
 
-/// Measures one point on a fresh cluster, whose data goes below `data`.
+/// Measures one run of a point on a fresh cluster, whose data goes below `data`.
 pub async fn measure(
     options: &LoadOptions,
     peers: u64,
@@ -218,16 +224,19 @@ pub async fn measure(
     let generator = usages.pop().unwrap_or_default();
     let after = cluster.leader().await;
 
-    let (total, seconds) = (tally.total(), options.duration.as_secs_f64());
+    let seconds = options.duration.as_secs_f64();
+    let total = tally.total().over(seconds);
+    let by_kind = tally.by_kind().into_iter().map(|(kind, summary)| (kind, summary.over(seconds))).collect();
     let led = |leader: &Option<LeaderInfo>| leader.as_ref().map(|leader| (leader.id, leader.term));
     Ok(Point {
         peers,
         connections,
         seconds,
-        per_second: total.done as f64 / seconds,
-        units_per_second: total.units as f64 / seconds,
+        per_second: total.per_second,
+        range: total.range,
+        units_per_second: total.units_per_second,
         error_rate: total.error_rate(),
-        by_kind: tally.by_kind(),
+        by_kind,
         failures: tally.failures().clone(),
         leader_changed: led(&before) != led(&after),
         leader_before: led(&before),
@@ -247,6 +256,7 @@ mod tests {
             points: Vec::new(),
             mix: "announce".parse().expect("a mix"),
             rate: None,
+            repeat: 1,
             duration: Duration::from_secs(1),
             warm_up: Duration::ZERO,
             files: 1_000,

@@ -6,6 +6,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+use super::runs::median_known;
 use crate::observer::rss_kib;
 
 /// Units of processor time per second; the kernel reports in this unit whatever its own clock does.
@@ -17,10 +18,22 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Usage {
     /// Whose: `n1` and so on.
     pub name: String,
-    /// Processor time in seconds, of all threads.
+    /// Processor time in seconds, of all threads; of several runs the sum.
     pub cpu_s: Option<f64>,
-    /// Resident memory at the end, in KiB.
+    /// Resident memory at the end, in KiB; of several runs the median.
     pub rss_kib: Option<u64>,
+}
+
+impl Usage {
+    /// Several runs as one; what is not known of one run is not known of all.
+    pub fn merged(runs: &[&Self]) -> Self {
+        let rss = median_known(runs.iter().map(|run| run.rss_kib.map(|kib| kib as f64)));
+        Self {
+            name: runs.first().map(|run| run.name.clone()).unwrap_or_default(),
+            cpu_s: runs.iter().map(|run| run.cpu_s).sum(),
+            rss_kib: rss.map(|kib| kib.round() as u64),
+        }
+    }
 }
 
 /// Processor times of processes at one moment.
@@ -74,6 +87,14 @@ mod tests {
         let stat = "12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 70 5 0 0 20 0 1 0 100";
         assert_eq!(ticks(stat), Some(75));
         assert_eq!(ticks("12 (x) S 1"), None);
+    }
+
+    #[test]
+    fn processor_time_of_runs_is_summed_and_unknown_if_it_was_once() {
+        let run = |cpu_s, rss_kib| Usage { name: "n1".into(), cpu_s, rss_kib };
+        let (one, two, gone) = (run(Some(1.5), Some(100)), run(Some(2.0), Some(301)), run(None, None));
+        assert_eq!(Usage::merged(&[&one, &two]), run(Some(3.5), Some(201)));
+        assert_eq!(Usage::merged(&[&one, &gone]), run(None, Some(100)));
     }
 
     #[test]

@@ -135,6 +135,7 @@ fn our_options(options: &AgainstOptions, kind: Kind) -> LoadOptions {
         points: Vec::new(),
         mix: Mix::of(kind),
         rate: None,
+        repeat: 1,
         duration: options.duration,
         warm_up: options.warm_up,
         // A new name each time, as etcd gets a new key.

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod drive;
 pub mod mix;
 pub mod peers;
+pub mod summary;
 pub mod tally;
 
 use std::sync::Arc;
@@ -23,7 +24,8 @@ pub use connection::Connection;
 pub use drive::{Pace, drive};
 pub use mix::{Kind, Mix};
 pub use peers::{Client, Common};
-pub use tally::{Summary, Tally};
+pub use summary::Summary;
+pub use tally::Tally;
 
 /// Clients that register their peers at the same time.
 const PREPARING_MAX: usize = 64;

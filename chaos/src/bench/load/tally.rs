@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+
+use super::summary::Summary;
 
 /// Digits of a latency that are kept.
 const DIGITS: u8 = 3;
@@ -28,30 +29,6 @@ struct Kind {
 pub struct Tally {
     kinds: BTreeMap<&'static str, Kind>,
     failures: BTreeMap<String, u64>,
-}
-
-/// One kind of operation, or all together, in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Summary {
-    /// Operations that succeeded.
-    pub done: u64,
-    /// Operations that failed.
-    pub failed: u64,
-    /// What the operations that succeeded were about, such as files; `done` where each is about one.
-    pub units: u64,
-    /// Mean latency of those that succeeded, in milliseconds, as all of these.
-    pub mean_ms: f64,
-    /// Half are at most this.
-    pub p50_ms: f64,
-    /// 90 % are.
-    pub p90_ms: f64,
-    /// 99 % are.
-    pub p99_ms: f64,
-    /// 99.9 % are.
-    pub p999_ms: f64,
-    /// The greatest.
-    pub max_ms: f64,
 }
 
 impl Tally {
@@ -86,12 +63,12 @@ impl Tally {
         &self.failures
     }
 
-    /// Every kind in numbers.
+    /// Every kind in numbers, without rates: it is not known here how long it took.
     pub fn by_kind(&self) -> BTreeMap<String, Summary> {
         self.kinds.iter().map(|(kind, counts)| ((*kind).to_owned(), counts.summary())).collect()
     }
 
-    /// All kinds together in numbers.
+    /// All kinds together in numbers, without rates.
     pub fn total(&self) -> Summary {
         let mut total = Kind::new();
         self.kinds.values().for_each(|counts| total.add(counts));
@@ -131,15 +108,8 @@ impl Kind {
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: self.latencies.max() as f64 / 1_000.0,
+            ..Summary::default()
         }
-    }
-}
-
-impl Summary {
-    /// Part of the operations that failed, 0 to 1.
-    pub fn error_rate(&self) -> f64 {
-        let all = self.done + self.failed;
-        if all == 0 { 0.0 } else { self.failed as f64 / all as f64 }
     }
 }
 
