@@ -210,6 +210,7 @@ impl BenchArgs {
         Ok(AgainstOptions {
             quick: self.quick,
             clients: self.clients,
+            repeat: self.repeat,
             duration,
             warm_up,
             node_arguments: self.node_arg,
@@ -252,9 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_is_repeated_only_if_it_is_asked_for() {
+    fn every_form_is_repeated_and_none_unless_it_is_asked_for() {
         let fixed = |line| parse(line).expect("valid").fixed_options().expect("sensible").repeat;
         assert_eq!((fixed("--quick"), fixed("--only saturate --repeat 99")), (1, 99));
+        let load = parse("--peers 10 --repeat 3").expect("valid").load_options().expect("sensible");
+        let against = parse("--against etcd --repeat 4").expect("valid").against_options().expect("sensible");
+        assert_eq!((load.repeat, against.repeat), (3, 4));
     }
 
     #[test]

@@ -17,10 +17,10 @@ use anyhow::{Context as _, anyhow};
 use self::client::{Client, Work};
 use self::etcd::Etcd;
 pub use self::results::{Cell, Comparison, Row};
-use super::FILE;
 use super::load::{Kind, Mix, Pace};
 use super::machine::Machine;
 use super::point::{self, At, LoadOptions, NODES, drive_watched};
+use super::runs::{self, Range};
 use super::samples::Samples;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::fault::Families;
@@ -42,7 +42,9 @@ pub struct AgainstOptions {
     pub quick: bool,
     /// Numbers of clients; the usual ones if empty.
     pub clients: Vec<u64>,
-    /// Measured time of each cell.
+    /// Runs of each cell.
+    pub repeat: u32,
+    /// Measured time of each run.
     pub duration: Duration,
     /// Goes before it.
     pub warm_up: Duration,
@@ -56,60 +58,103 @@ pub struct AgainstOptions {
     pub bin_dir: Option<PathBuf>,
 }
 
+/// What both do in one row.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    ours: &'static str,
+    theirs: &'static str,
+    clients: u64,
+    what: What,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// Operations of this kind against such work.
+    Load(Kind, Work),
+    /// The gap after so many kills of the leader.
+    Gap(usize),
+}
+
 /// Measures both; `tell` gets a line about each row.
 pub async fn run(options: &AgainstOptions, mut tell: impl FnMut(String)) -> anyhow::Result<Comparison> {
     let program = etcd::find()?;
-    let clients = if options.clients.is_empty() { CLIENTS.to_vec() } else { options.clients.clone() };
-    for count in &clients {
-        point::check_open_files(usize::try_from(*count).unwrap_or(usize::MAX))?;
+    let plans = plans(options);
+    for plan in &plans {
+        point::check_open_files(usize::try_from(plan.clients).unwrap_or(usize::MAX))?;
     }
     let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
     let logs = options.report.clone().unwrap_or_else(|| temporary.path().to_owned()).join("logs");
-    let place = Place { program, data: temporary.path().to_owned(), logs };
     let mut comparison = Comparison {
         revision: REVISION,
-        etcd_version: etcd::version(&place.program),
+        etcd_version: etcd::version(&program),
         at: seconds_since_1970(),
         machine: Machine::this(),
         command: std::env::args().collect(),
         duration_s: options.duration.as_secs_f64(),
+        repeat: options.repeat,
         rows: Vec::new(),
     };
-    let works = [
-        ("announce", "put", Kind::Announce, Work::Put, u64::MAX),
-        (
-            "lease + announce (2 requests)",
-            "grant + lock + put + revoke (4)",
-            Kind::Cycle,
-            Work::Cycle,
-            CYCLE_CLIENTS_MAX,
-        ),
-        (
-            "lease + announce (2 requests)",
-            "lock + put and unlock (2)",
-            Kind::Cycle,
-            Work::SessionCycle,
-            CYCLE_CLIENTS_MAX,
-        ),
-    ];
-    for (ours, theirs, kind, work, most) in works {
-        for count in clients.iter().copied().filter(|count| *count <= most) {
-            tell(format!("measuring {ours} against {theirs} with {count} clients …"));
-            let raftshare = our_load(options, &place, kind, count).await.context("measuring raftshare")?;
-            let etcd = their_load(options, &place, work, count).await.context("measuring etcd")?;
-            comparison.rows.push(Row { ours, theirs, clients: count, raftshare, etcd });
+    let mut measured = vec![Vec::new(); plans.len()];
+    for (run, number) in runs::rounds(plans.len(), options.repeat) {
+        let logs = runs::logs(&logs, run, options.repeat);
+        let place = Place { program: program.clone(), data: temporary.path().to_owned(), logs };
+        tell(format!("measuring {}{} …", plans[number].text(), runs::label(run, options.repeat)));
+        measured[number].push(plans[number].measure(options, &place).await?);
+        comparison.rows = plans.iter().zip(&measured).filter_map(|(plan, cells)| plan.row(cells)).collect();
+        if let Some(report) = &options.report {
+            comparison.write(report)?;
         }
     }
-    let kills = if options.quick { QUICK_KILLS } else { KILLS };
-    tell(format!("killing each leader {kills} times …"));
-    let row = gaps(options, &place, kills).await.context("measuring the gap after a kill")?;
-    comparison.rows.push(row);
-    if let Some(report) = &options.report {
-        std::fs::create_dir_all(report).with_context(|| format!("cannot make {}", report.display()))?;
-        let json = serde_json::to_string_pretty(&comparison)? + "\n";
-        std::fs::write(report.join(FILE), json).context("cannot write the results")?;
-    }
     Ok(comparison)
+}
+
+/// The rows, in order.
+fn plans(options: &AgainstOptions) -> Vec<Plan> {
+    let clients = if options.clients.is_empty() { CLIENTS.to_vec() } else { options.clients.clone() };
+    let cycle = "lease + announce (2 requests)";
+    let works = [
+        ("announce", "put", What::Load(Kind::Announce, Work::Put), u64::MAX),
+        (cycle, "grant + lock + put + revoke (4)", What::Load(Kind::Cycle, Work::Cycle), CYCLE_CLIENTS_MAX),
+        (cycle, "lock + put and unlock (2)", What::Load(Kind::Cycle, Work::SessionCycle), CYCLE_CLIENTS_MAX),
+    ];
+    let mut plans = Vec::new();
+    for (ours, theirs, what, most) in works {
+        let counts = clients.iter().copied().filter(|count| *count <= most);
+        plans.extend(counts.map(|clients| Plan { ours, theirs, clients, what }));
+    }
+    let what = What::Gap(if options.quick { QUICK_KILLS } else { KILLS });
+    plans.push(Plan { ours: "SIGKILL of the leader until a write", theirs: "the same", clients: 1, what });
+    plans
+}
+
+impl Plan {
+    fn text(&self) -> String {
+        match self.what {
+            What::Load(..) => format!("{} against {} with {} clients", self.ours, self.theirs, self.clients),
+            What::Gap(kills) => format!("the gap, killing each leader {kills} times"),
+        }
+    }
+
+    /// One run: ours and theirs.
+    async fn measure(&self, options: &AgainstOptions, place: &Place) -> anyhow::Result<(Cell, Cell)> {
+        match self.what {
+            What::Load(kind, work) => {
+                let raftshare = our_load(options, place, kind, self.clients).await.context("measuring raftshare")?;
+                let etcd = their_load(options, place, work, self.clients).await.context("measuring etcd")?;
+                Ok((raftshare, etcd))
+            }
+            What::Gap(kills) => gaps(options, place, kills).await.context("measuring the gap after a kill"),
+        }
+    }
+
+    /// The runs as a row; absent if there are none yet.
+    fn row(&self, runs: &[(Cell, Cell)]) -> Option<Row> {
+        let (ours, theirs): (Vec<Cell>, Vec<Cell>) = runs.iter().cloned().unzip();
+        let row =
+            |raftshare, etcd| Row { ours: self.ours, theirs: self.theirs, clients: self.clients, raftshare, etcd };
+        (!runs.is_empty()).then(|| row(Cell::merged(&ours), Cell::merged(&theirs)))
+    }
 }
 
 /// Where things are.
@@ -155,6 +200,7 @@ async fn our_load(options: &AgainstOptions, place: &Place, kind: Kind, clients: 
     let point = point::measure(&load, clients, usize::try_from(clients)?, &data, logs).await?;
     Ok(Cell {
         per_second: Some(point.per_second),
+        range: point.range,
         p50_ms: point.total.p50_ms,
         p99_ms: point.total.p99_ms,
         samples: point.total.done,
@@ -177,9 +223,10 @@ async fn their_load(options: &AgainstOptions, place: &Place, work: Work, clients
     let pace = Pace { warm_up: options.warm_up, duration: options.duration, rate: None };
     let (tally, mut usages) = drive_watched(workers, pace, &processes).await;
     let generator = usages.pop().unwrap_or_default();
-    let total = tally.total();
+    let total = tally.total().over(options.duration.as_secs_f64());
     Ok(Cell {
-        per_second: Some(total.done as f64 / options.duration.as_secs_f64()),
+        per_second: Some(total.per_second),
+        range: total.range,
         p50_ms: total.p50_ms,
         p99_ms: total.p99_ms,
         samples: total.done,
@@ -189,8 +236,9 @@ async fn their_load(options: &AgainstOptions, place: &Place, work: Work, clients
     })
 }
 
-async fn gaps(options: &AgainstOptions, place: &Place, kills: usize) -> anyhow::Result<Row> {
+async fn gaps(options: &AgainstOptions, place: &Place, kills: usize) -> anyhow::Result<(Cell, Cell)> {
     let cell = |samples: &Samples| Cell {
+        range: Range::once(samples.percentile_ms(50)),
         p50_ms: samples.percentile_ms(50),
         p99_ms: samples.percentile_ms(100),
         samples: samples.count() as u64,
@@ -211,11 +259,43 @@ async fn gaps(options: &AgainstOptions, place: &Place, kills: usize) -> anyhow::
     };
     let mut etcd = Etcd::start(&place.program, &place.fresh("etcd")?, &place.logs.join("etcd-gap")).await?;
     let theirs = gap::etcd(&mut etcd, kills).await?;
-    Ok(Row {
-        ours: "SIGKILL of the leader until a write",
-        theirs: "the same",
-        clients: 1,
-        raftshare: cell(&raftshare),
-        etcd: cell(&theirs),
-    })
+    Ok((cell(&raftshare), cell(&theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(clients: Vec<u64>) -> AgainstOptions {
+        AgainstOptions {
+            quick: true,
+            clients,
+            repeat: 2,
+            duration: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            node_arguments: Vec::new(),
+            seed: 1,
+            report: None,
+            bin_dir: None,
+        }
+    }
+
+    #[test]
+    fn cycles_leave_out_the_most_clients_and_the_gap_comes_last() {
+        let rows = |clients| plans(&options(clients)).iter().map(|plan| plan.clients).collect::<Vec<_>>();
+        assert_eq!(rows(Vec::new()), [1, 100, 500, 1, 100, 1, 100, 1]);
+        assert_eq!(rows(vec![200]), [200, 1]);
+        let last = plans(&options(vec![200])).pop().expect("a row");
+        assert!(matches!(last.what, What::Gap(QUICK_KILLS)));
+    }
+
+    #[test]
+    fn a_row_takes_each_system_from_its_own_runs() {
+        let plan = plans(&options(vec![200])).remove(0);
+        let cell = |per_second| Cell { per_second: Some(per_second), ..Cell::default() };
+        assert!(plan.row(&[]).is_none());
+        let row = plan.row(&[(cell(10.0), cell(1.0)), (cell(20.0), cell(2.0))]).expect("a row");
+        assert_eq!((row.raftshare.per_second, row.etcd.per_second), (Some(15.0), Some(1.5)));
+        assert_eq!((row.raftshare.range.runs, row.etcd.range.highest), (2, 2.0));
+    }
 }
