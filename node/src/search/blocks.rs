@@ -9,6 +9,7 @@
 use memchr::memmem;
 use raft_store::types::FileName;
 
+use super::builder::Builder;
 use super::postings::{EntryNo, Postings};
 use super::query::{Group, Needle, Terms, judge};
 use super::{Mode, Tier};
@@ -29,18 +30,13 @@ pub(super) struct Slot {
     entry: EntryNo,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// Offset of the name's first byte in the block's text.
-    start: u32,
-    /// `None` once the name is gone.
-    name: Option<FileName>,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Block {
     text: Vec<u8>,
-    entries: Vec<Entry>,
+    /// For each entry the offset of its name's first byte in the text.
+    starts: Vec<u32>,
+    /// For each entry its name; `None` once the name is gone.
+    names: Vec<Option<FileName>>,
     live: usize,
     /// Of a full block.
     postings: Option<Postings>,
@@ -55,30 +51,40 @@ pub(super) struct Blocks {
     /// Blocks without an entry.
     empty: Vec<usize>,
     block_names: usize,
+    builder: Builder,
 }
 
 impl Block {
-    fn new() -> Self {
-        Self { text: vec![b'\n'], entries: Vec::new(), live: 0, postings: None }
-    }
-
     fn push(&mut self, name: FileName, folded: &[u8]) -> EntryNo {
-        self.entries.push(Entry { start: self.text.len() as u32, name: Some(name) });
+        if self.text.is_empty() {
+            self.text.push(b'\n');
+        }
+        self.starts.push(self.text.len() as u32);
         self.text.extend_from_slice(folded);
         self.text.push(b'\n');
+        self.names.push(Some(name));
         self.live += 1;
-        (self.entries.len() - 1) as EntryNo
+        (self.names.len() - 1) as EntryNo
     }
 
-    fn close(&mut self) {
-        self.text.shrink_to_fit();
-        self.entries.shrink_to_fit();
-        self.postings = Some(Postings::new((0..self.entries.len()).map(|entry| self.folded(entry))));
+    /// Leaves an empty block with the room that this one needed; what is answered has no room to spare.
+    fn close(&mut self, builder: &mut Builder) -> Self {
+        let postings = builder.build((0..self.names.len()).map(|entry| self.folded(entry)));
+        let closed = Self {
+            text: self.text.as_slice().to_vec(),
+            starts: self.starts.as_slice().to_vec(),
+            names: self.names.drain(..).collect(),
+            live: std::mem::take(&mut self.live),
+            postings: Some(postings),
+        };
+        self.text.clear();
+        self.starts.clear();
+        closed
     }
 
     fn folded(&self, entry: usize) -> &[u8] {
-        let end = self.entries.get(entry + 1).map_or(self.text.len(), |next| next.start as usize);
-        &self.text[self.entries[entry].start as usize..end - 1]
+        let end = self.starts.get(entry + 1).map_or(self.text.len(), |next| *next as usize);
+        &self.text[self.starts[entry] as usize..end - 1]
     }
 
     /// Entries whose name contains `needle`, each once, in order.
@@ -88,11 +94,11 @@ impl Block {
         while let Some(at) = finder.find(&self.text[from..]) {
             // The needle may begin with the line feed before a name; its last byte lies in the name in any case.
             let inside = (from + at + needle.len() - 1) as u32;
-            entry += self.entries[entry..].partition_point(|other| other.start <= inside) - 1;
+            entry += self.starts[entry..].partition_point(|start| *start <= inside) - 1;
             found(entry as EntryNo);
             entry += 1;
-            match self.entries.get(entry) {
-                Some(next) => from = next.start as usize - 1,
+            match self.starts.get(entry) {
+                Some(next) => from = *next as usize - 1,
                 None => break,
             }
         }
@@ -130,28 +136,30 @@ impl Block {
 impl Blocks {
     /// No names; a block is full with so many.
     pub(super) fn new(block_names: usize) -> Self {
-        Self { blocks: vec![Block::new()], open: 0, empty: Vec::new(), block_names }
+        Self { blocks: vec![Block::default()], open: 0, empty: Vec::new(), block_names, builder: Builder::default() }
     }
 
     /// The name in a slot.
     pub(super) fn name(&self, slot: Slot) -> Option<&FileName> {
-        self.blocks.get(slot.block as usize)?.entries.get(usize::from(slot.entry))?.name.as_ref()
+        self.blocks.get(slot.block as usize)?.names.get(usize::from(slot.entry))?.as_ref()
     }
 
     /// All names, in no order.
     pub(super) fn names(&self) -> impl Iterator<Item = &FileName> {
-        self.blocks.iter().flat_map(|block| block.entries.iter()).filter_map(|entry| entry.name.as_ref())
+        self.blocks.iter().flat_map(|block| block.names.iter().flatten())
     }
 
     /// Adds a name.
     pub(super) fn insert(&mut self, name: FileName, folded: &[u8]) -> Slot {
         let open = &mut self.blocks[self.open];
-        if open.entries.len() >= self.block_names || open.text.len() >= BLOCK_BYTES {
-            open.close();
-            self.open = self.empty.pop().unwrap_or_else(|| {
-                self.blocks.push(Block::new());
-                self.blocks.len() - 1
-            });
+        if open.names.len() >= self.block_names || open.text.len() >= BLOCK_BYTES {
+            let closed = open.close(&mut self.builder);
+            let emptied = std::mem::replace(open, closed);
+            self.open = self.empty.pop().unwrap_or(self.blocks.len());
+            match self.blocks.get_mut(self.open) {
+                Some(block) => *block = emptied,
+                None => self.blocks.push(emptied),
+            }
         }
         Slot { block: self.open as u32, entry: self.blocks[self.open].push(name, folded) }
     }
@@ -160,22 +168,21 @@ impl Blocks {
     pub(super) fn remove(&mut self, slot: Slot) -> Vec<(FileName, Slot, Slot)> {
         let number = slot.block as usize;
         let block = &mut self.blocks[number];
-        if block.entries[usize::from(slot.entry)].name.take().is_some() {
+        if block.names[usize::from(slot.entry)].take().is_some() {
             block.live -= 1;
         }
-        if block.live * 2 > block.entries.len() {
+        if block.live * 2 > block.names.len() {
             return Vec::new();
         }
-        let old = std::mem::replace(block, Block::new());
+        let old = std::mem::take(block);
         if number != self.open {
             self.empty.push(number);
         }
         let mut moved = Vec::with_capacity(old.live);
-        for (entry, name) in old.entries.iter().enumerate().filter_map(|(entry, old)| Some((entry, old.name.clone()?)))
-        {
+        for (entry, name) in old.names.iter().enumerate().filter_map(|(entry, name)| Some((entry, name.as_ref()?))) {
             let from = Slot { block: slot.block, entry: entry as EntryNo };
             let to = self.insert(name.clone(), old.folded(entry));
-            moved.push((name, from, to));
+            moved.push((name.clone(), from, to));
         }
         moved
     }
@@ -191,7 +198,7 @@ impl Blocks {
         let groups = terms.groups(typos, mode);
         for block in &self.blocks {
             for entry in block.candidates(terms, &groups, mode).into_iter().map(usize::from) {
-                let Some(name) = &block.entries[entry].name else { continue };
+                let Some(name) = &block.names[entry] else { continue };
                 if let Some(tier) = judge(terms, typos, mode, block.folded(entry)) {
                     hit(tier, name);
                 }

@@ -12,6 +12,7 @@
 //! * No lock and no thread is in here, and nothing is ever written to disk.
 
 mod blocks;
+mod builder;
 mod fold;
 mod places;
 mod postings;

@@ -17,13 +17,13 @@ pub(super) type EntryNo = u16;
 #[derive(Debug)]
 pub(super) struct Postings {
     /// Ascending.
-    trigrams: Box<[u32]>,
-    /// Where the entries of each trigram end; they begin where those of the one before end.
-    ends: Box<[u32]>,
-    /// Ascending within a trigram.
-    entries: Box<[EntryNo]>,
+    pub(super) trigrams: Box<[u32]>,
+    /// Where the entries of each trigram end; they begin where those of the one before end. A trigram without any is in every entry.
+    pub(super) ends: Box<[u32]>,
+    /// Ascending within a trigram. If some trigram is in every entry, all entries are at the end: one list for all such trigrams.
+    pub(super) entries: Box<[EntryNo]>,
     /// Entries in the block.
-    count: usize,
+    pub(super) count: usize,
 }
 
 /// The runs of three bytes of a text, each as a number.
@@ -32,35 +32,11 @@ pub(super) fn trigrams(text: &[u8]) -> impl Iterator<Item = u32> + '_ {
 }
 
 impl Postings {
-    /// Of texts in the order of their entries, at most 65,536.
-    pub(super) fn new<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut pairs: Vec<u64> = Vec::new();
-        let mut count = 0;
-        for (entry, text) in texts.enumerate() {
-            pairs.extend(trigrams(text).map(|trigram| u64::from(trigram) << 16 | entry as u64));
-            count += 1;
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
-        let (mut trigrams, mut ends) = (Vec::new(), Vec::new());
-        for (at, pair) in pairs.iter().enumerate() {
-            let trigram = (pair >> 16) as u32;
-            if trigrams.last() != Some(&trigram) {
-                trigrams.push(trigram);
-                ends.push(0);
-            }
-            if let Some(end) = ends.last_mut() {
-                *end = at as u32 + 1;
-            }
-        }
-        let entries = pairs.iter().map(|pair| *pair as EntryNo).collect();
-        Self { trigrams: trigrams.into(), ends: ends.into(), entries, count }
-    }
-
     fn list(&self, trigram: u32) -> &[EntryNo] {
         let Ok(at) = self.trigrams.binary_search(&trigram) else { return &[] };
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.entries[start as usize..self.ends[at] as usize]
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]) as usize;
+        let end = self.ends[at] as usize;
+        if start == end { &self.entries[self.entries.len() - self.count..] } else { &self.entries[start..end] }
     }
 
     /// The entries that may satisfy every group, ascending; `None` if the groups tell nothing.
@@ -127,16 +103,30 @@ fn intersect(kept: &mut Vec<EntryNo>, list: &[EntryNo]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::builder::Builder;
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
+        fn lists_are_exact(names in prop::collection::vec("[abcß]{0,12}", 0..60), again in prop::collection::vec("[abcd]{2,4}", 1..9)) {
+            let mut builder = Builder::default();
+            for texts in [names, again] {
+                let postings = builder.build(texts.iter().map(|text| text.as_bytes()));
+                for trigram in texts.iter().flat_map(|text| trigrams(text.as_bytes())).chain([0x61_6161, 0x64_6464]) {
+                    let has = |text: &String| trigrams(text.as_bytes()).any(|other| other == trigram);
+                    let expected = (0..).zip(&texts).filter(|(_, text)| has(text)).map(|(entry, _)| entry);
+                    prop_assert!(expected.eq(postings.list(trigram).iter().copied()));
+                }
+            }
+        }
+
+        #[test]
         fn no_entry_is_left_out(
             texts in prop::collection::vec("[abc]{0,12}", 0..60),
             groups in prop::collection::vec(prop::collection::vec("[abc]{1,5}", 1..3), 1..4),
         ) {
-            let postings = Postings::new(texts.iter().map(|text| text.as_bytes()));
+            let postings = Builder::default().build(texts.iter().map(|text| text.as_bytes()));
             let needles: Vec<Group> =
                 groups.iter().map(|group| group.iter().map(|text| Needle::new(text.as_bytes())).collect()).collect();
             let Some(found) = postings.candidates(&needles) else { return Ok(()) };
@@ -162,7 +152,7 @@ mod tests {
     #[test]
     fn a_rare_word_narrows_and_a_common_one_does_not() {
         let texts: Vec<String> = (0..1_000).map(|n| format!("common name {n:04}")).collect();
-        let postings = Postings::new(texts.iter().map(|text| text.as_bytes()));
+        let postings = Builder::default().build(texts.iter().map(|text| text.as_bytes()));
         let group = |text: &str| vec![Needle::new(text.as_bytes())];
         assert_eq!(postings.candidates(&[group("common"), group("0123")]), Some(vec![123]));
         assert_eq!(postings.candidates(&[group("common")]), None);
