@@ -5,34 +5,82 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Case away, every run of anything but letters and digits one space, none at the ends.
-pub(super) fn fold(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
-    let mut gap = false;
-    let mut push = |letter: char| {
-        if letter.is_alphanumeric() {
-            if std::mem::take(&mut gap) && !folded.is_empty() {
-                folded.push(' ');
-            }
-            folded.push(letter);
-        } else if !is_mark(letter) {
-            gap = true;
+/// What becomes of each ASCII character.
+const ASCII: [u8; 128] = {
+    let mut folded = [b' '; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            folded[byte] = (byte as u8).to_ascii_lowercase();
         }
-    };
-    if text.is_ascii() {
-        text.chars().for_each(|letter| push(letter.to_ascii_lowercase()));
-    } else {
-        // By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the capital
-        // sharp s, which has no other upper case; NFC last, because
-        // changing the case may take a letter apart.
-        text.nfc()
-            .flat_map(char::to_lowercase)
-            .flat_map(char::to_uppercase)
-            .flat_map(char::to_lowercase)
-            .nfc()
-            .for_each(push);
+        byte += 1;
     }
     folded
+};
+
+/// Case away, every run of anything but letters and digits one space, none at the ends.
+pub(super) fn fold(text: &str) -> String {
+    let mut folded = String::new();
+    fold_into(&mut folded, text);
+    folded
+}
+
+/// Makes `folded` the folded form of a text, whatever it was before.
+///
+/// No ASCII character is changed by what comes before it, so that a text is folded in parts that begin with one.
+pub(super) fn fold_into(folded: &mut String, text: &str) {
+    let mut bytes = std::mem::take(folded).into_bytes();
+    bytes.clear();
+    let mut rest = text;
+    while !rest.is_empty() {
+        if rest.is_ascii() {
+            fold_ascii(&mut bytes, rest);
+            break;
+        }
+        // An accent may follow the last of them.
+        let ascii = rest.bytes().take_while(u8::is_ascii).count().saturating_sub(1);
+        let others = rest.bytes().skip(ascii + 1).position(|byte| byte.is_ascii());
+        let (others, next) = rest.split_at(others.map_or(rest.len(), |others| ascii + 1 + others));
+        let (ascii, others) = others.split_at(ascii);
+        fold_ascii(&mut bytes, ascii);
+        fold_letters(&mut bytes, any_case(others));
+        rest = next;
+    }
+    bytes.truncate(bytes.trim_ascii_end().len());
+    *folded = String::from_utf8(bytes).unwrap_or_default();
+}
+
+/// Adds the folded form of a text, and a space if it ends in a separator. Every byte is written and only some are kept: there is no
+/// foreseeing where the separators are.
+fn fold_ascii(folded: &mut Vec<u8>, text: &str) {
+    let start = folded.len();
+    let mut last = folded.last().copied().unwrap_or(b' ');
+    folded.resize(start + text.len(), b' ');
+    let (added, mut end) = (&mut folded[start..], 0);
+    for &byte in text.as_bytes() {
+        let letter = ASCII[usize::from(byte) % ASCII.len()];
+        added[end] = letter;
+        end += usize::from(letter != b' ' || last != b' ');
+        last = letter;
+    }
+    folded.truncate(start + end);
+}
+
+/// Does the same for letters whose case is folded.
+fn fold_letters(folded: &mut Vec<u8>, letters: impl Iterator<Item = char>) {
+    for letter in letters {
+        if letter.is_alphanumeric() {
+            folded.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        } else if !is_mark(letter) && folded.last().is_some_and(|last| *last != b' ') {
+            folded.push(b' ');
+        }
+    }
+}
+
+/// By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the capital sharp s, which
+/// has no other upper case; NFC last, because changing the case may take a letter apart.
+fn any_case(text: &str) -> impl Iterator<Item = char> {
+    text.nfc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc()
 }
 
 /// A combining accent that no letter absorbed: neither part of a word nor its end.
@@ -65,6 +113,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_plain_parts_are_folded_like_the_others(text in "([ -~]{0,5}[à-ÿΑ-ω\u{300}-\u{30f}ẞİſ日]{0,3}){0,5}") {
+            let mut folded = Vec::new();
+            fold_letters(&mut folded, any_case(&text));
+            prop_assert!(fold(&text).as_bytes() == folded.trim_ascii_end());
+        }
+
+        #[test]
+        fn any_text_is_folded_like_as_a_whole(text in any::<String>()) {
+            let mut folded = Vec::new();
+            fold_letters(&mut folded, any_case(&text));
+            prop_assert!(fold(&text).as_bytes() == folded.trim_ascii_end());
+        }
+
         #[test]
         fn folding_twice_is_folding_once(text in any::<String>()) {
             let once = fold(&text);

@@ -25,7 +25,7 @@ mod tests;
 use raft_store::types::FileName;
 
 use blocks::{BLOCK_NAMES, Blocks};
-use fold::fold;
+use fold::{fold, fold_into};
 use places::Places;
 use query::{Hit, Query, Ranked};
 use vocabulary::Vocabulary;
@@ -75,6 +75,8 @@ pub struct SearchIndex {
     places: Places,
     blocks: Blocks,
     vocabulary: Vocabulary,
+    /// The name that is added, folded: one buffer for all.
+    folded: String,
 }
 
 impl Default for SearchIndex {
@@ -90,7 +92,12 @@ impl SearchIndex {
     }
 
     fn with_block_names(block_names: usize) -> Self {
-        Self { places: Places::default(), blocks: Blocks::new(block_names), vocabulary: Vocabulary::default() }
+        Self {
+            places: Places::default(),
+            blocks: Blocks::new(block_names),
+            vocabulary: Vocabulary::default(),
+            folded: String::new(),
+        }
     }
 
     /// Number of names.
@@ -108,9 +115,9 @@ impl SearchIndex {
         if self.places.contains(name, &self.blocks) {
             return false;
         }
-        let text = fold(name.as_str());
-        self.vocabulary.add(&text);
-        let slot = self.blocks.insert(name.clone(), text.as_bytes());
+        fold_into(&mut self.folded, name.as_str());
+        self.vocabulary.add(&self.folded);
+        let slot = self.blocks.insert(name.clone(), self.folded.as_bytes());
         self.places.insert(name, slot);
         true
     }
