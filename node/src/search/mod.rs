@@ -14,10 +14,12 @@
 mod blocks;
 mod builder;
 mod fold;
+mod hasher;
 mod places;
 mod postings;
 mod query;
 mod vocabulary;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -112,13 +114,10 @@ impl SearchIndex {
 
     /// Adds a name; false if it was in already.
     pub fn insert(&mut self, name: &FileName) -> bool {
-        if self.places.contains(name, &self.blocks) {
-            return false;
-        }
+        let Some(vacancy) = self.places.vacancy(name, &self.blocks) else { return false };
         fold_into(&mut self.folded, name.as_str());
         self.vocabulary.add(&self.folded);
-        let slot = self.blocks.insert(name.clone(), self.folded.as_bytes());
-        self.places.insert(name, slot);
+        vacancy.fill(self.blocks.insert(name.clone(), self.folded.as_bytes()));
         true
     }
 

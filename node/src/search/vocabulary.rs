@@ -2,7 +2,13 @@
 //!
 //! Invariant: a word is in here exactly as long as some name uses it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::hasher::{Hasher, hasher};
+use super::word::Word;
 
 /// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found word, the longer counts).
 pub(super) const TYPO_LETTERS_MIN: usize = 5;
@@ -10,21 +16,40 @@ pub(super) const TYPO_LETTERS_MIN: usize = 5;
 /// Words one term may be corrected to, the most used first; bounds what a query can cost.
 pub(super) const CORRECTIONS_MAX: usize = 32;
 
+/// Tables for the words of one length, which grow by themselves: growth of a single one would be felt.
+const SHARDS: usize = 16;
+
 /// Words by their number of letters, so that a look-up visits three lengths only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Vocabulary {
-    by_letters: BTreeMap<usize, HashMap<Box<str>, usize>>,
+    hasher: Hasher,
+    /// Nothing for a length that no word had yet.
+    by_letters: Vec<Vec<HashTable<Word>>>,
+}
+
+impl Default for Vocabulary {
+    fn default() -> Self {
+        Self { hasher: hasher(), by_letters: Vec::new() }
+    }
 }
 
 impl Vocabulary {
     /// Counts the words of one more name.
     pub(super) fn add(&mut self, folded: &str) {
-        for word in folded.split(' ').filter(|word| !word.is_empty()) {
-            let words = self.by_letters.entry(word.chars().count()).or_default();
-            match words.get_mut(word) {
-                Some(uses) => *uses += 1,
-                None => {
-                    words.insert(word.into(), 1);
+        for (letters, word) in words(folded) {
+            if self.by_letters.len() <= letters {
+                self.by_letters.resize_with(letters + 1, Vec::new);
+            }
+            let shards = &mut self.by_letters[letters];
+            if shards.is_empty() {
+                shards.resize_with(SHARDS, HashTable::new);
+            }
+            let hash = self.hasher.hash_one(word.as_bytes());
+            let hash_of = |other: &Word| self.hasher.hash_one(other.bytes());
+            match shards[shard(hash)].entry(hash, |other| other.is(word), hash_of) {
+                Entry::Occupied(mut entry) => entry.get_mut().add_use(),
+                Entry::Vacant(entry) => {
+                    entry.insert(Word::new(word));
                 }
             }
         }
@@ -32,17 +57,17 @@ impl Vocabulary {
 
     /// Takes the words of one name away.
     pub(super) fn remove(&mut self, folded: &str) {
-        for word in folded.split(' ').filter(|word| !word.is_empty()) {
-            let letters = word.chars().count();
-            let Some(words) = self.by_letters.get_mut(&letters) else { continue };
-            match words.get_mut(word) {
-                Some(uses) if *uses > 1 => *uses -= 1,
-                _ => {
-                    words.remove(word);
+        for (letters, word) in words(folded) {
+            let hash = self.hasher.hash_one(word.as_bytes());
+            let Some(table) = self.by_letters.get_mut(letters).and_then(|shards| shards.get_mut(shard(hash))) else {
+                continue;
+            };
+            let Ok(mut entry) = table.find_entry(hash, |other| other.is(word)) else { continue };
+            if !entry.get_mut().take_use() {
+                entry.remove();
+                if table.is_empty() {
+                    *table = HashTable::new();
                 }
-            }
-            if words.is_empty() {
-                self.by_letters.remove(&letters);
             }
         }
     }
@@ -52,13 +77,16 @@ impl Vocabulary {
     /// Words that contain the term are left out: they match without correction.
     pub(super) fn near(&self, term: &str) -> Vec<Box<str>> {
         let letters = term.chars().count();
-        let mut near: Vec<(usize, &str)> = Vec::new();
-        for (&length, words) in self.by_letters.range(letters.saturating_sub(1)..=letters + 1) {
-            if letters.max(length) < TYPO_LETTERS_MIN {
-                continue;
-            }
-            let one_off = words.iter().filter(|(word, _)| is_one_typo(term, word) && !word.contains(term));
-            near.extend(one_off.map(|(word, &uses)| (uses, &**word)));
+        let mut near: Vec<(u32, &str)> = Vec::new();
+        let lengths = self.by_letters.iter().enumerate().take(letters + 2).skip(letters.saturating_sub(1));
+        for (_, shards) in lengths.filter(|(length, _)| letters.max(*length) >= TYPO_LETTERS_MIN) {
+            let one_off = shards
+                .iter()
+                .flatten()
+                .filter(|word| may_be_one_typo(term.as_bytes(), word.bytes()))
+                .map(|word| (word.uses(), word.text()))
+                .filter(|(_, word)| is_one_typo(term, word) && !word.contains(term));
+            near.extend(one_off);
         }
         near.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
         near.into_iter().take(CORRECTIONS_MAX).map(|(_, word)| word.into()).collect()
@@ -67,8 +95,41 @@ impl Vocabulary {
     /// Number of distinct words.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_letters.values().map(HashMap::len).sum()
+        self.by_letters.iter().flatten().map(HashTable::len).sum()
     }
+}
+
+/// The words of a folded name, each with its number of letters: one walk over the bytes for both.
+fn words(folded: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = folded;
+    std::iter::from_fn(move || {
+        let mut letters = 0;
+        let end = rest.bytes().position(|byte| {
+            // All bytes of a letter but its first begin with the bits 10.
+            letters += usize::from(byte & 0xC0 != 0x80);
+            byte == b' '
+        });
+        let word = match end {
+            Some(end) => {
+                letters -= 1;
+                let word = &rest[..end];
+                rest = &rest[end + 1..];
+                word
+            }
+            None => std::mem::take(&mut rest),
+        };
+        (!word.is_empty()).then_some((letters, word))
+    })
+}
+
+fn shard(hash: u64) -> usize {
+    // The tables themselves use the highest and the lowest bits.
+    (hash >> 32) as usize % SHARDS
+}
+
+/// False only if two words, one of which has four letters or more, are not one typo apart: a typo leaves the first letter or the last.
+fn may_be_one_typo(a: &[u8], b: &[u8]) -> bool {
+    a.first() == b.first() || a.last() == b.last()
 }
 
 /// Whether one missing, extra, wrong or swapped letter turns one word into the other (equal words do not count).
@@ -138,7 +199,9 @@ mod tests {
     fn unused_words_are_forgotten() {
         let mut vocabulary = Vocabulary::default();
         vocabulary.add("alpha alpha beta");
-        vocabulary.remove("alpha alpha beta");
+        vocabulary.remove("alpha");
+        assert_eq!(vocabulary.len(), 2);
+        vocabulary.remove("alpha beta");
         assert_eq!(vocabulary.len(), 0);
     }
 
@@ -146,6 +209,18 @@ mod tests {
         #[test]
         fn one_typo_is_distance_one(a in "[abß]{0,6}", b in "[abß]{0,6}") {
             prop_assert_eq!(is_one_typo(&a, &b), distance(&a, &b) == 1);
+        }
+
+        #[test]
+        fn no_typo_is_missed_by_the_first_look(a in "[abß]{4,6}", b in "[abß]{3,7}") {
+            prop_assert!(!is_one_typo(&a, &b) || may_be_one_typo(a.as_bytes(), b.as_bytes()));
+        }
+
+        #[test]
+        fn words_are_told_with_their_letters(words_of in prop::collection::vec("[abß日]{1,6}", 0..5)) {
+            let folded = words_of.join(" ");
+            let expected: Vec<_> = words_of.iter().map(|word| (word.chars().count(), word.as_str())).collect();
+            prop_assert_eq!(words(&folded).collect::<Vec<_>>(), expected);
         }
     }
 }
