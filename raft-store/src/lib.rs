@@ -11,6 +11,7 @@
 //! (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
 
 pub mod catalog;
+pub mod hasher;
 pub mod types;
 
 #[cfg(feature = "storage")]

@@ -30,8 +30,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use foldhash::quality::RandomState;
 use raft_store::catalog::{Catalog, Event};
+use raft_store::hasher::Hasher;
 use raft_store::types::{FileName, PeerId};
 
 pub use heartbeat::HEARTBEAT_IDS_MAX;
@@ -86,7 +86,7 @@ pub struct Planner {
     peers: Peers,
     tasks: Tasks,
     rests: Rests,
-    files: HashMap<FileName, FileState, RandomState>,
+    files: HashMap<FileName, FileState, Hasher>,
     under_replicated: usize,
     sweep: Option<Sweep>,
     /// Peers whose holdings began or ceased to count and are not all marked yet, and where to go on with each.

@@ -11,8 +11,8 @@ use std::ops::Bound;
 use raft_store::catalog::PeerView;
 use raft_store::types::{FileName, PeerId};
 
-use super::tasks::TaskNo;
 use super::Place;
+use super::tasks::TaskNo;
 
 /// Tasks a peer has under way at a time.
 pub const TASKS_PER_PEER_MAX: usize = 4;

@@ -14,7 +14,6 @@
 mod blocks;
 mod builder;
 mod fold;
-mod hasher;
 mod places;
 mod postings;
 mod query;

@@ -7,10 +7,10 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, VacantEntry};
+use raft_store::hasher::Hasher;
 use raft_store::types::FileName;
 
 use super::blocks::{Blocks, Slot};
-use super::hasher::{Hasher, hasher};
 
 /// Tables that grow by themselves: none of them is large enough for its growth to be felt.
 const SHARDS: usize = 64;
@@ -56,7 +56,7 @@ impl Vacancy<'_> {
 impl Default for Places {
     fn default() -> Self {
         let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
-        Self { hasher: hasher(), shards }
+        Self { hasher: Hasher::default(), shards }
     }
 }
 

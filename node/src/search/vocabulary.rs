@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use raft_store::hasher::Hasher;
 
-use super::hasher::{Hasher, hasher};
 use super::word::Word;
 
 /// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found word, the longer counts).
@@ -29,7 +29,7 @@ pub(super) struct Vocabulary {
 
 impl Default for Vocabulary {
     fn default() -> Self {
-        Self { hasher: hasher(), by_letters: Vec::new() }
+        Self { hasher: Hasher::default(), by_letters: Vec::new() }
     }
 }
 

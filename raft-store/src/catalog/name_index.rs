@@ -5,10 +5,10 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::slab::{Id, Slab};
+use crate::hasher::Hasher;
 
 /// Tables that grow by themselves: none of them is large enough for its growth to be felt.
 const SHARDS: usize = 256;
@@ -30,7 +30,7 @@ impl Place {
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct NameIndex {
-    hasher: RandomState,
+    hasher: Hasher,
     shards: Vec<HashTable<Place>>,
 }
 
@@ -49,7 +49,7 @@ impl<T: Named> Named for std::sync::Arc<T> {
 impl Default for NameIndex {
     fn default() -> Self {
         let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
-        Self { hasher: RandomState::default(), shards }
+        Self { hasher: Hasher::default(), shards }
     }
 }
 
