@@ -20,17 +20,11 @@ pub(super) const CORRECTIONS_MAX: usize = 32;
 const SHARDS: usize = 16;
 
 /// Words by their number of letters, so that a look-up visits three lengths only.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Vocabulary {
     hasher: Hasher,
     /// Nothing for a length that no word had yet.
     by_letters: Vec<Vec<HashTable<Word>>>,
-}
-
-impl Default for Vocabulary {
-    fn default() -> Self {
-        Self { hasher: Hasher::default(), by_letters: Vec::new() }
-    }
 }
 
 impl Vocabulary {
