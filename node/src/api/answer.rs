@@ -8,6 +8,17 @@ use serde::Serialize;
 
 use crate::node::Node;
 
+// Checked when this is compiled, not with each answer.
+const INDEX: HeaderName = HeaderName::from_static(headers::INDEX);
+const NODE: HeaderName = HeaderName::from_static(headers::NODE);
+const ROLE: HeaderName = HeaderName::from_static(headers::ROLE);
+const TERM: HeaderName = HeaderName::from_static(headers::TERM);
+const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
+const STALENESS_MS: HeaderName = HeaderName::from_static(headers::STALENESS_MS);
+const BOOT: HeaderName = HeaderName::from_static(headers::BOOT);
+/// Headers of every answer.
+const STATE_HEADERS: usize = 6;
+
 /// 200 with a JSON body; writes name their log index.
 pub fn ok_json<T: Serialize>(value: &T, log_index: Option<u64>) -> Response {
     let body = serde_json::to_vec(value).unwrap_or_default();
@@ -28,29 +39,30 @@ pub fn no_content(log_index: u64) -> Response {
 
 /// Adds `Raftshare-Index`.
 pub fn with_index(mut response: Response, log_index: u64) -> Response {
-    response.headers_mut().insert(HeaderName::from_static(headers::INDEX), HeaderValue::from(log_index));
+    response.headers_mut().insert(INDEX, HeaderValue::from(log_index));
     response
 }
 
 /// Says whose state answered. A forwarded answer keeps the leader's headers.
-pub fn describe(node: &Node, response: &mut Response) {
-    if !response.headers().contains_key(headers::NODE) {
-        add_state(node, response.headers_mut());
+pub fn describe(node: &Node, boot: &HeaderValue, response: &mut Response) {
+    if !response.headers().contains_key(NODE) {
+        add_state(node, boot, response.headers_mut());
     }
 }
 
-fn add_state(node: &Node, out: &mut HeaderMap) {
+/// The value of `Raftshare-Boot`.
+pub fn boot(node: &Node) -> HeaderValue {
+    HeaderValue::try_from(format!("{:016x}", node.boot)).expect("hexadecimal digits are valid in a header")
+}
+
+fn add_state(node: &Node, boot: &HeaderValue, out: &mut HeaderMap) {
     // The applied index is read before the age: the age must hold for the state named here.
     let (applied, staleness) = (node.applied(), node.staleness_ms());
-    let mut put = |name, value| {
-        out.insert(HeaderName::from_static(name), value);
-    };
-    put(headers::NODE, HeaderValue::from(node.config.id));
-    put(headers::ROLE, HeaderValue::from_static(node.role()));
-    put(headers::TERM, HeaderValue::from(node.term()));
-    put(headers::APPLIED, HeaderValue::from(applied));
-    put(headers::STALENESS_MS, HeaderValue::from(staleness));
-    if let Ok(boot) = HeaderValue::from_str(&format!("{:016x}", node.boot)) {
-        put(headers::BOOT, boot);
-    }
+    out.reserve(STATE_HEADERS);
+    out.insert(NODE, HeaderValue::from(node.config.id));
+    out.insert(ROLE, HeaderValue::from_static(node.role()));
+    out.insert(TERM, HeaderValue::from(node.term()));
+    out.insert(APPLIED, HeaderValue::from(applied));
+    out.insert(STALENESS_MS, HeaderValue::from(staleness));
+    out.insert(BOOT, boot.clone());
 }

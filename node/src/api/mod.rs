@@ -36,6 +36,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 pub use reads::stats_of;
@@ -90,12 +91,13 @@ fn router(node: Arc<Node>) -> Router {
 pub struct Edge {
     node: Arc<Node>,
     router: Router,
+    boot: HeaderValue,
 }
 
 impl Edge {
     /// The API of a node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { router: router(node.clone()), node }
+        Self { router: router(node.clone()), boot: answer::boot(&node), node }
     }
 
     /// Reads the body, has the request answered, and says whose state gave the answer.
@@ -106,7 +108,7 @@ impl Edge {
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
         let mut response = self.router.clone().oneshot(request).await.unwrap_or_default();
-        answer::describe(&self.node, &mut response);
+        answer::describe(&self.node, &self.boot, &mut response);
         self.node.metrics.answered(path, response.status());
         response
     }

@@ -38,11 +38,17 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Bytes of a large file that are made durable at a time: the log's own syncs, which writers wait for, queue up behind each.
+const SYNC_PIECE_BYTES: usize = 4 * 1_024 * 1_024;
+
 /// Makes or overwrites a file, and makes its bytes durable; its name is not.
 pub(crate) fn create_file(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let mut file = File::create(path)?;
-    for part in parts {
-        file.write_all(part)?;
+    for piece in parts.iter().flat_map(|part| part.chunks(SYNC_PIECE_BYTES)) {
+        file.write_all(piece)?;
+        if piece.len() == SYNC_PIECE_BYTES {
+            file.sync_data()?;
+        }
     }
     file.sync_all()
 }
