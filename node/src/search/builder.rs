@@ -67,7 +67,7 @@ impl Builder {
             }
             length += text.len();
         }
-        self.pairs.extend((0..).zip(rows.iter()).filter(|(_, row)| **row != ABSENT).map(|(pair, _): (u16, _)| pair));
+        self.pairs.extend((0..=u16::MAX).zip(rows.iter()).filter(|(_, row)| **row != ABSENT).map(|(pair, _)| pair));
         let mut columns = Columns { of: [0; 256], bytes: Vec::new() };
         for pair in &self.pairs {
             columns.of[usize::from(pair % 256)] = 1;
