@@ -1,9 +1,9 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
-//! Invariant: a name is in the index exactly while its current version exists, as of the last entry whose events were taken in; whether a live holder has it is asked
-//! of the catalog when a query is answered (P5). Nobody waits for the index while he has the catalog's lock, so that no search,
-//! however long, keeps an entry from being applied. Searches leave processors to Raft: a few run at once, the others wait their
-//! turn.
+//! Invariant: a name is in the index exactly while its current version exists, as of the last entry whose events were taken in;
+//! whether a live holder has it is asked of the catalog when a query is answered (P5). Nobody waits for the index while he has the
+//! catalog's lock, so that no search, however long, keeps an entry from being applied. Searches leave processors to Raft: a few run
+//! at once, the others wait their turn.
 
 use std::sync::Arc;
 
