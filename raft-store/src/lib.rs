@@ -7,7 +7,8 @@
 //!  openraft ──► storage::log ──► LogDevice (sled | simulated)     storage::snapshot (checksummed files)
 //! ```
 //!
-//! The crate never reads a clock and draws no random number: both travel inside entries (rules T1, D2). Rule numbers
+//! Replicated state never depends on a clock or a random number: both travel inside entries (rules T1, D2); the tables of a process
+//! hash with a secret of its own ([`hasher`]), and nothing that is replicated depends on that. Rule numbers
 //! (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
 
 pub mod catalog;
