@@ -18,7 +18,8 @@ const COMMAND_BYTES: usize = 256;
 /// A command and its encoding.
 #[derive(Debug, Clone)]
 pub struct EncodedCommand {
-    command: Command,
+    /// Apart: it is handed on several times before it becomes part of an entry.
+    command: Box<Command>,
     encoded: Vec<u8>,
 }
 
@@ -27,7 +28,7 @@ impl EncodedCommand {
     pub fn new(command: Command) -> Self {
         let encoded = Vec::with_capacity(COMMAND_BYTES);
         let encoded = postcard::to_extend(&command, encoded).expect("plain values have an encoding");
-        Self { command, encoded }
+        Self { command: Box::new(command), encoded }
     }
 
     /// Bytes that it adds to an entry.
@@ -47,13 +48,19 @@ impl Proposal {
     /// Puts encoded commands together.
     pub fn of(stamp: Option<Stamp>, commands: impl ExactSizeIterator<Item = EncodedCommand>) -> Self {
         // The encoding of a struct is that of its fields one after the other, that of a list its length and its items.
-        let mut encoded = postcard::to_stdvec(&(stamp, commands.len())).expect("plain values have an encoding");
+        let mut encoded = Vec::with_capacity(commands.len() * COMMAND_BYTES);
+        encoded = postcard::to_extend(&(stamp, commands.len()), encoded).expect("plain values have an encoding");
         let commands = commands.map(|command| {
             encoded.extend_from_slice(&command.encoded);
-            command.command
+            *command.command
         });
         let commands = commands.collect();
         Self { batch: Arc::new(Batch { stamp, commands }), encoded: encoded.into() }
+    }
+
+    /// Bytes of its encoding.
+    pub fn bytes(&self) -> usize {
+        self.encoded.len()
     }
 
     /// What is proposed.

@@ -18,9 +18,19 @@ pub(crate) const RECORD_VERSION: u8 = 2;
 
 const CHECKSUM_BYTES: usize = 4;
 
+/// Bytes of most records that are not entries.
+const SMALL_RECORD_BYTES: usize = 64;
+
 /// Frames a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
-    let mut bytes = postcard::to_extend(value, vec![RECORD_VERSION])?;
+    encode_sized(value, SMALL_RECORD_BYTES)
+}
+
+/// Frames a value; if `bytes_expected` is enough, nothing is moved meanwhile.
+pub(crate) fn encode_sized<T: Serialize>(value: &T, bytes_expected: usize) -> Result<Vec<u8>, postcard::Error> {
+    let mut bytes = Vec::with_capacity(bytes_expected);
+    bytes.push(RECORD_VERSION);
+    let mut bytes = postcard::to_extend(value, bytes)?;
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     Ok(bytes)

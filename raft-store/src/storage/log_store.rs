@@ -10,6 +10,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
+use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ use crate::raft::TypeConfig;
 
 /// Bytes of entries that one replication read returns at most; one entry is always returned.
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of most records besides their commands.
+const ENVELOPE_BYTES: usize = 64;
 /// Times a read starts again because a truncation overtook it.
 const READ_ATTEMPTS_MAX: usize = 8;
 
@@ -302,7 +305,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut records = Vec::new();
         let mut encoded = Vec::new();
         for entry in entries {
-            let record = codec::encode(&entry).map_err(io::Error::other)?;
+            let commands_bytes = match &entry.payload {
+                EntryPayload::Normal(proposal) => proposal.bytes(),
+                EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+            };
+            let record = codec::encode_sized(&entry, commands_bytes + ENVELOPE_BYTES).map_err(io::Error::other)?;
             if record.len() > RECORD_BYTES_MAX {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -358,6 +365,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let record = codec::encode(&log_id).map_err(io::Error::other)?;
         // Readers learn it first: the records may start to go before this call returns, and that must not look like a hole.
         self.shared.memory.lock().purge(log_id);
-        self.shared.flusher.submit_and_wait(Change::Purge { record, upto: log_id }).await
+        // Nobody waits for it: Raft's main loop would, heartbeats and all, behind whatever is being flushed. A purge that a crash
+        // undoes only leaves entries that a snapshot covers; the queue keeps it in order with what is appended later.
+        self.shared.flusher.submit(Change::Purge { record, upto: log_id }, None).await
     }
 }

@@ -23,7 +23,9 @@ pub struct Model {
     places: BTreeMap<u64, Place>,
     /// Acknowledged and tried.
     vote: (u64, u64),
+    /// Acknowledged and tried. A purge is only queued: what is acknowledged after it acknowledges it.
     purged: (Option<u64>, Option<u64>),
+    purge_queued: Option<u64>,
     /// Committed log indexes that were saved; that one survives is not promised.
     committed: BTreeSet<u64>,
     /// Digest of the catalog in each snapshot that was tried; empty if the writer says nothing about snapshots.
@@ -99,11 +101,13 @@ impl Model {
                     (first..=last).for_each(|index| {
                         self.places.entry(index).or_default().acknowledged = Some(term);
                     });
+                    self.promise_queued();
                 }
                 ("v", Some(&[term])) => self.vote.1 = term,
                 ("V", Some(&[term])) => {
                     self.counts.votes += 1;
                     self.vote.0 = term;
+                    self.promise_queued();
                 }
                 ("t", Some(&[last])) => {
                     self.places.range_mut(last + 1..).for_each(|(_, place)| place.acknowledged = None);
@@ -111,11 +115,12 @@ impl Model {
                 ("T", Some(&[last])) => {
                     self.counts.truncations += 1;
                     self.places.split_off(&(last + 1));
+                    self.promise_queued();
                 }
                 ("p", Some(&[upto])) => self.purged.1 = Some(upto),
                 ("P", Some(&[upto])) => {
                     self.counts.purges += 1;
-                    self.purged.0 = Some(upto);
+                    self.purge_queued = Some(upto);
                 }
                 ("S", Some(&[index])) => {
                     self.counts.snapshots += 1;
@@ -128,6 +133,13 @@ impl Model {
                 // Half a line from a killed child: it says nothing.
                 _ => {}
             }
+        }
+    }
+
+    /// Something was acknowledged that was queued behind the newest purge: writers say nothing else in between.
+    fn promise_queued(&mut self) {
+        if let Some(upto) = self.purge_queued.take() {
+            self.purged.0 = Some(upto);
         }
     }
 
@@ -229,6 +241,7 @@ impl Model {
         self.places = places;
         self.vote = (vote, vote);
         self.purged = (purged, purged);
+        self.purge_queued = None;
         self.counts.reopened += 1;
         Ok(())
     }

@@ -13,7 +13,16 @@ struct Promises {
     /// Index → term of acknowledged entries.
     entries: std::collections::BTreeMap<u64, u64>,
     vote: u64,
+    /// Purge points: that of what was acknowledged since, and the newest.
+    purged: (Option<u64>, Option<u64>),
+}
+
+/// An append on its way to the disk, behind the newest purge of its time.
+struct Queued {
+    range: std::ops::Range<u64>,
+    term: u64,
     purged: Option<u64>,
+    ack: Ack,
 }
 
 /// One life of the process: random operations, then the power goes in the middle of some.
@@ -33,7 +42,7 @@ async fn one_life(disk: &SimDisk, rng: &mut StdRng, term: u64, promised: &mut Pr
                 let upto = promised.entries.get(&upto).map(|&term| log_id(term, upto));
                 if let Some(upto) = upto {
                     log.purge(upto).await.unwrap();
-                    promised.purged = Some(upto.index);
+                    promised.purged.1 = Some(upto.index);
                 }
             }
             1 if first < end => {
@@ -42,12 +51,16 @@ async fn one_life(disk: &SimDisk, rng: &mut StdRng, term: u64, promised: &mut Pr
                 promised.entries.split_off(&(last + 1));
                 let last = promised.entries.get(&last).map(|&term| log_id(term, last));
                 log.truncate_after(last.or(state.last_purged_log_id)).await.unwrap();
-                promised.entries.split_off(&last.map_or(first, |last| last.index + 1));
+                let kept = last.map_or(first, |last| last.index + 1);
+                promised.entries.split_off(&kept);
+                if kept < end {
+                    promised.purged.0 = promised.purged.1;
+                }
             }
             _ => {
                 let count = rng.random_range(1..20);
                 let ack = start_append(&mut log, entries(term, end..end + count)).await;
-                acks.push((end..end + count, term, ack));
+                acks.push(Queued { range: end..end + count, term, purged: promised.purged.1, ack });
                 if rng.random_bool(0.3) {
                     settle(&mut acks, promised).await;
                 }
@@ -58,27 +71,31 @@ async fn one_life(disk: &SimDisk, rng: &mut StdRng, term: u64, promised: &mut Pr
     }
     let keep = rng.random_range(0..=disk.unsynced());
     disk.crash(keep);
-    for (range, term, ack) in acks {
+    for Queued { range, term, purged, ack } in acks {
         if ack.await.is_ok_and(|outcome| outcome.is_ok()) {
             promised.entries.extend(range.map(|index| (index, term)));
+            promised.purged.0 = purged;
         }
     }
 }
 
-async fn settle(acks: &mut Vec<(std::ops::Range<u64>, u64, Ack)>, promised: &mut Promises) {
-    for (range, term, ack) in acks.drain(..) {
+async fn settle(acks: &mut Vec<Queued>, promised: &mut Promises) {
+    for Queued { range, term, purged, ack } in acks.drain(..) {
         ack.await.expect("an outcome").expect("nothing fails before the crash");
         promised.entries.extend(range.map(|index| (index, term)));
+        promised.purged.0 = purged;
     }
 }
 
 async fn verify(log: &mut LogStore, promised: &mut Promises) {
     let state = log.get_log_state().await.unwrap();
-    assert_eq!(state.last_purged_log_id.map(|purged| purged.index), promised.purged);
+    let purged = state.last_purged_log_id.map(|purged| purged.index);
+    assert!(promised.purged.0 <= purged && purged <= promised.purged.1, "{purged:?}, promised {:?}", promised.purged);
+    promised.purged = (purged, purged);
     let read_vote = log.get_log_reader().await.read_vote().await.unwrap();
     assert_eq!(read_vote.map_or(0, |vote| vote.leader_id.term), promised.vote);
     let found = read_all(log).await;
-    for (&index, &term) in promised.entries.range(promised.purged.map_or(0, |purged| purged + 1)..) {
+    for (&index, &term) in promised.entries.range(purged.map_or(0, |purged| purged + 1)..) {
         let position = found.iter().find(|entry| entry.log_id.index == index);
         assert_eq!(position, Some(&entry(term, index)), "an acknowledged entry");
     }

@@ -1,5 +1,6 @@
 //! The log on a simulated disk: order, acknowledgement, holes, purge, truncation, damage, errors.
 
+use futures::FutureExt as _;
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 
 use super::*;
@@ -126,6 +127,7 @@ async fn an_interrupted_purge_is_finished_at_the_next_opening() {
     let upto = total - 10;
     log.purge(log_id(1, upto)).await.unwrap();
     assert_eq!(indexes(&mut log).await.first(), Some(&(upto + 1)));
+    append(&mut log, entries(1, total..total + 1)).await;
     // The deletions are never synced by themselves: this crash loses those that were done.
     disk.crash(0);
     drop(log);
@@ -134,7 +136,26 @@ async fn an_interrupted_purge_is_finished_at_the_next_opening() {
     assert_eq!(disk.durable_indexes().first(), Some(&(upto + 1)));
     let state = log.get_log_state().await.unwrap();
     assert_eq!(state.last_purged_log_id, Some(log_id(1, upto)));
-    assert_eq!(indexes(&mut log).await, (upto + 1..total).collect::<Vec<_>>());
+    assert_eq!(indexes(&mut log).await, (upto + 1..=total).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_purge_waits_for_no_flush_and_what_follows_it_makes_it_durable() {
+    let disk = SimDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append(&mut log, entries(1, 0..20)).await;
+    disk.hold_syncs();
+    let ack = start_append(&mut log, entries(1, 20..21)).await;
+    disk.wait_for_held_sync();
+    log.purge(log_id(1, 9)).now_or_never().expect("Raft's main loop waits for this call").unwrap();
+    assert_eq!(indexes(&mut log).await.first(), Some(&10));
+    disk.release_syncs();
+    ack.await.unwrap().unwrap();
+    append(&mut log, entries(1, 21..22)).await;
+    close(log);
+    disk.crash(0);
+    let (mut log, _) = open(&disk).unwrap();
+    assert_eq!(indexes(&mut log).await, (10..22).collect::<Vec<_>>());
 }
 
 #[tokio::test]
