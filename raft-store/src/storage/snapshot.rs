@@ -12,6 +12,7 @@
 //! receiver checks what it got before it uses any of it.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub(crate) const SNAPSHOT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32;
 /// Ends the name of a file that is still being written.
 const ASIDE: &str = ".tmp";
+/// From one snapshot to the next a catalog is expected to grow by one part in so many.
+const GROWTH_EXPECTED: usize = 4;
 /// Snapshot files kept.
 const FILES_KEPT: usize = 2;
 
@@ -41,11 +44,12 @@ struct FileMeta {
     membership: StoredMembership,
 }
 
-/// The whole file that holds a state. Everything is written in its place at once: a large catalog is in memory one time.
-pub(crate) fn encode(image: &StateImage) -> Result<Bytes, StorageError> {
+/// The whole file that holds a state. Everything is written in its place at once: a large catalog is in memory one time. If
+/// `bytes_expected` is enough it is not moved either, and each page of it is cleared once.
+pub(crate) fn encode(image: &StateImage, bytes_expected: usize) -> Result<Bytes, StorageError> {
     let meta = FileMeta { last_log_id: image.last_applied, membership: image.membership.clone() };
     let meta = postcard::to_stdvec(&meta).map_err(|error| StorageError::damaged("a snapshot", error.to_string()))?;
-    let mut file = Vec::with_capacity(HEADER_BYTES + meta.len());
+    let mut file = Vec::with_capacity(bytes_expected.max(HEADER_BYTES + meta.len()));
     file.resize(HEADER_BYTES, 0);
     file.extend_from_slice(&meta);
     let mut file = image.catalog.encode_onto(file);
@@ -122,6 +126,8 @@ pub(crate) struct SnapshotFiles {
     dir: Box<dyn Directory>,
     /// Serialises publishing: building and installing may overlap.
     publishing: Mutex<()>,
+    /// Bytes of the newest file published by this process; 0 before the first.
+    newest_bytes: AtomicUsize,
 }
 
 /// A snapshot on disk.
@@ -135,7 +141,7 @@ pub(crate) struct SnapshotFile {
 impl SnapshotFiles {
     /// Uses the directory, and removes what a crash left half written.
     pub(crate) fn open(dir: impl Directory) -> Result<Self, StorageError> {
-        let files = Self { dir: Box::new(dir), publishing: Mutex::new(()) };
+        let files = Self { dir: Box::new(dir), publishing: Mutex::new(()), newest_bytes: AtomicUsize::new(0) };
         for name in files.names()? {
             if name.ends_with(ASIDE) {
                 files.dir.remove(&name).map_err(|source| files.failed("remove", &name, source))?;
@@ -220,6 +226,12 @@ impl SnapshotFiles {
         self.sync_names()
     }
 
+    /// What the next file may come to.
+    pub(crate) fn bytes_expected(&self) -> usize {
+        let newest = self.newest_bytes.load(Ordering::Relaxed);
+        newest + newest / GROWTH_EXPECTED
+    }
+
     /// Writes a snapshot durably, then removes those that are too many. Blocks.
     pub(crate) fn publish(&self, last: LogId, file: &[u8]) -> Result<(), StorageError> {
         let _one_at_a_time = self.publishing.lock();
@@ -227,6 +239,7 @@ impl SnapshotFiles {
         let aside = format!("{name}{ASIDE}");
         let written = self.dir.create(&aside, file).and_then(|()| self.dir.rename(&aside, &name));
         written.map_err(|source| self.failed("write", &name, source))?;
+        self.newest_bytes.store(file.len(), Ordering::Relaxed);
         self.sync_names()?;
         for old in self.list()?.into_iter().skip(FILES_KEPT) {
             self.dir.remove(&old.name).map_err(|source| self.failed("remove", &old.name, source))?;

@@ -152,7 +152,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let Some(image) = self.image.take() else { return Err(io::Error::other("this snapshot was built already")) };
         let files = Arc::clone(&self.files);
         let snapshot = blocking(&self.fatal, &self.executor, move || {
-            let file = snapshot::encode(&image)?;
+            let file = snapshot::encode(&image, files.bytes_expected())?;
             if let Some(last) = image.last_applied {
                 files.publish(last, &file)?;
             }
