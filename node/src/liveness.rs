@@ -7,7 +7,8 @@
 //! * Silence is measured in *counted time*: the time between two ticks that both confirmed a majority and lie at most
 //!   [`Config::gap_ms`] apart. A paused, partitioned or starved leader therefore never blames a peer for its own absence.
 //! * After a start and after every longer gap there is a grace period in which nobody expires.
-//! * The cost of a call grows with what it returns, not with the number of peers: both kinds are ordered by due time.
+//! * A sign of life costs one look-up. What else a call costs grows with what it returns and what became due, not with the number
+//!   of peers: both kinds are ordered by due time, and a peer with newer signs is due once per TTL.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,6 +37,9 @@ impl Default for Config {
 /// Items one call of `expired_peers` or `silent_waiters` returns; the rest follows in the next call.
 pub const REPORT_ITEMS_MAX: usize = limits::CLEANUP_ITEMS_MAX;
 
+/// Peers one call of `expired_peers` looks at; they are due once per TTL each.
+pub const LOOKS_MAX: usize = 16 * 1_024;
+
 /// Counted time until an item that was reported, but is still here, is reported again: its proposal may have been lost.
 pub const REPORT_AGAIN_MS: u64 = 5_000;
 
@@ -45,7 +49,7 @@ struct Seen {
     incarnation: Incarnation,
     /// Counted time of its newest sign of life, or of the start.
     last_sign: u64,
-    /// Where it stands in `Liveness::peers_due`.
+    /// Where it stands in `Liveness::peers_due`: not later than its silence can be long enough.
     due: Due,
     /// The grace period in which it was last heard from; see `Liveness::grace_number`.
     heard_in: u64,
@@ -151,17 +155,13 @@ impl Liveness {
     /// An accepted request named this peer (P3). Unknown peers are ignored: only a registration adds one.
     pub fn sign_of_life(&mut self, peer: &PeerId, now_ms: u64) {
         let now = self.counted_at(now_ms);
-        let due = (now + self.config.peer_ttl_ms, self.next_serial());
         let Some(seen) = self.peers.get_mut(peer) else { return };
         if seen.heard_in != self.grace_number {
             seen.heard_in = self.grace_number;
             self.unheard -= 1;
         }
+        // It stays where it is among those due, and moves when it is looked at: signs are far more frequent.
         seen.last_sign = now;
-        let old = std::mem::replace(&mut seen.due, due);
-        if let Some(id) = self.peers_due.remove(&old) {
-            self.peers_due.insert(due, id);
-        }
     }
 
     /// A waiter asked for its place, or its hanging request is still open (L5). Places that are not in line are ignored:
@@ -227,17 +227,22 @@ impl Liveness {
         if !self.confirmed || self.grace_remaining_ms() > 0 {
             return expired;
         }
-        while expired.len() < REPORT_ITEMS_MAX {
+        for _ in 0..LOOKS_MAX {
             let Some(first) = self.peers_due.first_entry() else { break };
-            if first.key().0 > self.counted_ms {
+            if first.key().0 > self.counted_ms || expired.len() == REPORT_ITEMS_MAX {
                 break;
             }
             let peer = first.remove();
-            let due = (self.counted_ms + REPORT_AGAIN_MS, self.next_serial());
+            let serial = self.next_serial();
             if let Some(seen) = self.peers.get_mut(&peer) {
-                seen.due = due;
-                expired.push((peer.clone(), seen.incarnation));
-                self.peers_due.insert(due, peer);
+                let silent_at = seen.last_sign + self.config.peer_ttl_ms;
+                if silent_at <= self.counted_ms {
+                    expired.push((peer.clone(), seen.incarnation));
+                    seen.due = (self.counted_ms + REPORT_AGAIN_MS, serial);
+                } else {
+                    seen.due = (silent_at, serial);
+                }
+                self.peers_due.insert(seen.due, peer);
             }
         }
         expired

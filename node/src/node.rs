@@ -268,7 +268,9 @@ impl Node {
 }
 
 fn is_sole_voter(metrics: &openraft::RaftMetrics<TypeConfig>) -> bool {
-    metrics.membership_config.voter_ids().eq([metrics.id])
+    // Not by `voter_ids`, which collects a set: this is asked with every request.
+    let configs = metrics.membership_config.get_joint_config();
+    !configs.is_empty() && configs.iter().all(|voters| voters.iter().eq([&metrics.id]))
 }
 
 /// A role in the words of the contract.

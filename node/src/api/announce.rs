@@ -4,16 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{AnnounceManyResponse, AnnounceRequest, AnnounceResponse, AnnounceResult, AppliedState, FileEntry};
 use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply};
 use raft_store::types::{FileName, PeerId, Version};
 
 use super::answer::ok_json;
-use super::body::{ReadBody, parse};
+use super::body::parse;
 use super::error::{ApiError, code_of};
 use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};

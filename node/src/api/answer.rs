@@ -1,5 +1,7 @@
 //! Successful answers, and the headers that every answer carries (R2).
 
+use std::cell::RefCell;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -16,13 +18,37 @@ const TERM: HeaderName = HeaderName::from_static(headers::TERM);
 const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 const STALENESS_MS: HeaderName = HeaderName::from_static(headers::STALENESS_MS);
 const BOOT: HeaderName = HeaderName::from_static(headers::BOOT);
-/// Headers of every answer.
-const STATE_HEADERS: usize = 6;
+/// Headers of most answers: those of the state, what the body is, and the index.
+const HEADERS: usize = 8;
+/// Numbers whose header values a thread keeps.
+const NUMBERS_KEPT: usize = 16;
+
+thread_local! {
+    /// Values of numbers lately stated: answers to one entry's writes name the same ones, and each value is memory of its own.
+    static NUMBERS: RefCell<[Option<(u64, HeaderValue)>; NUMBERS_KEPT]> = const { RefCell::new([const { None }; NUMBERS_KEPT]) };
+}
+
+fn number(number: u64) -> HeaderValue {
+    NUMBERS.with_borrow_mut(|kept| {
+        let place = &mut kept[number as usize % NUMBERS_KEPT];
+        match place {
+            Some((known, value)) if *known == number => value.clone(),
+            _ => place.insert((number, HeaderValue::from(number))).1.clone(),
+        }
+    })
+}
+
+fn answer(body: Body) -> Response {
+    let mut response = Response::new(body);
+    // All at once: growing moves what is there.
+    response.headers_mut().reserve(HEADERS);
+    response
+}
 
 /// 200 with a JSON body; writes name their log index.
 pub fn ok_json<T: Serialize>(value: &T, log_index: Option<u64>) -> Response {
     let body = serde_json::to_vec(value).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
+    let mut response = answer(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match log_index {
         Some(log_index) => with_index(response, log_index),
@@ -32,14 +58,14 @@ pub fn ok_json<T: Serialize>(value: &T, log_index: Option<u64>) -> Response {
 
 /// 204 for a write.
 pub fn no_content(log_index: u64) -> Response {
-    let mut response = Response::new(Body::empty());
+    let mut response = answer(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     with_index(response, log_index)
 }
 
 /// Adds `Raftshare-Index`.
 pub fn with_index(mut response: Response, log_index: u64) -> Response {
-    response.headers_mut().insert(INDEX, HeaderValue::from(log_index));
+    response.headers_mut().insert(INDEX, number(log_index));
     response
 }
 
@@ -58,11 +84,22 @@ pub fn boot(node: &Node) -> HeaderValue {
 fn add_state(node: &Node, boot: &HeaderValue, out: &mut HeaderMap) {
     // The applied index is read before the age: the age must hold for the state named here.
     let (applied, staleness) = (node.applied(), node.staleness_ms());
-    out.reserve(STATE_HEADERS);
-    out.insert(NODE, HeaderValue::from(node.config.id));
+    out.insert(NODE, number(node.config.id));
     out.insert(ROLE, HeaderValue::from_static(node.role()));
-    out.insert(TERM, HeaderValue::from(node.term()));
-    out.insert(APPLIED, HeaderValue::from(applied));
-    out.insert(STALENESS_MS, HeaderValue::from(staleness));
+    out.insert(TERM, number(node.term()));
+    out.insert(APPLIED, number(applied));
+    out.insert(STALENESS_MS, number(staleness));
     out.insert(BOOT, boot.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_what_it_was_asked_for_whatever_is_kept() {
+        for value in [0, 1, 16, 17, 1, 33, u64::MAX, 0, 16, 16] {
+            assert_eq!(number(value), value.to_string());
+        }
+    }
 }

@@ -6,10 +6,10 @@ use axum::http::HeaderMap;
 use client::api::{Object, headers};
 use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;
-use raft_store::types::{ContentHash, limits};
+use raft_store::types::limits;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
+use super::canonical::canonical_hash;
 use super::error::ApiError;
 use crate::config::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_MAX};
 
@@ -26,7 +26,7 @@ pub enum ReadBody {
 
 impl ReadBody {
     /// The bytes, or why there are none.
-    pub fn bytes(&self) -> Result<&Bytes, ApiError> {
+    pub fn whole(self) -> Result<Bytes, ApiError> {
         match self {
             Self::Whole(bytes) => Ok(bytes),
             Self::TooLarge => Err(ApiError::TooLarge { limit: BODY_BYTES_MAX }),
@@ -35,9 +35,10 @@ impl ReadBody {
     }
 }
 
-/// Reads a body to its end, keeping what is within the limit.
+/// Reads a body to its end, keeping what is within the limit. A small one arrives in one piece and is not copied.
 pub async fn collect(mut body: impl hyper::body::Body<Data = Bytes> + Unpin) -> ReadBody {
-    let mut kept: Option<Vec<u8>> = Some(Vec::new());
+    let mut first = Bytes::new();
+    let mut kept: Option<Vec<u8>> = None;
     let mut total = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return ReadBody::Broken };
@@ -46,12 +47,19 @@ pub async fn collect(mut body: impl hyper::body::Body<Data = Bytes> + Unpin) -> 
         if total > BODY_BYTES_DRAINED_MAX {
             return ReadBody::TooLarge;
         }
-        match &mut kept {
-            Some(bytes) if total <= BODY_BYTES_MAX => bytes.extend_from_slice(&data),
-            _ => kept = None,
+        if total > BODY_BYTES_MAX {
+            (first, kept) = (Bytes::new(), None);
+        } else if total == data.len() {
+            first = data;
+        } else {
+            kept.get_or_insert_with(|| Vec::from(std::mem::take(&mut first))).extend_from_slice(&data);
         }
     }
-    kept.map_or(ReadBody::TooLarge, |bytes| ReadBody::Whole(bytes.into()))
+    match kept {
+        _ if total > BODY_BYTES_MAX => ReadBody::TooLarge,
+        Some(bytes) => ReadBody::Whole(bytes.into()),
+        None => ReadBody::Whole(first),
+    }
 }
 
 /// Parses a JSON body; names and hashes are checked on the way.
@@ -86,31 +94,9 @@ pub fn key_tag(request: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Ke
     Ok(Some(KeyTag { key: key.to_owned(), chunk: 0, floor, body: canonical_hash(path, body) }))
 }
 
-/// "The same body" means equal JSON on the same path: objects are compared without regard to order and white space.
-fn canonical_hash(path: &str, body: &[u8]) -> ContentHash {
-    let mut hasher = Sha256::new();
-    hasher.update(path.as_bytes());
-    hasher.update([0]);
-    match serde_json::from_slice::<serde_json::Value>(body) {
-        // serde_json keeps object keys sorted unless a feature says otherwise; the test below would notice.
-        // Bytes, not text: `Display` of a value checks each piece again. A value that was read can be written.
-        Ok(value) => hasher.update(serde_json::to_vec(&value).unwrap_or_default()),
-        Err(_) => hasher.update(body),
-    }
-    ContentHash(hasher.finalize().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn equal_json_is_the_same_body() {
-        let hash = |body: &str| canonical_hash("/lease", body.as_bytes());
-        assert_eq!(hash(r#"{"a":1,"b":{"d":2,"c":3}}"#), hash(r#" { "b": {"c":3, "d":2}, "a": 1 } "#));
-        assert_ne!(hash(r#"{"a":1}"#), hash(r#"{"a":2}"#));
-        assert_ne!(hash("{}"), canonical_hash("/delete", b"{}"));
-    }
 
     #[test]
     fn keys_are_checked() {

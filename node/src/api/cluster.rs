@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, Object, QuorumInfo};
 use futures::future::join_all;
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::answer::ok_json;
-use super::body::{ReadBody, parse};
+use super::body::parse;
 use super::error::ApiError;
 use super::route::{Parts, Place, place, to_leader};
 use crate::birth;
@@ -166,12 +165,12 @@ fn ok() -> Response {
 }
 
 /// `POST /cluster/init`.
-pub async fn init(State(node): State<Arc<Node>>, Extension(body): Extension<ReadBody>) -> Response {
-    init_inner(&node, &body).await.unwrap_or_else(|error| error.response(true))
+pub async fn init(State(node): State<Arc<Node>>, request: HttpRequest) -> Response {
+    init_inner(&node, request).await.unwrap_or_else(|error| error.response(true))
 }
 
-async fn init_inner(node: &Node, body: &ReadBody) -> Result<Response, ApiError> {
-    let request: InitRequest = parse(body.bytes()?)?;
+async fn init_inner(node: &Node, request: HttpRequest) -> Result<Response, ApiError> {
+    let request: InitRequest = parse(&Parts::of(request)?.body)?;
     let own = || vec![MemberSpec { id: node.config.id, address: node.address.clone() }];
     let members: Vec<_> = match request.nodes {
         None => own(),
@@ -219,17 +218,8 @@ enum Change {
 }
 
 /// `POST /cluster/learners`, `/promote`, `/demote`, `/remove`, `/transfer`, `/snapshot`.
-pub async fn change(
-    State(node): State<Arc<Node>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    Extension(body): Extension<ReadBody>,
-) -> Response {
-    let inner = async {
-        let body = body.bytes()?.clone();
-        change_inner(&node, &Parts { method, uri, headers, body }).await
-    };
+pub async fn change(State(node): State<Arc<Node>>, request: HttpRequest) -> Response {
+    let inner = async { change_inner(&node, &Parts::of(request)?).await };
     inner.await.unwrap_or_else(|error: ApiError| error.response(true))
 }
 

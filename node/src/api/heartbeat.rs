@@ -5,16 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{HeartbeatRequest, HeartbeatResponse, Task};
 use raft_store::types::{Incarnation, PeerId};
 use tokio::time::Instant;
 
 use super::answer::ok_json;
-use super::body::{ReadBody, parse};
+use super::body::parse;
 use super::error::ApiError;
 use super::route::{Parts, to_leader};
 use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
@@ -26,17 +24,8 @@ const LIFE_SLICE: Duration = Duration::from_secs(5);
 const NAMED_TASKS_MAX: usize = 10_000;
 
 /// Handler of `POST /heartbeat`.
-pub async fn heartbeat(
-    State(node): State<Arc<Node>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    Extension(body): Extension<ReadBody>,
-) -> Response {
-    let inner = async {
-        let body = body.bytes()?.clone();
-        heartbeat_inner(&node, &Parts { method, uri, headers, body }).await
-    };
+pub async fn heartbeat(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let inner = async { heartbeat_inner(&node, &Parts::of(request)?).await };
     inner.await.unwrap_or_else(|error| error.response(true))
 }
 

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{
     DeniedResponse, GrantResponse, LeaseRequest, LeaseResponse, LeaveRequest, ReleaseRequest, RenewRequest,
@@ -18,7 +16,7 @@ use raft_store::types::{FileName, LeaseToken, LogTime, PeerId, limits};
 use tokio::time::Instant;
 
 use super::answer::{no_content, ok_json};
-use super::body::{ReadBody, parse};
+use super::body::parse;
 use super::error::ApiError;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::clock::{millis, unix_seconds};

@@ -17,6 +17,7 @@
 mod announce;
 mod answer;
 mod body;
+mod canonical;
 mod cluster;
 mod convert;
 pub mod error;

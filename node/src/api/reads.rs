@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use client::api::{
     FilePeer, FileResponse, HolderEntry, LeaseStatus, LinePlace, PeerAddress, PeerEntry, ReplicaCount, SearchHit,
@@ -17,7 +16,6 @@ use raft_store::types::{FileName, InvalidValue};
 use serde::de::DeserializeOwned;
 
 use super::answer::ok_json;
-use super::body::ReadBody;
 use super::error::ApiError;
 use super::route::Parts;
 use crate::clock::unix_seconds;
@@ -38,15 +36,8 @@ pub struct Read {
 
 impl Read {
     /// Takes a request apart.
-    pub fn new(
-        node: Arc<Node>,
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        body: &ReadBody,
-    ) -> Result<Self, ApiError> {
-        body.bytes()?;
-        Ok(Self { node, parts: Parts { method, uri, headers, body: Bytes::new() } })
+    pub fn new(node: Arc<Node>, request: Request) -> Result<Self, ApiError> {
+        Ok(Self { node, parts: Parts { body: Bytes::new(), ..Parts::of(request)? } })
     }
 
     /// Query parameters; unknown ones are ignored, wrong values of known ones are refused.
@@ -72,12 +63,9 @@ macro_rules! read_handler {
         $(#[$doc])*
         pub async fn $name(
             State(node): State<Arc<Node>>,
-            method: Method,
-            uri: Uri,
-            headers: HeaderMap,
-            Extension(body): Extension<ReadBody>,
+            request: Request,
         ) -> Result<Response, ApiError> {
-            $inner(Read::new(node, method, uri, headers, &body)?).await
+            $inner(Read::new(node, request)?).await
         }
     };
 }
@@ -176,7 +164,9 @@ fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {
         size: file.size.unwrap_or(0),
         hash: file.hash?,
         score,
-        peers: current.map(|holder| PeerAddress { id: holder.peer.clone(), address: holder.address.clone() }).collect(),
+        peers: current
+            .map(|holder| PeerAddress { id: holder.peer.clone(), address: holder.address.to_string() })
+            .collect(),
         file_name: file.name,
     })
 }
@@ -216,7 +206,7 @@ async fn peers_inner(read: Read) -> Result<Response, ApiError> {
         .map(|holder| FilePeer {
             last_seen: node.leadership.last_seen_unix(&holder.peer),
             id: holder.peer,
-            address: holder.address,
+            address: holder.address.to_string(),
             version: holder.version,
             current: holder.current,
         })
@@ -251,7 +241,7 @@ async fn file_inner(read: Read) -> Result<Response, ApiError> {
                 .into_iter()
                 .map(|holder| HolderEntry {
                     id: holder.peer,
-                    address: holder.address,
+                    address: holder.address.to_string(),
                     version: holder.version,
                     current: holder.current,
                     live: holder.live,

@@ -10,6 +10,7 @@ use axum::response::Response;
 use client::api::headers;
 use tokio::time::Instant;
 
+use super::body::ReadBody;
 use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
 use crate::net::Undelivered;
@@ -50,6 +51,13 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Takes a request apart; fails if its body was too large or ended early.
+    pub fn of(request: Request<Body>) -> Result<Self, ApiError> {
+        let (mut parts, _) = request.into_parts();
+        let body = parts.extensions.remove::<ReadBody>().unwrap_or(ReadBody::Broken).whole()?;
+        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body })
+    }
+
     fn keyed(&self) -> bool {
         self.headers.contains_key(headers::IDEMPOTENCY_KEY)
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::DeleteRequest;
 use raft_store::catalog::{Command, KeyTag, Op, Rejection, Reply};
@@ -13,7 +11,7 @@ use raft_store::types::PeerId;
 use tokio::time::Instant;
 
 use super::answer::no_content;
-use super::body::{ReadBody, key_tag, parse};
+use super::body::{key_tag, parse};
 use super::error::ApiError;
 use super::heavy;
 use super::route::{Parts, to_leader};
@@ -42,21 +40,15 @@ pub struct Write {
 
 impl Write {
     /// Takes a request apart; fails on an oversized body or a bad key header.
-    pub async fn new(
-        node: Arc<Node>,
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        body: &ReadBody,
-    ) -> Result<Self, ApiError> {
-        let body = body.bytes()?.clone();
-        let key = if body.len() < heavy::LARGE_BODY_BYTES {
-            key_tag(&headers, uri.path(), &body)?
+    pub async fn new(node: Arc<Node>, request: Request) -> Result<Self, ApiError> {
+        let parts = Parts::of(request)?;
+        let key = if parts.body.len() < heavy::LARGE_BODY_BYTES {
+            key_tag(&parts.headers, parts.uri.path(), &parts.body)?
         } else {
-            let parts = (headers.clone(), uri.clone(), body.clone());
-            heavy::run(body.len(), move || key_tag(&parts.0, parts.1.path(), &parts.2)).await?
+            let Parts { uri, headers, body, .. } = parts.clone();
+            heavy::run(body.len(), move || key_tag(&headers, uri.path(), &body)).await?
         };
-        Ok(Self { node, parts: Parts { method, uri, headers, body }, key, arrived: Instant::now() })
+        Ok(Self { node, parts, key, arrived: Instant::now() })
     }
 
     /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request then
@@ -108,12 +100,9 @@ macro_rules! write_handler {
         $(#[$doc])*
         pub async fn $name(
             State(node): State<Arc<Node>>,
-            method: Method,
-            uri: Uri,
-            headers: HeaderMap,
-            Extension(body): Extension<ReadBody>,
+            request: Request,
         ) -> Response {
-            let outcome = match Write::new(node, method, uri, headers, &body).await {
+            let outcome = match Write::new(node, request).await {
                 Ok(write) => loop {
                     match $inner(&write).await {
                         Err(refusal @ ApiError::NotLeader(_)) => match write.go_elsewhere(refusal).await {

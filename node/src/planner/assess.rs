@@ -7,10 +7,10 @@ use client::api::TaskKind;
 use raft_store::catalog::Catalog;
 use raft_store::types::{FileName, PeerId};
 
-use super::Planner;
 use super::demand::Demand;
 use super::peers::place;
 use super::tasks::{Order, TaskNo};
+use super::{Place, Planner};
 
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
@@ -152,15 +152,18 @@ impl Planner {
 
     /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
     fn settle(&mut self, file: &FileName, short: Option<u32>, is_under_replicated: bool) {
-        self.leave_queues(file);
         let state = self.files.entry(file.clone()).or_default();
         self.under_replicated += usize::from(is_under_replicated);
         self.under_replicated -= usize::from(state.is_under_replicated);
         state.is_under_replicated = is_under_replicated;
-        state.short = short;
+        let was_short = std::mem::replace(&mut state.short, short);
+        let needs_nothing = state.tasks.is_empty() && !is_under_replicated && short.is_none();
+        if let Some(live) = was_short {
+            self.unqueue((live, file.clone()));
+        }
         if let Some(live) = short {
             self.untried.insert((live, file.clone()));
-        } else if state.tasks.is_empty() && !is_under_replicated {
+        } else if needs_nothing {
             self.files.remove(file);
         }
     }
@@ -169,9 +172,12 @@ impl Planner {
     pub(super) fn leave_queues(&mut self, file: &FileName) {
         let Some(state) = self.files.get_mut(file) else { return };
         if let Some(live) = state.short.take() {
-            let place = (live, file.clone());
-            self.untried.remove(&place);
-            self.waiting.remove(&place);
+            self.unqueue((live, file.clone()));
         }
+    }
+
+    fn unqueue(&mut self, place: Place) {
+        self.untried.remove(&place);
+        self.waiting.remove(&place);
     }
 }

@@ -110,7 +110,7 @@ impl Planner {
         let mut sources = Vec::new();
         if task.kind != TaskKind::Remove {
             let is_source = |holder: &&HolderView| holder.live && holder.current;
-            sources.extend(view.holders.iter().filter(is_source).map(|holder| holder.address.clone()));
+            sources.extend(view.holders.iter().filter(is_source).map(|holder| holder.address.to_string()));
             // Different tasks start at different sources, so that one peer does not carry all the load.
             let first = usize::try_from(no).unwrap_or(0) % sources.len().max(1);
             sources.rotate_left(first);

@@ -3,6 +3,8 @@
 //! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant cost.
 //! Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
 
+use std::sync::Arc;
+
 use super::command::Register;
 use super::reply::{Event, LeaseEnd, LineEnd};
 use super::slab::Id;
@@ -29,7 +31,7 @@ impl Catalog {
     fn new_peer(&mut self, register: &Register) -> Id {
         let peer = self.peers.insert(PeerRecord {
             id: register.peer.clone(),
-            address: String::new(),
+            address: Arc::default(),
             zone: None,
             capacity_bytes: None,
             incarnation: 0,
@@ -46,7 +48,9 @@ impl Catalog {
     /// Address, zone and capacity as the newest request states them.
     pub(super) fn describe(&mut self, peer: Id, register: &Register) {
         let record = &mut self.peers[peer];
-        record.address.clone_from(&register.address);
+        if *record.address != *register.address {
+            record.address = register.address.as_str().into();
+        }
         record.zone.clone_from(&register.zone);
         record.capacity_bytes = register.capacity_bytes;
     }

@@ -198,7 +198,7 @@ impl Catalog {
         let record = &self.peers[peer];
         PeerView {
             id: record.id.clone(),
-            address: record.address.clone(),
+            address: record.address.to_string(),
             zone: record.zone.clone(),
             capacity_bytes: record.capacity_bytes,
             incarnation: record.incarnation,

@@ -195,7 +195,7 @@ pub(super) struct Waiter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerRecord {
     pub(super) id: PeerId,
-    pub(super) address: String,
+    pub(super) address: Arc<str>,
     pub(super) zone: Option<String>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) incarnation: Incarnation,

@@ -1,5 +1,7 @@
 //! What readers of the catalog get: plain values copied out of it, so that no reader holds its lock while it answers.
 
+use std::sync::Arc;
+
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LogTime, PeerId, Version};
 
 /// A file as the catalog knows it.
@@ -31,7 +33,7 @@ pub struct HolderView {
     /// Who.
     pub peer: PeerId,
     /// Base URL of its HTTP server.
-    pub address: String,
+    pub address: Arc<str>,
     /// Which version its bytes are.
     pub version: Version,
     /// Hash of those bytes.
