@@ -3,12 +3,15 @@
 //!
 //! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
 //! [`limits::ENTRY_COMMANDS_MAX`] commands and [`limits::ENTRY_BYTES_MAX`] bytes, and keeps a few proposals in flight, so
-//! that one flush serves many writers. An entry waits for more only while others are under way.
+//! that one flush serves many writers. An entry waits for more only while others are under way. Time runs by the entry, with its
+//! oldest command: a timer for each command would cost as much as handing it in.
 //!
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::errors::{ClientWriteError, RaftError};
 use raft_store::catalog::{Command, Op, Outcome};
@@ -16,6 +19,7 @@ use raft_store::proposal::{EncodedCommand, Proposal};
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::{NodeId, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::LogClock;
 use crate::config::REQUEST_DEADLINE;
@@ -50,6 +54,9 @@ pub enum ProposeError {
     /// Definite: the queue is full.
     #[error("{QUEUE_COMMANDS_MAX} writes are waiting already")]
     Overloaded,
+    /// Definite: earlier writes kept it waiting, and it was not proposed.
+    #[error("no majority confirmed earlier writes in time, and this one was not proposed")]
+    Expired,
     /// Unknown: the entry was given to Raft, and its fate is not known here.
     #[error("the write was proposed, and its outcome is not known: {0}")]
     Unknown(String),
@@ -60,13 +67,24 @@ pub enum ProposeError {
 
 struct Pending {
     command: EncodedCommand,
+    /// When its caller is answered at the latest.
+    due: Instant,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
+}
+
+impl Pending {
+    /// Answers that it was not proposed.
+    fn refuse(self) {
+        let _ = self.answer.send(Err(ProposeError::Expired));
+    }
 }
 
 /// The entrance of the write path; cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
     queue: mpsc::Sender<Pending>,
+    /// Commands ever handed in.
+    handed_in: Arc<AtomicU64>,
 }
 
 impl Proposer {
@@ -74,7 +92,7 @@ impl Proposer {
     pub fn start(raft: Raft, clock: Arc<LogClock>) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
         tokio::spawn(coalesce(raft, clock, commands));
-        Self { queue }
+        Self { queue, handed_in: Arc::default() }
     }
 
     /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
@@ -82,17 +100,20 @@ impl Proposer {
         let (answer, applied) = oneshot::channel();
         // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
         let command = EncodedCommand::new(command);
-        self.queue.try_send(Pending { command, answer }).map_err(|_| ProposeError::Overloaded)?;
-        match tokio::time::timeout(REQUEST_DEADLINE, applied).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ProposeError::Unknown("the node is shutting down".into())),
-            Err(_) => Err(ProposeError::Unknown("no majority confirmed it in time".into())),
-        }
+        let due = Instant::now() + REQUEST_DEADLINE;
+        self.queue.try_send(Pending { command, due, answer }).map_err(|_| ProposeError::Overloaded)?;
+        self.handed_in.fetch_add(1, Ordering::Relaxed);
+        applied.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the node is shutting down".into())))
     }
 
     /// Proposes a command of the node's own, without a key.
     pub async fn propose_op(&self, op: Op) -> Result<Committed, ProposeError> {
         self.propose(Command { key: None, op }).await
+    }
+
+    /// Commands ever handed in, by anybody.
+    pub fn handed_in(&self) -> u64 {
+        self.handed_in.load(Ordering::Relaxed)
     }
 
     /// Commands waiting for the coalescer.
@@ -111,7 +132,24 @@ struct Filling {
 
 impl Filling {
     fn new(first: Pending) -> Self {
-        Self { bytes: first.command.bytes(), batch: vec![first], held_over: None }
+        let bytes = first.command.bytes();
+        let mut batch = Vec::with_capacity(limits::ENTRY_COMMANDS_MAX);
+        batch.push(first);
+        Self { batch, bytes, held_over: None }
+    }
+
+    /// When its oldest command has to be answered.
+    fn due(&self) -> Option<Instant> {
+        self.batch.first().map(|oldest| oldest.due)
+    }
+
+    /// Refuses the commands whose time is over.
+    fn refuse_expired(&mut self, now: Instant) {
+        let kept = self.batch.iter().position(|pending| pending.due > now).unwrap_or(self.batch.len());
+        for pending in self.batch.drain(..kept) {
+            self.bytes -= pending.command.bytes();
+            pending.refuse();
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -149,18 +187,25 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
                 None => return,
             },
         };
-        // While all places are taken the queue fills, and the next entry gets larger.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        // While all places are taken the queue fills, and the next entry gets larger. Who is behind in it is due later.
+        let place = tokio::select! {
+            biased;
+            place = places.clone().acquire_owned() => place,
+            () = sleep_until(first.due) => {
+                first.refuse();
+                continue;
+            }
+        };
+        let Ok(place) = place else { return };
         let mut entry = Filling::new(first);
         let partial_place = loop {
             entry.take(&mut commands);
-            if entry.is_full() {
-                break None;
-            }
+            let Some(due) = entry.due().filter(|_| !entry.is_full()) else { break None };
             tokio::select! {
                 biased;
                 Ok(place) = partial_places.clone().acquire_owned() => break Some(place),
                 Some(next) = commands.recv() => entry.add(next),
+                () = sleep_until(due) => entry.refuse_expired(Instant::now()),
                 else => return,
             }
         };
@@ -178,24 +223,28 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
     }
 }
 
+/// Proposes an entry and answers its commands; returns once its fate is known, which may be later.
 async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
+    let Some(due) = batch.first().map(|oldest| oldest.due) else { return };
     let (commands, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|pending| (pending.command, pending.answer)).unzip();
     // Without an anchor this node does not lead yet, or no longer: it proposes nothing (T2).
-    let outcome = match clock.anchor() {
-        None => Err(ProposeError::NotLeader { leader: None }),
-        Some(anchor) => write(raft, Proposal::of(Some(anchor.stamp()), commands.into_iter())).await,
+    let Some(anchor) = clock.anchor() else {
+        return answers.into_iter().for_each(|answer| drop(answer.send(Err(ProposeError::NotLeader { leader: None }))));
     };
-    match outcome {
-        Ok((log_index, outcomes)) => {
+    let mut written = pin!(write(raft, Proposal::of(Some(anchor.stamp()), commands.into_iter())));
+    match timeout_at(due, &mut written).await {
+        Ok(Ok((log_index, outcomes))) => {
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 let _ = answer.send(Ok(Committed { log_index, outcome }));
             }
         }
-        Err(error) => {
-            for answer in answers {
-                let _ = answer.send(Err(error.clone()));
-            }
+        Ok(Err(error)) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
+        Err(_) => {
+            let error = ProposeError::Unknown("no majority confirmed it in time".into());
+            answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
+            // It is still under way: the next entries wait for it, and their commands are refused rather than proposed.
+            drop(written.await);
         }
     }
 }
@@ -237,7 +286,7 @@ mod tests {
             listing: Listing::Whole(Vec::new()),
         };
         let command = EncodedCommand::new(Command { key: None, op: Op::Register(register) });
-        Pending { command, answer: oneshot::channel().0 }
+        Pending { command, due: Instant::now() + REQUEST_DEADLINE, answer: oneshot::channel().0 }
     }
 
     #[test]
@@ -265,5 +314,20 @@ mod tests {
         let mut next = Filling::new(held_over);
         next.take(&mut commands);
         assert!(next.is_full() && next.held_over.is_some_and(|last| last.command.bytes() < 100));
+    }
+
+    #[test]
+    fn whose_time_is_over_is_refused_and_nobody_else() {
+        let mut entry = Filling::new(pending(1));
+        let (answer, mut refused) = oneshot::channel();
+        entry.batch[0].answer = answer;
+        let (answer, mut kept) = oneshot::channel();
+        entry.add(pending(1));
+        entry.batch[1].answer = answer;
+        entry.batch[1].due += REQUEST_DEADLINE;
+        entry.refuse_expired(entry.batch[0].due);
+        assert!(matches!(refused.try_recv(), Ok(Err(ProposeError::Expired))));
+        assert!(kept.try_recv().is_err() && entry.batch.len() == 1);
+        assert_eq!(entry.bytes, entry.batch[0].command.bytes());
     }
 }

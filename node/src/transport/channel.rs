@@ -5,6 +5,7 @@
 //! * A caller that gives up waiting leaves the connection as it is: its response is read and thrown away.
 //! * A connection that owes a response for too long is closed, and everybody who waits on it hears so.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
@@ -57,6 +58,8 @@ pub(super) enum SendError {
 /// The sending side; dropping it closes the connection.
 pub(super) struct Channel {
     out: mpsc::Sender<Outgoing>,
+    /// Bytes of the newest frame: what the next one may come to.
+    newest_bytes: AtomicUsize,
 }
 
 impl Channel {
@@ -74,7 +77,7 @@ impl Channel {
                 tracing::debug!(%error, "a connection to another node ended");
             }
         });
-        Self { out }
+        Self { out, newest_bytes: AtomicUsize::new(0) }
     }
 
     /// Whether it still runs.
@@ -84,7 +87,8 @@ impl Channel {
 
     /// Gives a request to the connection; its place among the others is settled when this returns.
     pub(super) fn send(&self, request: &Request) -> Result<Reply, SendError> {
-        let frame = frame::encode(request)?;
+        let frame = frame::encode(request, self.newest_bytes.load(Ordering::Relaxed))?;
+        self.newest_bytes.store(frame.len(), Ordering::Relaxed);
         let (reply, response) = oneshot::channel();
         self.out.try_send(Outgoing { frame, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,

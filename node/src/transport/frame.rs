@@ -23,9 +23,9 @@ pub enum FrameError {
     TooLong(usize),
 }
 
-/// One whole frame.
-pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    encode_into(Vec::new(), message)
+/// One whole frame; if `bytes_expected` is enough, nothing is moved meanwhile.
+pub fn encode<T: Serialize>(message: &T, bytes_expected: usize) -> Result<Vec<u8>, FrameError> {
+    encode_into(Vec::with_capacity(bytes_expected), message)
 }
 
 fn encode_into<T: Serialize>(mut buffer: Vec<u8>, message: &T) -> Result<Vec<u8>, FrameError> {
