@@ -4,24 +4,25 @@
 //! the first page is not definite (X4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{ConflictEntry, ListingAnswer, RegisterRequest, RegisterResponse};
 use raft_store::catalog::{Conflict, Holding, KeyTag, Listing, ListingState, Op, Register, Reply};
 use raft_store::types::limits;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::announce::holding;
 use super::answer::ok_json;
-use super::body::{ReadBody, parse};
+use super::body::parse;
 use super::error::ApiError;
 use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
+use crate::propose::Proposer;
 use crate::{cut, digests};
 
 write_handler! {
@@ -81,7 +82,10 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
         conflicts: Vec::new(),
     };
     let mut log_index = 0;
+    let mut turns = Turns::new(&write.node.proposer);
     for (chunk, listing) in (0..).zip(listings) {
+        let is_page = matches!(listing, Listing::Page { .. });
+        turns.begin();
         let committed = write.propose(Op::Register(register(listing)), chunk).await;
         let committed = committed.map_err(|error| partly(chunk, error))?;
         log_index = committed.log_index;
@@ -95,12 +99,46 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
                 if listing == ListingState::Wanted {
                     break;
                 }
+                if is_page {
+                    turns.end().await;
+                }
             }
             Ok(other) => return Err(unexpected(&other)),
         }
     }
     merged.tasks = write.tasks(&request.peer_id, log_index).await;
     Ok(ok_json(&merged, Some(log_index)))
+}
+
+/// How long one request may pause in all: its sender waits, and so may a node that forwarded it.
+const PAUSES_MAX: Duration = Duration::from_secs(1);
+
+/// Lets others write between the pages of a listing. A large one is more work than all of theirs: while there are others it takes
+/// every second turn, so that they wait little longer than without it.
+struct Turns<'a> {
+    proposer: &'a Proposer,
+    began: Instant,
+    handed_in: u64,
+    pauses_left: Duration,
+}
+
+impl<'a> Turns<'a> {
+    fn new(proposer: &'a Proposer) -> Self {
+        Self { proposer, began: Instant::now(), handed_in: 0, pauses_left: PAUSES_MAX }
+    }
+
+    fn begin(&mut self) {
+        (self.began, self.handed_in) = (Instant::now(), self.proposer.handed_in());
+    }
+
+    /// Pauses for as long as the page took, if anybody else wrote meanwhile.
+    async fn end(&mut self) {
+        if self.proposer.handed_in() > self.handed_in + 1 {
+            let pause = self.began.elapsed().min(self.pauses_left);
+            self.pauses_left -= pause;
+            tokio::time::sleep(pause).await;
+        }
+    }
 }
 
 /// A registration, and its holdings as they travel in the log.
