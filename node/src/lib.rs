@@ -22,6 +22,7 @@ pub mod freshness;
 pub mod leadership;
 pub mod liveness;
 pub mod membership;
+pub mod memory;
 pub mod metrics;
 pub mod names;
 pub mod net;

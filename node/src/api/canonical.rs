@@ -169,7 +169,7 @@ mod tests {
         leaf.prop_recursive(4, 48, 6, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                proptest::collection::hash_map("[a-c\"\u{e9}]{0,2}", inner, 0..6).prop_map(|map| Value::from_iter(map)),
+                proptest::collection::hash_map("[a-c\"\u{e9}]{0,2}", inner, 0..6).prop_map(Value::from_iter),
             ]
         })
     }
