@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, Response as HttpResponse, Uri};
+use axum::http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode, Uri};
 use axum::response::Response;
 use client::api::headers;
 use tokio::time::Instant;
@@ -118,7 +118,10 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
             return Err(ApiError::NotLeader(Some(leader.into())));
         }
         match forward(node, parts, &leader, deadline).await {
-            Hop::Answered(response) => return Ok(Some(response)),
+            Hop::Answered(response) => match lost {
+                Some(lost) if speaks_of_one_attempt(response.status()) => return Err(lost),
+                _ => return Ok(Some(response)),
+            },
             // The leader is gone or moved.
             Hop::NotSent => {}
             Hop::Lost(reason) => {
@@ -135,6 +138,11 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
         another_leader(node, &leader).await;
     }
     Err(lost.unwrap_or(ApiError::NoQuorum))
+}
+
+/// Whether an answer says that this attempt was refused, and nothing about an earlier one under the same key.
+fn speaks_of_one_attempt(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried again: many
