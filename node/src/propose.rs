@@ -3,15 +3,17 @@
 //!
 //! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
 //! [`limits::ENTRY_COMMANDS_MAX`] commands and [`limits::ENTRY_BYTES_MAX`] bytes, and keeps a few proposals in flight, so
-//! that one flush serves many writers. An entry waits for more only while others are under way. Time runs by the entry, with its
-//! oldest command: a timer for each command would cost as much as handing it in.
+//! that one flush serves many writers. An entry waits for more only while others are under way. Time runs by the entry, with the
+//! oldest of its commands: a timer for each command would cost as much as handing it in.
 //!
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::errors::{ClientWriteError, RaftError};
 use raft_store::catalog::{Command, Op, Outcome};
@@ -32,6 +34,9 @@ const PROPOSALS_IN_FLIGHT: usize = 4;
 /// Of these, entries that went out although there was room in them. While so many are under way the next one waits for more
 /// commands: each entry costs every voter a flush and the leader several hundred microseconds, whatever is in it.
 const PARTIAL_IN_FLIGHT: usize = 2;
+
+/// Time that a command has left when it is proposed; with less its caller would hardly hear what became of it.
+const TIME_LEFT_MIN: Duration = Duration::from_millis(250);
 
 /// What became of a command that was applied.
 #[derive(Debug, Clone)]
@@ -65,11 +70,13 @@ pub enum ProposeError {
     Storage(String),
 }
 
+type Answer = oneshot::Sender<Result<Committed, ProposeError>>;
+
 struct Pending {
     command: EncodedCommand,
     /// When its caller is answered at the latest.
     due: Instant,
-    answer: oneshot::Sender<Result<Committed, ProposeError>>,
+    answer: Answer,
 }
 
 impl Pending {
@@ -143,9 +150,9 @@ impl Filling {
         self.batch.first().map(|oldest| oldest.due)
     }
 
-    /// Refuses the commands whose time is over.
-    fn refuse_expired(&mut self, now: Instant) {
-        let kept = self.batch.iter().position(|pending| pending.due > now).unwrap_or(self.batch.len());
+    /// Refuses the commands whose time is over at that moment.
+    fn refuse_expired(&mut self, moment: Instant) {
+        let kept = self.batch.iter().position(|pending| pending.due > moment).unwrap_or(self.batch.len());
         for pending in self.batch.drain(..kept) {
             self.bytes -= pending.command.bytes();
             pending.refuse();
@@ -206,9 +213,10 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
                 Ok(place) = partial_places.clone().acquire_owned() => break Some(place),
                 Some(next) = commands.recv() => entry.add(next),
                 () = sleep_until(due) => entry.refuse_expired(Instant::now()),
-                else => return,
             }
         };
+        // Who is almost out of time is told that nothing was proposed, rather than that nobody knows.
+        entry.refuse_expired(Instant::now() + TIME_LEFT_MIN);
         held_over = entry.held_over;
         let mut batch = entry.batch;
         batch.retain(|pending| !pending.answer.is_closed());
@@ -223,29 +231,45 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, mut commands: mpsc::Receiver
     }
 }
 
-/// Proposes an entry and answers its commands; returns once its fate is known, which may be later.
+/// Proposes an entry and answers its commands, each by its time; returns once the entry's fate is known, which may be later.
 async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
-    let Some(due) = batch.first().map(|oldest| oldest.due) else { return };
-    let (commands, answers): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|pending| (pending.command, pending.answer)).unzip();
+    let (commands, mut callers): (Vec<_>, VecDeque<_>) =
+        batch.into_iter().map(|pending| (pending.command, (pending.due, pending.answer))).unzip();
     // Without an anchor this node does not lead yet, or no longer: it proposes nothing (T2).
     let Some(anchor) = clock.anchor() else {
-        return answers.into_iter().for_each(|answer| drop(answer.send(Err(ProposeError::NotLeader { leader: None }))));
+        return answer_all(callers, &ProposeError::NotLeader { leader: None });
     };
-    let mut written = pin!(write(raft, Proposal::of(Some(anchor.stamp()), commands.into_iter())));
-    match timeout_at(due, &mut written).await {
-        Ok(Ok((log_index, outcomes))) => {
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+    let mut written = pin!(write(raft, Proposal::of(Some(anchor.stamp()), commands)));
+    let mut given_up = 0;
+    let written = loop {
+        let Some((due, _)) = callers.front() else {
+            // Nobody waits any more, but it is under way and keeps its place; its fate is nobody's news.
+            drop(written.await);
+            return;
+        };
+        match timeout_at(*due, &mut written).await {
+            Ok(written) => break written,
+            Err(_) => {
+                let late = callers.iter().take_while(|(due, _)| *due <= Instant::now()).count();
+                given_up += late;
+                let late = callers.drain(..late).collect();
+                answer_all(late, &ProposeError::Unknown("no majority confirmed it in time".into()));
+            }
+        }
+    };
+    match written {
+        Ok((log_index, outcomes)) => {
+            for ((_, answer), outcome) in callers.into_iter().zip(outcomes.into_iter().skip(given_up)) {
                 let _ = answer.send(Ok(Committed { log_index, outcome }));
             }
         }
-        Ok(Err(error)) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
-        Err(_) => {
-            let error = ProposeError::Unknown("no majority confirmed it in time".into());
-            answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
-            // It is still under way: the next entries wait for it, and their commands are refused rather than proposed.
-            drop(written.await);
-        }
+        Err(error) => answer_all(callers, &error),
+    }
+}
+
+fn answer_all(callers: VecDeque<(Instant, Answer)>, error: &ProposeError) {
+    for (_, answer) in callers {
+        let _ = answer.send(Err(error.clone()));
     }
 }
 

@@ -14,6 +14,8 @@ use crate::catalog::{Batch, Command, Stamp};
 
 /// Bytes that the encoding of most commands does not exceed.
 const COMMAND_BYTES: usize = 256;
+/// Bytes of a stamp and a number, at most.
+const HEAD_BYTES: usize = 32;
 
 /// A command and its encoding.
 #[derive(Debug, Clone)]
@@ -46,11 +48,12 @@ pub struct Proposal {
 
 impl Proposal {
     /// Puts encoded commands together.
-    pub fn of(stamp: Option<Stamp>, commands: impl ExactSizeIterator<Item = EncodedCommand>) -> Self {
+    pub fn of(stamp: Option<Stamp>, commands: Vec<EncodedCommand>) -> Self {
         // The encoding of a struct is that of its fields one after the other, that of a list its length and its items.
-        let mut encoded = Vec::with_capacity(commands.len() * COMMAND_BYTES);
+        let bytes: usize = commands.iter().map(EncodedCommand::bytes).sum();
+        let mut encoded = Vec::with_capacity(HEAD_BYTES + bytes);
         encoded = postcard::to_extend(&(stamp, commands.len()), encoded).expect("plain values have an encoding");
-        let commands = commands.map(|command| {
+        let commands = commands.into_iter().map(|command| {
             encoded.extend_from_slice(&command.encoded);
             *command.command
         });
@@ -141,7 +144,7 @@ mod tests {
         for count in [0, 1, 127, 128, 300] {
             for stamp in [None, Some(Stamp { term: 7, at: 1_000 })] {
                 let batch = Batch { stamp, commands: commands(count) };
-                let proposal = Proposal::of(stamp, commands(count).into_iter().map(EncodedCommand::new));
+                let proposal = Proposal::of(stamp, commands(count).into_iter().map(EncodedCommand::new).collect());
                 assert_eq!(proposal, Proposal::from(batch.clone()));
                 assert_eq!(*proposal.batch(), batch);
             }
