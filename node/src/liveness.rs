@@ -37,8 +37,8 @@ impl Default for Config {
 /// Items one call of `expired_peers` or `silent_waiters` returns; the rest follows in the next call.
 pub const REPORT_ITEMS_MAX: usize = limits::CLEANUP_ITEMS_MAX;
 
-/// Peers one call of `expired_peers` looks at; they are due once per TTL each.
-pub const LOOKS_MAX: usize = 16 * 1_024;
+/// Peers one call of `expired_peers` looks at, a millisecond's work in which nothing can be applied; each is due once per TTL.
+pub const LOOKS_MAX: usize = 2 * 1_024;
 
 /// Counted time until an item that was reported, but is still here, is reported again: its proposal may have been lost.
 pub const REPORT_AGAIN_MS: u64 = 5_000;

@@ -16,3 +16,18 @@ pub fn keep_freed() {
     // SAFETY: sets a number; one of an option that does not exist would be ignored.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn the_option_is_the_one_that_is_meant() {
+        // SAFETY: reads a number.
+        let purge_delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert_eq!(purge_delay(), 1_000, "the allocator's own delay");
+        keep_freed();
+        assert_eq!(purge_delay(), KEPT_MS);
+    }
+}

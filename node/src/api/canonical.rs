@@ -1,7 +1,7 @@
 //! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the order of fields and white space.
 //!
 //! Invariant: what is hashed is what `serde_json` makes of the body read as a `Value`: fields in order, the last of equal ones. It is made
-//! here because every write pays for it, and a `Value` allocates for each name and text.
+//! here because every keyed write pays for it, and a `Value` allocates for each name and text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -98,8 +98,12 @@ impl<'de> Visitor<'de> for Form {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
-        let mut fields = Vec::with_capacity(FIELDS);
+        // Nothing for an empty object: a large body may be made of them.
+        let mut fields = Vec::new();
         while let Some((Name(name), value)) = access.next_entry()? {
+            if fields.is_empty() {
+                fields.reserve(FIELDS);
+            }
             fields.push((name, value));
         }
         // Stable: of equal names the last one read is the last one here as well, and the one that stays.

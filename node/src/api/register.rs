@@ -82,9 +82,9 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
         conflicts: Vec::new(),
     };
     let mut log_index = 0;
-    let mut turns = Turns::new(&write.node.proposer);
+    let mut turns = Turns::new(&write.node.proposer, write.parts.was_forwarded());
     for (chunk, listing) in (0..).zip(listings) {
-        let is_page = matches!(listing, Listing::Page { .. });
+        let more_will_follow = matches!(listing, Listing::Page { last: false, .. });
         turns.begin();
         let committed = write.propose(Op::Register(register(listing)), chunk).await;
         let committed = committed.map_err(|error| partly(chunk, error))?;
@@ -99,7 +99,7 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
                 if listing == ListingState::Wanted {
                     break;
                 }
-                if is_page {
+                if more_will_follow {
                     turns.end().await;
                 }
             }
@@ -110,8 +110,10 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     Ok(ok_json(&merged, Some(log_index)))
 }
 
-/// How long one request may pause in all: its sender waits, and so may a node that forwarded it.
+/// How long one request may pause in all; its sender waits.
 const PAUSES_MAX: Duration = Duration::from_secs(1);
+/// The same if another node forwarded it, which gives up after [`REQUEST_DEADLINE`]: enough for a page as peers send it.
+const PAUSES_FORWARDED_MAX: Duration = Duration::from_millis(100);
 
 /// Lets others write between the pages of a listing. A large one is more work than all of theirs: while there are others it takes
 /// every second turn, so that they wait little longer than without it.
@@ -123,8 +125,9 @@ struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    fn new(proposer: &'a Proposer) -> Self {
-        Self { proposer, began: Instant::now(), handed_in: 0, pauses_left: PAUSES_MAX }
+    fn new(proposer: &'a Proposer, forwarded: bool) -> Self {
+        let pauses_left = if forwarded { PAUSES_FORWARDED_MAX } else { PAUSES_MAX };
+        Self { proposer, began: Instant::now(), handed_in: 0, pauses_left }
     }
 
     fn begin(&mut self) {
