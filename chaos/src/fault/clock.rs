@@ -13,7 +13,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde_json::json;
 
-use super::{Arena, Effect, NodePlan, Place};
+use super::{Arena, Effect, NodePlan, Place, Unavailable};
 use crate::cluster::READY_WITHIN;
 use crate::history::FaultOutcome;
 
@@ -64,7 +64,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Clocks {
     kind: Kind,
-    library: Option<PathBuf>,
+    library: PathBuf,
     directory: PathBuf,
     http: reqwest::Client,
     wrong: Vec<NodeId>,
@@ -73,22 +73,22 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// Before the first node starts.
+    /// Before the first node starts; fails if the library is not there.
     pub async fn prepare(kind: Kind, place: &Place) -> anyhow::Result<Self> {
         let directory = place.data.join("clocks");
         std::fs::create_dir_all(&directory).context("cannot make a directory for clocks")?;
         let library = LIBRARIES.iter().map(PathBuf::from).find(|path| path.is_file());
+        let library = library.ok_or_else(|| Unavailable(HINT.into()))?;
         let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build()?;
         Ok(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() })
     }
 
     /// Changes how a node is started.
     pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
-        let Some(library) = &self.library else { return Ok(()) };
         let file = self.file(plan.id);
         write(&file, "+0")?;
         let mut set = |name: &str, value: String| plan.environment.push((name.to_owned(), value));
-        set("LD_PRELOAD", library.display().to_string());
+        set("LD_PRELOAD", self.library.display().to_string());
         set("FAKETIME_TIMESTAMP_FILE", file.display().to_string());
         set("FAKETIME_CACHE_DURATION", "1".into());
         if self.kind == Kind::Wall {
@@ -100,9 +100,6 @@ impl Clocks {
 
     /// Injects a fault.
     pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        if self.library.is_none() {
-            return Ok(vec![Effect::skipped("clock", HINT)]);
-        }
         match fault {
             Fault::Jump => self.jump(arena).await,
             Fault::Rate => self.rate(arena).await,

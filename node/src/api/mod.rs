@@ -41,7 +41,7 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 pub use reads::stats_of;
-use tower::ServiceExt;
+use tower::Service;
 
 use self::error::ApiError;
 use crate::metrics::counted_path;
@@ -108,7 +108,8 @@ impl Edge {
         let body = body::collect(body).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
-        let mut response = self.router.clone().oneshot(request).await.unwrap_or_default();
+        // A router is always ready.
+        let mut response = self.router.clone().call(request).await.unwrap_or_default();
         answer::describe(&self.node, &self.boot, &mut response);
         self.node.metrics.answered(path, response.status());
         response
