@@ -12,7 +12,6 @@
 //! receiver checks what it got before it uses any of it.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -33,7 +32,7 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32;
 /// Ends the name of a file that is still being written.
 const ASIDE: &str = ".tmp";
 /// From one snapshot to the next a catalog is expected to grow by one part in so many.
-const GROWTH_EXPECTED: usize = 4;
+const GROWTH_EXPECTED: u64 = 4;
 /// Snapshot files kept.
 const FILES_KEPT: usize = 2;
 
@@ -126,8 +125,6 @@ pub(crate) struct SnapshotFiles {
     dir: Box<dyn Directory>,
     /// Serialises publishing: building and installing may overlap.
     publishing: Mutex<()>,
-    /// Bytes of the newest file published by this process; 0 before the first.
-    newest_bytes: AtomicUsize,
 }
 
 /// A snapshot on disk.
@@ -141,7 +138,7 @@ pub(crate) struct SnapshotFile {
 impl SnapshotFiles {
     /// Uses the directory, and removes what a crash left half written.
     pub(crate) fn open(dir: impl Directory) -> Result<Self, StorageError> {
-        let files = Self { dir: Box::new(dir), publishing: Mutex::new(()), newest_bytes: AtomicUsize::new(0) };
+        let files = Self { dir: Box::new(dir), publishing: Mutex::new(()) };
         for name in files.names()? {
             if name.ends_with(ASIDE) {
                 files.dir.remove(&name).map_err(|source| files.failed("remove", &name, source))?;
@@ -226,10 +223,10 @@ impl SnapshotFiles {
         self.sync_names()
     }
 
-    /// What the next file may come to.
+    /// What the next file may come to; 0 without a newest one. Blocks.
     pub(crate) fn bytes_expected(&self) -> usize {
-        let newest = self.newest_bytes.load(Ordering::Relaxed);
-        newest + newest / GROWTH_EXPECTED
+        let newest = self.newest_size().map_or(0, |(_, bytes)| bytes);
+        usize::try_from(newest + newest / GROWTH_EXPECTED).unwrap_or(0)
     }
 
     /// Writes a snapshot durably, then removes those that are too many. Blocks.
@@ -239,7 +236,6 @@ impl SnapshotFiles {
         let aside = format!("{name}{ASIDE}");
         let written = self.dir.create(&aside, file).and_then(|()| self.dir.rename(&aside, &name));
         written.map_err(|source| self.failed("write", &name, source))?;
-        self.newest_bytes.store(file.len(), Ordering::Relaxed);
         self.sync_names()?;
         for old in self.list()?.into_iter().skip(FILES_KEPT) {
             self.dir.remove(&old.name).map_err(|source| self.failed("remove", &old.name, source))?;
