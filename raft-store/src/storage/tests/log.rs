@@ -8,13 +8,19 @@ use crate::storage::device::MetaKey;
 use crate::storage::sim::SimFault;
 use crate::storage::{PURGE_STEP_RECORDS, TAIL_BYTES_MAX};
 
+/// Starts an append whose sync is held, so that what is queued next waits behind it and meets in one group.
+async fn append_held(disk: &SimDisk, log: &mut LogStore, entries: Vec<Entry>) -> Ack {
+    disk.hold_syncs();
+    let ack = start_append(log, entries).await;
+    disk.wait_for_held_sync();
+    ack
+}
+
 #[tokio::test]
 async fn nothing_is_acknowledged_before_its_sync() {
     let disk = SimDisk::default();
     let (mut log, _) = open(&disk).unwrap();
-    disk.hold_syncs();
-    let mut ack = start_append(&mut log, entries(1, 0..3)).await;
-    disk.wait_for_held_sync();
+    let mut ack = append_held(&disk, &mut log, entries(1, 0..3)).await;
     assert!(ack.try_recv().is_err(), "acknowledged while the sync was waiting");
     assert_eq!(indexes(&mut log).await, [0, 1, 2], "readable before it is durable");
     disk.release_syncs();
@@ -26,9 +32,7 @@ async fn nothing_is_acknowledged_before_its_sync() {
 async fn what_waited_shares_one_sync() {
     let disk = SimDisk::default();
     let (mut log, _) = open(&disk).unwrap();
-    disk.hold_syncs();
-    let mut acks = vec![start_append(&mut log, vec![entry(1, 0)]).await];
-    disk.wait_for_held_sync();
+    let mut acks = vec![append_held(&disk, &mut log, vec![entry(1, 0)]).await];
     let before = disk.syncs();
     for index in 1..50 {
         acks.push(start_append(&mut log, vec![entry(1, index)]).await);
@@ -46,9 +50,7 @@ async fn a_failed_sync_fails_everything_for_ever() {
         let disk = SimDisk::default();
         let (mut log, fatal) = open(&disk).unwrap();
         append(&mut log, entries(1, 0..2)).await;
-        disk.hold_syncs();
-        let held = start_append(&mut log, vec![entry(1, 2)]).await;
-        disk.wait_for_held_sync();
+        let held = append_held(&disk, &mut log, vec![entry(1, 2)]).await;
         let queued = start_append(&mut log, vec![entry(1, 3)]).await;
         disk.fail_next(fault);
         disk.release_syncs();
@@ -100,9 +102,7 @@ async fn an_append_and_its_truncation_may_share_a_flush() {
     let disk = SimDisk::default();
     let (mut log, _) = open(&disk).unwrap();
     append(&mut log, entries(1, 0..2)).await;
-    disk.hold_syncs();
-    let first = start_append(&mut log, vec![entry(1, 2)]).await;
-    disk.wait_for_held_sync();
+    let first = append_held(&disk, &mut log, vec![entry(1, 2)]).await;
     // Both wait behind the held sync, so that they meet in one group.
     let second = start_append(&mut log, entries(1, 3..6)).await;
     let truncation = log.truncate_after(Some(log_id(1, 3)));
@@ -126,9 +126,7 @@ async fn an_interrupted_purge_is_finished_at_the_next_opening() {
     append(&mut log, entries(1, 0..total)).await;
     let upto = total - 10;
     // The purge and an entry meet in one group behind the held sync, so that no deletion goes before its flush.
-    disk.hold_syncs();
-    let first = start_append(&mut log, entries(1, total..total + 1)).await;
-    disk.wait_for_held_sync();
+    let first = append_held(&disk, &mut log, entries(1, total..total + 1)).await;
     log.purge(log_id(1, upto)).await.unwrap();
     assert_eq!(indexes(&mut log).await.first(), Some(&(upto + 1)));
     let second = start_append(&mut log, entries(1, total + 1..total + 2)).await;
@@ -151,9 +149,7 @@ async fn a_purge_waits_for_no_flush_and_what_follows_it_makes_it_durable() {
     let disk = SimDisk::default();
     let (mut log, _) = open(&disk).unwrap();
     append(&mut log, entries(1, 0..20)).await;
-    disk.hold_syncs();
-    let ack = start_append(&mut log, entries(1, 20..21)).await;
-    disk.wait_for_held_sync();
+    let ack = append_held(&disk, &mut log, entries(1, 20..21)).await;
     log.purge(log_id(1, 9)).now_or_never().expect("Raft's main loop waits for this call").unwrap();
     assert_eq!(indexes(&mut log).await.first(), Some(&10));
     disk.release_syncs();
