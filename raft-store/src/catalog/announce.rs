@@ -84,7 +84,12 @@ impl Catalog {
         {
             return Err(self.lease_required(file));
         }
-        let file = known.unwrap_or_else(|| self.new_file(&holding.name));
+        let Some(file) = known else {
+            let (file, version) = self.new_version(peer, holding);
+            self.emit_published(peer, holding, version, 0);
+            self.holder_added(file, peer, version, true);
+            return Ok(version);
+        };
         Ok(self.publish_version(file, peer, holding, 0))
     }
 
@@ -108,12 +113,15 @@ impl Catalog {
 
     fn publish_version(&mut self, file: Id, peer: Id, holding: &Holding, fencing_token: u64) -> Version {
         let version = self.set_version(file, Some(holding.hash), holding.size, fencing_token);
-        let (file_name, hash) = (holding.name.clone(), holding.hash);
-        let event = Event::FilePublished { file: file_name, version, hash, peer: self.peer_id(peer), fencing_token };
-        self.emit(event);
+        self.emit_published(peer, holding, version, fencing_token);
         self.add_holder(file, peer, version);
         self.forget_old_versions(file);
         version
+    }
+
+    fn emit_published(&mut self, peer: Id, holding: &Holding, version: Version, fencing_token: u64) {
+        let (file, hash, peer) = (holding.name.clone(), holding.hash, self.peer_id(peer));
+        self.emit(Event::FilePublished { file, version, hash, peer, fencing_token });
     }
 
     fn version_conflict(&self, file: Id) -> Rejection {

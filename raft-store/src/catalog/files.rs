@@ -3,6 +3,7 @@
 //! Invariant: every holder's version is a remembered one, so its hash is known; totals, the name index and the peers'
 //! sets change together with the record they describe.
 
+use super::command::Holding;
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PastVersion};
@@ -11,17 +12,65 @@ use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Vers
 /// Holders for which a record takes no more memory than they need: most files have one or two.
 const FEW_HOLDERS: usize = 4;
 
+impl FileRecord {
+    /// Sets the next version: bytes, or a tombstone. The one before becomes a remembered one.
+    fn advance(&mut self, hash: Option<ContentHash>, size: Option<u64>, fencing_token: FencingToken) -> Version {
+        if let Some(hash) = self.hash {
+            self.past.push(PastVersion { version: self.version, hash });
+        }
+        self.version += 1;
+        self.hash = hash;
+        self.size = size;
+        self.fencing_token = fencing_token;
+        self.version
+    }
+
+    /// Names a holder; answers whether it was none before, or one of another version. `touched`: the command that states it.
+    fn hold(&mut self, peer: Id, version: Version, touched: u64) -> bool {
+        match self.holder(peer) {
+            Ok(index) => {
+                let holder = &mut self.holders[index];
+                holder.touched = touched;
+                std::mem::replace(&mut holder.version, version) != version
+            }
+            Err(index) => {
+                if self.holders.len() < FEW_HOLDERS {
+                    self.holders.reserve_exact(1);
+                }
+                self.holders.insert(index, Holder { peer, version, touched });
+                true
+            }
+        }
+    }
+}
+
 impl Catalog {
     pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
         self.names.get(name.as_str(), &self.files)
     }
 
-    /// A record for a name that has none; it has version 0 and needs a lease or a version at once (L6).
+    /// A record for a name that has none; it has version 0 and needs a lease at once (L6).
     pub(super) fn new_file(&mut self, name: &FileName) -> Id {
-        let record = FileRecord::new(name);
+        self.insert_file(name, FileRecord::new(name))
+    }
+
+    fn insert_file(&mut self, name: &FileName, record: FileRecord) -> Id {
         let file = self.files.insert(record);
         self.names.insert(name.as_str(), file);
         file
+    }
+
+    /// The first version of a name that has no record, and its holder. The record is made whole before it is stored: each later
+    /// change of it would have to ask first whether a snapshot shares it.
+    ///
+    /// The caller emits the event of the version, and after it that of the holder ([`Catalog::holder_added`]).
+    pub(super) fn new_version(&mut self, peer: Id, holding: &Holding) -> (Id, Version) {
+        let mut record = FileRecord::new(&holding.name);
+        let version = record.advance(Some(holding.hash), holding.size, 0);
+        record.hold(peer, version, self.sequence);
+        let file = self.insert_file(&holding.name, record);
+        self.count(file);
+        (file, version)
     }
 
     /// Drops what is left of a name that nobody has created and nobody has a lease on any more (L6).
@@ -45,30 +94,22 @@ impl Catalog {
         fencing_token: FencingToken,
     ) -> Version {
         self.discount(file);
-        let record = &mut self.files[file];
-        if let Some(hash) = record.hash {
-            record.past.push(PastVersion { version: record.version, hash });
-        }
-        record.version += 1;
-        record.hash = hash;
-        record.size = size;
-        record.fencing_token = fencing_token;
-        let version = record.version;
+        let version = self.files[file].advance(hash, size, fencing_token);
         self.count(file);
         version
     }
 
     /// Forgets the versions that fell out of the memory (F2), and with them holdings nobody could verify any more.
     pub(super) fn forget_old_versions(&mut self, file: Id) {
-        let record = &mut self.files[file];
-        let remembered = |version: Version| version + limits::REMEMBERED_VERSIONS as u64 > record.version;
+        let record = &self.files[file];
+        let current = record.version;
+        let remembered = |version: Version| version + limits::REMEMBERED_VERSIONS as u64 > current;
         if record.past.first().is_none_or(|past| remembered(past.version)) {
             return;
         }
         let lost: Vec<Id> =
             record.holders.iter().filter(|holder| !remembered(holder.version)).map(|holder| holder.peer).collect();
-        let current = record.version;
-        record.past.retain(|past| past.version + limits::REMEMBERED_VERSIONS as u64 > current);
+        self.files[file].past.retain(|past| remembered(past.version));
         for peer in lost {
             self.drop_holder(file, peer, false);
         }
@@ -107,30 +148,21 @@ impl Catalog {
     pub(super) fn add_holder(&mut self, file: Id, peer: Id, version: Version) {
         let touched = self.sequence;
         let record = &mut self.files[file];
-        let current = version == record.version;
-        let changed = match record.holder(peer) {
-            Ok(index) => {
-                let holder = &mut record.holders[index];
-                holder.touched = touched;
-                std::mem::replace(&mut holder.version, version) != version
-            }
-            Err(index) => {
-                if record.holders.len() < FEW_HOLDERS {
-                    record.holders.reserve_exact(1);
-                }
-                record.holders.insert(index, Holder { peer, version, touched });
-                true
-            }
-        };
+        let changed = record.hold(peer, version, touched);
         if let Ok(index) = record.refused.binary_search(&peer) {
             record.refused.remove(index);
             self.sets_mut(peer).refused.remove(&file);
         }
+        self.holder_added(file, peer, version, changed);
+    }
+
+    /// What follows when a record names a holder; `changed`: it did not before, or with another version.
+    pub(super) fn holder_added(&mut self, file: Id, peer: Id, version: Version, changed: bool) {
         self.state_holding(peer, file, changed);
         if changed {
-            let event =
-                Event::HolderAdded { file: self.files[file].file_name(), peer: self.peer_id(peer), version, current };
-            self.emit(event);
+            let record = &self.files[file];
+            let (file, current) = (record.file_name(), version == record.version);
+            self.emit(Event::HolderAdded { file, peer: self.peer_id(peer), version, current });
         }
         if self.peers[peer].listing.as_ref().is_some_and(|listing| !listing.deleted.is_empty()) {
             let name = self.files[file].name.clone();
