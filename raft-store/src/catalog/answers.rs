@@ -131,47 +131,60 @@ impl Session {
 }
 
 impl Answers {
-    /// Raises a known session's floor to what the key states, and decides whether the command is to be applied.
+    /// Decides whether the command is to be applied. A session's floor rises to what the key states: here, or if the command is
+    /// to be applied with its answer ([`Answers::put_session`]) or instead of one ([`Answers::raise_floor`]).
+    ///
+    /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot shares what it
+    /// changes, all the way down.
     pub(super) fn admit(&mut self, owner: &PeerId, tag: &KeyTag, limits: &Limits) -> Admission {
-        let answer = match KeyForm::of(&tag.key) {
+        let known = match KeyForm::of(&tag.key) {
             KeyForm::Session { session, sequence } => {
-                let stated = tag.floor.unwrap_or(0);
-                let known = self.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session));
-                if let Some(known) = known {
-                    self.total -= known.raise_floor(stated);
-                    if sequence < known.floor {
-                        return Admission::Refused(Rejection::KeyExpired);
-                    }
-                    known.answers.get(&(sequence, tag.chunk))
-                } else if sequence < stated {
+                let known = self.owners.get(owner).and_then(|keys| keys.sessions.get(session));
+                let floor = known.map_or(0, |known| known.floor).max(tag.floor.unwrap_or(0));
+                if sequence < floor {
+                    self.raise_floor(owner, tag);
                     return Admission::Refused(Rejection::KeyExpired);
-                } else {
-                    None
                 }
+                known.and_then(|known| known.answers.get(&(sequence, tag.chunk)))
             }
             KeyForm::Opaque => {
                 let known = self.owners.get(owner).and_then(|keys| keys.opaque.get(tag.key.as_str()));
                 known.and_then(|known| known.chunks.get(&tag.chunk))
             }
         };
-        let Some(answer) = answer else {
+        let Some(answer) = known else {
+            if self.total >= limits.answers {
+                self.raise_floor(owner, tag);
+            }
             if self.total >= limits.answers {
                 let what = format!("it remembers {} answers already", limits.answers);
                 return Admission::Refused(Rejection::Overloaded { what });
             }
             return Admission::New;
         };
-        if answer.body != tag.body {
-            return Admission::Refused(Rejection::KeyReused);
-        }
-        match answer.result() {
-            Some(Ok(Reply::Denied { position: Some(_), .. })) => Admission::Waiting,
-            Some(result) => Admission::Seen(result),
-            None => Admission::New,
+        let admission = if answer.body != tag.body {
+            Admission::Refused(Rejection::KeyReused)
+        } else {
+            match answer.result() {
+                Some(Ok(Reply::Denied { position: Some(_), .. })) => return Admission::Waiting,
+                Some(result) => Admission::Seen(result),
+                None => return Admission::New,
+            }
+        };
+        self.raise_floor(owner, tag);
+        admission
+    }
+
+    /// Forgets what a known session's key says is settled.
+    pub(super) fn raise_floor(&mut self, owner: &PeerId, tag: &KeyTag) {
+        if let (KeyForm::Session { session, .. }, Some(floor)) = (KeyForm::of(&tag.key), tag.floor)
+            && let Some(known) = self.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session))
+        {
+            self.total -= known.raise_floor(floor);
         }
     }
 
-    /// Stores a session key's answer. `due` is the deadline of a session that is new.
+    /// Raises a session's floor to what the key states, and stores its answer. `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
     pub(super) fn put_session(
@@ -185,6 +198,7 @@ impl Answers {
         let sessions = &mut self.owners.get_or_new(owner).sessions;
         if let Some(known) = sessions.get_mut(session) {
             known.used = now;
+            self.total -= known.raise_floor(tag.floor.unwrap_or(0));
             let answer_is_new = known.answers.insert((sequence, tag.chunk), answer).is_none();
             self.total += u64::from(answer_is_new);
             return false;

@@ -22,6 +22,8 @@ impl Catalog {
                 let result = self.execute(entry_term, &command.op);
                 if is_remembered(&result) {
                     self.remember(owner, tag, Answer::new(tag.body, &result));
+                } else {
+                    self.answers.raise_floor(owner, tag);
                 }
                 Outcome { result, replayed: false }
             }
