@@ -13,6 +13,7 @@
 
 pub mod catalog;
 pub mod hasher;
+pub mod name_table;
 pub mod types;
 
 #[cfg(feature = "storage")]

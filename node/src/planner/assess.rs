@@ -15,7 +15,11 @@ use super::{Place, Planner};
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
     pub(super) fn assess(&mut self, catalog: &Catalog, file: &FileName, now_ms: u64) {
-        let demand = catalog.file(file).map(|view| Demand::of(&view));
+        let demand = catalog.file_with_live_holders(file).map(|view| Demand::of(&view));
+        if demand.as_ref().is_none_or(Demand::concerns_nobody) && !self.has_tasks(file) {
+            self.settle(file, None, demand.is_some_and(|demand| demand.is_under_replicated()));
+            return;
+        }
         self.end_pointless(file, demand.as_ref());
         let Some(demand) = demand else {
             self.settle(file, None, false);
@@ -56,7 +60,7 @@ impl Planner {
         {
             state.full_since_round = self.round;
         }
-        self.files.entry(order.file.clone()).or_default().tasks.insert(order.peer.clone(), no);
+        self.files.get_or_new(order.file).tasks.insert(order.peer.clone(), no);
         if !task.working {
             self.woken.insert(order.peer.clone());
         }
@@ -145,6 +149,10 @@ impl Planner {
         self.dirty.remove(file);
     }
 
+    fn has_tasks(&self, file: &FileName) -> bool {
+        self.files.get(file).is_some_and(|state| !state.tasks.is_empty())
+    }
+
     fn tasks_of_kind(&self, file: &FileName, kind: TaskKind) -> impl Iterator<Item = TaskNo> {
         let numbers = self.files.get(file).into_iter().flat_map(|state| state.tasks.values().copied());
         numbers.filter(move |no| self.tasks.get(*no).is_some_and(|task| task.kind == kind))
@@ -152,7 +160,7 @@ impl Planner {
 
     /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
     fn settle(&mut self, file: &FileName, short: Option<u32>, is_under_replicated: bool) {
-        let state = self.files.entry(file.clone()).or_default();
+        let state = self.files.get_or_new(file);
         self.under_replicated += usize::from(is_under_replicated);
         self.under_replicated -= usize::from(state.is_under_replicated);
         state.is_under_replicated = is_under_replicated;

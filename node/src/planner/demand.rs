@@ -26,7 +26,7 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// The need of a file as the catalog shows it.
+    /// The need of a file as the catalog shows it, at least with its live holders.
     pub(super) fn of(view: &FileView) -> Self {
         let exists = view.version > 0 && !view.deleted;
         let live_holders = || view.holders.iter().filter(|holder| holder.live);
@@ -46,6 +46,11 @@ impl Demand {
             upkeep: if view.deleted { TaskKind::Remove } else { TaskKind::Update },
             refused: view.refused.clone(),
         }
+    }
+
+    /// Whether nobody live holds any version: there is nothing to copy, and nothing to update or remove.
+    pub(super) fn concerns_nobody(&self) -> bool {
+        self.live.is_empty() && self.stale.is_empty()
     }
 
     /// Whether a task can be carried out: somebody live has the bytes, or none are needed.

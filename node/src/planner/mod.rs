@@ -17,6 +17,7 @@
 
 mod assess;
 mod demand;
+mod files;
 mod heartbeat;
 mod peers;
 mod placing;
@@ -27,11 +28,10 @@ mod why;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use raft_store::catalog::{Catalog, Event};
-use raft_store::hasher::Hasher;
 use raft_store::types::{FileName, PeerId};
 
 pub use heartbeat::HEARTBEAT_IDS_MAX;
@@ -40,26 +40,16 @@ pub use rests::{PAUSE_MS_MAX, PAUSE_MS_MIN, RESTS_MAX};
 pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
 pub use why::{REFUSED_PEERS_MAX, RefusedPeer, Rule, Why, WhyHolder, WhyTask, without_plan};
 
+use files::Files;
 use peers::Peers;
 use rests::Rests;
-use tasks::{TaskNo, Tasks};
+use tasks::Tasks;
 
 /// Files that one call of [`Planner::plan`] looks at; about a millisecond of work, in which nothing can be applied.
 pub const PLAN_FILES_MAX: usize = 256;
 
 /// Where a file stands in a queue: fewest live copies first, then by name.
 type Place = (u32, FileName);
-
-/// What the planner remembers of a file. Files that need nothing have no entry.
-#[derive(Debug, Default)]
-struct FileState {
-    /// Its tasks by peer.
-    tasks: BTreeMap<PeerId, TaskNo>,
-    /// Fewer live copies than wanted.
-    is_under_replicated: bool,
-    /// Live copies under which it is in `untried` or `waiting`: it wants more tasks.
-    short: Option<u32>,
-}
 
 /// How far a rebuild has come.
 #[derive(Debug)]
@@ -86,7 +76,7 @@ pub struct Planner {
     peers: Peers,
     tasks: Tasks,
     rests: Rests,
-    files: HashMap<FileName, FileState, Hasher>,
+    files: Files,
     under_replicated: usize,
     sweep: Option<Sweep>,
     /// Peers whose holdings began or ceased to count and are not all marked yet, and where to go on with each.
@@ -116,7 +106,7 @@ impl Planner {
             peers: Peers::default(),
             tasks: Tasks::new(term),
             rests: Rests::default(),
-            files: HashMap::default(),
+            files: Files::default(),
             under_replicated: 0,
             sweep: None,
             flipped: BTreeMap::new(),
@@ -212,9 +202,7 @@ impl Planner {
     }
 
     fn mark(&mut self, file: &FileName) {
-        if !self.dirty.contains(file) {
-            self.dirty.insert(file.clone());
-        }
+        self.dirty.insert(file.clone());
     }
 
     /// A peer registered, expired or was forgotten: its holdings begin or cease to count (P5).

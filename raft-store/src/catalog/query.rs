@@ -15,7 +15,13 @@ impl Catalog {
 
     /// A file, or what is left of it (tombstone, name under a lease); `None` if the name was never used.
     pub fn file(&self, name: &FileName) -> Option<FileView> {
-        Some(self.file_view(&self.files[self.file_id(name)?]))
+        Some(self.file_view(&self.files[self.file_id(name)?], |_| true))
+    }
+
+    /// The same without the holders that are not live: what planning needs, at the cost of what is live.
+    pub fn file_with_live_holders(&self, name: &FileName) -> Option<FileView> {
+        let is_live = |holder: &Holder| self.peers[holder.peer].is_live();
+        Some(self.file_view(&self.files[self.file_id(name)?], is_live))
     }
 
     /// The current version of a name, if it exists.
@@ -28,7 +34,7 @@ impl Catalog {
     pub fn files(&self) -> impl Iterator<Item = FileView> {
         let mut records: Vec<&FileRecord> = self.existing().map(|(_, record)| record).collect();
         records.sort_unstable_by_key(|record| &record.name);
-        records.into_iter().map(|record| self.file_view(record))
+        records.into_iter().map(|record| self.file_view(record, |_| true))
     }
 
     /// The names of all files whose current version exists, in an order of the catalog's own.
@@ -56,9 +62,9 @@ impl Catalog {
             .is_some_and(|file| self.files[file].holders.iter().any(|holder| self.peers[holder.peer].is_live()))
     }
 
-    fn file_view(&self, record: &FileRecord) -> FileView {
-        let mut holders: Vec<HolderView> =
-            record.holders.iter().filter_map(|holder| self.holder_view(record, holder)).collect();
+    fn file_view(&self, record: &FileRecord, is_shown: impl Fn(&Holder) -> bool) -> FileView {
+        let shown = record.holders.iter().filter(|holder| is_shown(holder));
+        let mut holders: Vec<HolderView> = shown.filter_map(|holder| self.holder_view(record, holder)).collect();
         holders.sort_unstable_by(|a, b| a.peer.cmp(&b.peer));
         let mut refused: Vec<PeerId> = record.refused.iter().map(|peer| self.peer_id(*peer)).collect();
         refused.sort_unstable();
