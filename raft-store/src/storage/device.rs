@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 
 /// Largest record in bytes. Above a quarter of its segment (1 MiB) sled keeps a value in a separate file that it never
-/// syncs; log entries stay far below (32 KiB of commands), so this refuses only what would be stored unsafely.
+/// syncs; log entries stay far below (56 KiB of commands), so this refuses only what would be stored unsafely.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Names of the records that are not log entries.
@@ -57,6 +57,12 @@ impl DeviceBatch {
 pub trait LogDevice: Send + Sync + 'static {
     /// Applies a batch: readable at once, durable after the next [`LogDevice::sync`].
     fn apply(&self, batch: DeviceBatch) -> io::Result<()>;
+
+    /// Deletes log records. They need not go together: a crash may leave any of them.
+    fn delete(&self, indexes: &[u64]) -> io::Result<()> {
+        let log: BTreeMap<_, _> = indexes.iter().map(|index| (*index, None)).collect();
+        if log.is_empty() { Ok(()) } else { self.apply(DeviceBatch { log, ..DeviceBatch::default() }) }
+    }
 
     /// Makes everything applied so far durable. After an error the device is not to be used for writing again: the
     /// system may have dropped the dirty pages, so that a second, successful sync proves nothing (W4).

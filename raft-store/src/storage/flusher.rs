@@ -35,8 +35,9 @@ pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of records in one group; what is queued beyond waits for the next flush.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Purged records deleted in one step between two groups.
-pub const PURGE_STEP_RECORDS: usize = 512;
+/// Purged records deleted in one step between two groups: what is queued meanwhile waits for the step, and a record costs some ten
+/// microseconds.
+pub const PURGE_STEP_RECORDS: usize = 32;
 
 /// Told the outcome of an operation, from the flusher's thread.
 pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -317,10 +318,6 @@ impl Worker {
 /// Deletes up to [`PURGE_STEP_RECORDS`] records with indexes up to and with `upto`; returns how many.
 pub(crate) fn delete_records(device: &dyn LogDevice, upto: u64) -> io::Result<usize> {
     let indexes = device.indexes(0..upto.saturating_add(1), PURGE_STEP_RECORDS)?;
-    let deleted = indexes.len();
-    if deleted > 0 {
-        let log = indexes.into_iter().map(|index| (index, None)).collect();
-        device.apply(DeviceBatch { log, ..DeviceBatch::default() })?;
-    }
-    Ok(deleted)
+    device.delete(&indexes)?;
+    Ok(indexes.len())
 }

@@ -4,6 +4,7 @@
 //! flush ends in `sync_file_range`, which flushes neither the drive's cache nor the file's size; see [`super::durable`].
 //!
 //! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
+//! * places for records to come are made ahead, so that pages are cut in two while they are empty (see [`SledDevice::prepare`]).
 //! * no background flusher: the log's own thread decides when to flush, once for a whole group.
 //! * checkpoints that were being written in a crash are removed: sled takes them for whole ones, and then for damage.
 //! * every file is synced once opened: sled's settings are not, by sled itself.
@@ -14,6 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sled::transaction::{TransactionError, Transactional};
@@ -29,6 +31,12 @@ const OPENED: &str = "opened";
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Records that sled puts into one page before it cuts the page in two.
+const PAGE_RECORDS_MAX: u64 = 16;
+/// Places prepared at a time for records to come, and how close to the last of them a record may come. See [`SledDevice::prepare`].
+const PREPARED: u64 = 4 * PAGE_RECORDS_MAX;
+const PREPARED_AHEAD: u64 = PAGE_RECORDS_MAX + 1;
+
 /// How long opening waits for the files to be free, and the pause between two attempts.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -40,6 +48,10 @@ pub struct SledDevice {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
+    /// Places below it are prepared, as far as they have not been taken away again.
+    prepared: AtomicU64,
+    /// No record after this one was written since the log was opened.
+    last: AtomicU64,
     /// sled's data file, if its own syncs are not real ones.
     own_sync: Option<File>,
 }
@@ -69,7 +81,7 @@ impl SledDevice {
             Ok(Err(error)) => return Err(StorageError::damaged(shown, error.to_string())),
             Err(panic) => return Err(StorageError::damaged(shown, format!("sled gave up reading it ({panic})"))),
         };
-        let mut device = Self { db, log, meta, own_sync: None };
+        let mut device = Self { db, log, meta, prepared: AtomicU64::new(0), last: AtomicU64::new(0), own_sync: None };
         device.choose_sync(dir)?;
         // sled writes its settings once and never syncs them; torn, they keep it from opening what it has stored.
         let settings = dir.join("conf");
@@ -106,14 +118,56 @@ impl SledDevice {
     fn apply_one(&self, batch: &DeviceBatch) -> sled::Result<()> {
         for (index, record) in &batch.log {
             match record {
-                Some(bytes) => self.log.insert(index.to_be_bytes(), bytes.as_slice())?,
-                None => self.log.remove(index.to_be_bytes())?,
-            };
+                Some(bytes) => {
+                    self.prepare(*index)?;
+                    self.log.insert(index.to_be_bytes(), bytes.as_slice())?;
+                    self.last.fetch_max(*index, Ordering::Relaxed);
+                }
+                None => self.delete_one(*index)?,
+            }
         }
         for (key, bytes) in &batch.meta {
             self.meta.insert(key.name(), bytes.as_slice())?;
         }
         Ok(())
+    }
+
+    /// Makes places for this record and those that will follow it: records without bytes, which nobody gets to see.
+    ///
+    /// sled writes a page anew when it cuts it in two, and at the end of a log that is after every eighth record. So it had
+    /// better happen to pages in which the records are still empty.
+    fn prepare(&self, index: u64) -> sled::Result<()> {
+        let prepared = self.prepared.load(Ordering::Relaxed);
+        if index + PREPARED_AHEAD <= prepared {
+            return Ok(());
+        }
+        let end = index + PREPARED;
+        for place in prepared.clamp(index, end)..end {
+            // What is there stays.
+            let _ = self.log.compare_and_swap(place.to_be_bytes(), None as Option<&[u8]>, Some(&[][..]))?;
+        }
+        self.prepared.store(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn delete_one(&self, index: u64) -> sled::Result<()> {
+        self.log.remove(index.to_be_bytes())?;
+        self.places_after(index)?.into_iter().try_for_each(|place| self.log.remove(place).map(drop))
+    }
+
+    /// Places that follow a record which goes, if it is the last one: nobody will need them, or not there.
+    fn places_after(&self, index: u64) -> sled::Result<Vec<sled::IVec>> {
+        if index < self.last.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        // Which one is the last now is not known.
+        self.last.store(0, Ordering::Relaxed);
+        let following = self.log.range((index + 1).to_be_bytes()..).take_while(|item| item.is_err() || is_place(item));
+        let places: Vec<sled::IVec> = following.map(|item| Ok(item?.0)).collect::<sled::Result<_>>()?;
+        if !places.is_empty() {
+            self.prepared.store(0, Ordering::Relaxed);
+        }
+        Ok(places)
     }
 }
 
@@ -126,9 +180,15 @@ impl LogDevice for SledDevice {
             return self.apply_one(&batch).map_err(to_io);
         }
         let mut log = sled::Batch::default();
+        if let Some((last, None)) = batch.log.last_key_value() {
+            self.places_after(*last).map_err(to_io)?.into_iter().for_each(|place| log.remove(place));
+        }
         for (index, record) in &batch.log {
             match record {
-                Some(bytes) => log.insert(&index.to_be_bytes(), bytes.as_slice()),
+                Some(bytes) => {
+                    self.last.fetch_max(*index, Ordering::Relaxed);
+                    log.insert(&index.to_be_bytes(), bytes.as_slice());
+                }
                 None => log.remove(&index.to_be_bytes()),
             }
         }
@@ -153,6 +213,11 @@ impl LogDevice for SledDevice {
         }
     }
 
+    /// One by one: a batch would be announced to the disk by itself.
+    fn delete(&self, indexes: &[u64]) -> io::Result<()> {
+        indexes.iter().try_for_each(|index| self.delete_one(*index)).map_err(to_io)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.db.flush().map_err(to_io)?;
         self.own_sync.as_ref().map_or(Ok(()), File::sync_data)
@@ -165,6 +230,7 @@ impl LogDevice for SledDevice {
     fn records(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
         self.log
             .range(range.start.to_be_bytes()..range.end.to_be_bytes())
+            .filter(|item| !is_place(item))
             .map(|item| item.map_err(to_io).and_then(|(key, value)| Ok((index_of(&key)?, value.to_vec()))))
             .collect()
     }
@@ -172,9 +238,9 @@ impl LogDevice for SledDevice {
     fn indexes(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<u64>> {
         self.log
             .range(range.start.to_be_bytes()..range.end.to_be_bytes())
-            .keys()
+            .filter(|item| !is_place(item))
             .take(limit)
-            .map(|key| key.map_err(to_io).and_then(|key| index_of(&key)))
+            .map(|item| item.map_err(to_io).and_then(|(key, _)| index_of(&key)))
             .collect()
     }
 
@@ -197,6 +263,11 @@ fn remove_unfinished_checkpoints(dir: &Path) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+/// A prepared place; every record has bytes.
+fn is_place(item: &sled::Result<(sled::IVec, sled::IVec)>) -> bool {
+    item.as_ref().is_ok_and(|(_, bytes)| bytes.is_empty())
 }
 
 fn index_of(key: &[u8]) -> io::Result<u64> {
@@ -270,6 +341,63 @@ mod tests {
         fs::write(dir.path().join("snap.00000000000FFFFF.generating"), b"half of it").expect("written");
         let device = SledDevice::open(dir.path()).expect("it opens");
         assert_eq!(device.records(0..10).expect("readable"), [(7, vec![1, 2, 3])]);
+    }
+
+    fn append(device: &SledDevice, index: u64, record: &[u8]) {
+        let log = [(index, Some(record.to_vec()))].into();
+        device.apply(DeviceBatch { log, ..DeviceBatch::default() }).expect("applied");
+    }
+
+    fn remove(device: &SledDevice, range: Range<u64>) {
+        let log = range.map(|index| (index, None)).collect();
+        device.apply(DeviceBatch { log, ..DeviceBatch::default() }).expect("applied");
+    }
+
+    fn indexes(device: &SledDevice) -> Vec<u64> {
+        let indexes = device.indexes(0..u64::MAX, 10_000).expect("readable");
+        let records = device.records(0..u64::MAX).expect("readable");
+        assert!(records.iter().map(|(index, _)| index).eq(&indexes), "one is shown and the other is not");
+        indexes
+    }
+
+    #[test]
+    fn nobody_sees_the_places_of_records_to_come() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let device = SledDevice::open(dir.path()).expect("a new log");
+        (5..100).for_each(|index| append(&device, index, b"first"));
+        assert!(indexes(&device).into_iter().eq(5..100));
+        assert!(device.log.len() > 95 + PREPARED_AHEAD as usize - 1, "places are ready");
+        // What is cut off is written anew.
+        remove(&device, 90..100);
+        assert!(indexes(&device).into_iter().eq(5..90));
+        (90..95).for_each(|index| append(&device, index, b"second"));
+        device.sync().expect("synced");
+        drop(device);
+        let device = SledDevice::open(dir.path()).expect("it opens");
+        assert!(indexes(&device).into_iter().eq(5..95));
+        append(&device, 95, b"third");
+        let read: Vec<Vec<u8>> =
+            device.records(89..96).expect("readable").into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(read, [&b"first"[..], b"second", b"second", b"second", b"second", b"second", b"third"]);
+        // With the last record the places behind it go.
+        remove(&device, 5..96);
+        assert_eq!((indexes(&device).len(), device.log.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_record_that_is_appended_is_written_once() {
+        const RECORDS: u64 = 400;
+        let (dir, record) = (tempfile::TempDir::new().expect("a temporary directory"), vec![7; 32 * 1024]);
+        let device = SledDevice::open(dir.path()).expect("a new log");
+        for index in 1..=RECORDS {
+            append(&device, index, &record);
+            device.sync().expect("synced");
+        }
+        let (written, stored) = (device.bytes_on_disk().expect("known"), RECORDS * record.len() as u64);
+        assert!(
+            written < stored * 3 / 2,
+            "{written} bytes for {stored}: pages were cut when they were full of records"
+        );
     }
 
     #[test]
