@@ -75,7 +75,7 @@ pub fn raft_config(cluster: &str) -> openraft::Config {
         // the log has grown by as much.
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 1_000,
-        // Entries are up to 32 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
+        // Entries are up to 56 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
         max_payload_entries: 256,
         ..openraft::Config::default()
     }

@@ -43,9 +43,9 @@ pub mod limits {
     /// Peers that may wait in line for one file.
     pub const LINE_LENGTH_MAX: usize = 10_000;
     /// Commands in one log entry.
-    pub const ENTRY_COMMANDS_MAX: usize = 128;
+    pub const ENTRY_COMMANDS_MAX: usize = 256;
     /// Encoded size of one log entry, in bytes; larger values would leave sled's log (see ARCHITECTURE.md).
-    pub const ENTRY_BYTES_MAX: usize = 32 * 1_024;
+    pub const ENTRY_BYTES_MAX: usize = 56 * 1_024;
     /// Live copies every file should have, unless set otherwise (M1).
     pub const REPLICAS_DEFAULT: u32 = 2;
 }
