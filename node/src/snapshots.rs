@@ -1,14 +1,16 @@
 //! When a snapshot is taken: once the log has grown by what the last snapshot weighs, so that the cost of snapshots per
 //! written byte stays the same however large the catalog gets.
 //!
-//! Invariant: since its last snapshot a log grows by at most the larger of [`LOG_BYTES_MIN`] and that snapshot's bytes,
-//! and by what is written while the next one is made; Raft purges what a snapshot covers. With
-//! `--snapshot-every` Raft counts entries instead, and this does nothing.
+//! Invariant: since its last snapshot a log grows by at most the larger of [`LOG_BYTES_MIN`] and that snapshot's bytes, by half of
+//! it more, and by what is written while the next one is made; Raft purges what a snapshot covers. Nodes with one log would take their
+//! snapshots at one time, and no majority would be undisturbed; so they wait differently long. With `--snapshot-every` Raft counts
+//! entries instead, and this does nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use raft_store::types::NodeId;
 
 use crate::node::Node;
 
@@ -17,6 +19,10 @@ use crate::node::Node;
 pub const LOG_BYTES_MIN: u64 = 48 * 1_024 * 1_024;
 /// What an entry weighs besides its bytes: a record of its own on disk, and its purge.
 pub const ENTRY_BYTES: u64 = 256;
+/// Classes of nodes by their ids: each waits for growth by a part in [`GROWTH_PARTS`] more than the one before.
+const CLASSES: u64 = 3;
+/// See [`CLASSES`].
+const GROWTH_PARTS: u64 = 4;
 /// How often the log is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks after which a snapshot that did not come is triggered again.
@@ -40,13 +46,21 @@ struct Policy {
     covered: Look,
     /// How many looks ago one was triggered that has not come yet.
     triggered: Option<u32>,
+    /// The class of the node.
+    class: u64,
 }
 
 impl Policy {
     /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so that
     /// restarts do not let it grow for ever.
-    fn since(snapshot: u64) -> Self {
-        Self { covered: Look { appended_bytes: 0, applied: snapshot, snapshot }, triggered: None }
+    fn since(snapshot: u64, id: NodeId) -> Self {
+        let covered = Look { appended_bytes: 0, applied: snapshot, snapshot };
+        Self { covered, triggered: None, class: id % CLASSES }
+    }
+
+    /// What this node waits for where the first class waits for `bytes`.
+    fn patience(&self, bytes: u64) -> u64 {
+        bytes + bytes / GROWTH_PARTS * self.class
     }
 
     /// Whether to trigger a snapshot now. `snapshot_bytes` is asked for the newest one's size only if it matters.
@@ -63,7 +77,7 @@ impl Policy {
         }
         let entries = look.applied.saturating_sub(self.covered.applied);
         let grown = (look.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
-        let is_due = entries > 0 && grown >= LOG_BYTES_MIN && grown >= snapshot_bytes();
+        let is_due = entries > 0 && grown >= self.patience(LOG_BYTES_MIN) && grown >= self.patience(snapshot_bytes());
         if is_due {
             self.triggered = Some(0);
         }
@@ -86,7 +100,7 @@ pub async fn run(node: Arc<Node>) {
     if node.config.snapshot_every.is_some() {
         return std::future::pending().await;
     }
-    let mut policy = Policy::since(node.stats.read().snapshot_index.unwrap_or(0));
+    let mut policy = Policy::since(node.stats.read().snapshot_index.unwrap_or(0), node.config.id);
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -122,7 +136,7 @@ mod tests {
 
     /// Writes `entries` and answers at which of them snapshots were begun; the newest one weighs what `weigh` says.
     fn written(entries: u64, weigh: impl Fn(u64) -> u64) -> Vec<u64> {
-        let (mut policy, mut snapshot, mut begun) = (Policy::since(0), 0, Vec::new());
+        let (mut policy, mut snapshot, mut begun) = (Policy::since(0, 0), 0, Vec::new());
         for entry in (0..entries).step_by(100) {
             if policy.is_due(at(entry, snapshot), || weigh(snapshot)) {
                 begun.push(entry);
@@ -152,21 +166,31 @@ mod tests {
 
     #[test]
     fn nothing_is_triggered_twice_nor_for_an_idle_log() {
-        let mut policy = Policy::since(0);
+        let mut policy = Policy::since(0, 0);
         let due = at(100_000, 0);
         assert!(policy.is_due(due, || 0));
         assert!(!policy.is_due(at(200_000, 0), || 0), "one is under way");
         assert!(!policy.is_due(at(200_000, 190_000), || 0), "somebody else's snapshot came first");
         assert!(!policy.is_due(at(200_000, 200_000), || 0), "nothing was applied since");
-        let mut policy = Policy::since(0);
+        let mut policy = Policy::since(0, 0);
         assert!(policy.is_due(due, || 0));
         let again = (0..LOOKS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
         assert_eq!(again, 1, "one that does not come is triggered again, after a while");
     }
 
     #[test]
+    fn nodes_with_one_log_take_their_snapshots_at_different_times() {
+        let due_at = |id| {
+            let mut policy = Policy::since(0, id);
+            (1..).map(|n| n * 1_000).find(|entries| policy.is_due(at(*entries, 0), || 0))
+        };
+        let [first, second, third] = [3, 1, 2].map(|id| due_at(id).expect("due at some time"));
+        assert!(first < second && second < third && third < first * 2, "{first} {second} {third}");
+    }
+
+    #[test]
     fn a_restart_forgets_no_growth() {
         let found = Look { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
-        assert!(Policy::since(50_000).is_due(found, || 0));
+        assert!(Policy::since(50_000, 0).is_due(found, || 0));
     }
 }
