@@ -153,8 +153,10 @@ async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> 
     };
     node.proposer.propose_op(Op::Register(register)).await?;
     let (mut latencies, mut errors) = (Vec::new(), 0);
+    // One reading of the clock for each write: where the last one ended, the next begins.
+    let mut sent = Instant::now();
     for sequence in 1_u64.. {
-        if Instant::now() >= until {
+        if sent >= until {
             break;
         }
         let mut hash = [0; 32];
@@ -164,16 +166,17 @@ async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> 
         let holding = Holding { name, version: None, size: Some(1), hash };
         let op = Op::Announce(Announce { peer: peer.clone(), holding, token: None, keep_lease: false });
         let key = KeyTag { key: format!("{peer}:{sequence}"), chunk: 0, floor: Some(sequence), body: hash };
-        let sent = Instant::now();
-        match node.proposer.propose(Command { key: Some(key), op }).await {
+        let written = node.proposer.propose(Command { key: Some(key), op }).await;
+        let done = Instant::now();
+        match written {
             Ok(committed) if committed.outcome.result.is_ok() => {
-                let done = Instant::now();
                 if done >= from && done < until {
                     latencies.push(done - sent);
                 }
             }
             Ok(_) | Err(_) => errors += 1,
         }
+        sent = done;
     }
     Ok((latencies, errors))
 }
