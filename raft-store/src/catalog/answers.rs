@@ -13,6 +13,7 @@ use super::command::KeyTag;
 use super::owners::{Keys, Owners};
 use super::reply::{Rejection, Reply};
 use super::segments::SegmentedMap;
+use super::slab::Id;
 use super::state::{Deadline, Limits};
 use crate::types::{ContentHash, PeerId};
 
@@ -131,15 +132,16 @@ impl Session {
 }
 
 impl Answers {
-    /// Decides whether the command is to be applied. A session's floor rises to what the key states: here, or if the command is
+    /// Decides whether the command is to be applied; the owner is known by its slot, if it has one. A session's floor rises to what the key states: here, or if the command is
     /// to be applied with its answer ([`Answers::put_session`]) or instead of one ([`Answers::raise_floor`]).
     ///
     /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot shares what it
     /// changes, all the way down.
-    pub(super) fn admit(&mut self, owner: &PeerId, tag: &KeyTag, limits: &Limits) -> Admission {
+    pub(super) fn admit(&mut self, owner: Option<Id>, tag: &KeyTag, limits: &Limits) -> Admission {
+        let keys = owner.map(|slot| self.owners.get_at(slot));
         let known = match KeyForm::of(&tag.key) {
             KeyForm::Session { session, sequence } => {
-                let known = self.owners.get(owner).and_then(|keys| keys.sessions.get(session));
+                let known = keys.and_then(|keys| keys.sessions.get(session));
                 let floor = known.map_or(0, |known| known.floor).max(tag.floor.unwrap_or(0));
                 if sequence < floor {
                     self.raise_floor(owner, tag);
@@ -148,7 +150,7 @@ impl Answers {
                 known.and_then(|known| known.answers.get(&(sequence, tag.chunk)))
             }
             KeyForm::Opaque => {
-                let known = self.owners.get(owner).and_then(|keys| keys.opaque.get(tag.key.as_str()));
+                let known = keys.and_then(|keys| keys.opaque.get(tag.key.as_str()));
                 known.and_then(|known| known.chunks.get(&tag.chunk))
             }
         };
@@ -176,26 +178,31 @@ impl Answers {
     }
 
     /// Forgets what a known session's key says is settled.
-    pub(super) fn raise_floor(&mut self, owner: &PeerId, tag: &KeyTag) {
+    pub(super) fn raise_floor(&mut self, owner: Option<Id>, tag: &KeyTag) {
         if let (KeyForm::Session { session, .. }, Some(floor)) = (KeyForm::of(&tag.key), tag.floor)
-            && let Some(known) = self.owners.get_mut(owner).and_then(|keys| keys.sessions.get_mut(session))
+            && let Some(slot) = owner
+            && let Some(known) = self.owners.get_mut_at(slot).sessions.get_mut(session)
         {
             self.total -= known.raise_floor(floor);
         }
     }
 
-    /// Raises a session's floor to what the key states, and stores its answer. `due` is the deadline of a session that is new.
+    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has one; `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
     pub(super) fn put_session(
         &mut self,
-        owner: &PeerId,
+        (owner, slot): (&PeerId, Option<Id>),
         (session, sequence): (&str, u64),
         tag: &KeyTag,
         (now, due): (u64, Deadline),
         answer: Answer,
     ) -> bool {
-        let sessions = &mut self.owners.get_or_new(owner).sessions;
+        let keys = match slot {
+            Some(slot) => self.owners.get_mut_at(slot),
+            None => self.owners.get_or_new(owner),
+        };
+        let sessions = &mut keys.sessions;
         if let Some(known) = sessions.get_mut(session) {
             known.used = now;
             self.total -= known.raise_floor(tag.floor.unwrap_or(0));

@@ -6,6 +6,7 @@
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
 use super::command::{Command, KeyTag};
 use super::reply::{Outcome, Rejection, Reply};
+use super::slab::Id;
 use super::state::{Catalog, Due};
 use crate::types::{PeerId, limits};
 
@@ -17,13 +18,15 @@ impl Catalog {
             return Outcome { result: self.execute(entry_term, &command.op), replayed: false };
         };
         let limits = self.limits;
-        match self.answers.admit(owner, tag, &limits) {
+        // Looked up once: applying a command neither adds owners nor removes any.
+        let slot = self.answers.owners.slot(owner);
+        match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
                 let result = self.execute(entry_term, &command.op);
                 if is_remembered(&result) {
-                    self.remember(owner, tag, Answer::new(tag.body, &result));
+                    self.remember((owner, slot), tag, Answer::new(tag.body, &result));
                 } else {
-                    self.answers.raise_floor(owner, tag);
+                    self.answers.raise_floor(slot, tag);
                 }
                 Outcome { result, replayed: false }
             }
@@ -33,11 +36,11 @@ impl Catalog {
         }
     }
 
-    fn remember(&mut self, owner: &PeerId, tag: &KeyTag, answer: Answer) {
+    fn remember(&mut self, (owner, slot): (&PeerId, Option<Id>), tag: &KeyTag, answer: Answer) {
         match KeyForm::of(&tag.key) {
             KeyForm::Session { session, sequence } => {
                 let due = self.deadline_in(SESSION_RETENTION_MS);
-                if self.answers.put_session(owner, (session, sequence), tag, (self.clock, due), answer) {
+                if self.answers.put_session((owner, slot), (session, sequence), tag, (self.clock, due), answer) {
                     self.due.insert(due, Due::Session { owner: owner.clone(), session: session.into() });
                 }
             }

@@ -47,28 +47,30 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    fn slot(&self, owner: &PeerId) -> Option<Id> {
+    /// Where a peer's keys are, if it has any; until they are gone.
+    pub(super) fn slot(&self, owner: &PeerId) -> Option<Id> {
         self.ids.get(owner.as_str(), &self.records)
     }
 
-    /// A peer's keys, if it has any.
-    pub(super) fn get(&self, owner: &PeerId) -> Option<&Keys> {
-        Some(&self.records[self.slot(owner)?].keys)
+    /// The keys in a slot.
+    pub(super) fn get_at(&self, slot: Id) -> &Keys {
+        &self.records[slot].keys
     }
 
     /// A peer's keys, to be changed; none if it has none yet.
     pub(super) fn get_mut(&mut self, owner: &PeerId) -> Option<&mut Keys> {
         let slot = self.slot(owner)?;
-        Some(self.at(slot))
+        Some(self.get_mut_at(slot))
     }
 
     /// A peer's keys, to be changed, made if it has none.
     pub(super) fn get_or_new(&mut self, owner: &PeerId) -> &mut Keys {
         let slot = self.slot(owner).unwrap_or_else(|| self.insert(owner.clone(), Keys::default()));
-        self.at(slot)
+        self.get_mut_at(slot)
     }
 
-    fn at(&mut self, slot: Id) -> &mut Keys {
+    /// The keys in a slot, to be changed.
+    pub(super) fn get_mut_at(&mut self, slot: Id) -> &mut Keys {
         &mut Arc::make_mut(&mut self.records[slot]).keys
     }
 
