@@ -154,7 +154,7 @@ async fn every_cut_of_the_script_keeps_what_was_acknowledged() {
 #[tokio::test]
 async fn every_cut_of_random_sequences_keeps_what_was_acknowledged() {
     let mut states = 0;
-    for seed in 0..5 {
+    for seed in 0..3 {
         let steps = random_steps(&mut StdRng::seed_from_u64(seed), 40);
         let (more, _) = judge_all(&steps, 3).await.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         states += more;
