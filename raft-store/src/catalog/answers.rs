@@ -132,8 +132,10 @@ impl Session {
 }
 
 impl Answers {
-    /// Decides whether the command is to be applied; the owner is known by its slot, if it has one. A session's floor rises to what the key states: here, or if the command is
-    /// to be applied with its answer ([`Answers::put_session`]) or instead of one ([`Answers::raise_floor`]).
+    /// Decides whether the command is to be applied; the owner is known by its slot, if it has one.
+    ///
+    /// A session's floor rises to what the key states: here, or if the command is to be applied, with its answer
+    /// ([`Answers::put_session`]), or instead of one ([`Answers::raise_floor`]).
     ///
     /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot shares what it
     /// changes, all the way down.
@@ -187,7 +189,8 @@ impl Answers {
         }
     }
 
-    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has one; `due` is the deadline of a session that is new.
+    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has one;
+    /// `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
     pub(super) fn put_session(
