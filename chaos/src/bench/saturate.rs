@@ -1,8 +1,10 @@
 //! A cluster under as many writes as it takes, for a long time, over names that were all there after the first minute:
 //! neither the rate, nor memory, nor what is on disk may show how long it has been going on.
 //!
-//! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a figure.
+//! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a figure. So is
+//! memory, of which a minute's figure is the mean: it swings with what is freed and given back, and single looks say nothing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,14 +22,14 @@ const DURATION: Duration = Duration::from_secs(600);
 const DURATION_QUICK: Duration = Duration::from_secs(10);
 /// Time between two looks at the nodes.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Time between two looks at who leads.
+/// Time between two looks at who leads, and at memory.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What was seen at the end of a minute.
 #[derive(Debug)]
 struct Seen {
     writes_per_second: f64,
-    /// By node: resident memory, log and snapshot, in bytes.
+    /// By node: resident memory in the mean of the minute, log and snapshot, in bytes.
     nodes: Vec<(u64, f64, f64, f64)>,
 }
 
@@ -40,31 +42,46 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let (began, mut term, mut changes) = (Instant::now(), leader.term, 0);
     let (mut seen, mut counted_at, mut counted) = (Vec::new(), Instant::now(), 0);
+    let mut memory = BTreeMap::new();
     while began.elapsed() < duration {
         tokio::time::sleep(LOOK).await;
         if let Some(now) = bench.cluster.leader().await.filter(|now| now.term != term) {
             (term, changes) = (now.term, changes + 1);
         }
+        for id in bench.cluster.ids() {
+            let pid = bench.cluster.pid(id).context("no process")?;
+            memory.entry(id).or_insert_with(Vec::new).push(rss_bytes(pid)?);
+        }
         if counted_at.elapsed() >= minute {
             let count = writers.answered();
             let writes_per_second = (count - counted) as f64 / counted_at.elapsed().as_secs_f64();
             (counted_at, counted) = (Instant::now(), count);
-            seen.push(Seen { writes_per_second, nodes: look(&bench.cluster, &http).await? });
+            seen.push(Seen { writes_per_second, nodes: look(&bench.cluster, &http, &memory).await? });
+            memory.clear();
         }
     }
     let done = writers.stop().await?;
     Ok(figures(&seen, duration, changes, done.errors))
 }
 
-async fn look(cluster: &Cluster, http: &reqwest::Client) -> anyhow::Result<Vec<(u64, f64, f64, f64)>> {
+/// What the nodes are at the end of a minute; `memory` is what they had in it.
+async fn look(
+    cluster: &Cluster,
+    http: &reqwest::Client,
+    memory: &BTreeMap<u64, Vec<f64>>,
+) -> anyhow::Result<Vec<(u64, f64, f64, f64)>> {
     let mut nodes = Vec::new();
-    for id in cluster.ids() {
-        let (url, pid) = (cluster.url(id).context("no address")?, cluster.pid(id).context("no process")?);
+    for (&id, looks) in memory {
+        let url = cluster.url(id).context("no address")?;
         let stats: Value = http.get(format!("{url}/stats")).send().await?.json().await?;
         let bytes = |name: &str| stats[name].as_f64().unwrap_or_default();
-        nodes.push((id, rss_bytes(pid)?, bytes("logBytes"), bytes("snapshotBytes")));
+        nodes.push((id, mean(looks), bytes("logBytes"), bytes("snapshotBytes")));
     }
     Ok(nodes)
+}
+
+fn mean(looks: &[f64]) -> f64 {
+    looks.iter().sum::<f64>() / looks.len().max(1) as f64
 }
 
 fn rss_bytes(pid: u32) -> anyhow::Result<f64> {
@@ -124,5 +141,6 @@ mod tests {
         assert_eq!(figure("node 2: memory, last minute"), Some(300.0));
         assert_eq!(figure("node 3: log on disk, last minute"), Some(600.0));
         assert_eq!(figure("node 3: snapshot on disk, last minute"), Some(75.0));
+        assert_eq!((mean(&[300.0, 400.0, 350.0]), mean(&[])), (350.0, 0.0));
     }
 }
