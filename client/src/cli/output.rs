@@ -108,7 +108,7 @@ pub fn stale_remark(freshness: &Freshness) -> Option<String> {
         ms => format!("{:.1} s behind", Duration::from_millis(ms).as_secs_f64()),
     };
     let own = if freshness.misses_own_writes { "; it misses what you just wrote" } else { "" };
-    let why = if role == "leader" { "it reaches no majority" } else { "no leader answers" };
+    let why = if role == "leader" { "no majority has confirmed it yet" } else { "no leader answers" };
     Some(format!("stale answer from {role} {node}: {age}, {why}{own}"))
 }
 
