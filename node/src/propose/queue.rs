@@ -1,0 +1,259 @@
+//! Commands that wait to become part of an entry.
+//!
+//! Invariants
+//! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were handed in.
+//! * Who takes them is woken when there are as many as it waits for, or an entry's worth of bytes; not for every one of them. Under load
+//!   that is once per entry: with a channel, which wakes for each, the waking cost more than the handing over.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use raft_store::proposal::EncodedCommand;
+use raft_store::types::limits;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::{Committed, ProposeError};
+
+/// Commands that may wait for the coalescer; beyond it a write is refused as `overloaded`.
+pub const QUEUE_COMMANDS_MAX: usize = 8_192;
+
+/// Where a caller waits for its answer.
+pub(super) type Answer = oneshot::Sender<Result<Committed, ProposeError>>;
+
+/// A command and its caller.
+pub(super) struct Pending {
+    pub(super) command: EncodedCommand,
+    /// When its caller is answered at the latest.
+    pub(super) due: Instant,
+    pub(super) answer: Answer,
+}
+
+impl Pending {
+    /// Answers that it was not proposed.
+    pub(super) fn refuse(self) {
+        let _ = self.answer.send(Err(ProposeError::Expired));
+    }
+}
+
+/// See the module.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told when there is what [`Waiting::wake_at`] says, and when the queue is closed.
+    ready: Notify,
+}
+
+struct Waiting {
+    commands: VecDeque<Pending>,
+    /// Bytes that the commands add to an entry.
+    bytes: usize,
+    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`].
+    wake_at: usize,
+    closed: bool,
+}
+
+impl Waiting {
+    fn has(&self, count: usize) -> bool {
+        self.closed || self.commands.len() >= count || self.bytes >= limits::ENTRY_BYTES_MAX
+    }
+
+    fn pop(&mut self) -> Option<Pending> {
+        let first = self.commands.pop_front()?;
+        self.bytes -= first.command.bytes();
+        Some(first)
+    }
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        let waiting = Waiting { commands: VecDeque::new(), bytes: 0, wake_at: usize::MAX, closed: false };
+        Self { waiting: Mutex::new(waiting), ready: Notify::new() }
+    }
+
+    /// Number of commands.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().commands.len()
+    }
+
+    /// Adds a command, unless there are too many or nobody takes them any more.
+    pub(super) fn push(&self, pending: Pending) -> Result<(), Pending> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed || waiting.commands.len() >= QUEUE_COMMANDS_MAX {
+            return Err(pending);
+        }
+        waiting.bytes += pending.command.bytes();
+        waiting.commands.push_back(pending);
+        let wake = waiting.wake_at != usize::MAX && waiting.has(waiting.wake_at);
+        if wake {
+            waiting.wake_at = usize::MAX;
+        }
+        drop(waiting);
+        if wake {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until there are so many commands, or as many bytes as fit into an entry, or nobody hands in any more. One caller at a time.
+    pub(super) async fn until(&self, count: usize) {
+        loop {
+            {
+                let mut waiting = self.waiting.lock();
+                if waiting.has(count) {
+                    waiting.wake_at = usize::MAX;
+                    return;
+                }
+                waiting.wake_at = count;
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// When the oldest command has to be answered.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.lock().commands.front().map(|oldest| oldest.due)
+    }
+
+    /// Refuses the commands at the front whose time is over at that moment.
+    pub(super) fn refuse_expired(&self, moment: Instant) {
+        let mut expired = Vec::new();
+        {
+            let mut waiting = self.waiting.lock();
+            while waiting.commands.front().is_some_and(|oldest| oldest.due <= moment) {
+                expired.extend(waiting.pop());
+            }
+        }
+        expired.into_iter().for_each(Pending::refuse);
+    }
+
+    /// Takes the oldest commands, as many as fit into one entry.
+    pub(super) fn take(&self) -> Vec<Pending> {
+        let mut waiting = self.waiting.lock();
+        let mut entry = Vec::with_capacity(waiting.commands.len().min(limits::ENTRY_COMMANDS_MAX));
+        let mut bytes = 0;
+        while let Some(next) = waiting.commands.front()
+            && entry.len() < limits::ENTRY_COMMANDS_MAX
+            && (entry.is_empty() || bytes + next.command.bytes() <= limits::ENTRY_BYTES_MAX)
+        {
+            bytes += next.command.bytes();
+            entry.extend(waiting.pop());
+        }
+        entry
+    }
+
+    /// Takes no more commands.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.ready.notify_one();
+    }
+
+    /// True if no command is left and none will come.
+    pub(super) fn is_over(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.closed && waiting.commands.is_empty()
+    }
+
+    /// Lets go of what waits, so that the callers hear that nobody took it.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let abandoned = {
+            let mut waiting = self.waiting.lock();
+            waiting.bytes = 0;
+            std::mem::take(&mut waiting.commands)
+        };
+        drop(abandoned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use raft_store::catalog::{Command, Listing, Op, Register};
+    use raft_store::types::PeerId;
+
+    use super::*;
+    use crate::config::REQUEST_DEADLINE;
+
+    /// A registration of so many bytes or a few more.
+    fn pending(bytes: usize) -> Pending {
+        let register = Register {
+            peer: PeerId::parse("p").expect("a valid id"),
+            address: "a".repeat(bytes),
+            zone: None,
+            capacity_bytes: None,
+            serving: true,
+            listing: Listing::Whole(Vec::new()),
+        };
+        let command = EncodedCommand::new(Command { key: None, op: Op::Register(register) });
+        Pending { command, due: Instant::now() + REQUEST_DEADLINE, answer: oneshot::channel().0 }
+    }
+
+    fn filled(bytes: impl IntoIterator<Item = usize>) -> Queue {
+        let queue = Queue::new();
+        bytes.into_iter().for_each(|bytes| assert!(queue.push(pending(bytes)).is_ok()));
+        queue
+    }
+
+    #[test]
+    fn an_entry_takes_what_waits_up_to_its_limits() {
+        let queue = filled(vec![1; limits::ENTRY_COMMANDS_MAX + 5]);
+        assert_eq!((queue.take().len(), queue.len()), (limits::ENTRY_COMMANDS_MAX, 5));
+        assert_eq!((queue.take().len(), queue.len()), (5, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_first_into_the_next_entry() {
+        let queue = filled([limits::ENTRY_BYTES_MAX / 2, limits::ENTRY_BYTES_MAX, 1]);
+        assert_eq!(queue.take().len(), 1);
+        let too_large_for_any = queue.take();
+        assert_eq!(too_large_for_any.len(), 1, "it goes alone, and whoever reads it decides");
+        assert!(queue.take()[0].command.bytes() < 100 && queue.len() == 0);
+    }
+
+    #[test]
+    fn who_takes_them_is_woken_once_there_are_enough() {
+        let queue = filled([1, 1]);
+        assert!(queue.until(2).now_or_never().is_some());
+        let mut three = Box::pin(queue.until(3));
+        assert!(three.as_mut().now_or_never().is_none());
+        assert!(queue.push(pending(1)).is_ok());
+        assert!(three.now_or_never().is_some());
+        let mut many = Box::pin(queue.until(100));
+        assert!(many.as_mut().now_or_never().is_none());
+        assert!(queue.push(pending(limits::ENTRY_BYTES_MAX)).is_ok());
+        assert!(many.now_or_never().is_some(), "an entry's worth of bytes");
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        let queue = filled(vec![1; QUEUE_COMMANDS_MAX]);
+        assert!(queue.push(pending(1)).is_err());
+        assert!(!queue.take().is_empty() && queue.push(pending(1)).is_ok());
+    }
+
+    #[test]
+    fn whose_time_is_over_is_refused_and_nobody_else() {
+        let queue = Queue::new();
+        let (mut first, mut second) = (pending(1), pending(1));
+        second.due += REQUEST_DEADLINE;
+        let due = first.due;
+        let (answer, mut refused) = oneshot::channel();
+        first.answer = answer;
+        let (answer, mut kept) = oneshot::channel();
+        second.answer = answer;
+        assert!(queue.push(first).is_ok() && queue.push(second).is_ok());
+        assert_eq!(queue.due(), Some(due));
+        queue.refuse_expired(due);
+        assert!(matches!(refused.try_recv(), Ok(Err(ProposeError::Expired))));
+        assert!(kept.try_recv().is_err() && queue.len() == 1);
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
+        let queue = filled([1]);
+        queue.close();
+        assert!(queue.push(pending(1)).is_err() && !queue.is_over());
+        assert!(queue.until(100).now_or_never().is_some());
+        assert!(queue.take().len() == 1 && queue.is_over());
+    }
+}
