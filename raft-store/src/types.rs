@@ -115,7 +115,10 @@ impl FileName {
         if text.contains('\\') {
             return Some("it contains a backslash; separate folders with '/'");
         }
-        if text.chars().any(char::is_control) {
+        // Most names are ASCII: their bytes are their characters, and they have one form.
+        let is_ascii = text.is_ascii();
+        let is_control = |byte: u8| byte.is_ascii_control();
+        if is_ascii && text.bytes().any(is_control) || !is_ascii && text.chars().any(char::is_control) {
             return Some("it contains a NUL or another control character");
         }
         for segment in text.split('/') {
@@ -128,11 +131,12 @@ impl FileName {
         if text.split('/').next() == Some(".raftshare") {
             return Some("'.raftshare/' holds the peer's own state and is never shared");
         }
-        let normalized = match is_nfc_quick(text.chars()) {
-            IsNormalized::Yes => true,
-            IsNormalized::No => false,
-            IsNormalized::Maybe => text.nfc().eq(text.chars()),
-        };
+        let normalized = is_ascii
+            || match is_nfc_quick(text.chars()) {
+                IsNormalized::Yes => true,
+                IsNormalized::No => false,
+                IsNormalized::Maybe => text.nfc().eq(text.chars()),
+            };
         (!normalized).then_some("it is not in Unicode normalization form C (NFC)")
     }
 

@@ -9,9 +9,6 @@ use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PastVersion};
 use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
 
-/// Holders for which a record takes no more memory than they need: most files have one or two.
-const FEW_HOLDERS: usize = 4;
-
 impl FileRecord {
     /// Sets the next version: bytes, or a tombstone. The one before becomes a remembered one.
     fn advance(&mut self, hash: Option<ContentHash>, size: Option<u64>, fencing_token: FencingToken) -> Version {
@@ -34,9 +31,6 @@ impl FileRecord {
                 std::mem::replace(&mut holder.version, version) != version
             }
             Err(index) => {
-                if self.holders.len() < FEW_HOLDERS {
-                    self.holders.reserve_exact(1);
-                }
                 self.holders.insert(index, Holder { peer, version, touched });
                 true
             }

@@ -55,11 +55,14 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         self.entries == 0
     }
 
-    /// The segment that has the key if any has.
+    /// The segment that has the key if any has. The only one is not looked at: most maps are small.
     fn segment_of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
     {
+        if self.segments.len() == 1 {
+            return Some(0);
+        }
         let begins_at_or_below =
             |segment: &Arc<Segment<K, V>>| segment.front().is_some_and(|(first, _)| first.borrow() <= key);
         self.segments.partition_point(begins_at_or_below).checked_sub(1)

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::answers::Answers;
 use super::holdings::PeerSets;
@@ -108,7 +110,10 @@ pub(super) struct Totals {
     pub(super) waiting: u64,
 }
 
-/// One name: its versions, its holders, and who wants to write it.
+/// Holders that need no memory of their own: most files have one, for a while at least.
+const FEW_HOLDERS: usize = 1;
+
+/// One name: its versions, its holders, and who wants to write it. There are millions of them: what most have not takes a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
     pub(super) name: Arc<str>,
@@ -120,13 +125,13 @@ pub(super) struct FileRecord {
     /// The grant under which the current version was published; 0 without one.
     pub(super) fencing_token: FencingToken,
     /// Older remembered versions, ascending; tombstones have no bytes and are not among them (F2).
-    pub(super) past: Vec<PastVersion>,
+    pub(super) past: ThinVec<PastVersion>,
     /// Ascending by peer.
-    pub(super) holders: Vec<Holder>,
+    pub(super) holders: SmallVec<[Holder; FEW_HOLDERS]>,
     /// Peers that deleted their copy (F7), ascending; never holders.
-    pub(super) refused: Vec<Id>,
+    pub(super) refused: ThinVec<Id>,
     /// The last few leases that are over, oldest first.
-    pub(super) ended: Vec<EndedLease>,
+    pub(super) ended: ThinVec<EndedLease>,
     pub(super) contention: Option<Box<Contention>>,
 }
 
@@ -224,10 +229,10 @@ impl FileRecord {
             size: None,
             hash: None,
             fencing_token: 0,
-            past: Vec::new(),
-            holders: Vec::new(),
-            refused: Vec::new(),
-            ended: Vec::new(),
+            past: ThinVec::new(),
+            holders: SmallVec::new(),
+            refused: ThinVec::new(),
+            ended: ThinVec::new(),
             contention: None,
         }
     }
