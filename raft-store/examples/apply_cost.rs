@@ -7,6 +7,7 @@
 //! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only that every command succeeds,
 //! so that a refusal is never measured as a fast write.
 
+use std::io;
 use std::time::Instant;
 
 use raft_store::catalog::{
@@ -205,7 +206,10 @@ fn main() {
         let (who, name) = (peer(n % peers), file(known(n)));
         vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
     });
-    let bytes = timed("encode", || snapshot.encode_onto(Vec::new()));
+    let encode = |out: &mut dyn io::Write| snapshot.encode_to(out).expect("it encodes");
+    timed("encode", || encode(&mut io::sink()));
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
     timed("let go of the image", || drop(snapshot));
     println!("{:<44} {:>8.1} MB", "encoded", bytes.len() as f64 / 1e6);
     timed("decode", || Catalog::decode(&bytes).expect("what encode wrote"));

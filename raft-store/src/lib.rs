@@ -12,6 +12,7 @@
 //! (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
 
 pub mod catalog;
+mod checksum;
 pub mod hasher;
 pub mod name_table;
 pub mod types;

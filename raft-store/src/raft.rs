@@ -55,8 +55,8 @@ pub type Vote = <TypeConfig as openraft::RaftTypeConfig>::Vote;
 pub type StoredMembership = openraft::StoredMembership<CommittedLeader, NodeId, Member>;
 /// openraft's description of a snapshot.
 pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeader, NodeId, Member>;
-/// A snapshot with its bytes.
-pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, bytes::Bytes>;
+/// A snapshot and where its bytes are.
+pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, crate::storage::SnapshotData>;
 
 /// openraft's settings for this store (`cluster` appears in logs only).
 ///

@@ -131,7 +131,8 @@ pub async fn backup(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
         if let Some(snapshot) = newest
             && snapshot.meta.last_log_id.is_some_and(|log_id| log_id.index >= wanted)
         {
-            return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], snapshot.snapshot).into_response());
+            let bytes = snapshot.snapshot.bytes().await.map_err(|error| failed(error.to_string()))?;
+            return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

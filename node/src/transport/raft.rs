@@ -189,11 +189,12 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let bytes = snapshot.snapshot;
-        let head = SnapshotHead { vote, meta: snapshot.meta, bytes: bytes.as_ref().len() as u64 };
+        let bytes =
+            snapshot.snapshot.bytes().await.map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
+        let head = SnapshotHead { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = self.link.send_snapshot(head, bytes.as_ref()) => match sent {
+            sent = self.link.send_snapshot(head, &bytes) => match sent {
                 Ok(Response::Snapshot(response)) => Ok(response),
                 Ok(other) => {
                     Err(StreamingError::Network(NetworkError::from_string(format!("unexpected answer {other:?}"))))

@@ -7,6 +7,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesOrdered;
@@ -171,7 +172,7 @@ async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Re
     if let Err(error) = raft_store::storage::check_snapshot(&bytes) {
         return Response::Failed(format!("the snapshot arrived damaged: {error}"));
     }
-    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot: bytes.into() };
+    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot: Bytes::from(bytes).into() };
     match node.raft.install_full_snapshot(head.vote, snapshot).await {
         Ok(response) => Response::Snapshot(response),
         Err(error) => Response::Failed(error.to_string()),

@@ -2,21 +2,27 @@
 //!
 //! Invariant: the bytes are a function of the replicated state, slot numbers and free lists included, so that a node
 //! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference that
-//! applying relies on is checked (`validate`) before the indexes are built.
+//! applying relies on is checked (`validate`) before the indexes are built. Encoding takes no more memory than a piece.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::answers::Answers;
 use super::slab::Slab;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
 use super::{DecodeError, validate};
+use crate::checksum::Checksummed;
 use crate::types::ContentHash;
 
 /// The format this build writes, as the first byte.
 const FORMAT: u8 = 1;
+
+/// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's cache until they
+/// are hashed and written.
+const PIECE_BYTES: usize = 256 * 1_024;
 
 /// Scalars in the order of the format.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -42,15 +48,74 @@ pub struct Image {
 }
 
 impl Image {
-    /// Appends the canonical bytes: two nodes that applied the same log get the same ones (D1).
-    pub fn encode_onto(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        bytes.push(FORMAT);
-        postcard::to_extend(self, bytes).expect("plain values have an encoding")
+    /// Writes the canonical bytes: two nodes that applied the same log get the same ones (D1). Fails if `out` does.
+    pub fn encode_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut pieces = Pieces { out, piece: Vec::with_capacity(PIECE_BYTES), failed: None };
+        pieces.piece.push(FORMAT);
+        let encoded = postcard::serialize_with_flavor(self, &mut pieces);
+        encoded.map_err(|error| pieces.failed.take().unwrap_or_else(|| io::Error::other(error)))
     }
 
     /// SHA-256 over the canonical bytes.
     pub fn digest(&self) -> ContentHash {
-        ContentHash(Sha256::digest(self.encode_onto(Vec::new())).into())
+        let mut hashed = Checksummed::new(io::sink());
+        self.encode_to(&mut hashed).expect("plain values have an encoding, and a sink takes everything");
+        let (digest, _) = hashed.finish();
+        ContentHash(digest)
+    }
+}
+
+/// Gathers the few bytes that postcard gives out at a time, so that one call of the writer takes many.
+struct Pieces<'a> {
+    out: &'a mut dyn Write,
+    /// At most [`PIECE_BYTES`].
+    piece: Vec<u8>,
+    /// Why the writer failed, which an error of postcard's cannot say.
+    failed: Option<io::Error>,
+}
+
+impl Pieces<'_> {
+    fn hand_on(&mut self) -> postcard::Result<()> {
+        let written = self.out.write_all(&self.piece);
+        self.piece.clear();
+        written.map_err(|error| {
+            self.failed = Some(error);
+            postcard::Error::SerializeBufferFull
+        })
+    }
+
+    /// Takes bytes that are more than the piece has room for.
+    #[cold]
+    fn overflow(&mut self, mut bytes: &[u8]) -> postcard::Result<()> {
+        while let Some((fits, rest)) = bytes.split_at_checked(PIECE_BYTES - self.piece.len()) {
+            self.piece.extend_from_slice(fits);
+            self.hand_on()?;
+            bytes = rest;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Flavor for &mut Pieces<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.len() > PIECE_BYTES - self.piece.len() {
+            return self.overflow(bytes);
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        self.hand_on()
     }
 }
 
@@ -74,9 +139,11 @@ impl Catalog {
         }
     }
 
-    /// Canonical bytes, see [`Image::encode_onto`].
+    /// Canonical bytes in one piece, see [`Image::encode_to`].
     pub fn encode(&self) -> Vec<u8> {
-        self.image().encode_onto(Vec::new())
+        let mut bytes = Vec::new();
+        self.image().encode_to(&mut bytes).expect("plain values have an encoding, and memory takes everything");
+        bytes
     }
 
     /// Reads what [`Catalog::encode`] wrote.
@@ -178,5 +245,104 @@ impl Catalog {
                 self.due.insert(known.due, Due::OpaqueKey { owner: owner.clone(), key: key.clone() });
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Batch, Command, Holding, Listing, Op, Register};
+    use crate::types::{FileName, PeerId};
+
+    /// Takes so many bytes, then fails like a full disk.
+    struct Full {
+        left: usize,
+        calls: usize,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.left == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An image of several pieces; its records do not end where they do.
+    fn large() -> Image {
+        let files = (0..6_000_u64).map(|n| Holding {
+            name: FileName::parse(format!("{}-{n}", "x".repeat(n as usize % 200 + 1))).expect("a valid name"),
+            version: None,
+            size: Some(n),
+            hash: ContentHash([n as u8; 32]),
+        });
+        let register = Register {
+            peer: PeerId::parse("p").expect("a valid id"),
+            address: "http://p".into(),
+            zone: None,
+            capacity_bytes: None,
+            serving: true,
+            listing: Listing::Whole(files.collect()),
+        };
+        let command = Command { key: None, op: Op::Register(register) };
+        let mut catalog = Catalog::default();
+        let applied = catalog.apply(1, &Batch { stamp: None, commands: vec![command] });
+        assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "{:?}", applied.replies);
+        catalog.image()
+    }
+
+    fn in_one_piece(image: &Image) -> Vec<u8> {
+        postcard::to_extend(image, vec![FORMAT]).expect("it encodes")
+    }
+
+    #[test]
+    fn pieces_are_what_one_encoding_gives() {
+        for image in [Catalog::default().image(), large()] {
+            let mut bytes = Vec::new();
+            image.encode_to(&mut bytes).expect("it encodes");
+            assert!(bytes == in_one_piece(&image));
+            let mut digest = Checksummed::new(io::sink());
+            digest.write_all(&bytes).expect("a sink takes everything");
+            assert_eq!((image.digest().0, bytes.len() as u64), digest.finish());
+        }
+        assert!(in_one_piece(&large()).len() > 3 * PIECE_BYTES, "there are several pieces");
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_into_a_piece_fill_it_and_go_on_in_the_next() {
+        let wanted: Vec<u8> = (0..3 * PIECE_BYTES + 7).map(|n| n as u8).collect();
+        for first in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES] {
+            let mut bytes = Vec::new();
+            let mut pieces = Pieces { out: &mut bytes, piece: Vec::new(), failed: None };
+            let (before, after) = wanted.split_at(first);
+            let mut flavor = &mut pieces;
+            flavor.try_extend(before).and_then(|()| flavor.try_extend(after)).expect("memory takes everything");
+            assert!(flavor.piece.len() <= PIECE_BYTES);
+            flavor.finalize().expect("memory takes everything");
+            assert!(bytes == wanted, "{first} bytes first");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_fails_is_asked_no_more_and_its_error_is_told() {
+        let image = large();
+        let bytes = in_one_piece(&image).len();
+        for left in [0, PIECE_BYTES, PIECE_BYTES + 1, bytes - 1] {
+            let mut full = Full { left, calls: 0 };
+            let error = image.encode_to(&mut full).expect_err("the disk is full");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            let wanted = left / PIECE_BYTES + 1 + usize::from(left % PIECE_BYTES > 0);
+            assert_eq!(full.calls, wanted, "{left} bytes fit");
+        }
+        image.encode_to(&mut Full { left: bytes, calls: 0 }).expect("it fits");
     }
 }

@@ -6,12 +6,20 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::durable;
 use super::error::StorageError;
+
+/// A file that is being made.
+pub(crate) trait NewFile: Write + Seek {}
+
+impl<T: Write + Seek> NewFile for T {}
+
+/// Writes all that a file is to hold.
+pub(crate) type Fill<'a> = &'a dyn Fn(&mut dyn NewFile) -> io::Result<()>;
 
 /// Where snapshot files are. All calls may block.
 pub(crate) trait Directory: Debug + Send + Sync + 'static {
@@ -24,8 +32,9 @@ pub(crate) trait Directory: Debug + Send + Sync + 'static {
     /// The length of a file.
     fn length(&self, name: &str) -> io::Result<u64>;
 
-    /// Makes or overwrites a file, and makes its bytes durable; its name is not.
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error, of
+    /// `fill` or its own, there may be a file with some of them.
+    fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()>;
 
     /// Gives a file another name, taking that name from whatever had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -74,8 +83,8 @@ impl Directory for FileDirectory {
         Ok(fs::metadata(self.path.join(name))?.len())
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        durable::create_file(&self.path.join(name), &[bytes])
+    fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()> {
+        durable::create_file(&self.path.join(name), |file| fill(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! Invariant: a function here returns success only after the kernel has said that the data is on the disk.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +33,8 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
-    let write = || create_file(temporary, parts).and_then(|()| fs::rename(temporary, path));
+    let fill = |file: &mut SyncedFile| parts.iter().try_for_each(|part| file.write_all(part));
+    let write = || create_file(temporary, fill).and_then(|()| fs::rename(temporary, path));
     write().map_err(|source| StorageError::io("write", path, source))?;
     path.parent().map_or(Ok(()), sync_directory)
 }
@@ -41,16 +42,43 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
 /// Bytes of a large file that are made durable at a time: the log's own syncs, which writers wait for, queue up behind each.
 const SYNC_PIECE_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Makes or overwrites a file, and makes its bytes durable; its name is not.
-pub(crate) fn create_file(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    for piece in parts.iter().flat_map(|part| part.chunks(SYNC_PIECE_BYTES)) {
-        file.write_all(piece)?;
-        if piece.len() == SYNC_PIECE_BYTES {
-            file.sync_data()?;
+/// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error there may
+/// be a file with some of them.
+pub(crate) fn create_file(path: &Path, fill: impl FnOnce(&mut SyncedFile) -> io::Result<()>) -> io::Result<()> {
+    let mut file = SyncedFile { file: File::create(path)?, unsynced: 0 };
+    fill(&mut file)?;
+    file.file.sync_all()
+}
+
+/// A file that is synced after every [`SYNC_PIECE_BYTES`] written to it; [`create_file`] does the rest.
+#[derive(Debug)]
+pub(crate) struct SyncedFile {
+    file: File,
+    /// Bytes written since the last sync.
+    unsynced: usize,
+}
+
+impl Write for SyncedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = bytes.get(..SYNC_PIECE_BYTES - self.unsynced).unwrap_or(bytes);
+        let written = self.file.write(piece)?;
+        self.unsynced += written;
+        if self.unsynced == SYNC_PIECE_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
         }
+        Ok(written)
     }
-    file.sync_all()
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for SyncedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// Calls that arrived at our [`sync_file_range`].

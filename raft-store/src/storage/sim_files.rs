@@ -7,10 +7,10 @@
 //!   it in one go: steps are settled only when the work has ended.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Cursor};
 use std::path::Path;
 
-use super::directory::Directory;
+use super::directory::{Directory, Fill};
 use super::sim::SimDisk;
 
 /// Draws a number below the given bound; the simulation's only source of chance here.
@@ -205,8 +205,12 @@ impl Directory for SimDirectory {
         self.with(|files| Ok(files.now.bytes(name)?.len() as u64))
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.step(Step::Write(name.to_owned(), bytes.into()))?;
+    /// In one write: a crash in the middle of it may leave any part of the bytes anyway.
+    fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()> {
+        let mut bytes = Cursor::new(Vec::new());
+        let filled = fill(&mut bytes);
+        self.step(Step::Write(name.to_owned(), bytes.into_inner().into()))?;
+        filled?;
         self.step(Step::SyncFile(name.to_owned()))
     }
 
@@ -233,7 +237,7 @@ mod tests {
 
     /// Publishes like a snapshot: aside, renamed, names synced.
     fn publish(dir: &dyn Directory, name: &str, bytes: &[u8]) {
-        dir.create("aside", bytes).expect("creates");
+        dir.create("aside", &|file| file.write_all(bytes)).expect("creates");
         dir.rename("aside", name).expect("renames");
         dir.sync_names().expect("syncs");
     }

@@ -9,20 +9,22 @@
 //!  magic "RSHARESN" | version u32 | meta bytes u32 | catalog bytes u64 | SHA-256 of meta and catalog | meta | catalog
 //! ```
 //! Numbers are little-endian; meta is postcard. Between nodes the file travels as it is, header included, so that the
-//! receiver checks what it got before it uses any of it.
+//! receiver checks what it got before it uses any of it. A state goes to its file piece by piece, and the header last; only
+//! a file that is sent, received or loaded is in memory as a whole.
 
-use std::io;
+use std::io::{self, Cursor, SeekFrom, Write};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::directory::Directory;
+use super::directory::{Directory, Fill, NewFile};
 use super::error::StorageError;
 use super::shared::{State, StateImage};
 use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, DecodeError};
+use crate::checksum::Checksummed;
 use crate::raft::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"RSHARESN";
@@ -31,8 +33,6 @@ pub(crate) const SNAPSHOT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32;
 /// Ends the name of a file that is still being written.
 const ASIDE: &str = ".tmp";
-/// From one snapshot to the next a catalog is expected to grow by one part in so many.
-const GROWTH_EXPECTED: u64 = 4;
 /// Snapshot files kept.
 const FILES_KEPT: usize = 2;
 
@@ -43,31 +43,32 @@ struct FileMeta {
     membership: StoredMembership,
 }
 
-/// The whole file that holds a state. Everything is written in its place at once: a large catalog is in memory one time. If
-/// `bytes_expected` is enough it is not moved either, and each page of it is cleared once.
-pub(crate) fn encode(image: &StateImage, bytes_expected: usize) -> Result<Bytes, StorageError> {
+/// Writes the whole file that holds a state. Its header comes last: until then the file does not begin like a snapshot.
+pub(crate) fn write(image: &StateImage, file: &mut dyn NewFile) -> io::Result<()> {
     let meta = FileMeta { last_log_id: image.last_applied, membership: image.membership.clone() };
-    let meta = postcard::to_stdvec(&meta).map_err(|error| StorageError::damaged("a snapshot", error.to_string()))?;
-    let mut file = Vec::with_capacity(bytes_expected.max(HEADER_BYTES + meta.len()));
-    file.resize(HEADER_BYTES, 0);
-    file.extend_from_slice(&meta);
-    let mut file = image.catalog.encode_onto(file);
-    let (header, body) = file.split_at_mut(HEADER_BYTES);
-    let catalog_bytes = body.len() - meta.len();
-    let checksum = Sha256::digest(body);
-    let parts: [&[u8]; 5] = [
+    let meta = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
+    file.write_all(&[0; HEADER_BYTES])?;
+    let mut body = Checksummed::new(&mut *file);
+    body.write_all(&meta)?;
+    image.catalog.encode_to(&mut body)?;
+    let (checksum, body_bytes) = body.finish();
+    let meta_bytes = u32::try_from(meta.len()).map_err(io::Error::other)?;
+    let header: [&[u8]; 5] = [
         MAGIC,
         &SNAPSHOT_VERSION.to_le_bytes(),
-        &u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes(),
-        &(catalog_bytes as u64).to_le_bytes(),
+        &meta_bytes.to_le_bytes(),
+        &(body_bytes - u64::from(meta_bytes)).to_le_bytes(),
         &checksum,
     ];
-    let mut at = 0;
-    for part in parts {
-        header[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    }
-    Ok(file.into())
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&header.concat())
+}
+
+/// The file in memory, for a state that nothing was applied to: it has no name for a file, and is small.
+pub(crate) fn encode(image: &StateImage) -> io::Result<Bytes> {
+    let mut file = Cursor::new(Vec::new());
+    write(image, &mut file)?;
+    Ok(file.into_inner().into())
 }
 
 /// Reads and checks a whole file.
@@ -223,33 +224,34 @@ impl SnapshotFiles {
         self.sync_names()
     }
 
-    /// What the next file may come to; 0 without a newest one. Blocks.
-    pub(crate) fn bytes_expected(&self) -> usize {
-        let newest = self.newest_size().map_or(0, |(_, bytes)| bytes);
-        usize::try_from(newest + newest / GROWTH_EXPECTED).unwrap_or(0)
-    }
-
-    /// Writes a snapshot durably, then removes those that are too many. Blocks.
-    pub(crate) fn publish(&self, last: LogId, file: &[u8]) -> Result<(), StorageError> {
+    /// Makes a snapshot of what `fill` writes, durably, then removes those that are too many. If writing fails, what there is
+    /// of it stays aside, and the next opening removes it. Blocks.
+    pub(crate) fn publish(&self, last: LogId, fill: Fill<'_>) -> Result<SnapshotFile, StorageError> {
         let _one_at_a_time = self.publishing.lock();
         let name = format!("{}-{}.snap", term_of(&last), last.index);
         let aside = format!("{name}{ASIDE}");
-        let written = self.dir.create(&aside, file).and_then(|()| self.dir.rename(&aside, &name));
+        let written = self.dir.create(&aside, fill).and_then(|()| self.dir.rename(&aside, &name));
         written.map_err(|source| self.failed("write", &name, source))?;
         self.sync_names()?;
         for old in self.list()?.into_iter().skip(FILES_KEPT) {
             self.dir.remove(&old.name).map_err(|source| self.failed("remove", &old.name, source))?;
         }
-        self.sync_names()
+        self.sync_names()?;
+        Ok(SnapshotFile { name, term: term_of(&last), index: last.index })
     }
 
     /// The newest snapshot, checked. Blocks.
     pub(crate) fn current(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
-        let Some(newest) = self.list()?.into_iter().next() else { return Ok(None) };
-        let bytes = self.read(&newest)?;
-        let (meta, _) = check(&bytes, &self.display(&newest))?;
+        let newest = self.list()?.into_iter().next();
+        newest.map(|newest| self.read_checked(&newest)).transpose()
+    }
+
+    /// A snapshot, checked. Blocks.
+    pub(crate) fn read_checked(&self, file: &SnapshotFile) -> Result<(SnapshotMeta, Bytes), StorageError> {
+        let bytes = self.read(file)?;
+        let (meta, _) = check(&bytes, &self.display(file))?;
         let meta = SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership };
-        Ok(Some((meta, bytes.into())))
+        Ok((meta, bytes.into()))
     }
 
     /// Index and size of the newest snapshot.

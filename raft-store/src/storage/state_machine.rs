@@ -18,14 +18,41 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use super::error::FatalSignal;
 use super::executor::Executor;
 use super::shared::{AppliedEntry, FeedItem, SharedState, StateImage};
-use super::snapshot::{self, SnapshotFiles};
+use super::snapshot::{self, SnapshotFile, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
-/// A snapshot with its bytes: the whole file, as [`super::snapshot`] describes it. Cheap to clone and to slice, so that
-/// a transport can send it in pieces; what arrives is checked before it is used.
-pub type SnapshotData = Bytes;
+/// Where a snapshot's bytes are: the whole file, as [`super::snapshot`] describes it. Cheap to clone. One that was read or
+/// received is in memory; Raft drops one that was built without a look at it, so that is only in its file.
+#[derive(Debug, Clone)]
+pub struct SnapshotData(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    Memory(Bytes),
+    File { file: SnapshotFile, files: Arc<SnapshotFiles>, executor: Executor },
+}
+
+impl SnapshotData {
+    /// The bytes, read and checked if they are not in memory. That fails once newer snapshots have taken the file's place.
+    pub async fn bytes(self) -> io::Result<Bytes> {
+        match self.0 {
+            Place::Memory(bytes) => Ok(bytes),
+            Place::File { file, files, executor } => {
+                let (_, bytes) = executor.run(move || files.read_checked(&file)).await??;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// What arrived from another node; it is checked before it is used.
+impl From<Bytes> for SnapshotData {
+    fn from(bytes: Bytes) -> Self {
+        Self(Place::Memory(bytes))
+    }
+}
 
 /// The state machine; goes to `Raft::new`.
 pub struct StateMachine {
@@ -103,7 +130,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let snapshot = snapshot.bytes().await?;
         let files = Arc::clone(&self.files);
         let meta = meta.clone();
         let stored = blocking(&self.fatal, &self.executor, move || {
@@ -115,7 +143,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 ));
             }
             if let Some(last) = state.last_applied {
-                files.publish(last, &snapshot)?;
+                files.publish(last, &|file| file.write_all(&snapshot))?;
             }
             Ok(state)
         });
@@ -131,14 +159,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let files = Arc::clone(&self.files);
         let current = blocking(&self.fatal, &self.executor, move || Ok(files.current()?)).await?;
-        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        Ok(current.map(|(meta, bytes)| Snapshot { meta, snapshot: bytes.into() }))
     }
 }
 
 /// Builds one snapshot from an image of the state.
 pub struct SnapshotBuilder {
     meta: SnapshotMeta,
-    /// Taken by the first build, so that it is let go of where it was encoded.
+    /// Taken by the first build, so that it is let go of where it was written.
     image: Option<StateImage>,
     files: Arc<SnapshotFiles>,
     fatal: FatalSignal,
@@ -150,13 +178,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let Some(image) = self.image.take() else { return Err(io::Error::other("this snapshot was built already")) };
-        let files = Arc::clone(&self.files);
+        let (files, executor) = (Arc::clone(&self.files), self.executor.clone());
         let snapshot = blocking(&self.fatal, &self.executor, move || {
-            let file = snapshot::encode(&image, files.bytes_expected())?;
-            if let Some(last) = image.last_applied {
-                files.publish(last, &file)?;
-            }
-            Ok(file)
+            let Some(last) = image.last_applied else { return Ok(snapshot::encode(&image)?.into()) };
+            let file = files.publish(last, &|file| snapshot::write(&image, file))?;
+            Ok(SnapshotData(Place::File { file, files, executor }))
         });
         Ok(Snapshot { meta: self.meta.clone(), snapshot: snapshot.await? })
     }

@@ -1,14 +1,21 @@
-//! Snapshot files: built, installed, damaged, too many; and the feed across an installation.
+//! Snapshot files: built, installed, damaged, too many, cut off by a full disk; and the feed across an installation.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use futures::stream;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::storage::{FeedItem, OpenOptions, StateMachine, Storage};
+use crate::catalog::{Command, Holding, Listing, Op, Register};
+use crate::storage::directory::{Directory, FileDirectory, Fill, NewFile};
+use crate::storage::executor::Executor;
+use crate::storage::snapshot::{self, SnapshotFiles};
+use crate::storage::{FeedItem, OpenOptions, SharedState, StateMachine, Storage};
+use crate::types::{ContentHash, FileName, PeerId};
 
 const OPTIONS: OpenOptions = OpenOptions { node_id: 1, new_store_id: 1 };
 
@@ -141,14 +148,190 @@ async fn a_snapshot_damaged_on_the_way_is_not_installed() {
     let dir = two_snapshots(9).await;
     let mut sender = Storage::open(dir.path(), &OPTIONS).unwrap();
     let snapshot = sender.state_machine.get_current_snapshot().await.unwrap().unwrap();
-    let mut bytes = snapshot.snapshot.to_vec();
+    let mut bytes = snapshot.snapshot.bytes().await.unwrap().to_vec();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     let target = TempDir::new().unwrap();
     let mut receiver = Storage::open(target.path(), &OPTIONS).unwrap();
-    receiver.state_machine.install_snapshot(&snapshot.meta, bytes.into()).await.expect_err("damaged");
+    receiver.state_machine.install_snapshot(&snapshot.meta, Bytes::from(bytes).into()).await.expect_err("damaged");
     assert_eq!(receiver.state.applied_index(), None);
     assert!(snapshots(&target).is_empty());
+}
+
+/// An entry after which the catalog takes most of a megabyte; a small entry behind it does not change the length.
+fn large_entry(index: u64) -> Entry {
+    let files = (0..3_000_u64).map(|n| Holding {
+        name: FileName::parse(format!("{}-{n}", "x".repeat(200))).unwrap(),
+        version: None,
+        size: Some(n),
+        hash: ContentHash([n as u8; 32]),
+    });
+    let register = Register {
+        peer: PeerId::parse("p").unwrap(),
+        address: "http://p".into(),
+        zone: None,
+        capacity_bytes: None,
+        serving: true,
+        listing: Listing::Whole(files.collect()),
+    };
+    let command = Command { key: None, op: Op::Register(register) };
+    let batch = Batch { stamp: Some(Stamp { term: 1, at: 500 }), commands: vec![command] };
+    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(batch.into()) }
+}
+
+#[tokio::test]
+async fn a_built_file_holds_what_one_encoding_gives() {
+    let dir = TempDir::new().unwrap();
+    let mut storage = Storage::open(dir.path(), &OPTIONS).unwrap();
+    apply(&mut storage.state_machine, vec![large_entry(0)]).await;
+    let built = build(&mut storage.state_machine).await;
+    let file = fs::read(dir.path().join("snap/1-0.snap")).unwrap();
+
+    let view = storage.state.read();
+    let meta = postcard::to_stdvec(&(view.last_applied(), view.membership())).unwrap();
+    let catalog = postcard::to_extend(&view.catalog().image(), vec![1]).unwrap();
+    assert!(catalog.len() > 600_000, "several pieces: {} bytes", catalog.len());
+    let body = [meta.as_slice(), &catalog].concat();
+    let mut wanted = b"RSHARESN\x01\0\0\0".to_vec();
+    wanted.extend_from_slice(&(meta.len() as u32).to_le_bytes());
+    wanted.extend_from_slice(&(catalog.len() as u64).to_le_bytes());
+    wanted.extend_from_slice(&<sha2::Sha256 as sha2::Digest>::digest(&body));
+    wanted.extend_from_slice(&body);
+    assert!(file == wanted, "the file differs from its encoding in one piece");
+    let state = snapshot::decode(&file, "the file").unwrap();
+    assert_eq!(state.catalog.digest(), view.digest());
+    drop(view);
+    assert!(built.snapshot.bytes().await.unwrap() == file, "what was built is what is in the file");
+}
+
+#[tokio::test]
+async fn a_built_snapshot_can_be_read_until_newer_ones_take_its_place() {
+    let dir = TempDir::new().unwrap();
+    let mut storage = Storage::open(dir.path(), &OPTIONS).unwrap();
+    let nothing = build(&mut storage.state_machine).await;
+    let nothing = snapshot::decode(&nothing.snapshot.bytes().await.unwrap(), "of nothing").unwrap();
+    assert_eq!(
+        (nothing.last_applied, snapshots(&dir).len()),
+        (None, 0),
+        "without an entry there is no name for a file"
+    );
+    let mut built = Vec::new();
+    for index in 0..3 {
+        apply(&mut storage.state_machine, entries(1, index..index + 1)).await;
+        built.push(build(&mut storage.state_machine).await.snapshot);
+    }
+    let [oldest, older, newest] = built.try_into().expect("three");
+    assert!(older.bytes().await.is_ok() && newest.bytes().await.is_ok());
+    let error = oldest.bytes().await.expect_err("two are kept").to_string();
+    assert!(error.contains("cannot read") && error.contains("1-0.snap"), "{error}");
+    assert!(storage.fatal.get().is_none(), "that is no failure of the disk");
+}
+
+/// A directory in which every file has room for so many bytes.
+#[derive(Debug)]
+struct FullDirectory {
+    inner: FileDirectory,
+    room: usize,
+}
+
+/// A file with so much room left; what overwrites takes room as well.
+struct FullFile<'a> {
+    file: &'a mut dyn NewFile,
+    left: usize,
+}
+
+impl Write for FullFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let written = self.file.write(&bytes[..bytes.len().min(self.left)])?;
+        self.left -= written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for FullFile<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl Directory for FullDirectory {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.inner.names()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.inner.read(name)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.inner.length(name)
+    }
+
+    fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()> {
+        self.inner.create(name, &|file| fill(&mut FullFile { file, left: self.room }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.inner.sync_names()
+    }
+
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_in_the_middle_fails_the_build_and_leaves_the_older_snapshot() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("snap");
+    let names = || snapshots(&dir).iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>();
+    let on = |room| {
+        let directory = FullDirectory { inner: FileDirectory::open(&path, None).unwrap(), room };
+        let files = Arc::new(SnapshotFiles::open(directory).unwrap());
+        let (shared, fatal) = (SharedState::new(files.load(None).unwrap()), FatalSignal::default());
+        (StateMachine::new(shared, files, fatal.clone(), Executor::Threads), fatal)
+    };
+    let (mut machine, _) = on(usize::MAX);
+    apply(&mut machine, vec![large_entry(0)]).await;
+    build(&mut machine).await;
+    let bytes = fs::metadata(path.join("1-0.snap")).unwrap().len() as usize;
+    // Nowhere, in the header's place, in the meta data, in the second piece of the catalog, in the header.
+    for room in [0, 10, 60, 300_000, bytes, bytes + 10] {
+        let (mut machine, fatal) = on(room);
+        apply(&mut machine, entries(1, 1..2)).await;
+        let error = machine.get_snapshot_builder().await.build_snapshot().await.expect_err("the disk is full");
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>());
+        assert!(
+            matches!(inner, Some(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull),
+            "{room} bytes: {error}"
+        );
+        assert!(
+            fatal.get().is_some_and(|why| why.contains("cannot write") && why.contains("1-1.snap")),
+            "{room} bytes"
+        );
+        assert_eq!(names(), ["1-0.snap", "1-1.snap.tmp"], "{room} bytes");
+        assert_eq!(fs::metadata(path.join("1-1.snap.tmp")).unwrap().len() as usize, room.min(bytes), "{room} bytes");
+        let current = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(current.meta.last_log_id, Some(log_id(1, 0)));
+        let (machine, _) = on(usize::MAX);
+        assert_eq!(names(), ["1-0.snap"], "the next opening removes what is half written");
+        drop(machine);
+    }
 }
 
 #[tokio::test]
