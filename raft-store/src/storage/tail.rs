@@ -10,8 +10,9 @@ use openraft::entry::RaftEntry;
 
 use super::{Entry, LogId, Vote};
 
-/// Bytes of encoded entries that are kept in memory although they are on the device.
-pub const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of encoded entries that are kept in memory although they are on the device; decoded they take several times as much. Half a
+/// second of a saturated log: who lags further behind is sent what is read from the device.
+pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The log as its users see it; the device may lag behind by what is queued.
 #[derive(Debug, Default)]
