@@ -16,8 +16,9 @@ impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
     pub(super) fn assess(&mut self, catalog: &Catalog, file: &FileName, now_ms: u64) {
         let demand = catalog.file_with_live_holders(file).map(|view| Demand::of(&view));
-        if demand.as_ref().is_none_or(Demand::concerns_nobody) && !self.has_tasks(file) {
-            self.settle(file, None, demand.is_some_and(|demand| demand.is_under_replicated()));
+        if demand.as_ref().is_none_or(Demand::concerns_nobody)
+            && self.settle_idle(file, demand.as_ref().is_some_and(Demand::is_under_replicated))
+        {
             return;
         }
         self.end_pointless(file, demand.as_ref());
@@ -149,10 +150,6 @@ impl Planner {
         self.dirty.remove(file);
     }
 
-    fn has_tasks(&self, file: &FileName) -> bool {
-        self.files.get(file).is_some_and(|state| !state.tasks.is_empty())
-    }
-
     fn tasks_of_kind(&self, file: &FileName, kind: TaskKind) -> impl Iterator<Item = TaskNo> {
         let numbers = self.files.get(file).into_iter().flat_map(|state| state.tasks.values().copied());
         numbers.filter(move |no| self.tasks.get(*no).is_some_and(|task| task.kind == kind))
@@ -174,6 +171,26 @@ impl Planner {
         } else if needs_nothing {
             self.files.remove(file);
         }
+    }
+
+    /// Records what became of a file that wants no copies, if it has no tasks; answers whether that is so. With one look-up: most files
+    /// that are announced for the first time are settled here.
+    fn settle_idle(&mut self, file: &FileName, is_under_replicated: bool) -> bool {
+        let known = if is_under_replicated { Some(self.files.get_or_new(file)) } else { self.files.get_mut(file) };
+        let Some(state) = known else { return true };
+        if !state.tasks.is_empty() {
+            return false;
+        }
+        self.under_replicated += usize::from(is_under_replicated);
+        self.under_replicated -= usize::from(state.is_under_replicated);
+        state.is_under_replicated = is_under_replicated;
+        if let Some(live) = state.short.take() {
+            self.unqueue((live, file.clone()));
+        }
+        if !is_under_replicated {
+            self.files.remove(file);
+        }
+        true
     }
 
     /// Takes a file out of the queues of those that want copies.
