@@ -19,7 +19,7 @@ impl Catalog {
         };
         let limits = self.limits;
         // Looked up once: applying a command neither adds owners nor removes any.
-        let slot = self.answers.owners.slot(owner);
+        let slot = self.keys_of(owner);
         match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
                 let result = self.execute(entry_term, &command.op);
@@ -34,6 +34,21 @@ impl Catalog {
             Admission::Seen(result) => Outcome { result, replayed: true },
             Admission::Refused(rejection) => Outcome { result: Err(rejection), replayed: false },
         }
+    }
+
+    /// Where a peer's keys are, if it has any. Whoever applies a command finds the peer by its id anyway; with the peer it is remembered
+    /// where its keys are, so that their table is searched once and not for every command.
+    fn keys_of(&mut self, owner: &PeerId) -> Option<Id> {
+        let Some(peer) = self.peer_slot(owner) else { return self.answers.owners.slot(owner) };
+        let forgotten = self.answers.owners.forgotten();
+        if let Some((slot, then)) = self.sets(peer).keys
+            && then == forgotten
+        {
+            return Some(slot);
+        }
+        let slot = self.answers.owners.slot(owner)?;
+        self.sets_mut(peer).keys = Some((slot, forgotten));
+        Some(slot)
     }
 
     fn remember(&mut self, (owner, slot): (&PeerId, Option<Id>), tag: &KeyTag, answer: Answer) {
@@ -120,5 +135,44 @@ fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
             | Rejection::VersionConflict { .. }
             | Rejection::HashConflict { .. },
         ) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Batch, KeyTag, Listing, Op, Register, Stamp, check};
+    use super::*;
+    use crate::types::ContentHash;
+
+    /// Registers a peer under a key; answers whether that was a repetition.
+    fn register(catalog: &mut Catalog, at: u64, peer: &str, key: &str, address: &str) -> bool {
+        let register = Register {
+            peer: PeerId::parse(peer).expect("a valid id"),
+            address: address.into(),
+            zone: None,
+            capacity_bytes: None,
+            serving: true,
+            listing: Listing::Whole(Vec::new()),
+        };
+        let key = Some(KeyTag { key: key.into(), chunk: 0, floor: None, body: ContentHash([1; 32]) });
+        let commands = vec![Command { key, op: Op::Register(register) }];
+        let mut applied = catalog.apply(1, &Batch { stamp: Some(Stamp { term: 1, at }), commands });
+        check(catalog).expect("invariants");
+        let outcome = applied.replies.pop().expect("one command");
+        assert!(outcome.result.is_ok(), "{outcome:?}");
+        outcome.replayed
+    }
+
+    #[test]
+    fn a_peer_whose_keys_were_forgotten_is_not_given_anothers() {
+        let mut catalog = Catalog::default();
+        register(&mut catalog, 1, "a", "first", "http://a");
+        assert!(register(&mut catalog, 2, "a", "first", "http://a"), "its keys are known");
+        // In the place of the keys that are forgotten come another peer's.
+        let later = 2 + limits::KEY_RETENTION_MS;
+        register(&mut catalog, later, "b", "same", "http://b");
+        assert!(catalog.answers.owners.slot(&PeerId::parse("a").expect("a valid id")).is_none(), "forgotten");
+        assert!(!register(&mut catalog, later, "a", "same", "http://a"), "its own key was never used");
+        assert!(register(&mut catalog, later, "a", "same", "http://a"));
     }
 }

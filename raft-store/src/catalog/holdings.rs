@@ -33,12 +33,14 @@ pub(super) struct PeerSets {
     changed: u64,
     /// The digest of its holdings, if it was asked for since.
     digest: Option<ContentHash>,
+    /// Where its idempotency keys are, and [`super::owners::Owners::forgotten`] when that was looked up.
+    pub(super) keys: Option<(Id, u64)>,
 }
 
 /// Equal if the sets are; when something was computed does not matter.
 impl PartialEq for PeerSets {
     fn eq(&self, other: &Self) -> bool {
-        let Self { named, unnamed, refused, places, leases, changed: _, digest: _ } = self;
+        let Self { named, unnamed, refused, places, leases, changed: _, digest: _, keys: _ } = self;
         (named, unnamed, refused) == (&other.named, &other.unnamed, &other.refused)
             && (places, leases) == (&other.places, &other.leases)
     }

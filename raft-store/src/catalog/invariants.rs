@@ -152,6 +152,10 @@ fn the_indexes_equal_their_recomputation(catalog: &Catalog) -> Check {
         require(sets == expected, CLAIM, || format!("peer {}: {sets:?}, not {expected:?}", peer.id))?;
         let is_true = sets.digest().is_none_or(|digest| digest == catalog.fresh_digest(id));
         require(is_true, "a digest that is kept is that of the holdings (P2)", || peer.id.to_string())?;
+        let owners = &catalog.answers.owners;
+        let keys = sets.keys.filter(|(_, then)| *then == owners.forgotten());
+        let are_its_own = keys.is_none_or(|(slot, _)| owners.owner_at(slot) == Some(&peer.id));
+        require(are_its_own, "the keys that a peer remembers are its own (X1)", || peer.id.to_string())?;
     }
     Ok(())
 }

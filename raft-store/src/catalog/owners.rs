@@ -44,12 +44,24 @@ impl Named for Owner {
 pub(super) struct Owners {
     records: Slab<Arc<Owner>>,
     ids: NameIndex,
+    /// Owners forgotten so far in this process.
+    forgotten: u64,
 }
 
 impl Owners {
     /// Where a peer's keys are, if it has any; until they are gone.
     pub(super) fn slot(&self, owner: &PeerId) -> Option<Id> {
         self.ids.get(owner.as_str(), &self.records)
+    }
+
+    /// Changes when a slot that somebody was told may have become another's.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Whose keys are in a slot, if it has any.
+    pub(super) fn owner_at(&self, slot: Id) -> Option<&PeerId> {
+        self.records.get(slot).map(|owner| &owner.id)
     }
 
     /// The keys in a slot.
@@ -88,6 +100,7 @@ impl Owners {
         if keys.sessions.is_empty() && keys.opaque.is_empty() {
             self.records.remove(slot);
             self.ids.remove(owner.as_str(), slot);
+            self.forgotten += 1;
         }
     }
 
@@ -100,7 +113,7 @@ impl Owners {
 
     /// What is stored, without what is derived: for a snapshot, which only encodes it.
     pub(super) fn stored(&self) -> Self {
-        Self { records: self.records.clone(), ids: NameIndex::default() }
+        Self { records: self.records.clone(), ..Self::default() }
     }
 
     /// Builds what is derived: the index of ids, and each owner's keys in the order of their first use.
