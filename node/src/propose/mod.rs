@@ -133,13 +133,15 @@ impl Proposer {
 async fn coalesce(raft: Raft, clock: Arc<LogClock>, exit: Exit) {
     let queue = &*exit.0;
     let (places, mut under_way) = watch::channel(UnderWay::default());
-    loop {
+    'entries: loop {
         queue.until(1).await;
         if queue.is_over() {
             return;
         }
         // While the entry has to wait the queue fills, and the entry gets larger.
-        while let Some(due) = queue.due() {
+        loop {
+            // All that waited were refused; what comes now begins anew, or it would go without a place.
+            let Some(due) = queue.due() else { continue 'entries };
             let wanted = under_way.borrow_and_update().wanted();
             let enough = async {
                 match wanted {

@@ -47,7 +47,8 @@ struct Waiting {
     commands: VecDeque<Pending>,
     /// Bytes that the commands add to an entry.
     bytes: usize,
-    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`].
+    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`]. It stays when that one gives up waiting: woken in vain, it
+    /// looks again.
     wake_at: usize,
     closed: bool,
 }

@@ -18,7 +18,7 @@ use crate::types::{ContentHash, PeerId};
 /// Holdings from which on a peer's digest is worth computing ahead, off the apply path: fewer take a few milliseconds.
 pub(super) const MANY_HOLDINGS: usize = 2_048;
 
-/// The files that concern one peer.
+/// The files that concern one peer, and where its idempotency keys are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerSets {
     /// Files it holds and has stated since its open listing began, or holds at all without one.

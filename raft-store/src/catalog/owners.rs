@@ -44,7 +44,7 @@ impl Named for Owner {
 pub(super) struct Owners {
     records: Slab<Arc<Owner>>,
     ids: NameIndex,
-    /// Owners forgotten so far in this process.
+    /// Owners forgotten since this catalog was built.
     forgotten: u64,
 }
 
@@ -54,7 +54,7 @@ impl Owners {
         self.ids.get(owner.as_str(), &self.records)
     }
 
-    /// Changes when a slot that somebody was told may have become another's.
+    /// Changes when a slot that somebody was told may have become another's, in this one catalog.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
@@ -127,12 +127,20 @@ pub(super) struct FileRecord {
     /// Older remembered versions, ascending; tombstones have no bytes and are not among them (F2).
     pub(super) past: ThinVec<PastVersion>,
     /// Ascending by peer.
+    #[serde(deserialize_with = "few_holders")]
     pub(super) holders: SmallVec<[Holder; FEW_HOLDERS]>,
     /// Peers that deleted their copy (F7), ascending; never holders.
     pub(super) refused: ThinVec<Id>,
     /// The last few leases that are over, oldest first.
     pub(super) ended: ThinVec<EndedLease>,
     pub(super) contention: Option<Box<Contention>>,
+}
+
+/// By way of a vector, which does not take the stated length for true before it has read as much.
+fn few_holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[Holder; FEW_HOLDERS]>, D::Error> {
+    let mut holders = SmallVec::from_vec(Vec::deserialize(deserializer)?);
+    holders.shrink_to_fit();
+    Ok(holders)
 }
 
 /// A remembered older version.

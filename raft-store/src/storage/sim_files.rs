@@ -205,7 +205,7 @@ impl Directory for SimDirectory {
         self.with(|files| Ok(files.now.bytes(name)?.len() as u64))
     }
 
-    /// In one write: a crash in the middle of it may leave any part of the bytes anyway.
+    /// In one write: a crash in the middle of it may leave any beginning of the bytes anyway.
     fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()> {
         let mut bytes = Cursor::new(Vec::new());
         let filled = fill(&mut bytes);

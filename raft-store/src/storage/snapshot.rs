@@ -124,7 +124,8 @@ fn check<'a>(file: &'a [u8], name: &str) -> Result<(FileMeta, &'a [u8]), Storage
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
     dir: Box<dyn Directory>,
-    /// Serialises publishing: building and installing may overlap.
+    /// Serialises publishing: building and installing may overlap, and make the same file. Who installs one meanwhile waits until the
+    /// other is encoded and on disk.
     publishing: Mutex<()>,
 }
 
