@@ -253,8 +253,7 @@ impl Catalog {
 #[allow(clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::catalog::{Batch, Command, Holding, Listing, Op, Register};
-    use crate::types::{FileName, PeerId};
+    use crate::catalog::{Batch, Command, fixtures};
 
     /// Takes so many bytes, then fails like a full disk.
     struct Full {
@@ -280,21 +279,8 @@ mod tests {
 
     /// An image of several pieces; its records do not end where they do.
     fn large() -> Image {
-        let files = (0..6_000_u64).map(|n| Holding {
-            name: FileName::parse(format!("{}-{n}", "x".repeat(n as usize % 200 + 1))).expect("a valid name"),
-            version: None,
-            size: Some(n),
-            hash: ContentHash([n as u8; 32]),
-        });
-        let register = Register {
-            peer: PeerId::parse("p").expect("a valid id"),
-            address: "http://p".into(),
-            zone: None,
-            capacity_bytes: None,
-            serving: true,
-            listing: Listing::Whole(files.collect()),
-        };
-        let command = Command { key: None, op: Op::Register(register) };
+        let op = fixtures::register("p", fixtures::files(6_000, |n| n as usize % 200 + 1));
+        let command = Command { key: None, op };
         let mut catalog = Catalog::default();
         let applied = catalog.apply(1, &Batch { stamp: None, commands: vec![command] });
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "{:?}", applied.replies);

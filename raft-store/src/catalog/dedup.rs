@@ -140,22 +140,14 @@ fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Batch, KeyTag, Listing, Op, Register, Stamp, check};
+    use super::super::{Batch, Listing, Stamp, check, fixtures};
     use super::*;
     use crate::types::ContentHash;
 
     /// Registers a peer under a key; answers whether that was a repetition.
-    fn register(catalog: &mut Catalog, at: u64, peer: &str, key: &str, address: &str) -> bool {
-        let register = Register {
-            peer: PeerId::parse(peer).expect("a valid id"),
-            address: address.into(),
-            zone: None,
-            capacity_bytes: None,
-            serving: true,
-            listing: Listing::Whole(Vec::new()),
-        };
+    fn register(catalog: &mut Catalog, at: u64, peer: &str, key: &str) -> bool {
         let key = Some(KeyTag { key: key.into(), chunk: 0, floor: None, body: ContentHash([1; 32]) });
-        let commands = vec![Command { key, op: Op::Register(register) }];
+        let commands = vec![Command { key, op: fixtures::register(peer, Listing::Whole(Vec::new())) }];
         let mut applied = catalog.apply(1, &Batch { stamp: Some(Stamp { term: 1, at }), commands });
         check(catalog).expect("invariants");
         let outcome = applied.replies.pop().expect("one command");
@@ -166,13 +158,13 @@ mod tests {
     #[test]
     fn a_peer_whose_keys_were_forgotten_is_not_given_anothers() {
         let mut catalog = Catalog::default();
-        register(&mut catalog, 1, "a", "first", "http://a");
-        assert!(register(&mut catalog, 2, "a", "first", "http://a"), "its keys are known");
+        register(&mut catalog, 1, "a", "first");
+        assert!(register(&mut catalog, 2, "a", "first"), "its keys are known");
         // In the place of the keys that are forgotten come another peer's.
         let later = 2 + limits::KEY_RETENTION_MS;
-        register(&mut catalog, later, "b", "same", "http://b");
-        assert!(catalog.answers.owners.slot(&PeerId::parse("a").expect("a valid id")).is_none(), "forgotten");
-        assert!(!register(&mut catalog, later, "a", "same", "http://a"), "its own key was never used");
-        assert!(register(&mut catalog, later, "a", "same", "http://a"));
+        register(&mut catalog, later, "b", "same");
+        assert!(catalog.answers.owners.slot(&fixtures::peer("a")).is_none(), "forgotten");
+        assert!(!register(&mut catalog, later, "a", "same"), "its own key was never used");
+        assert!(register(&mut catalog, later, "a", "same"));
     }
 }

@@ -262,7 +262,7 @@ fn hex_digit(value: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Announce, Batch, Command, Holding, Listing, ListingState, Op, Register, Reply, check};
+    use super::super::{Announce, Batch, Command, Holding, Listing, ListingState, Op, Reply, check, fixtures};
     use super::*;
     use crate::types::FileName;
 
@@ -277,12 +277,11 @@ mod tests {
     }
 
     fn peer() -> PeerId {
-        PeerId::parse("p").expect("valid")
+        fixtures::peer("p")
     }
 
     fn register(listing: Listing) -> Op {
-        let address = "http://p".to_owned();
-        Op::Register(Register { peer: peer(), address, zone: None, capacity_bytes: None, serving: true, listing })
+        fixtures::register("p", listing)
     }
 
     fn announce(n: usize) -> Op {

@@ -23,6 +23,8 @@ mod codec;
 mod command;
 mod dedup;
 mod files;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod holdings;
 mod invariants;
 mod leases;

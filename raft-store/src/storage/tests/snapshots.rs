@@ -10,12 +10,11 @@ use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Command, Holding, Listing, Op, Register};
+use crate::catalog::{Command, fixtures};
 use crate::storage::directory::{Directory, FileDirectory, Fill, NewFile};
 use crate::storage::executor::Executor;
 use crate::storage::snapshot::{self, SnapshotFiles};
 use crate::storage::{FeedItem, OpenOptions, SharedState, StateMachine, Storage};
-use crate::types::{ContentHash, FileName, PeerId};
 
 const OPTIONS: OpenOptions = OpenOptions { node_id: 1, new_store_id: 1 };
 
@@ -160,21 +159,7 @@ async fn a_snapshot_damaged_on_the_way_is_not_installed() {
 
 /// An entry after which the catalog takes most of a megabyte; a small entry behind it does not change the length.
 fn large_entry(index: u64) -> Entry {
-    let files = (0..3_000_u64).map(|n| Holding {
-        name: FileName::parse(format!("{}-{n}", "x".repeat(200))).unwrap(),
-        version: None,
-        size: Some(n),
-        hash: ContentHash([n as u8; 32]),
-    });
-    let register = Register {
-        peer: PeerId::parse("p").unwrap(),
-        address: "http://p".into(),
-        zone: None,
-        capacity_bytes: None,
-        serving: true,
-        listing: Listing::Whole(files.collect()),
-    };
-    let command = Command { key: None, op: Op::Register(register) };
+    let command = Command { key: None, op: fixtures::register("p", fixtures::files(3_000, |_| 200)) };
     let batch = Batch { stamp: Some(Stamp { term: 1, at: 500 }), commands: vec![command] };
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(batch.into()) }
 }
