@@ -158,39 +158,37 @@ impl Planner {
     /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
     fn settle(&mut self, file: &FileName, short: Option<u32>, is_under_replicated: bool) {
         let state = self.files.get_or_new(file);
-        self.under_replicated += usize::from(is_under_replicated);
-        self.under_replicated -= usize::from(state.is_under_replicated);
-        state.is_under_replicated = is_under_replicated;
-        let was_short = std::mem::replace(&mut state.short, short);
-        let needs_nothing = state.tasks.is_empty() && !is_under_replicated && short.is_none();
-        if let Some(live) = was_short {
-            self.unqueue((live, file.clone()));
-        }
-        if let Some(live) = short {
-            self.untried.insert((live, file.clone()));
-        } else if needs_nothing {
+        let was_short = state.settle(short, is_under_replicated, &mut self.under_replicated);
+        let needs_nothing = state.needs_nothing();
+        self.requeue(file, was_short, short);
+        if needs_nothing {
             self.files.remove(file);
         }
     }
 
-    /// Records what became of a file that wants no copies, if it has no tasks; answers whether that is so. With one look-up: most files
-    /// that are announced for the first time are settled here.
+    /// The same for a file that wants no copies, unless it has tasks; answers whether it has none. With one look-up: most files that are
+    /// announced for the first time are settled here.
     fn settle_idle(&mut self, file: &FileName, is_under_replicated: bool) -> bool {
         let known = if is_under_replicated { Some(self.files.get_or_new(file)) } else { self.files.get_mut(file) };
         let Some(state) = known else { return true };
         if !state.tasks.is_empty() {
             return false;
         }
-        self.under_replicated += usize::from(is_under_replicated);
-        self.under_replicated -= usize::from(state.is_under_replicated);
-        state.is_under_replicated = is_under_replicated;
-        if let Some(live) = state.short.take() {
-            self.unqueue((live, file.clone()));
-        }
+        let was_short = state.settle(None, is_under_replicated, &mut self.under_replicated);
+        self.requeue(file, was_short, None);
         if !is_under_replicated {
             self.files.remove(file);
         }
         true
+    }
+
+    fn requeue(&mut self, file: &FileName, was_short: Option<u32>, short: Option<u32>) {
+        if let Some(live) = was_short {
+            self.unqueue((live, file.clone()));
+        }
+        if let Some(live) = short {
+            self.untried.insert((live, file.clone()));
+        }
     }
 
     /// Takes a file out of the queues of those that want copies.

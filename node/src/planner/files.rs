@@ -21,6 +21,21 @@ pub(super) struct FileState {
     pub(super) short: Option<u32>,
 }
 
+impl FileState {
+    /// Records whether it wants copies and counts as under-replicated, in `all` as well; answers what `short` was.
+    pub(super) fn settle(&mut self, short: Option<u32>, is_under_replicated: bool, all: &mut usize) -> Option<u32> {
+        *all += usize::from(is_under_replicated);
+        *all -= usize::from(self.is_under_replicated);
+        self.is_under_replicated = is_under_replicated;
+        std::mem::replace(&mut self.short, short)
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn needs_nothing(&self) -> bool {
+        self.tasks.is_empty() && !self.is_under_replicated && self.short.is_none()
+    }
+}
+
 /// The files that need something.
 #[derive(Debug, Default)]
 pub(super) struct Files {

@@ -109,7 +109,7 @@ impl Proposer {
         // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
         let command = EncodedCommand::new(command);
         let due = Instant::now() + REQUEST_DEADLINE;
-        self.entrance.0.push(Pending { command, due, answer }).map_err(|_| ProposeError::Overloaded)?;
+        self.entrance.0.push(Pending { command, due, answer })?;
         self.handed_in.fetch_add(1, Ordering::Relaxed);
         applied.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the node is shutting down".into())))
     }

@@ -77,10 +77,10 @@ impl Queue {
     }
 
     /// Adds a command, unless there are too many or nobody takes them any more.
-    pub(super) fn push(&self, pending: Pending) -> Result<(), Pending> {
+    pub(super) fn push(&self, pending: Pending) -> Result<(), ProposeError> {
         let mut waiting = self.waiting.lock();
         if waiting.closed || waiting.commands.len() >= QUEUE_COMMANDS_MAX {
-            return Err(pending);
+            return Err(ProposeError::Overloaded);
         }
         waiting.bytes += pending.command.bytes();
         waiting.commands.push_back(pending);
