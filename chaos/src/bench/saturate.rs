@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::writers::{Plan, Writers};
 use super::{Bench, Figure};
 use crate::cluster::Cluster;
+use crate::observer::rss_kib;
 
 /// Clients, and names of each.
 const CLIENTS: usize = 500;
@@ -53,8 +54,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
             (term, changes) = (now.term, changes + 1);
         }
         for id in bench.cluster.ids() {
-            let pid = bench.cluster.pid(id).context("no process")?;
-            memory.entry(id).or_insert_with(Vec::new).push(rss_bytes(pid)?);
+            let kib = bench.cluster.pid(id).and_then(rss_kib).context("no resident memory is told")?;
+            memory.entry(id).or_insert_with(Vec::new).push(kib as f64 * 1_024.0);
         }
         if counted_at.elapsed() >= minute {
             let count = writers.answered();
@@ -86,13 +87,6 @@ async fn look(
 
 fn mean(looks: &[f64]) -> f64 {
     looks.iter().sum::<f64>() / looks.len().max(1) as f64
-}
-
-fn rss_bytes(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory is told")?;
-    let kib: f64 = line.split_whitespace().next().context("no number")?.parse()?;
-    Ok(kib * 1_024.0)
 }
 
 fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<Figure> {
