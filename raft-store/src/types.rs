@@ -117,8 +117,11 @@ impl FileName {
         }
         // Most names are ASCII: their bytes are their characters, and they have one form.
         let is_ascii = text.is_ascii();
-        let is_control = |byte: u8| byte.is_ascii_control();
-        if is_ascii && text.bytes().any(is_control) || !is_ascii && text.chars().any(char::is_control) {
+        let has_control = match is_ascii {
+            true => text.bytes().any(|byte| byte.is_ascii_control()),
+            false => text.chars().any(char::is_control),
+        };
+        if has_control {
             return Some("it contains a NUL or another control character");
         }
         for segment in text.split('/') {
