@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use super::command::KeyTag;
 use super::owners::{Keys, Owners};
 use super::reply::{Rejection, Reply};
-use super::segments::SegmentedMap;
 use super::slab::Id;
+use super::small_map::SmallMap;
 use super::state::{Deadline, Limits};
 use crate::types::{ContentHash, PeerId};
 
@@ -44,7 +44,7 @@ pub(super) struct Session {
     /// When to look whether it is idle; moved only then.
     pub(super) due: Deadline,
     /// By sequence and chunk (X4).
-    pub(super) answers: SegmentedMap<(u64, u32), Answer>,
+    pub(super) answers: SmallMap<(u64, u32), Answer, 1>,
 }
 
 /// A key of any other form.
@@ -53,7 +53,7 @@ pub(super) struct OpaqueKey {
     /// Position of its first use; greater for newer keys.
     pub(super) first_used: u64,
     pub(super) due: Deadline,
-    pub(super) chunks: SegmentedMap<u32, Answer>,
+    pub(super) chunks: SmallMap<u32, Answer, 1>,
 }
 
 /// One answer.
@@ -213,7 +213,7 @@ impl Answers {
             self.total += u64::from(answer_is_new);
             return false;
         }
-        let mut answers = SegmentedMap::default();
+        let mut answers = SmallMap::default();
         answers.insert((sequence, tag.chunk), answer);
         sessions.insert(Arc::from(session), Session { floor: tag.floor.unwrap_or(0), used: now, due, answers });
         self.total += 1;
@@ -240,7 +240,7 @@ impl Answers {
             return (key, Some(before));
         }
         let key: Arc<str> = Arc::from(tag.key.as_str());
-        let mut chunks = SegmentedMap::default();
+        let mut chunks = SmallMap::default();
         chunks.insert(tag.chunk, answer);
         keys.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
         keys.order.insert(due.position, key.clone());

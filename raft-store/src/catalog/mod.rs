@@ -43,6 +43,7 @@ mod reply;
 mod scripts;
 mod segments;
 mod slab;
+mod small_map;
 mod state;
 mod validate;
 mod view;

@@ -13,18 +13,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::answers::{OpaqueKey, Session};
 use super::name_index::{NameIndex, Named};
-use super::segments::SegmentedMap;
 use super::slab::{Id, Slab};
+use super::small_map::SmallMap;
 use crate::types::PeerId;
 
 /// One peer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Keys {
-    pub(super) sessions: SegmentedMap<Arc<str>, Session>,
-    pub(super) opaque: SegmentedMap<Arc<str>, OpaqueKey>,
+    pub(super) sessions: SmallMap<Arc<str>, Session, 1>,
+    pub(super) opaque: SmallMap<Arc<str>, OpaqueKey, 0>,
     /// Opaque keys by first use. Derived.
     #[serde(skip)]
-    pub(super) order: SegmentedMap<u64, Arc<str>>,
+    pub(super) order: SmallMap<u64, Arc<str>, 0>,
 }
 
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ impl Owners {
         let mut indexed = Self::default();
         for (_, owner) in self.records.iter() {
             let Owner { id, mut keys } = Owner::clone(owner);
-            keys.order = SegmentedMap::default();
+            keys.order = SmallMap::default();
             for (name, key) in keys.opaque.iter() {
                 keys.order.insert(key.first_used, name.clone());
             }

@@ -5,13 +5,7 @@
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
-
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
 const SEGMENT_ENTRIES_MAX: usize = 256;
@@ -77,14 +71,6 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         Some((segment, find(&self.segments[segment], key).ok()?))
     }
 
-    /// The value of a key.
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
-        self.get_key_value(key).map(|(_, value)| value)
-    }
-
     /// A key as it is stored, and its value.
     pub(super) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
@@ -95,20 +81,9 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         Some((key, value))
     }
 
-    /// The smallest key and its value.
-    pub(super) fn first_key_value(&self) -> Option<(&K, &V)> {
-        let (key, value) = self.segments.first()?.front()?;
-        Some((key, value))
-    }
-
     /// All entries in key order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.segments.iter().flat_map(|segment| segment.iter()).map(|(key, value)| (key, value))
-    }
-
-    /// All values in key order.
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.iter().map(|(_, value)| value)
     }
 }
 
@@ -175,39 +150,6 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     }
 }
 
-/// As a map in key order: segments are no part of the format.
-impl<K: Ord + Serialize, V: Serialize> Serialize for SegmentedMap<K, V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.entries))?;
-        self.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
-        map.end()
-    }
-}
-
-struct Entries<K, V>(PhantomData<(K, V)>);
-
-impl<'de, K: Ord + Clone + Deserialize<'de>, V: Clone + Deserialize<'de>> Visitor<'de> for Entries<K, V> {
-    type Value = SegmentedMap<K, V>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut map = SegmentedMap::default();
-        while let Some((key, value)) = access.next_entry()? {
-            map.insert(key, value);
-        }
-        Ok(map)
-    }
-}
-
-impl<'de, K: Ord + Clone + Deserialize<'de>, V: Clone + Deserialize<'de>> Deserialize<'de> for SegmentedMap<K, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -266,14 +208,10 @@ mod tests {
             for (map, expected) in [(map, expected)].into_iter().chain(snapshot) {
                 prop_assert!(map.iter().eq(expected.iter()));
                 prop_assert_eq!(map.len(), expected.len());
-                prop_assert_eq!(map.first_key_value(), expected.first_key_value());
-                prop_assert!((0..3_000).all(|n| map.get(&*name(n)) == expected.get(&*name(n))));
+                prop_assert!((0..3_000).all(|n| map.get_key_value(&*name(n)) == expected.get_key_value(&*name(n))));
                 let fewest = usize::from(map.segments.len() > 1);
                 let sizes = map.segments.iter().map(|segment| segment.len());
                 prop_assert!(sizes.into_iter().all(|size| (fewest..=SEGMENT_ENTRIES_MAX).contains(&size)));
-                let bytes = postcard::to_stdvec(&map).expect("plain values");
-                prop_assert_eq!(&bytes, &postcard::to_stdvec(&expected).expect("plain values"), "the format is a map's");
-                prop_assert!(postcard::from_bytes::<SegmentedMap<Arc<str>, usize>>(&bytes).expect("plain values") == map);
             }
         }
     }
