@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::ids::Ids;
 use super::slab::{Id, Slab};
 use super::state::{Catalog, FileRecord};
 use crate::types::{ContentHash, PeerId};
@@ -22,9 +23,9 @@ pub(super) const MANY_HOLDINGS: usize = 2_048;
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerSets {
     /// Files it holds and has stated since its open listing began, or holds at all without one.
-    named: BTreeSet<Id>,
+    named: Ids,
     /// Files it holds and has not stated since.
-    unnamed: BTreeSet<Id>,
+    unnamed: Ids,
     pub(super) refused: BTreeSet<Id>,
     /// Its tickets by file, a pending grant's included.
     pub(super) places: BTreeMap<Id, u64>,
@@ -48,7 +49,7 @@ impl PartialEq for PeerSets {
 
 impl PeerSets {
     pub(super) fn holdings(&self) -> impl Iterator<Item = Id> {
-        self.named.iter().chain(&self.unnamed).copied()
+        self.named.iter().chain(self.unnamed.iter())
     }
 
     pub(super) fn holdings_count(&self) -> usize {
@@ -57,13 +58,13 @@ impl PeerSets {
 
     /// The holding with the lowest slot.
     pub(super) fn first_holding(&self) -> Option<Id> {
-        self.named.first().into_iter().chain(self.unnamed.first()).min().copied()
+        self.named.iter().next().into_iter().chain(self.unnamed.iter().next()).min()
     }
 
     /// Up to `limit` holdings in slots from `from` on, in slot order.
     pub(super) fn holdings_from(&self, from: Id, limit: usize) -> Vec<Id> {
-        let mut found: Vec<Id> = self.named.range(from..).take(limit).copied().collect();
-        found.extend(self.unnamed.range(from..).take(limit));
+        let mut found: Vec<Id> = self.named.iter_from(from).take(limit).collect();
+        found.extend(self.unnamed.iter_from(from).take(limit));
         found.sort_unstable();
         found.truncate(limit);
         found
@@ -77,7 +78,7 @@ impl PeerSets {
 
     /// What the open listing has not named, in slot order.
     pub(super) fn unnamed_holdings(&self) -> Vec<Id> {
-        self.unnamed.iter().copied().collect()
+        self.unnamed.iter().collect()
     }
 
     /// The open listing is void: what it left unnamed is held all the same.
@@ -92,10 +93,10 @@ impl PeerSets {
     /// Puts a decoded holding in its place.
     pub(super) fn restore(&mut self, file: Id, is_named: bool) {
         if is_named {
-            self.named.insert(file)
+            self.named.insert(file);
         } else {
-            self.unnamed.insert(file)
-        };
+            self.unnamed.insert(file);
+        }
     }
 
     pub(super) fn digest(&self) -> Option<ContentHash> {
@@ -156,7 +157,7 @@ impl Catalog {
     pub(super) fn state_holding(&mut self, peer: Id, file: Id, changed: bool) {
         let sets = self.sets_mut(peer);
         if changed || !sets.unnamed.is_empty() {
-            sets.unnamed.remove(&file);
+            sets.unnamed.remove(file);
             sets.named.insert(file);
         }
         if changed {
@@ -166,8 +167,8 @@ impl Catalog {
 
     pub(super) fn remove_holding(&mut self, peer: Id, file: Id) {
         let sets = self.sets_mut(peer);
-        if !sets.named.remove(&file) {
-            sets.unnamed.remove(&file);
+        if !sets.named.remove(file) {
+            sets.unnamed.remove(file);
         }
         self.holdings_changed(peer);
     }

@@ -26,6 +26,7 @@ mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod holdings;
+mod ids;
 mod invariants;
 mod leases;
 mod line;
