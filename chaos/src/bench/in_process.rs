@@ -3,6 +3,7 @@
 //! Invariant: the node is the product's, assembled as the program assembles it, on the data of the member whose place it
 //! takes; the other two are processes of their own.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use crate::cluster::READY_WITHIN;
 const LEADS_WITHIN: Duration = Duration::from_secs(20);
 /// Goes before each count.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// Room for a name or a key.
+const TEXT_BYTES: usize = 48;
 /// Numbers of writers, and what they ought to reach together.
 const WRITERS: [(usize, &str); 3] = [(1, ""), (100, ""), (500, "≥ 80,000")];
 
@@ -162,10 +165,10 @@ async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> 
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&sequence.to_le_bytes());
         let hash = ContentHash(hash);
-        let name = FileName::parse(format!("load/{peer}/{sequence}"))?;
+        let name = FileName::parse(text(format_args!("load/{peer}/{sequence}")))?;
         let holding = Holding { name, version: None, size: Some(1), hash };
         let op = Op::Announce(Announce { peer: peer.clone(), holding, token: None, keep_lease: false });
-        let key = KeyTag { key: format!("{peer}:{sequence}"), chunk: 0, floor: Some(sequence), body: hash };
+        let key = KeyTag { key: text(format_args!("{peer}:{sequence}")), chunk: 0, floor: Some(sequence), body: hash };
         let written = node.proposer.propose(Command { key: Some(key), op }).await;
         let done = Instant::now();
         match written {
@@ -179,4 +182,12 @@ async fn write(node: Arc<Node>, peer: PeerId, from: Instant, until: Instant) -> 
         sent = done;
     }
     Ok((latencies, errors))
+}
+
+/// A short text, in memory that is asked for once: the generator shares the processors with what it measures.
+fn text(parts: fmt::Arguments<'_>) -> String {
+    let mut text = String::with_capacity(TEXT_BYTES);
+    // A string takes in everything.
+    let _ = fmt::Write::write_fmt(&mut text, parts);
+    text
 }
