@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use raft_store::catalog::Event;
+use raft_store::catalog::{Event, FileNumber};
 use raft_store::types::FileName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -43,10 +43,10 @@ impl Names {
     }
 
     /// Builds the index anew.
-    pub fn replace(&self, names: impl IntoIterator<Item = FileName>) {
+    pub fn replace(&self, names: impl IntoIterator<Item = (FileNumber, FileName)>) {
         let mut index = SearchIndex::default();
-        for name in names {
-            index.insert(&name);
+        for (number, name) in names {
+            index.insert(number, &name);
         }
         *self.index.write() = index;
     }
@@ -61,8 +61,8 @@ impl Names {
         let mut index = self.index.write();
         for change in changes {
             match change {
-                Event::FilePublished { file, .. } => drop(index.insert(file)),
-                Event::FileDeleted { file, .. } => drop(index.remove(file)),
+                Event::FilePublished { file, number, .. } => drop(index.insert(*number, file)),
+                Event::FileDeleted { number, .. } => drop(index.remove(*number)),
                 _ => {}
             }
         }

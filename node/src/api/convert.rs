@@ -12,11 +12,11 @@ pub fn event_json(event: &Event) -> (&'static str, Value) {
         Event::PeerListed { peer } => ("peer-listed", json!({"peerId": peer})),
         Event::PeerExpired { peer } => ("peer-expired", json!({"peerId": peer})),
         Event::PeerForgotten { peer } => ("peer-forgotten", json!({"peerId": peer})),
-        Event::FilePublished { file, version, hash, peer, fencing_token } => (
+        Event::FilePublished { file, number: _, version, hash, peer, fencing_token } => (
             "file-published",
             json!({"file": file, "version": version, "hash": hash, "peerId": peer, "fencingToken": fencing_token}),
         ),
-        Event::FileDeleted { file, version, peer } => {
+        Event::FileDeleted { file, number: _, version, peer } => {
             ("file-deleted", json!({"file": file, "version": version, "peerId": peer}))
         }
         Event::HolderAdded { file, peer, version, current } => {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_store::catalog::Catalog;
+use raft_store::catalog::{Catalog, FileNumber};
 use raft_store::storage::FeedItem;
 use raft_store::types::FileName;
 
@@ -53,14 +53,14 @@ pub async fn follow_events(node: Arc<Node>) {
 }
 
 /// All but the name index, which is built without the catalog's lock: of the names that this answers.
-fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) -> Vec<FileName> {
+fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) -> Vec<(FileNumber, FileName)> {
     node.leadership.rebuild(catalog, &node.config);
     node.events.gap(upto);
     names_of(catalog)
 }
 
-fn names_of(catalog: &Catalog) -> Vec<FileName> {
-    catalog.file_names().collect()
+fn names_of(catalog: &Catalog) -> Vec<(FileNumber, FileName)> {
+    catalog.numbered_files().collect()
 }
 
 /// Followers ask the leader how fresh its word is; a leader notes its own (R2).

@@ -7,6 +7,7 @@
 //!   its names are added again: no text is dead for ever, and a removal moves at most half a block.
 
 use memchr::memmem;
+use raft_store::catalog::FileNumber;
 use raft_store::types::FileName;
 
 use super::builder::Builder;
@@ -30,6 +31,11 @@ pub(super) struct Slot {
     entry: EntryNo,
 }
 
+impl Slot {
+    /// No name's.
+    pub(super) const NONE: Self = Self { block: u32::MAX, entry: 0 };
+}
+
 #[derive(Debug, Default)]
 struct Block {
     text: Vec<u8>,
@@ -37,6 +43,8 @@ struct Block {
     starts: Vec<u32>,
     /// For each entry its name; `None` once the name is gone.
     names: Vec<Option<FileName>>,
+    /// For each entry the number of its file.
+    numbers: Vec<FileNumber>,
     live: usize,
     /// Of a full block.
     postings: Option<Postings>,
@@ -55,7 +63,7 @@ pub(super) struct Blocks {
 }
 
 impl Block {
-    fn push(&mut self, name: FileName, folded: &[u8]) -> EntryNo {
+    fn push(&mut self, number: FileNumber, name: FileName, folded: &[u8]) -> EntryNo {
         if self.text.is_empty() {
             self.text.push(b'\n');
         }
@@ -63,6 +71,7 @@ impl Block {
         self.text.extend_from_slice(folded);
         self.text.push(b'\n');
         self.names.push(Some(name));
+        self.numbers.push(number);
         self.live += 1;
         (self.names.len() - 1) as EntryNo
     }
@@ -74,11 +83,13 @@ impl Block {
             text: self.text.as_slice().to_vec(),
             starts: self.starts.as_slice().to_vec(),
             names: self.names.drain(..).collect(),
+            numbers: self.numbers.as_slice().to_vec(),
             live: std::mem::take(&mut self.live),
             postings: Some(postings),
         };
         self.text.clear();
         self.starts.clear();
+        self.numbers.clear();
         closed
     }
 
@@ -150,7 +161,7 @@ impl Blocks {
     }
 
     /// Adds a name.
-    pub(super) fn insert(&mut self, name: FileName, folded: &[u8]) -> Slot {
+    pub(super) fn insert(&mut self, number: FileNumber, name: FileName, folded: &[u8]) -> Slot {
         let open = &mut self.blocks[self.open];
         if open.names.len() >= self.block_names || open.text.len() >= BLOCK_BYTES {
             let closed = open.close(&mut self.builder);
@@ -161,11 +172,11 @@ impl Blocks {
                 None => self.blocks.push(emptied),
             }
         }
-        Slot { block: self.open as u32, entry: self.blocks[self.open].push(name, folded) }
+        Slot { block: self.open as u32, entry: self.blocks[self.open].push(number, name, folded) }
     }
 
-    /// Takes a name out, and answers the names that moved thereby, with their places before and after.
-    pub(super) fn remove(&mut self, slot: Slot) -> Vec<(FileName, Slot, Slot)> {
+    /// Takes a name out, and answers whose names moved thereby, and where to.
+    pub(super) fn remove(&mut self, slot: Slot) -> Vec<(FileNumber, Slot)> {
         let number = slot.block as usize;
         let block = &mut self.blocks[number];
         if block.names[usize::from(slot.entry)].take().is_some() {
@@ -180,9 +191,8 @@ impl Blocks {
         }
         let mut moved = Vec::with_capacity(old.live);
         for (entry, name) in old.names.iter().enumerate().filter_map(|(entry, name)| Some((entry, name.as_ref()?))) {
-            let from = Slot { block: slot.block, entry: entry as EntryNo };
-            let to = self.insert(name.clone(), old.folded(entry));
-            moved.push((name.clone(), from, to));
+            let number = old.numbers[entry];
+            moved.push((number, self.insert(number, name.clone(), old.folded(entry))));
         }
         moved
     }

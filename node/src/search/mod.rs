@@ -23,6 +23,7 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+use raft_store::catalog::FileNumber;
 use raft_store::types::FileName;
 
 use blocks::{BLOCK_NAMES, Blocks};
@@ -111,21 +112,25 @@ impl SearchIndex {
         self.len() == 0
     }
 
-    /// Adds a name; false if it was in already.
-    pub fn insert(&mut self, name: &FileName) -> bool {
-        let Some(vacancy) = self.places.vacancy(name, &self.blocks) else { return false };
+    /// Adds the name of a file; false if it was in already. A number stands for one name, always.
+    pub fn insert(&mut self, number: FileNumber, name: &FileName) -> bool {
+        if self.places.get(number).is_some() {
+            return false;
+        }
         fold_into(&mut self.folded, name.as_str());
         self.vocabulary.add(&self.folded);
-        vacancy.fill(self.blocks.insert(name.clone(), self.folded.as_bytes()));
+        self.places.set(number, self.blocks.insert(number, name.clone(), self.folded.as_bytes()));
         true
     }
 
-    /// Takes a name out; false if it was not in.
-    pub fn remove(&mut self, name: &FileName) -> bool {
-        let Some(slot) = self.places.remove(name, &self.blocks) else { return false };
-        self.vocabulary.remove(&fold(name.as_str()));
-        for (moved, from, to) in self.blocks.remove(slot) {
-            self.places.moved(&moved, from, to);
+    /// Takes the name of a file out; false if it was not in.
+    pub fn remove(&mut self, number: FileNumber) -> bool {
+        let Some(slot) = self.places.remove(number) else { return false };
+        if let Some(name) = self.blocks.name(slot) {
+            self.vocabulary.remove(&fold(name.as_str()));
+        }
+        for (moved, slot) in self.blocks.remove(slot) {
+            self.places.set(moved, slot);
         }
         true
     }

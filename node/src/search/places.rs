@@ -1,38 +1,52 @@
-//! Where each name is: found by its bytes in one step.
+//! Where each name is: found by the number of its file in one step.
 //!
-//! Invariant: every name of the blocks is in the table, with its slot there.
+//! Invariant: every name of the blocks has its slot there under its number. Numbers are close together, and neighbours come soon after
+//! each other: what a new name needs of the table lies where the last one's was. The table grows in parts, so that its growth is not
+//! felt.
 
-use raft_store::name_table::{NameTable, Vacancy};
-use raft_store::types::FileName;
+use raft_store::catalog::FileNumber;
 
-use super::blocks::{Blocks, Slot};
+use super::blocks::Slot;
 
-/// See the module. The names themselves are in the blocks.
+/// Numbers in one part of the table.
+const PART_NUMBERS: usize = 4_096;
+
+/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    slots: NameTable<Slot>,
+    parts: Vec<Box<[Slot]>>,
+    /// Numbers that have a slot.
+    names: usize,
 }
 
 impl Places {
     /// Number of names.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.names
     }
 
-    /// Room for a name; `None` if it is in the blocks.
-    pub(super) fn vacancy(&mut self, name: &FileName, blocks: &Blocks) -> Option<Vacancy<'_, Slot>> {
-        self.slots.get_or_vacancy(name.as_str(), |slot| blocks.name(*slot) == Some(name)).err()
+    /// The slot of a number, if it has one.
+    pub(super) fn get(&self, number: FileNumber) -> Option<Slot> {
+        let slot = self.parts.get(number as usize / PART_NUMBERS)?[number as usize % PART_NUMBERS];
+        (slot != Slot::NONE).then_some(slot)
     }
 
-    /// Forgets a name, and answers the slot it had.
-    pub(super) fn remove(&mut self, name: &FileName, blocks: &Blocks) -> Option<Slot> {
-        self.slots.remove(name.as_str(), |slot| blocks.name(*slot) == Some(name))
-    }
-
-    /// Notes that a name went from one slot to another.
-    pub(super) fn moved(&mut self, name: &FileName, from: Slot, to: Slot) {
-        if let Some(slot) = self.slots.get_mut(name.as_str(), |slot| *slot == from) {
-            *slot = to;
+    /// Notes where the name of a number is now.
+    pub(super) fn set(&mut self, number: FileNumber, slot: Slot) {
+        let number = number as usize;
+        while self.parts.len() <= number / PART_NUMBERS {
+            self.parts.push(vec![Slot::NONE; PART_NUMBERS].into_boxed_slice());
         }
+        let place = &mut self.parts[number / PART_NUMBERS][number % PART_NUMBERS];
+        self.names += usize::from(*place == Slot::NONE);
+        *place = slot;
+    }
+
+    /// Forgets a number, and answers the slot it had.
+    pub(super) fn remove(&mut self, number: FileNumber) -> Option<Slot> {
+        let slot = self.get(number)?;
+        self.parts[number as usize / PART_NUMBERS][number as usize % PART_NUMBERS] = Slot::NONE;
+        self.names -= 1;
+        Some(slot)
     }
 }

@@ -86,7 +86,7 @@ impl Catalog {
         }
         let Some(file) = known else {
             let (file, version) = self.new_version(peer, holding);
-            self.emit_published(peer, holding, version, 0);
+            self.emit_published(file, peer, holding, version, 0);
             self.holder_added(file, peer, version, true);
             return Ok(version);
         };
@@ -113,15 +113,15 @@ impl Catalog {
 
     fn publish_version(&mut self, file: Id, peer: Id, holding: &Holding, fencing_token: u64) -> Version {
         let version = self.set_version(file, Some(holding.hash), holding.size, fencing_token);
-        self.emit_published(peer, holding, version, fencing_token);
+        self.emit_published(file, peer, holding, version, fencing_token);
         self.add_holder(file, peer, version);
         self.forget_old_versions(file);
         version
     }
 
-    fn emit_published(&mut self, peer: Id, holding: &Holding, version: Version, fencing_token: u64) {
+    fn emit_published(&mut self, number: Id, peer: Id, holding: &Holding, version: Version, fencing_token: u64) {
         let (file, hash, peer) = (holding.name.clone(), holding.hash, self.peer_id(peer));
-        self.emit(Event::FilePublished { file, version, hash, peer, fencing_token });
+        self.emit(Event::FilePublished { file, number, version, hash, peer, fencing_token });
     }
 
     fn version_conflict(&self, file: Id) -> Rejection {

@@ -232,8 +232,8 @@ impl Catalog {
     fn delete_everywhere(&mut self, file: Id, peer: Id, token: Option<&LeaseToken>) -> Result<Reply, Rejection> {
         let lease = self.authorize(file, peer, token)?;
         let version = self.set_version(file, None, None, lease.fencing_token);
-        let event = Event::FileDeleted { file: self.files[file].file_name(), version, peer: self.peer_id(peer) };
-        self.emit(event);
+        let (name, peer) = (self.files[file].file_name(), self.peer_id(peer));
+        self.emit(Event::FileDeleted { file: name, number: file, version, peer });
         self.forget_old_versions(file);
         self.end_lease(file, LeaseEnd::Published);
         self.offer_next(file);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Catalog, Event, FileView, LeaseEnd};
+use super::{Catalog, Event, FileNumber, FileView, LeaseEnd};
 use crate::types::{ContentHash, FileName, PeerId};
 
 type Verdict = Result<(), String>;
@@ -22,6 +22,7 @@ pub(super) struct Model {
     leases: BTreeMap<FileName, (PeerId, u64, u64)>,
     offers: BTreeMap<FileName, (PeerId, u64)>,
     lines: BTreeMap<FileName, Vec<(PeerId, u64)>>,
+    numbers: BTreeMap<FileNumber, FileName>,
 }
 
 #[derive(Default)]
@@ -103,16 +104,16 @@ impl Model {
 
     fn file_step(&mut self, event: &Event) -> Verdict {
         match event {
-            Event::FilePublished { file, version, hash, peer, fencing_token } => {
-                self.version_step(file, *version, peer)?;
+            Event::FilePublished { file, number, version, hash, peer, fencing_token } => {
+                self.version_step(file, *number, *version, peer)?;
                 let lease = self.leases.get(file).filter(|(holder, ..)| holder == peer).map(|(_, token, _)| *token);
                 let unleased = *version == 1 && *fencing_token == 0;
                 require(unleased || lease == Some(*fencing_token), "a version is published under the live lease")?;
                 let record = self.files.entry(file.clone()).or_default();
                 (record.hash, record.deleted, record.fencing_token) = (Some(*hash), false, *fencing_token);
             }
-            Event::FileDeleted { file, version, peer } => {
-                self.version_step(file, *version, peer)?;
+            Event::FileDeleted { file, number, version, peer } => {
+                self.version_step(file, *number, *version, peer)?;
                 let (_, token, _) = self.leases.get(file).ok_or("a file is deleted under its lease")?;
                 let record = self.files.entry(file.clone()).or_default();
                 (record.hash, record.deleted, record.fencing_token) = (None, true, *token);
@@ -139,7 +140,11 @@ impl Model {
         Ok(())
     }
 
-    fn version_step(&mut self, file: &FileName, version: u64, peer: &PeerId) -> Verdict {
+    fn version_step(&mut self, file: &FileName, number: FileNumber, version: u64, peer: &PeerId) -> Verdict {
+        let numbered = self.numbers.entry(number).or_insert_with(|| file.clone());
+        require(numbered == file, "a number is one file's for good")?;
+        let numbers = self.numbers.values().filter(|known| *known == file).count();
+        require(numbers == 1, "a file has one number for good")?;
         let record = self.files.entry(file.clone()).or_default();
         require(version == record.version + 1, "versions have no gaps")?;
         record.version = version;

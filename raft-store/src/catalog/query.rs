@@ -2,6 +2,7 @@
 //!
 //! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
 
+use super::reply::FileNumber;
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PeerRecord};
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
@@ -37,9 +38,9 @@ impl Catalog {
         records.into_iter().map(|record| self.file_view(record, |_| true))
     }
 
-    /// The names of all files whose current version exists, in an order of the catalog's own.
-    pub fn file_names(&self) -> impl Iterator<Item = FileName> {
-        self.existing().map(|(_, record)| record.file_name())
+    /// The numbers and names of all files whose current version exists, by number.
+    pub fn numbered_files(&self) -> impl Iterator<Item = (FileNumber, FileName)> {
+        self.existing().map(|(number, record)| (number, record.file_name()))
     }
 
     /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and where to go

@@ -175,6 +175,10 @@ pub enum Rejection {
     },
 }
 
+/// What observers may keep their own tables of files by. Numbers are small, equal on all nodes, and a file's own from its first version
+/// on: a tombstone keeps it.
+pub type FileNumber = u32;
+
 /// What an applied entry changed, in log order (L7). Consumed by the planner, the event stream and the tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
@@ -206,6 +210,8 @@ pub enum Event {
     FilePublished {
         /// Which file.
         file: FileName,
+        /// Its number.
+        number: FileNumber,
         /// Which version.
         version: Version,
         /// Its bytes.
@@ -219,6 +225,8 @@ pub enum Event {
     FileDeleted {
         /// Which file.
         file: FileName,
+        /// Its number.
+        number: FileNumber,
         /// The tombstone's version.
         version: Version,
         /// By whom.

@@ -109,13 +109,13 @@ impl Labels {
             Event::PeerListed { peer } => format!("peer {peer} listed"),
             Event::PeerExpired { peer } => format!("peer {peer} expired"),
             Event::PeerForgotten { peer } => format!("peer {peer} forgotten"),
-            Event::FilePublished { file, version, hash, peer, fencing_token } => {
+            Event::FilePublished { file, number: _, version, hash, peer, fencing_token } => {
                 format!(
                     "{file}@{version} published by {peer} bytes={} fencing={fencing_token}",
                     self.hash(&Some(*hash))
                 )
             }
-            Event::FileDeleted { file, version, peer } => format!("{file}@{version} deleted by {peer}"),
+            Event::FileDeleted { file, number: _, version, peer } => format!("{file}@{version} deleted by {peer}"),
             Event::HolderAdded { file, peer, version, current } => {
                 format!("{peer} holds {file}@{version}{}", if *current { "" } else { " (stale)" })
             }
