@@ -15,15 +15,17 @@ use super::{Place, Planner};
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
     pub(super) fn assess(&mut self, catalog: &Catalog, file: &FileName, now_ms: u64) {
-        let demand = catalog.file_with_live_holders(file).map(|view| Demand::of(&view));
-        if demand.as_ref().is_none_or(Demand::concerns_nobody)
-            && self.settle_idle(file, demand.as_ref().is_some_and(Demand::is_under_replicated))
-        {
+        let found = catalog.file_with_live_holders(file);
+        let demand = found.as_ref().map(|(_, view)| Demand::of(view));
+        if let (Some((number, _)), Some(demand)) = (&found, &demand) {
+            self.under_replicated.set(*number, demand.is_under_replicated());
+        }
+        if demand.as_ref().is_none_or(Demand::concerns_nobody) && self.settle_idle(file) {
             return;
         }
         self.end_pointless(file, demand.as_ref());
         let Some(demand) = demand else {
-            self.settle(file, None, false);
+            self.settle(file, None);
             return;
         };
         self.give_upkeep(file, &demand, now_ms);
@@ -33,7 +35,7 @@ impl Planner {
         }
         let wants_copies = missing > 0 && !demand.live.is_empty();
         let short = wants_copies.then_some(place(demand.live.len(), file).0);
-        self.settle(file, short, demand.is_under_replicated());
+        self.settle(file, short);
     }
 
     /// Copies wanted beyond the live ones and those under way; negative if there are more than wanted (M2).
@@ -155,10 +157,10 @@ impl Planner {
         numbers.filter(move |no| self.tasks.get(*no).is_some_and(|task| task.kind == kind))
     }
 
-    /// Records what became of a file: whether it wants copies, and whether it counts as under-replicated.
-    fn settle(&mut self, file: &FileName, short: Option<u32>, is_under_replicated: bool) {
+    /// Records whether a file wants further copies.
+    fn settle(&mut self, file: &FileName, short: Option<u32>) {
         let state = self.files.get_or_new(file);
-        let was_short = state.settle(short, is_under_replicated, &mut self.under_replicated);
+        let was_short = std::mem::replace(&mut state.short, short);
         let needs_nothing = state.needs_nothing();
         self.requeue(file, was_short, short);
         if needs_nothing {
@@ -166,19 +168,16 @@ impl Planner {
         }
     }
 
-    /// The same for a file that wants no copies, unless it has tasks; answers whether it has none. With one look-up: most files that are
+    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most files that are
     /// announced for the first time are settled here.
-    fn settle_idle(&mut self, file: &FileName, is_under_replicated: bool) -> bool {
-        let known = if is_under_replicated { Some(self.files.get_or_new(file)) } else { self.files.get_mut(file) };
-        let Some(state) = known else { return true };
+    fn settle_idle(&mut self, file: &FileName) -> bool {
+        let Some(state) = self.files.get_mut(file) else { return true };
         if !state.tasks.is_empty() {
             return false;
         }
-        let was_short = state.settle(None, is_under_replicated, &mut self.under_replicated);
+        let was_short = state.short.take();
         self.requeue(file, was_short, None);
-        if !is_under_replicated {
-            self.files.remove(file);
-        }
+        self.files.remove(file);
         true
     }
 

@@ -1,6 +1,6 @@
 //! What the planner remembers of files, by their names.
 //!
-//! Invariant: a file that needs nothing is not in it. However many need something, remembering one more costs the same: the catalog
+//! Invariant: a file for which nothing can be done is not in it. However many need something, remembering one more costs the same: the catalog
 //! is not applied to meanwhile.
 
 use std::collections::BTreeMap;
@@ -15,28 +15,18 @@ use super::tasks::TaskNo;
 pub(super) struct FileState {
     /// Its tasks by peer.
     pub(super) tasks: BTreeMap<PeerId, TaskNo>,
-    /// Fewer live copies than wanted.
-    pub(super) is_under_replicated: bool,
     /// Live copies under which it is in `untried` or `waiting`: it wants more tasks.
     pub(super) short: Option<u32>,
 }
 
 impl FileState {
-    /// Records whether it wants copies and counts as under-replicated, in `all` as well; answers what `short` was.
-    pub(super) fn settle(&mut self, short: Option<u32>, is_under_replicated: bool, all: &mut usize) -> Option<u32> {
-        *all += usize::from(is_under_replicated);
-        *all -= usize::from(self.is_under_replicated);
-        self.is_under_replicated = is_under_replicated;
-        std::mem::replace(&mut self.short, short)
-    }
-
     /// Whether there is nothing to remember.
     pub(super) fn needs_nothing(&self) -> bool {
-        self.tasks.is_empty() && !self.is_under_replicated && self.short.is_none()
+        self.tasks.is_empty() && self.short.is_none()
     }
 }
 
-/// The files that need something.
+/// The files that have tasks, or want more of them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     states: NameTable<(FileName, FileState)>,

@@ -19,6 +19,7 @@ mod assess;
 mod demand;
 mod files;
 mod heartbeat;
+mod numbers;
 mod peers;
 mod placing;
 mod rests;
@@ -41,6 +42,7 @@ pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
 pub use why::{REFUSED_PEERS_MAX, RefusedPeer, Rule, Why, WhyHolder, WhyTask, without_plan};
 
 use files::Files;
+use numbers::Numbers;
 use peers::Peers;
 use rests::Rests;
 use tasks::Tasks;
@@ -77,7 +79,8 @@ pub struct Planner {
     tasks: Tasks,
     rests: Rests,
     files: Files,
-    under_replicated: usize,
+    /// Files with fewer live copies than wanted.
+    under_replicated: Numbers,
     sweep: Option<Sweep>,
     /// Peers whose holdings began or ceased to count and are not all marked yet, and where to go on with each.
     flipped: BTreeMap<PeerId, u32>,
@@ -107,7 +110,7 @@ impl Planner {
             tasks: Tasks::new(term),
             rests: Rests::default(),
             files: Files::default(),
-            under_replicated: 0,
+            under_replicated: Numbers::default(),
             sweep: None,
             flipped: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -198,7 +201,7 @@ impl Planner {
 
     /// Totals for `/stats`.
     pub fn stats(&self) -> PlannerStats {
-        PlannerStats { under_replicated: self.under_replicated as u64, tasks: self.tasks.len() as u64 }
+        PlannerStats { under_replicated: self.under_replicated.len() as u64, tasks: self.tasks.len() as u64 }
     }
 
     fn mark(&mut self, file: &FileName) {

@@ -19,10 +19,11 @@ impl Catalog {
         Some(self.file_view(&self.files[self.file_id(name)?], |_| true))
     }
 
-    /// The same without the holders that are not live: what planning needs, at the cost of what is live.
-    pub fn file_with_live_holders(&self, name: &FileName) -> Option<FileView> {
+    /// The same with the file's number, and without the holders that are not live: what planning needs, at the cost of what is live.
+    pub fn file_with_live_holders(&self, name: &FileName) -> Option<(FileNumber, FileView)> {
         let is_live = |holder: &Holder| self.peers[holder.peer].is_live();
-        Some(self.file_view(&self.files[self.file_id(name)?], is_live))
+        let file = self.file_id(name)?;
+        Some((file, self.file_view(&self.files[file], is_live)))
     }
 
     /// The current version of a name, if it exists.
