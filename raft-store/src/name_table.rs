@@ -55,9 +55,15 @@ impl<T> Default for NameTable<T> {
 }
 
 impl<T> NameTable<T> {
+    /// A table in one part, for names of which there are some ten thousands at most: less memory to touch for each.
+    pub fn in_one_part() -> Self {
+        Self { hasher: Hasher::default(), shards: vec![HashTable::new()] }
+    }
+
     fn locate(&self, name: &str) -> (usize, u32) {
         let hash = self.hasher.hash_one(name);
-        ((hash >> 32) as usize % SHARDS, hash as u32)
+        // Their number is a power of two.
+        ((hash >> 32) as usize & (self.shards.len() - 1), hash as u32)
     }
 
     /// Number of values.
@@ -119,8 +125,12 @@ mod tests {
 
     #[test]
     fn values_are_found_by_their_names_until_they_are_taken_out() {
+        values_are_found_in(NameTable::default());
+        values_are_found_in(NameTable::in_one_part());
+    }
+
+    fn values_are_found_in(mut table: NameTable<usize>) {
         let names: Vec<String> = (0..10_000).map(|n| format!("n{n}")).collect();
-        let mut table = NameTable::default();
         for (n, name) in names.iter().enumerate() {
             match table.get_or_vacancy(name, |known| *known == n) {
                 Ok(known) => panic!("{name} is there already: {known}"),

@@ -6,16 +6,16 @@
 use super::command::{Announce, Holding};
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
 use super::slab::Id;
-use super::state::Catalog;
+use super::state::{By, Catalog};
 use crate::types::{FileName, LeaseToken, PeerId, Version};
 
 impl Catalog {
     /// `Announce`.
     pub(super) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
-        let peer = self.known(&announce.peer)?;
+        let by = self.known_as(&announce.peer)?;
         let holding = &announce.holding;
         let Some(token) = &announce.token else {
-            let version = self.hold(peer, holding)?;
+            let version = self.hold(by, holding)?;
             return Ok(Reply::Announced { version, fencing_token: None });
         };
         let Some(file) = self.settled(&holding.name) else {
@@ -28,10 +28,10 @@ impl Catalog {
         let record = &self.files[file];
         let current = record.version;
         if holding.version.is_none_or(|version| version == current + 1) {
-            return self.publish(file, peer, holding, token, announce.keep_lease);
+            return self.publish(file, by, holding, token, announce.keep_lease);
         }
         if current > 0 && holding.version == Some(current) && record.hash == Some(holding.hash) {
-            self.hold_version(file, peer, current, holding);
+            self.hold_version(file, by, current, holding);
             return Ok(Reply::Announced { version: current, fencing_token: None });
         }
         Err(self.version_conflict(file))
@@ -39,22 +39,22 @@ impl Catalog {
 
     /// `AnnounceMany`: each holding is decided by itself.
     pub(super) fn announce_many(&mut self, peer: &PeerId, holdings: &[Holding]) -> Result<Reply, Rejection> {
-        let peer = self.known(peer)?;
-        Ok(Reply::AnnouncedMany(holdings.iter().map(|holding| self.hold(peer, holding)).collect()))
+        let by = self.known_as(peer)?;
+        Ok(Reply::AnnouncedMany(holdings.iter().map(|holding| self.hold(by, holding)).collect()))
     }
 
     /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6).
-    pub(super) fn hold(&mut self, peer: Id, holding: &Holding) -> Result<Version, Rejection> {
+    pub(super) fn hold(&mut self, by: By<'_>, holding: &Holding) -> Result<Version, Rejection> {
         let known = self.settled(&holding.name);
         let Some(file) = known.filter(|file| self.files[*file].version > 0) else {
-            return self.create(peer, holding, known);
+            return self.create(by, holding, known);
         };
         let record = &self.files[file];
         if holding.version.is_some_and(|version| version > record.version) {
             return Err(self.lease_required(file));
         }
         if let Some(version) = record.version_of(&holding.hash) {
-            self.hold_version(file, peer, version, holding);
+            self.hold_version(file, by, version, holding);
             return Ok(version);
         }
         if record.version == 1 && holding.version == Some(1) {
@@ -64,15 +64,15 @@ impl Catalog {
         Err(Rejection::HashConflict { current_version: record.version, hash: record.hash, size: record.size })
     }
 
-    fn hold_version(&mut self, file: Id, peer: Id, version: Version, holding: &Holding) {
-        self.add_holder(file, peer, version);
+    fn hold_version(&mut self, file: Id, by: By<'_>, version: Version, holding: &Holding) {
+        self.add_holder(file, by, version);
         if version == self.files[file].version {
             self.fill_size(file, holding.size);
         }
     }
 
     /// Version 1 without a lease (F3), unless somebody else has one on the name (L6); `known` is the name's record, if it has one.
-    fn create(&mut self, peer: Id, holding: &Holding, known: Option<Id>) -> Result<Version, Rejection> {
+    fn create(&mut self, by: By<'_>, holding: &Holding, known: Option<Id>) -> Result<Version, Rejection> {
         if !matches!(holding.version, None | Some(1)) {
             return Err(match known {
                 Some(file) => self.version_conflict(file),
@@ -80,30 +80,30 @@ impl Catalog {
             });
         }
         if let Some(file) = known
-            && self.claimant(file).is_some_and(|claimant| claimant != peer)
+            && self.claimant(file).is_some_and(|claimant| claimant != by.slot)
         {
             return Err(self.lease_required(file));
         }
         let Some(file) = known else {
-            let (file, version) = self.new_version(peer, holding);
-            self.emit_published(file, peer, holding, version, 0);
-            self.holder_added(file, peer, version, true);
+            let (file, version) = self.new_version(by.slot, holding);
+            self.emit_published(file, by, holding, version, 0);
+            self.holder_added(file, by, version, true);
             return Ok(version);
         };
-        Ok(self.publish_version(file, peer, holding, 0))
+        Ok(self.publish_version(file, by, holding, 0))
     }
 
     /// Version current + 1 under the live lease (F5).
     fn publish(
         &mut self,
         file: Id,
-        peer: Id,
+        by: By<'_>,
         holding: &Holding,
         token: &LeaseToken,
         keep_lease: bool,
     ) -> Result<Reply, Rejection> {
-        let lease = self.authorize(file, peer, Some(token))?;
-        let version = self.publish_version(file, peer, holding, lease.fencing_token);
+        let lease = self.authorize(file, by.slot, Some(token))?;
+        let version = self.publish_version(file, by, holding, lease.fencing_token);
         if !keep_lease {
             self.end_lease(file, LeaseEnd::Published);
             self.offer_next(file);
@@ -111,16 +111,16 @@ impl Catalog {
         Ok(Reply::Announced { version, fencing_token: Some(lease.fencing_token) })
     }
 
-    fn publish_version(&mut self, file: Id, peer: Id, holding: &Holding, fencing_token: u64) -> Version {
+    fn publish_version(&mut self, file: Id, by: By<'_>, holding: &Holding, fencing_token: u64) -> Version {
         let version = self.set_version(file, Some(holding.hash), holding.size, fencing_token);
-        self.emit_published(file, peer, holding, version, fencing_token);
-        self.add_holder(file, peer, version);
+        self.emit_published(file, by, holding, version, fencing_token);
+        self.add_holder(file, by, version);
         self.forget_old_versions(file);
         version
     }
 
-    fn emit_published(&mut self, number: Id, peer: Id, holding: &Holding, version: Version, fencing_token: u64) {
-        let (file, hash, peer) = (holding.name.clone(), holding.hash, self.peer_id(peer));
+    fn emit_published(&mut self, number: Id, by: By<'_>, holding: &Holding, version: Version, fencing_token: u64) {
+        let (file, hash, peer) = (holding.name.clone(), holding.hash, by.id.clone());
         self.emit(Event::FilePublished { file, number, version, hash, peer, fencing_token });
     }
 

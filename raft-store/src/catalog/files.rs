@@ -6,7 +6,7 @@
 use super::command::Holding;
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
 use super::slab::Id;
-use super::state::{Catalog, FileRecord, Holder, PastVersion};
+use super::state::{By, Catalog, FileRecord, Holder, PastVersion};
 use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
 
 impl FileRecord {
@@ -139,24 +139,25 @@ impl Catalog {
     }
 
     /// Records that a peer has the bytes of a remembered version; it thereby asks for the file again (F7).
-    pub(super) fn add_holder(&mut self, file: Id, peer: Id, version: Version) {
-        let touched = self.sequence;
+    pub(super) fn add_holder(&mut self, file: Id, by: By<'_>, version: Version) {
+        let (peer, touched) = (by.slot, self.sequence);
         let record = &mut self.files[file];
         let changed = record.hold(peer, version, touched);
         if let Ok(index) = record.refused.binary_search(&peer) {
             record.refused.remove(index);
             self.sets_mut(peer).refused.remove(&file);
         }
-        self.holder_added(file, peer, version, changed);
+        self.holder_added(file, by, version, changed);
     }
 
     /// What follows when a record names a holder; `changed`: it did not before, or with another version.
-    pub(super) fn holder_added(&mut self, file: Id, peer: Id, version: Version, changed: bool) {
+    pub(super) fn holder_added(&mut self, file: Id, by: By<'_>, version: Version, changed: bool) {
+        let peer = by.slot;
         self.state_holding(peer, file, changed);
         if changed {
             let record = &self.files[file];
             let (file, current) = (record.file_name(), version == record.version);
-            self.emit(Event::HolderAdded { file, peer: self.peer_id(peer), version, current });
+            self.emit(Event::HolderAdded { file, peer: by.id.clone(), version, current });
         }
         if self.peers[peer].listing.as_ref().is_some_and(|listing| !listing.deleted.is_empty()) {
             let name = self.files[file].name.clone();

@@ -6,7 +6,7 @@
 use super::command::{Holding, Listing, Register};
 use super::reply::{Conflict, Event, ListingState, Rejection, Reply};
 use super::slab::Id;
-use super::state::{Catalog, OpenListing};
+use super::state::{By, Catalog, OpenListing};
 
 /// Ids of complete and void listings that a peer's record remembers.
 const CLOSED_LISTINGS_PER_PEER: usize = 4;
@@ -29,7 +29,7 @@ impl Catalog {
                 let peer = self.incarnate(register);
                 self.close_listing(peer);
                 self.sets_mut(peer).begin_listing();
-                let conflicts = self.take_in(peer, files);
+                let conflicts = self.take_in(By { slot: peer, id: &register.peer }, files);
                 self.complete(peer);
                 Ok(self.registered(peer, ListingState::Accepted, conflicts))
             }
@@ -69,7 +69,7 @@ impl Catalog {
                 peer
             }
         };
-        let conflicts = self.take_in(peer, files);
+        let conflicts = self.take_in(By { slot: peer, id: &register.peer }, files);
         if last {
             self.complete(peer);
         }
@@ -117,14 +117,14 @@ impl Catalog {
         true
     }
 
-    fn take_in(&mut self, peer: Id, files: &[Holding]) -> Vec<Conflict> {
+    fn take_in(&mut self, by: By<'_>, files: &[Holding]) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for holding in files {
             let deleted = |listing: &OpenListing| listing.deleted.contains(holding.name.as_str());
-            if self.peers[peer].listing.as_ref().is_some_and(deleted) {
+            if self.peers[by.slot].listing.as_ref().is_some_and(deleted) {
                 continue;
             }
-            if self.hold(peer, holding).is_err() {
+            if self.hold(by, holding).is_err() {
                 let (current_version, hash) = self.current(&holding.name);
                 conflicts.push(Conflict { name: holding.name.clone(), current_version, hash });
             }

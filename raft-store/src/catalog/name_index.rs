@@ -24,6 +24,11 @@ impl<T: Named> Named for std::sync::Arc<T> {
 }
 
 impl NameIndex {
+    /// For peers: there are some ten thousands of them at most.
+    pub(super) fn of_peers() -> Self {
+        Self { slots: NameTable::in_one_part() }
+    }
+
     /// The slot of a name in `records`.
     pub(super) fn get<T: Named>(&self, name: &str, records: &Slab<T>) -> Option<Id> {
         let is_it = |slot: &Id| records.get(*slot).is_some_and(|record| record.name() == name);

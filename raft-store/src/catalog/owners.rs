@@ -40,12 +40,18 @@ impl Named for Owner {
 }
 
 /// All peers that have keys.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Owners {
     records: Slab<Arc<Owner>>,
     ids: NameIndex,
     /// Owners forgotten since this catalog was built.
     forgotten: u64,
+}
+
+impl Default for Owners {
+    fn default() -> Self {
+        Self { records: Slab::default(), ids: NameIndex::of_peers(), forgotten: 0 }
+    }
 }
 
 impl Owners {

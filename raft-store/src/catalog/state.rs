@@ -110,6 +110,14 @@ pub(super) struct Totals {
     pub(super) waiting: u64,
 }
 
+/// Who states a holding. Events name the peer by the id that came with the command: the one in the peer's record would be counted up and
+/// down for every event, by all processors in turns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct By<'a> {
+    pub(super) slot: Id,
+    pub(super) id: &'a PeerId,
+}
+
 /// Holders that need no memory of their own: most files have one, for a while at least.
 const FEW_HOLDERS: usize = 1;
 
@@ -329,7 +337,7 @@ impl Catalog {
             peers: Slab::default(),
             answers: Answers::default(),
             names: NameIndex::default(),
-            peer_ids: NameIndex::default(),
+            peer_ids: NameIndex::of_peers(),
             sets: Vec::new(),
             holding_changes: 0,
             undigested: BTreeSet::new(),
@@ -347,6 +355,11 @@ impl Catalog {
     /// The peer's slot, or the refusal that every command of an unknown peer gets.
     pub(super) fn known(&self, peer: &PeerId) -> Result<Id, Rejection> {
         self.peer_slot(peer).ok_or_else(|| Rejection::UnknownPeer { peer: peer.clone() })
+    }
+
+    /// The peer of a command that states holdings.
+    pub(super) fn known_as<'a>(&self, id: &'a PeerId) -> Result<By<'a>, Rejection> {
+        Ok(By { slot: self.known(id)?, id })
     }
 
     /// The peer's slot, if it is known.
