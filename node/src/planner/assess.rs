@@ -15,11 +15,11 @@ use super::{Place, Planner};
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
     pub(super) fn assess(&mut self, catalog: &Catalog, file: &FileName, now_ms: u64) {
-        let found = catalog.file_with_live_holders(file);
-        let demand = found.as_ref().map(|(_, view)| Demand::of(view));
-        if let (Some((number, _)), Some(demand)) = (&found, &demand) {
-            self.under_replicated.set(*number, demand.is_under_replicated());
-        }
+        let demand = catalog.file_with_live_holders(file).map(|(number, view)| {
+            let demand = Demand::of(&view);
+            self.under_replicated.set(number, demand.is_under_replicated());
+            demand
+        });
         if demand.as_ref().is_none_or(Demand::concerns_nobody) && self.settle_idle(file) {
             return;
         }
