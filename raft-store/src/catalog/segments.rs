@@ -1,4 +1,4 @@
-//! An ordered map in copy-on-write segments, for tables that snapshots share: remembered answers.
+//! An ordered map in copy-on-write segments: what [`super::small_map`] becomes with many entries, and is tested as.
 //!
 //! Invariant: keys grow within a segment and from each to the next. None is empty but the only one. Cloning copies one pointer per
 //! segment; the first write to a segment that a clone still shares copies that segment alone.
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
-const SEGMENT_ENTRIES_MAX: usize = 256;
+pub(super) const SEGMENT_ENTRIES_MAX: usize = 256;
 
 type Segment<K, V> = VecDeque<(K, V)>;
 
@@ -25,15 +25,6 @@ impl<K, V> Default for SegmentedMap<K, V> {
     }
 }
 
-/// Equal if the entries are; where segments are cut does not matter.
-impl<K: Ord, V: PartialEq> PartialEq for SegmentedMap<K, V> {
-    fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries && self.iter().eq(other.iter())
-    }
-}
-
-impl<K: Ord, V: Eq> Eq for SegmentedMap<K, V> {}
-
 fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(segment: &Segment<K, V>, key: &Q) -> Result<usize, usize> {
     segment.binary_search_by(|(known, _)| known.borrow().cmp(key))
 }
@@ -49,7 +40,7 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         self.entries == 0
     }
 
-    /// The segment that has the key if any has. The only one is not looked at: most maps are small.
+    /// The segment that has the key if any has. The only one is not looked at.
     fn segment_of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
@@ -79,6 +70,12 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         let (segment, index) = self.place(key)?;
         let (key, value) = &self.segments[segment][index];
         Some((key, value))
+    }
+
+    /// Entries in each segment.
+    #[cfg(test)]
+    pub(super) fn segment_sizes(&self) -> Vec<usize> {
+        self.segments.iter().map(|segment| segment.len()).collect()
     }
 
     /// All entries in key order.
@@ -147,72 +144,5 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
             self.segments.remove(number);
         }
         Some(taken)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::{SEGMENT_ENTRIES_MAX, SegmentedMap};
-
-    /// What a test does next, with a key.
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        Insert,
-        Change,
-        Remove,
-        PopFirst,
-        PopLast,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            20 => Just(Step::Insert),
-            4 => Just(Step::Change),
-            8 => Just(Step::Remove),
-            1 => Just(Step::PopFirst),
-            1 => Just(Step::PopLast),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20))]
-        #[test]
-        fn it_is_an_ordered_map(steps in proptest::collection::vec((0..3_000u32, step()), 0..6_000)) {
-            let name = |n: u32| -> Arc<str> { format!("n{n}").into() };
-            let (mut map, mut expected) = (SegmentedMap::default(), BTreeMap::new());
-            let mut snapshot = None;
-            for (at, (n, step)) in steps.iter().enumerate() {
-                let key = name(*n);
-                match step {
-                    Step::Insert => prop_assert_eq!(map.insert(key.clone(), at), expected.insert(key, at)),
-                    Step::Change => {
-                        let (value, wanted) = (map.get_mut(&*key), expected.get_mut(&*key));
-                        prop_assert_eq!(&value, &wanted);
-                        if let (Some(value), Some(wanted)) = (value, wanted) {
-                            (*value, *wanted) = (at, at);
-                        }
-                    }
-                    Step::Remove => prop_assert_eq!(map.remove(&*key), expected.remove(&*key)),
-                    Step::PopFirst => prop_assert_eq!(map.pop_first(), expected.pop_first()),
-                    Step::PopLast => prop_assert_eq!(map.pop_last(), expected.pop_last()),
-                }
-                if at == steps.len() / 2 {
-                    snapshot = Some((map.clone(), expected.clone()));
-                }
-            }
-            for (map, expected) in [(map, expected)].into_iter().chain(snapshot) {
-                prop_assert!(map.iter().eq(expected.iter()));
-                prop_assert_eq!(map.len(), expected.len());
-                prop_assert!((0..3_000).all(|n| map.get_key_value(&*name(n)) == expected.get_key_value(&*name(n))));
-                let fewest = usize::from(map.segments.len() > 1);
-                let sizes = map.segments.iter().map(|segment| segment.len());
-                prop_assert!(sizes.into_iter().all(|size| (fewest..=SEGMENT_ENTRIES_MAX).contains(&size)));
-            }
-        }
     }
 }

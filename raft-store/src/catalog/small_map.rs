@@ -2,7 +2,7 @@
 //! or two above its floor. Every keyed command looks at them, each peer's at another place of memory: each pointer on the way is waited
 //! for.
 //!
-//! Invariant: few entries lie in one piece, the first [`INLINE`](SmallMap) of them in the map itself; more than [`FEW_ENTRIES_MAX`] in
+//! Invariant: few entries lie in one piece, up to `INLINE` of them in the map itself; more than [`FEW_ENTRIES_MAX`] in
 //! segments that clones share, so that what a change copies stays bounded.
 
 use std::borrow::Borrow;
@@ -233,9 +233,11 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::segments::SEGMENT_ENTRIES_MAX;
     use super::{FEW_ENTRIES_MAX, Few, Many, SmallMap};
 
     type Map = SmallMap<Arc<str>, usize, 1>;
+    type Expected = BTreeMap<Arc<str>, usize>;
 
     /// What a test does next, with a key.
     #[derive(Debug, Clone, Copy)]
@@ -247,49 +249,103 @@ mod tests {
         PopLast,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    /// A step, with the weights of insertions and removals; changes weigh 4.
+    fn step(inserts: u32, removals: u32) -> impl Strategy<Value = Step> {
         prop_oneof![
-            9 => Just(Step::Insert),
+            inserts => Just(Step::Insert),
             4 => Just(Step::Change),
-            6 => Just(Step::Remove),
+            removals => Just(Step::Remove),
             1 => Just(Step::PopFirst),
             1 => Just(Step::PopLast),
         ]
     }
 
+    fn name(n: u32) -> Arc<str> {
+        format!("n{n}").into()
+    }
+
+    /// Takes one step with both maps; `value` is what is stored.
+    fn take(
+        step: Step,
+        key: Arc<str>,
+        value: usize,
+        map: &mut Map,
+        expected: &mut Expected,
+    ) -> Result<(), TestCaseError> {
+        match step {
+            Step::Insert => prop_assert_eq!(map.insert(key.clone(), value), expected.insert(key, value)),
+            Step::Change => {
+                let (found, wanted) = (map.get_mut(&*key), expected.get_mut(&*key));
+                prop_assert_eq!(&found, &wanted);
+                if let (Some(found), Some(wanted)) = (found, wanted) {
+                    (*found, *wanted) = (value, value);
+                }
+            }
+            Step::Remove => prop_assert_eq!(map.remove(&*key), expected.remove(&*key)),
+            Step::PopFirst => prop_assert_eq!(map.pop_first(), expected.pop_first()),
+            Step::PopLast => prop_assert_eq!(map.pop_last(), expected.pop_last()),
+        }
+        Ok(())
+    }
+
+    /// Whether the map is what is expected, and lies as it should.
+    fn check(map: &Map, expected: &Expected) -> Result<(), TestCaseError> {
+        prop_assert!(map.iter().eq(expected.iter()));
+        prop_assert_eq!((map.len(), map.is_empty()), (expected.len(), expected.is_empty()));
+        prop_assert_eq!(map.first_key_value(), expected.first_key_value());
+        match map {
+            Few(few) => prop_assert!(few.len() <= FEW_ENTRIES_MAX),
+            Many(many) => {
+                prop_assert!(!many.is_empty());
+                prop_assert!(many.segment_sizes().into_iter().all(|size| (1..=SEGMENT_ENTRIES_MAX).contains(&size)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether its bytes are those of a map, and mean the same again.
+    fn check_format(map: &Map, expected: &Expected) -> Result<(), TestCaseError> {
+        let bytes = postcard::to_stdvec(map).expect("plain values");
+        prop_assert_eq!(&bytes, &postcard::to_stdvec(expected).expect("plain values"), "the format is a map's");
+        prop_assert!(postcard::from_bytes::<Map>(&bytes).expect("plain values") == *map);
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
-        fn it_is_an_ordered_map(steps in proptest::collection::vec((0..30_u32, step()), 0..300)) {
-            let name = |n: u32| -> Arc<str> { format!("n{n}").into() };
-            let (mut map, mut expected) = (Map::default(), BTreeMap::new());
+        fn it_is_an_ordered_map(steps in proptest::collection::vec((0..30_u32, step(9, 6)), 0..300)) {
+            let (mut map, mut expected) = (Map::default(), Expected::new());
             for (at, (n, step)) in steps.iter().enumerate() {
-                let key = name(*n);
-                match step {
-                    Step::Insert => prop_assert_eq!(map.insert(key.clone(), at), expected.insert(key, at)),
-                    Step::Change => {
-                        let (value, wanted) = (map.get_mut(&*key), expected.get_mut(&*key));
-                        prop_assert_eq!(&value, &wanted);
-                        if let (Some(value), Some(wanted)) = (value, wanted) {
-                            (*value, *wanted) = (at, at);
-                        }
-                    }
-                    Step::Remove => prop_assert_eq!(map.remove(&*key), expected.remove(&*key)),
-                    Step::PopFirst => prop_assert_eq!(map.pop_first(), expected.pop_first()),
-                    Step::PopLast => prop_assert_eq!(map.pop_last(), expected.pop_last()),
-                }
-                prop_assert!(map.iter().eq(expected.iter()));
-                prop_assert_eq!((map.len(), map.is_empty()), (expected.len(), expected.is_empty()));
-                prop_assert_eq!(map.first_key_value(), expected.first_key_value());
+                take(*step, name(*n), at, &mut map, &mut expected)?;
+                check(&map, &expected)?;
                 prop_assert_eq!(map.get(&*name(*n)), expected.get(&*name(*n)));
-                match &map {
-                    Few(few) => prop_assert!(few.len() <= FEW_ENTRIES_MAX),
-                    Many(many) => prop_assert!(!many.is_empty()),
+            }
+            check_format(&map, &expected)?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn it_is_one_with_many_entries(steps in proptest::collection::vec((0..3_000_u32, step(20, 8)), 0..6_000)) {
+            let (mut map, mut expected) = (Map::default(), Expected::new());
+            let mut snapshot = None;
+            for (at, (n, step)) in steps.iter().enumerate() {
+                take(*step, name(*n), at, &mut map, &mut expected)?;
+                if at == steps.len() / 2 {
+                    snapshot = Some((map.clone(), expected.clone()));
                 }
             }
-            let bytes = postcard::to_stdvec(&map).expect("plain values");
-            prop_assert_eq!(&bytes, &postcard::to_stdvec(&expected).expect("plain values"), "the format is a map's");
-            prop_assert!(postcard::from_bytes::<Map>(&bytes).expect("plain values") == map);
+            // Neighbours go, and with them whole segments.
+            for key in (0..3_000).map(name).filter(|key| key.starts_with("n1")) {
+                take(Step::Remove, key, 0, &mut map, &mut expected)?;
+            }
+            for (map, expected) in [(map, expected)].into_iter().chain(snapshot) {
+                check(&map, &expected)?;
+                prop_assert!((0..3_000).all(|n| map.get_key_value(&*name(n)) == expected.get_key_value(&*name(n))));
+                check_format(&map, &expected)?;
+            }
         }
     }
 
