@@ -1,4 +1,6 @@
-//! How the programs' allocator treats memory that was freed. Without effect where the allocator is another one.
+//! How the programs get their memory from the operating system, and when they give it back.
+//!
+//! Invariant: no request waits for two megabytes to be cleared, and memory that is needed again soon is not cleared again.
 
 use std::ffi::c_long;
 
@@ -10,12 +12,33 @@ const KEPT_MS: c_long = 10_000;
 /// `mi_option_purge_delay` of `mimalloc.h`, which the bindings do not name.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// Keeps freed memory for a while. To be called before there is a second thread; `MIMALLOC_PURGE_DELAY` in the environment goes before.
+/// To be called before there is a second thread.
+pub fn configure() {
+    keep_freed();
+    refuse_huge_pages();
+}
+
+/// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment goes before; without effect on another allocator.
 #[allow(unsafe_code)] // a call into the allocator, which is C
-pub fn keep_freed() {
+fn keep_freed() {
     // SAFETY: sets a number; one of an option that does not exist would be ignored.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
 }
+
+/// Has memory cleared in pages of 4 KiB when it is first touched. The allocator asks for 2 MiB at a time: whoever touches that first waits for
+/// all of it, and everybody with him if he is applying an entry; up to 5 ms where the hypervisor has to find the memory first. Redis
+/// refuses them for the same reason (its `disable-thp`).
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // a system call
+fn refuse_huge_pages() {
+    const YES: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: takes numbers only. A kernel that does not know it answers with an error, and gives huge pages as before.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, YES, UNUSED, UNUSED, UNUSED) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_huge_pages() {}
 
 #[cfg(test)]
 mod tests {
@@ -29,5 +52,15 @@ mod tests {
         assert_eq!(purge_delay(), 1_000, "the allocator's own delay");
         keep_freed();
         assert_eq!(purge_delay(), KEPT_MS);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[allow(unsafe_code)]
+    fn huge_pages_are_refused() {
+        refuse_huge_pages();
+        // SAFETY: takes numbers, answers a number.
+        let refused = unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) };
+        assert_eq!(refused, 1);
     }
 }
