@@ -83,7 +83,7 @@ async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Resu
     let mut log_index = 0;
     // Set by the first chunk that failed: what follows it is not tried, so that no request hangs once per chunk (R4).
     let mut stopped = false;
-    for (chunk, files) in (0..).zip(cut::chunks(files)) {
+    for (chunk, files) in (0..).zip(cut::chunks(files, cut::ANNOUNCE_BYTES_MAX)) {
         let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
         if stopped {
             results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));

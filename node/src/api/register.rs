@@ -1,18 +1,18 @@
 //! `POST /register`: a peer, and what it holds.
 //!
-//! Invariant: a listing that does not fit an entry is taken in as pages of one listing, in the order of names; a failure after
-//! the first page is not definite (X4).
+//! Invariant: a listing that does not fit an entry is taken in as pages of one listing; the last one is handed in only when all others
+//! were taken in. A failure after the first page is not definite (X4).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{ConflictEntry, ListingAnswer, RegisterRequest, RegisterResponse};
+use futures::future::join_all;
 use raft_store::catalog::{Conflict, Holding, KeyTag, Listing, ListingState, Op, Register, Reply};
 use raft_store::types::limits;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::announce::holding;
 use super::answer::ok_json;
@@ -22,7 +22,6 @@ use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
-use crate::propose::Proposer;
 use crate::{cut, digests};
 
 write_handler! {
@@ -55,6 +54,13 @@ fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Pages handed in at a time while nobody else writes: about as many as fit into one entry. A large listing is more work than all that
+/// others write; beside them it takes one place in an entry like anybody else.
+///
+/// The first page goes alone, as it opens the listing, and so does the last one of a request: it may complete the listing, and must not
+/// where one before it failed. The order of those between is of no consequence.
+const PAGES_TOGETHER: usize = 12;
+
 async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     let (body, key) = (write.parts.body.clone(), write.key.clone());
     let prepared = heavy::run(body.len(), move || registration(&body, key.as_ref()));
@@ -82,66 +88,37 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
         conflicts: Vec::new(),
     };
     let mut log_index = 0;
-    let mut turns = Turns::new(&write.node.proposer, write.parts.was_forwarded());
-    for (chunk, listing) in (0..).zip(listings) {
-        let more_will_follow = matches!(listing, Listing::Page { last: false, .. });
-        turns.begin();
-        let committed = write.propose(Op::Register(register(listing)), chunk).await;
-        let committed = committed.map_err(|error| partly(chunk, error))?;
-        log_index = committed.log_index;
-        match committed.outcome.result {
-            Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
-            Err(rejection) => return Ok(refused(rejection, log_index)),
-            Ok(Reply::Registered { incarnation, listing, conflicts }) => {
-                merged.incarnation = incarnation;
-                merged.listing = listing_answer(listing);
-                merged.conflicts.extend(conflicts.into_iter().map(conflict_entry));
-                if listing == ListingState::Wanted {
-                    break;
+    let mut pages: VecDeque<(u32, Listing)> = (0..).zip(listings).collect();
+    let mut together = 1;
+    'pages: while !pages.is_empty() {
+        let turn: Vec<_> = pages.drain(..together.min(pages.len() - 1).max(1)).collect();
+        let (sent, handed_in) = (turn.len() as u64, write.node.proposer.handed_in());
+        let answers = turn.into_iter().map(|(chunk, listing)| {
+            let committed = write.propose(Op::Register(register(listing)), chunk);
+            async move { (chunk, committed.await) }
+        });
+        for (chunk, committed) in join_all(answers).await {
+            let committed = committed.map_err(|error| partly(chunk, error))?;
+            log_index = committed.log_index;
+            match committed.outcome.result {
+                Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
+                Err(rejection) => return Ok(refused(rejection, log_index)),
+                Ok(Reply::Registered { incarnation, listing, conflicts }) => {
+                    merged.incarnation = incarnation;
+                    merged.listing = listing_answer(listing);
+                    merged.conflicts.extend(conflicts.into_iter().map(conflict_entry));
+                    if listing == ListingState::Wanted {
+                        break 'pages;
+                    }
                 }
-                if more_will_follow {
-                    turns.end().await;
-                }
+                Ok(other) => return Err(unexpected(&other)),
             }
-            Ok(other) => return Err(unexpected(&other)),
         }
+        let alone = write.node.proposer.handed_in() == handed_in + sent;
+        together = if alone { PAGES_TOGETHER } else { 1 };
     }
     merged.tasks = write.tasks(&request.peer_id, log_index).await;
     Ok(ok_json(&merged, Some(log_index)))
-}
-
-/// How long one request may pause in all; its sender waits.
-const PAUSES_MAX: Duration = Duration::from_secs(1);
-/// The same if another node forwarded it, which gives up after [`REQUEST_DEADLINE`]: enough for a page as peers send it.
-const PAUSES_FORWARDED_MAX: Duration = Duration::from_millis(100);
-
-/// Lets others write between the pages of a listing. A large one is more work than all of theirs: while there are others it takes
-/// every second turn, so that they wait little longer than without it.
-struct Turns<'a> {
-    proposer: &'a Proposer,
-    began: Instant,
-    handed_in: u64,
-    pauses_left: Duration,
-}
-
-impl<'a> Turns<'a> {
-    fn new(proposer: &'a Proposer, forwarded: bool) -> Self {
-        let pauses_left = if forwarded { PAUSES_FORWARDED_MAX } else { PAUSES_MAX };
-        Self { proposer, began: Instant::now(), handed_in: 0, pauses_left }
-    }
-
-    fn begin(&mut self) {
-        (self.began, self.handed_in) = (Instant::now(), self.proposer.handed_in());
-    }
-
-    /// Pauses for as long as the page took, if anybody else wrote meanwhile.
-    async fn end(&mut self) {
-        if self.proposer.handed_in() > self.handed_in + 1 {
-            let pause = self.began.elapsed().min(self.pauses_left);
-            self.pauses_left -= pause;
-            tokio::time::sleep(pause).await;
-        }
-    }
 }
 
 /// A registration, and its holdings as they travel in the log.
@@ -171,7 +148,7 @@ fn partly(chunk: u32, error: ApiError) -> ApiError {
 
 /// The listing as it travels in the log: in one piece if it fits an entry, else in pages of one listing (X4).
 fn listing_chunks(files: Vec<Holding>, page: Option<client::api::ListingPage>, key: Option<&KeyTag>) -> Vec<Listing> {
-    let mut chunks = cut::chunks(files);
+    let mut chunks = cut::chunks(files, cut::PAGE_BYTES_MAX);
     let last = chunks.len() - 1;
     let (id, completes) = match page {
         Some(page) => (page.id, page.last),
