@@ -54,13 +54,6 @@ fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Pages handed in at a time while nobody else writes: about as many as fit into one entry. A large listing is more work than all that
-/// others write; beside them it takes one place in an entry like anybody else.
-///
-/// The first page goes alone, as it opens the listing, and so does the last one of a request: it may complete the listing, and must not
-/// where one before it failed. The order of those between is of no consequence.
-const PAGES_TOGETHER: usize = 12;
-
 async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     let (body, key) = (write.parts.body.clone(), write.key.clone());
     let prepared = heavy::run(body.len(), move || registration(&body, key.as_ref()));
@@ -89,11 +82,11 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
     };
     let mut log_index = 0;
     let mut pages: VecDeque<(u32, Listing)> = (0..).zip(listings).collect();
-    let mut together = 1;
+    let mut alone = false;
     'pages: while !pages.is_empty() {
-        let turn: Vec<_> = pages.drain(..together.min(pages.len() - 1).max(1)).collect();
-        let (sent, handed_in) = (turn.len() as u64, write.node.proposer.handed_in());
-        let answers = turn.into_iter().map(|(chunk, listing)| {
+        let pages_now: Vec<_> = pages.drain(..turn(pages.len(), alone)).collect();
+        let (sent, handed_in) = (pages_now.len() as u64, write.node.proposer.handed_in());
+        let answers = pages_now.into_iter().map(|(chunk, listing)| {
             let committed = write.propose(Op::Register(register(listing)), chunk);
             async move { (chunk, committed.await) }
         });
@@ -114,11 +107,22 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
                 Ok(other) => return Err(unexpected(&other)),
             }
         }
-        let alone = write.node.proposer.handed_in() == handed_in + sent;
-        together = if alone { PAGES_TOGETHER } else { 1 };
+        alone = write.node.proposer.handed_in() == handed_in + sent;
     }
     merged.tasks = write.tasks(&request.peer_id, log_index).await;
     Ok(ok_json(&merged, Some(log_index)))
+}
+
+/// Pages handed in at a time while nobody else writes: about as many as fit into one entry.
+const PAGES_TOGETHER: usize = 12;
+
+/// How many of the pages that are left go next, in one request. A large listing is more work than all that others write; beside them it
+/// takes one place in an entry like anybody else.
+///
+/// The last page goes when all others are in: it may complete the listing, and must not where one is missing. The first one goes alone as
+/// well, as nobody knows yet who else writes; the order of those between is of no consequence.
+fn turn(left: usize, alone: bool) -> usize {
+    if alone { PAGES_TOGETHER.min(left - 1).max(1) } else { 1 }
 }
 
 /// A registration, and its holdings as they travel in the log.
@@ -180,4 +184,34 @@ fn listing_answer(state: ListingState) -> ListingAnswer {
 
 fn conflict_entry(conflict: Conflict) -> ConflictEntry {
     ConflictEntry { name: conflict.name, current_version: conflict.current_version, hash: conflict.hash }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turns of a request with so many pages while nobody else writes.
+    fn turns(pages: usize) -> Vec<usize> {
+        let (mut left, mut alone, mut turns) = (pages, false, Vec::new());
+        while left > 0 {
+            turns.push(turn(left, alone));
+            left -= turns[turns.len() - 1];
+            alone = true;
+        }
+        turns
+    }
+
+    #[test]
+    fn the_last_page_goes_when_all_others_are_in() {
+        for pages in 1..100 {
+            let turns = turns(pages);
+            assert_eq!((turns.iter().sum::<usize>(), turns.last()), (pages, Some(&1)), "{pages} pages");
+        }
+    }
+
+    #[test]
+    fn many_pages_need_few_entries_while_nobody_else_writes() {
+        assert_eq!(turns(20), [1, PAGES_TOGETHER, 6, 1]);
+        assert_eq!(turn(20, false), 1);
+    }
 }
