@@ -82,6 +82,30 @@ async fn without_a_majority_writes_fail_definitely_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn a_node_is_ready_once_it_has_caught_up() {
+    const PAGES: usize = 50;
+    let mut cluster = Cluster::start(3).await;
+    cluster.register("p1").await;
+    let leader = cluster.leader().await;
+    let late = (leader + 1) % 3;
+    cluster.nodes[late].kill();
+    for page in 0..PAGES {
+        let files: Vec<_> = (0..100).map(|n| file(&format!("f{page}-{n}"), 1, "a")).collect();
+        let answer = cluster.post(leader, "/announce", json!({"peerId": "p1", "files": files})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    cluster.nodes[late].start();
+    // Asked again at once: it is the moment after it says so that counts.
+    let (url, started) = (cluster.nodes[late].url("/readyz"), std::time::Instant::now());
+    while !cluster.http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
+        assert!(started.elapsed() < support::DEADLINE, "it does not become ready");
+        tokio::task::yield_now().await;
+    }
+    let read = cluster.get(late, &format!("/file?name=f{}-99&consistency=stale", PAGES - 1)).await;
+    assert_eq!(read.status, 200, "{}", read.text);
+}
+
+#[tokio::test]
 async fn a_write_lost_with_the_leader_is_unknown_however_the_retries_end() {
     let mut cluster = Cluster::start(3).await;
     cluster.register("p1").await;

@@ -198,7 +198,7 @@ impl IndexClient {
             Err(Failure::NotSent(_) | Failure::Silent(_) | Failure::Broken(_)) => {
                 return routes.failed(slot, Instant::now());
             }
-            Err(Failure::Answered(problem)) => problem,
+            Err(Failure::Answered { problem, .. }) => problem,
         };
         routes.answered(slot);
         if matches!(problem.code, C::NotLeader | C::NoQuorum | C::StorageFailed | C::NotInitialized) {

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::retry::{self, Class, Repeat};
 use super::routes::Slot;
-use super::transport::{Call, Failure, Reply};
+use super::transport::{Call, Failure, LEADER, Reply};
 use super::write_engine::Effort;
 use super::{Error, IndexClient};
-use crate::api::headers;
+use crate::api::{ErrorCode, headers};
 use raft_store::types::NodeId;
 
 /// How long one server may take for a read before it counts as silent; a strong read without a majority fails within 5 s.
@@ -144,7 +144,7 @@ impl IndexClient {
     }
 
     /// Asks the candidates one after the other, without waiting for one that failed, and not longer than the hedging
-    /// delay for one that keeps silent; the first answer wins.
+    /// delay for one that keeps silent; the first answer wins, unless it is only second best.
     async fn race(
         &self,
         mut candidates: VecDeque<Candidate>,
@@ -159,16 +159,21 @@ impl IndexClient {
         };
         let mut running = FuturesUnordered::new();
         let mut last = Failure::NotSent("no server is known".into());
+        let mut second_best = None;
         loop {
             if let Some(candidate) = candidates.pop_front() {
                 running.push(ask(candidate));
             } else if running.is_empty() {
-                return Err(last);
+                return second_best.unwrap_or(Err(last));
             }
+            let somebody_else = !candidates.is_empty();
             tokio::select! {
                 Some((stale, result)) = running.next() => match result {
+                    result if self.is_second_best(&result) => {
+                        second_best.get_or_insert(result.map(|reply| (reply, stale)));
+                    }
                     Ok(reply) => return Ok((reply, stale)),
-                    Err(Failure::Answered(problem)) if is_final(&problem) => return Err(Failure::Answered(problem)),
+                    Err(failure) if is_final(&failure) => return Err(failure),
                     // A server's own words say more than a refused connection.
                     Err(failure @ Failure::NotSent(_)) => {
                         if matches!(last, Failure::NotSent(_)) {
@@ -177,9 +182,24 @@ impl IndexClient {
                     }
                     Err(failure) => last = failure,
                 },
-                () = tokio::time::sleep(self.shared.options.hedge_after), if !candidates.is_empty() => {}
+                () = tokio::time::sleep(self.shared.options.hedge_after), if somebody_else || second_best.is_some() => {
+                    if let Some(answer) = second_best.take_if(|_| !somebody_else) {
+                        return answer;
+                    }
+                }
             }
         }
+    }
+
+    /// The answer of a follower that misses what this client wrote, or does not know what was asked for: it may have been started a moment
+    /// ago, and somebody else may know better. Who asked for a stale read takes what he gets.
+    fn is_second_best(&self, answer: &Result<Reply, Failure>) -> bool {
+        self.reading.consistency == Consistency::Auto
+            && match answer {
+                Ok(reply) => self.freshness(reply, false).misses_own_writes,
+                Err(Failure::Answered { problem, by_leader }) => !by_leader && problem.code == ErrorCode::NotFound,
+                Err(_) => false,
+            }
     }
 
     fn target(&self, path: &str, query: &[(&str, String)], stale: bool) -> String {
@@ -207,7 +227,7 @@ impl IndexClient {
 
     fn freshness(&self, reply: &Reply, stale: bool) -> Freshness {
         let applied = reply.number(headers::APPLIED).unwrap_or(0);
-        let by_leader = reply.text(headers::ROLE) == Some("leader");
+        let by_leader = reply.text(headers::ROLE) == Some(LEADER);
         let stale = stale || (self.reading.consistency == Consistency::Auto && !by_leader);
         Freshness {
             node: reply.number(headers::NODE),
@@ -222,7 +242,8 @@ impl IndexClient {
 }
 
 /// Whether every other server would say the same.
-fn is_final(problem: &crate::api::Problem) -> bool {
+fn is_final(failure: &Failure) -> bool {
+    let Failure::Answered { problem, .. } = failure else { return false };
     matches!(retry::classify(problem), Class::Decided | Class::Turned)
 }
 

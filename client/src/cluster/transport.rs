@@ -19,6 +19,9 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// The `Raftshare-Role` of who leads.
+pub(super) const LEADER: &str = "leader";
+
 /// What is sent; the same for every attempt of a call, except for the floor and the permission to forward.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -48,8 +51,8 @@ pub(super) struct Reply {
 pub(super) enum Failure {
     /// No connection came about.
     NotSent(String),
-    /// The server answered with an error.
-    Answered(Box<Problem>),
+    /// The server answered with an error; whether it leads.
+    Answered { problem: Box<Problem>, by_leader: bool },
     /// No answer in time.
     Silent(Duration),
     /// The connection broke, or the answer was unreadable.
@@ -60,7 +63,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotSent(why) | Self::Broken(why) => f.write_str(why),
-            Self::Answered(problem) => f.write_str(&problem.detail),
+            Self::Answered { problem, .. } => f.write_str(&problem.detail),
             Self::Silent(waited) => write!(f, "no answer within {:.1} s", waited.as_secs_f64()),
         }
     }
@@ -120,12 +123,13 @@ async fn exchange(
     }
     let response = request.send().await.map_err(failure)?;
     let status = response.status();
-    let headers = response.headers().clone();
+    let answered = response.headers().clone();
     let body = read_body(response).await?;
     if status.is_success() {
-        return Ok(Reply { sent, headers, body });
+        return Ok(Reply { sent, headers: answered, body });
     }
-    Err(Failure::Answered(Box::new(problem(status.as_u16(), &body))))
+    let by_leader = answered.get(headers::ROLE).is_some_and(|role| role == LEADER);
+    Err(Failure::Answered { problem: Box::new(problem(status.as_u16(), &body)), by_leader })
 }
 
 async fn read_body(mut response: reqwest::Response) -> Result<Bytes, Failure> {

@@ -54,12 +54,12 @@ impl Effort {
         let class = match &failure {
             Failure::NotSent(_) => Class::NotSent,
             Failure::Silent(_) | Failure::Broken(_) => Class::Unknown,
-            Failure::Answered(problem) => retry::classify(problem),
+            Failure::Answered { problem, .. } => retry::classify(problem),
         };
         self.attempts = self.attempts.saturating_add(1);
         self.never_connected &= class == Class::NotSent;
         self.last = failure.to_string();
-        if let Failure::Answered(problem) = failure {
+        if let Failure::Answered { problem, .. } = failure {
             self.problem = Some(problem);
         }
         let situation = Situation {

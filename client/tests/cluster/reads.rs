@@ -150,6 +150,48 @@ async fn own_writes_are_read_back_or_reported_missing() {
     assert!(answer.freshness.misses_own_writes, "the follower has applied 77 only");
 }
 
+/// A follower that was started a moment ago and has nothing applied yet.
+fn knows_nothing() -> Reply {
+    let Reply::Json(status, body, mut headers) = problem(404, "not_found", json!({})) else { unreachable!() };
+    headers.push(("raftshare-role", "follower".into()));
+    Reply::Json(status, body, headers)
+}
+
+#[tokio::test]
+async fn what_one_follower_does_not_know_another_one_may() {
+    let (mut first, second) = pair(|_| empty_from(1, "leader"));
+    let fresh = Fake::start(|seen| if seen.path == "/leader" { no_quorum() } else { knows_nothing() });
+    for urls in [[first.url(), fresh.url(), second.url()], [first.url(), second.url(), fresh.url()]] {
+        let client = client(&[&urls[0], &urls[1], &urls[2]]);
+        search(&client).await;
+        first.stop();
+        let answer = search(&client).await;
+        assert_eq!((answer.freshness.node, answer.freshness.stale), (Some(2), true));
+    }
+    assert!(!fresh.seen("/search").is_empty(), "it was asked before the one who knew");
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_not_waited_for() {
+    let first = Fake::start(|_| Reply::Never);
+    let second = Fake::start(|seen| if seen.path == "/leader" { no_quorum() } else { knows_nothing() });
+    // Far beyond what the test may take: only the answers that came can have ended it.
+    let client = client(&[&first.url(), &second.url()]).with_deadline(Duration::from_secs(60));
+    let file = FileName::parse("f").unwrap();
+    assert!(matches!(client.file(&file).await, Err(Error::Refused(_))));
+}
+
+#[tokio::test]
+async fn the_leaders_word_that_a_file_does_not_exist_is_final() {
+    let (first, second) = pair(|_| {
+        let Reply::Json(status, body, _) = problem(404, "not_found", json!({})) else { unreachable!() };
+        Reply::Json(status, body, vec![("raftshare-role", "leader".into())])
+    });
+    let client = client(&[&first.url(), &second.url()]);
+    assert!(matches!(client.file(&FileName::parse("f").unwrap()).await, Err(Error::Refused(_))));
+    assert!(second.seen("/file").is_empty());
+}
+
 #[tokio::test]
 async fn nobody_holding_a_lease_is_no_error() {
     let (first, _second) = pair(|_| problem(404, "not_found", json!({})));

@@ -51,7 +51,13 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
         Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
         Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
         Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
-            Ok(NodeResponse::ReadIndex(_)) => return format!("ready: node {} leads", leader.id).into_response(),
+            // One that was started a moment ago has nothing to show before it has caught up.
+            Ok(NodeResponse::ReadIndex(index)) if node.wait_applied(index, STATUS_DEADLINE).await => {
+                return format!("ready: node {} leads", leader.id).into_response();
+            }
+            Ok(NodeResponse::ReadIndex(index)) => {
+                format!("node {} leads; applied here is log index {} of {index}", leader.id, node.applied())
+            }
             Ok(other) => format!("node {} leads and answered {other:?}", leader.id),
             Err(error) => error.to_string(),
         },
