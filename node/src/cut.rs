@@ -48,8 +48,10 @@ mod tests {
         let all: Vec<_> = (0..5_000).map(|n| holding(format!("{n:04}{}", "x".repeat(n % 1_000)))).collect();
         for bytes_max in [PAGE_BYTES_MAX, ANNOUNCE_BYTES_MAX] {
             let cut = chunks(all.clone(), bytes_max);
+            assert!(cut.len() > 1);
             for chunk in &cut {
                 let encoded = postcard::to_stdvec(chunk).expect("encodes").len();
+                assert!(encoded < raft_store::types::limits::ENTRY_BYTES_MAX - 1_024, "{encoded}");
                 assert!((1..=bytes_max).contains(&encoded), "{encoded}");
             }
             assert_eq!(cut.concat(), all);

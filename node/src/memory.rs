@@ -12,7 +12,7 @@ const KEPT_MS: c_long = 10_000;
 /// `mi_option_purge_delay` of `mimalloc.h`, which the bindings do not name.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// To be called before there is a second thread.
+/// Sets both for the whole process. To be called before there is a second thread.
 pub fn configure() {
     keep_freed();
     refuse_huge_pages();

@@ -183,7 +183,7 @@ impl IndexClient {
                     Err(failure) => last = failure,
                 },
                 () = tokio::time::sleep(self.shared.options.hedge_after), if somebody_else || second_best.is_some() => {
-                    if let Some(answer) = second_best.take_if(|_| !somebody_else) {
+                    if !somebody_else && let Some(answer) = second_best.take() {
                         return answer;
                     }
                 }

@@ -150,17 +150,22 @@ async fn own_writes_are_read_back_or_reported_missing() {
     assert!(answer.freshness.misses_own_writes, "the follower has applied 77 only");
 }
 
-/// A follower that was started a moment ago and has nothing applied yet.
-fn knows_nothing() -> Reply {
+/// The word of a node in this role that something does not exist.
+fn not_found_by(role: &str) -> Reply {
     let Reply::Json(status, body, mut headers) = problem(404, "not_found", json!({})) else { unreachable!() };
-    headers.push(("raftshare-role", "follower".into()));
+    headers.push(("raftshare-role", role.to_owned()));
     Reply::Json(status, body, headers)
+}
+
+/// A follower that was started a moment ago and has nothing applied yet.
+fn started_a_moment_ago() -> Fake {
+    Fake::start(|seen| if seen.path == "/leader" { no_quorum() } else { not_found_by("follower") })
 }
 
 #[tokio::test]
 async fn what_one_follower_does_not_know_another_one_may() {
     let (mut first, second) = pair(|_| empty_from(1, "leader"));
-    let fresh = Fake::start(|seen| if seen.path == "/leader" { no_quorum() } else { knows_nothing() });
+    let fresh = started_a_moment_ago();
     for urls in [[first.url(), fresh.url(), second.url()], [first.url(), second.url(), fresh.url()]] {
         let client = client(&[&urls[0], &urls[1], &urls[2]]);
         search(&client).await;
@@ -174,7 +179,7 @@ async fn what_one_follower_does_not_know_another_one_may() {
 #[tokio::test]
 async fn what_nobody_knows_is_not_waited_for() {
     let first = Fake::start(|_| Reply::Never);
-    let second = Fake::start(|seen| if seen.path == "/leader" { no_quorum() } else { knows_nothing() });
+    let second = started_a_moment_ago();
     // Far beyond what the test may take: only the answers that came can have ended it.
     let client = client(&[&first.url(), &second.url()]).with_deadline(Duration::from_secs(60));
     let file = FileName::parse("f").unwrap();
@@ -183,10 +188,7 @@ async fn what_nobody_knows_is_not_waited_for() {
 
 #[tokio::test]
 async fn the_leaders_word_that_a_file_does_not_exist_is_final() {
-    let (first, second) = pair(|_| {
-        let Reply::Json(status, body, _) = problem(404, "not_found", json!({})) else { unreachable!() };
-        Reply::Json(status, body, vec![("raftshare-role", "leader".into())])
-    });
+    let (first, second) = pair(|_| not_found_by("leader"));
     let client = client(&[&first.url(), &second.url()]);
     assert!(matches!(client.file(&FileName::parse("f").unwrap()).await, Err(Error::Refused(_))));
     assert!(second.seen("/file").is_empty());
