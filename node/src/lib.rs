@@ -13,6 +13,7 @@ pub mod api;
 pub mod birth;
 pub mod cli;
 pub mod clock;
+pub mod condition;
 pub mod config;
 mod cut;
 pub mod dev;

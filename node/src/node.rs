@@ -17,6 +17,7 @@ use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use crate::clock::LogClock;
+use crate::condition::ConditionCell;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
@@ -80,6 +81,8 @@ pub struct Node {
     pub fatal: FatalSignal,
     /// Figures about the log and snapshots.
     pub stats: StatsHandle,
+    /// What it may do beyond its role.
+    pub condition: ConditionCell,
     /// The log clock.
     pub clock: Arc<LogClock>,
     /// The write path.
@@ -239,6 +242,7 @@ impl Node {
         NodeStatus {
             role: self.role().to_owned(),
             applied: self.applied(),
+            condition: self.condition.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -10,6 +10,7 @@ use raft_store::storage::{OpenOptions, Storage};
 use tokio::net::TcpListener;
 
 use crate::clock::{LogClock, Monotonic, millis};
+use crate::condition::ConditionCell;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
@@ -155,6 +156,7 @@ async fn assemble(
         boot: rand::random(),
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
         pool: LinkPool::new(net.clone(), identities.clone()),
+        condition: ConditionCell::default(),
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),

@@ -47,7 +47,13 @@ fn is_settled(operation: &Operation) -> bool {
         Outcome::Ok(..) => true,
         Outcome::Refused(code) => !matches!(
             code.as_str(),
-            "no_quorum" | "not_leader" | "overloaded" | "storage_failed" | "not_initialized" | "unreachable"
+            "no_quorum"
+                | "not_leader"
+                | "overloaded"
+                | "storage_failed"
+                | "not_initialized"
+                | "loading"
+                | "unreachable"
         ),
         Outcome::Unknown => false,
     }

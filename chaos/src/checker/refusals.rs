@@ -63,7 +63,7 @@ fn kind(op: &Op) -> &'static str {
 fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, code: &str) -> Option<String> {
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
-        "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "unreachable" => None,
+        "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "loading" | "unreachable" => None,
         "storage_failed" => {
             let disks = |fault: &FaultRecord| STORAGE_FAULTS.contains(&fault.fault.as_str());
             (!model.faults.iter().any(disks)).then(|| "no disk was made to fail".into())

@@ -65,6 +65,12 @@ pub enum ErrorCode {
     NotInitialized,
     /// The node's disk failed.
     StorageFailed,
+    /// The node has not loaded yet what the answer comes from; see `progress`.
+    Loading,
+    /// The node's state is not the cluster's.
+    Diverged,
+    /// The node was removed from the cluster.
+    Removed,
     /// A code this build does not know.
     #[serde(other)]
     Unknown,
@@ -81,7 +87,7 @@ pub enum AppliedState {
 }
 
 /// The error body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// A URI reference that names the kind of problem.
@@ -116,7 +122,32 @@ pub struct Problem {
     /// Fencing token of the lease that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<FencingToken>,
+    /// How much of a loading node's work is done, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
     /// When trying again makes sense, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with a status, a code and words; the rest is absent.
+    pub fn new(status: u16, code: ErrorCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: title.into(),
+            status,
+            detail: detail.into(),
+            code,
+            applied: None,
+            leader: None,
+            current_version: None,
+            hash: None,
+            size: None,
+            holder: None,
+            fencing_token: None,
+            progress: None,
+            retry_after_ms: None,
+        }
+    }
 }

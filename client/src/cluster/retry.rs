@@ -86,9 +86,15 @@ pub fn classify(problem: &Problem) -> Class {
     }
     match problem.code {
         C::NotLeader => Class::NotLeader,
-        C::Overloaded | C::NoQuorum | C::NotInitialized | C::StorageFailed | C::TooStale | C::ReadOnly => {
-            Class::NotNow { retry_after }
-        }
+        C::Overloaded
+        | C::NoQuorum
+        | C::NotInitialized
+        | C::StorageFailed
+        | C::Loading
+        | C::Diverged
+        | C::Removed
+        | C::TooStale
+        | C::ReadOnly => Class::NotNow { retry_after },
         C::NotHolder
         | C::LeaseRequired
         | C::LeaseExpired

@@ -16,21 +16,7 @@ fn situation() -> Situation {
 }
 
 fn problem(status: u16, code: ErrorCode, applied: Option<AppliedState>) -> Problem {
-    Problem {
-        kind: "about:blank".into(),
-        title: String::new(),
-        status,
-        detail: String::new(),
-        code,
-        applied,
-        leader: None,
-        current_version: None,
-        hash: None,
-        size: None,
-        holder: None,
-        fencing_token: None,
-        retry_after_ms: None,
-    }
+    Problem { applied, ..Problem::new(status, code, "", "") }
 }
 
 #[test]

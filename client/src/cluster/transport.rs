@@ -145,20 +145,9 @@ async fn read_body(mut response: reqwest::Response) -> Result<Bytes, Failure> {
 
 /// The error body, or a stand-in for whatever else spoke HTTP at that address.
 fn problem(status: u16, body: &[u8]) -> Problem {
-    serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-        kind: "about:blank".into(),
-        title: "Unexpected answer".into(),
-        status,
-        detail: format!("HTTP status {status} without an error body of the index API; is this an index server?"),
-        code: ErrorCode::Unknown,
-        applied: None,
-        leader: None,
-        current_version: None,
-        hash: None,
-        size: None,
-        holder: None,
-        fencing_token: None,
-        retry_after_ms: None,
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let detail = format!("HTTP status {status} without an error body of the index API; is this an index server?");
+        Problem::new(status, ErrorCode::Unknown, "Unexpected answer", detail)
     })
 }
 

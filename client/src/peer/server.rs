@@ -298,21 +298,7 @@ fn refuse(status: StatusCode, code: ErrorCode, detail: &str) -> Response {
 }
 
 fn problem(status: StatusCode, code: ErrorCode, detail: &str) -> Problem {
-    Problem {
-        kind: "about:blank".to_owned(),
-        title: status.canonical_reason().unwrap_or("").to_owned(),
-        status: status.as_u16(),
-        detail: detail.to_owned(),
-        code,
-        applied: None,
-        leader: None,
-        current_version: None,
-        hash: None,
-        size: None,
-        holder: None,
-        fencing_token: None,
-        retry_after_ms: None,
-    }
+    Problem::new(status.as_u16(), code, status.canonical_reason().unwrap_or(""), detail)
 }
 
 fn answer(status: StatusCode, problem: &Problem) -> Response {

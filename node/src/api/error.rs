@@ -61,6 +61,24 @@ pub enum ApiError {
     /// The state is older than the read accepts (R2, R3).
     #[error("{0}")]
     TooStale(String),
+    /// What the answer comes from is not loaded yet (R1).
+    #[error("this node is still loading: {:.0} % done; ask another node, or again in a moment", progress * 100.0)]
+    Loading {
+        /// How much is done, 0 to 1.
+        progress: f64,
+    },
+    /// This node's state is not the cluster's (C3, N3).
+    #[error("{0}")]
+    Diverged(String),
+    /// This node was removed from the cluster (C6).
+    #[error(
+        "this node is not a member as of log index {as_of}; stop it, or start it on an empty data directory with --join to \
+         take it in again"
+    )]
+    Removed {
+        /// Log index of the membership without it.
+        as_of: u64,
+    },
     /// The node's disk failed (W4).
     #[error("this node's storage failed and it is about to stop: {0}")]
     StorageFailed(String),
@@ -97,6 +115,9 @@ impl ApiError {
             Self::Unknown(_) => (Code::OutcomeUnknown, Status::SERVICE_UNAVAILABLE),
             Self::Overloaded(_) => (Code::Overloaded, Status::TOO_MANY_REQUESTS),
             Self::TooStale(_) => (Code::TooStale, Status::SERVICE_UNAVAILABLE),
+            Self::Loading { .. } => (Code::Loading, Status::SERVICE_UNAVAILABLE),
+            Self::Diverged(_) => (Code::Diverged, Status::SERVICE_UNAVAILABLE),
+            Self::Removed { .. } => (Code::Removed, Status::SERVICE_UNAVAILABLE),
             Self::StorageFailed(_) => (Code::StorageFailed, Status::SERVICE_UNAVAILABLE),
             Self::AlreadyInitialized(_) => (Code::AlreadyInitialized, Status::CONFLICT),
             Self::MembershipRefused(_) => (Code::MembershipRefused, Status::CONFLICT),
@@ -109,28 +130,19 @@ impl ApiError {
         let (code, status) = self.code();
         let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
         let name = name.unwrap_or_default();
-        let mut problem = Problem {
-            kind: format!("urn:raftshare:error:{name}"),
-            title: name.replace('_', " "),
-            status: status.as_u16(),
-            detail: self.to_string(),
-            code,
-            applied: write.then_some(match self {
-                Self::Unknown(_) => AppliedState::Unknown,
-                _ => AppliedState::No,
-            }),
-            leader: None,
-            current_version: None,
-            hash: None,
-            size: None,
-            holder: None,
-            fencing_token: None,
-            retry_after_ms: matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
-                .then_some(RETRY_AFTER_MS),
-        };
+        let title = name.replace('_', " ");
+        let mut problem = Problem::new(status.as_u16(), code, title, self.to_string());
+        problem.kind = format!("urn:raftshare:error:{name}");
+        problem.applied = write.then_some(match self {
+            Self::Unknown(_) => AppliedState::Unknown,
+            _ => AppliedState::No,
+        });
+        problem.retry_after_ms =
+            matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS).then_some(RETRY_AFTER_MS);
         match self {
             Self::NotLeader(leader) => problem.leader = leader.clone(),
             Self::Refused(rejection) => add_rejection(&mut problem, rejection),
+            Self::Loading { progress } => problem.progress = Some(*progress),
             _ => {}
         }
         problem

@@ -108,12 +108,21 @@ impl Edge {
         let body = body::collect(body).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
-        // A router is always ready.
-        let mut response = self.router.clone().call(request).await.unwrap_or_default();
+        let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal() };
+        let mut response = match refusal {
+            Some(error) => error.response(is_write(&request)),
+            // A router is always ready.
+            None => self.router.clone().call(request).await.unwrap_or_default(),
+        };
         answer::describe(&self.node, &self.boot, &mut response);
         self.node.metrics.answered(path, response.status());
         response
     }
+}
+
+/// Whether a path is about the asked node itself, whatever its condition.
+fn speaks_of_the_node(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics" | "/cluster" | "/cluster/digest" | "/openapi.json" | "/")
 }
 
 async fn no_such_path(request: Request) -> Response {

@@ -23,6 +23,7 @@ use raft_store::raft::TypeConfig;
 use raft_store::types::{LogTime, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::Condition;
 use crate::succession::LogEnd;
 
 pub use dial::birth_call;
@@ -36,7 +37,7 @@ pub use server::{PeerRequests, serve_connection};
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
 /// Version of the messages below. Nodes of different versions refuse each other with a clear word.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +184,8 @@ pub struct NodeStatus {
     pub role: String,
     /// Its applied log index.
     pub applied: u64,
+    /// What it may do beyond its role.
+    pub condition: Condition,
     /// Software version.
     pub version: String,
 }

@@ -1,0 +1,93 @@
+//! Whether this node may act as a member and answer clients, beyond its role in Raft.
+//!
+//! A role says what a node does in an election; a condition says that it must not take part at all: it has not shown its data
+//! directory to a majority yet, its directory is an older copy, it was removed, or its state differs from the others'.
+//!
+//! Invariant: a condition that [`Condition::refusal`] names is checked once for every request, before its handler runs.
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::api::error::ApiError;
+
+/// What a node may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Everything that its role allows.
+    #[default]
+    Serving,
+    /// It belongs to a cluster and waits until a majority has recorded its start (C3, C5): it neither votes nor acknowledges.
+    Starting,
+    /// Its data directory is older than what its node had acknowledged (C3).
+    OlderCopy {
+        /// What showed it.
+        reason: String,
+    },
+    /// It is not a member any more (C6).
+    Removed {
+        /// Log index of the membership that a confirmed leader named.
+        as_of: u64,
+    },
+    /// Its state differs from the one that a majority has at the same log index (N3).
+    Diverged {
+        /// That log index.
+        at: u64,
+    },
+}
+
+impl Condition {
+    /// For `/cluster`, `status` and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Serving => "ok",
+            Self::Starting => "starting",
+            Self::OlderCopy { .. } => "older copy",
+            Self::Removed { .. } => "removed",
+            Self::Diverged { .. } => "diverged",
+        }
+    }
+
+    /// Whether the node counts as a healthy member.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self, Self::Serving)
+    }
+
+    /// What a client is answered instead of what it asked for; `None` if it is answered.
+    pub fn refusal(&self) -> Option<ApiError> {
+        match self {
+            Self::Serving | Self::Starting => None,
+            Self::OlderCopy { reason } => Some(ApiError::Diverged(format!(
+                "the data directory of this node is an older copy: {reason}; replace the node by itself: \
+                 raftshare-node replace ID ID --addr HOST:PORT"
+            ))),
+            Self::Removed { as_of } => Some(ApiError::Removed { as_of: *as_of }),
+            Self::Diverged { at } => Some(ApiError::Diverged(format!(
+                "the state of this node differs from the one that a majority has at log index {at}; it is being replaced"
+            ))),
+        }
+    }
+}
+
+/// The node's condition, for everybody who has to know it.
+#[derive(Debug, Default)]
+pub struct ConditionCell(RwLock<Condition>);
+
+impl ConditionCell {
+    /// The condition now.
+    pub fn get(&self) -> Condition {
+        self.0.read().clone()
+    }
+
+    /// Changes it; true if it was another one.
+    pub fn set(&self, condition: Condition) -> bool {
+        let mut current = self.0.write();
+        let changed = *current != condition;
+        *current = condition;
+        changed
+    }
+
+    /// What clients are answered instead of what they asked for.
+    pub fn refusal(&self) -> Option<ApiError> {
+        self.0.read().refusal()
+    }
+}
