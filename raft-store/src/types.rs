@@ -38,6 +38,8 @@ pub mod limits {
     pub const OPAQUE_KEYS_PER_PEER: usize = 1_024;
     /// Remembered answers in all; new keyed writes are refused beyond it (X5).
     pub const ANSWERS_MAX: usize = 1_000_000;
+    /// Remembered answers of one peer; its new keyed writes are refused beyond it (X5).
+    pub const ANSWERS_PER_PEER_MAX: usize = 10_000;
     /// How long a silent peer's record and holdings are kept, in milliseconds of log time (P5).
     pub const PEER_RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     /// Peers that may wait in line for one file.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::command::KeyTag;
-use super::owners::{Keys, Owners};
+use super::owners::Owners;
 use super::reply::{Rejection, Reply};
 use super::slab::Id;
 use super::small_map::SmallMap;
@@ -157,14 +157,13 @@ impl Answers {
             }
         };
         let Some(answer) = known else {
-            if self.total >= limits.answers {
+            if self.is_full(owner, limits).is_some() {
                 self.raise_floor(owner, tag);
             }
-            if self.total >= limits.answers {
-                let what = format!("it remembers {} answers already", limits.answers);
-                return Admission::Refused(Rejection::Overloaded { what });
-            }
-            return Admission::New;
+            return match self.is_full(owner, limits) {
+                Some(what) => Admission::Refused(Rejection::Overloaded { what }),
+                None => Admission::New,
+            };
         };
         let admission = if answer.body != tag.body {
             Admission::Refused(Rejection::KeyReused)
@@ -179,13 +178,29 @@ impl Answers {
         admission
     }
 
+    /// Why there is no room for another answer of this owner, if there is none (X5).
+    fn is_full(&self, owner: Option<Id>, limits: &Limits) -> Option<String> {
+        if self.total >= limits.answers {
+            return Some(format!("it remembers {} answers already", limits.answers));
+        }
+        let own = owner.map_or(0, |slot| self.owners.get_at(slot).answers);
+        (own >= limits.answers_per_peer).then(|| {
+            format!(
+                "it remembers {} answers to this peer already; state with Idempotency-Floor which ones are settled",
+                limits.answers_per_peer
+            )
+        })
+    }
+
     /// Forgets what a known session's key says is settled.
     pub(super) fn raise_floor(&mut self, owner: Option<Id>, tag: &KeyTag) {
         if let (KeyForm::Session { session, .. }, Some(floor)) = (KeyForm::of(&tag.key), tag.floor)
             && let Some(slot) = owner
-            && let Some(known) = self.owners.get_mut_at(slot).sessions.get_mut(session)
         {
-            self.total -= known.raise_floor(floor);
+            let keys = self.owners.get_mut_at(slot);
+            let settled = keys.sessions.get_mut(session).map_or(0, |known| known.raise_floor(floor));
+            keys.answers -= settled;
+            self.total -= settled;
         }
     }
 
@@ -208,14 +223,16 @@ impl Answers {
         let sessions = &mut keys.sessions;
         if let Some(known) = sessions.get_mut(session) {
             known.used = now;
-            self.total -= known.raise_floor(tag.floor.unwrap_or(0));
-            let answer_is_new = known.answers.insert((sequence, tag.chunk), answer).is_none();
-            self.total += u64::from(answer_is_new);
+            let settled = known.raise_floor(tag.floor.unwrap_or(0));
+            let added = u64::from(known.answers.insert((sequence, tag.chunk), answer).is_none());
+            keys.answers = keys.answers + added - settled;
+            self.total = self.total + added - settled;
             return false;
         }
         let mut answers = SmallMap::default();
         answers.insert((sequence, tag.chunk), answer);
         sessions.insert(Arc::from(session), Session { floor: tag.floor.unwrap_or(0), used: now, due, answers });
+        keys.answers += 1;
         self.total += 1;
         true
     }
@@ -236,6 +253,7 @@ impl Answers {
                 known.due = due;
                 answer_is_new = known.chunks.insert(tag.chunk, answer).is_none();
             }
+            keys.answers += u64::from(answer_is_new);
             self.total += u64::from(answer_is_new);
             return (key, Some(before));
         }
@@ -244,6 +262,7 @@ impl Answers {
         chunks.insert(tag.chunk, answer);
         keys.opaque.insert(key.clone(), OpaqueKey { first_used: due.position, due, chunks });
         keys.order.insert(due.position, key.clone());
+        keys.answers += 1;
         self.total += 1;
         (key, None)
     }
@@ -256,6 +275,7 @@ impl Answers {
         }
         let (_, oldest) = keys.order.pop_first()?;
         let forgotten = keys.opaque.remove(&oldest)?;
+        keys.answers -= forgotten.chunks.len() as u64;
         self.total -= forgotten.chunks.len() as u64;
         Some(forgotten.due)
     }
@@ -268,9 +288,7 @@ impl Answers {
     /// Builds what is derived.
     pub(super) fn with_indexes(self) -> Self {
         let owners = self.owners.with_indexes();
-        let sessions = |keys: &Keys| keys.sessions.values().map(|session| session.answers.len()).sum::<usize>();
-        let opaque = |keys: &Keys| keys.opaque.values().map(|key| key.chunks.len()).sum::<usize>();
-        let total = owners.iter().map(|(_, keys)| sessions(keys) + opaque(keys)).sum::<usize>() as u64;
+        let total = owners.iter().map(|(_, keys)| keys.answers).sum();
         Self { owners, total }
     }
 

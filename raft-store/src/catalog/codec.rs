@@ -19,7 +19,9 @@ use crate::checksum::Checksummed;
 use crate::types::ContentHash;
 
 /// The format this build writes, as the first byte.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format before it: its limits end before `answers_per_peer`.
+const FORMAT_BEFORE: u8 = 1;
 
 /// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's cache until they
 /// are hashed and written.
@@ -38,9 +40,47 @@ struct Scalars {
     limits: Limits,
 }
 
+/// Scalars of [`FORMAT_BEFORE`].
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct ScalarsBefore {
+    clock: u64,
+    sequence: u64,
+    positions: u64,
+    incarnations: u64,
+    fencing_tokens: u64,
+    tickets: u64,
+    replicas: u32,
+    cleanup_items: u32,
+    answers: u64,
+    opaque_keys_per_peer: u32,
+    line_length: u32,
+}
+
+impl From<ScalarsBefore> for Scalars {
+    fn from(before: ScalarsBefore) -> Self {
+        Self {
+            clock: before.clock,
+            sequence: before.sequence,
+            positions: before.positions,
+            incarnations: before.incarnations,
+            fencing_tokens: before.fencing_tokens,
+            tickets: before.tickets,
+            replicas: before.replicas,
+            limits: Limits {
+                cleanup_items: before.cleanup_items,
+                answers: before.answers,
+                opaque_keys_per_peer: before.opaque_keys_per_peer,
+                line_length: before.line_length,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
 /// The replicated state at one moment, in the order of the format. It shares its records with the catalog it was taken
 /// from, which copies a few hundred of them when it changes one of them first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Image {
     scalars: Scalars,
     files: Slab<FileRecord>,
@@ -151,14 +191,20 @@ impl Catalog {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let damaged = |why: String| DecodeError::Damaged(why);
         let (format, rest) = bytes.split_first().ok_or_else(|| damaged("it is empty".into()))?;
-        if *format != FORMAT {
-            return Err(DecodeError::UnknownVersion { found: *format, known: FORMAT });
-        }
-        let (image, rest) = postcard::take_from_bytes::<Image>(rest).map_err(|error| damaged(error.to_string()))?;
+        let undecodable = |error: postcard::Error| damaged(error.to_string());
+        let (scalars, rest) = match *format {
+            FORMAT => postcard::take_from_bytes::<Scalars>(rest).map_err(undecodable)?,
+            FORMAT_BEFORE => {
+                let (before, rest) = postcard::take_from_bytes::<ScalarsBefore>(rest).map_err(undecodable)?;
+                (before.into(), rest)
+            }
+            found => return Err(DecodeError::UnknownVersion { found, known: FORMAT }),
+        };
+        let (tables, rest) = postcard::take_from_bytes(rest).map_err(undecodable)?;
+        let (files, peers, answers): (_, _, Answers) = tables;
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow its end", rest.len())));
         }
-        let Image { scalars, files, peers, answers } = image;
         let stored = Self {
             clock: scalars.clock,
             sequence: scalars.sequence,
@@ -289,6 +335,27 @@ mod tests {
 
     fn in_one_piece(image: &Image) -> Vec<u8> {
         postcard::to_extend(image, vec![FORMAT]).expect("it encodes")
+    }
+
+    #[test]
+    fn the_format_before_this_one_is_read() {
+        let Image { scalars, files, peers, answers } = large();
+        let before = ScalarsBefore {
+            clock: scalars.clock,
+            sequence: scalars.sequence,
+            positions: scalars.positions,
+            incarnations: scalars.incarnations,
+            fencing_tokens: scalars.fencing_tokens,
+            tickets: scalars.tickets,
+            replicas: scalars.replicas,
+            cleanup_items: scalars.limits.cleanup_items,
+            answers: scalars.limits.answers,
+            opaque_keys_per_peer: scalars.limits.opaque_keys_per_peer,
+            line_length: scalars.limits.line_length,
+        };
+        let bytes = postcard::to_extend(&(before, files, peers, answers), vec![FORMAT_BEFORE]).expect("it encodes");
+        let read = Catalog::decode(&bytes).expect("it is read");
+        assert_eq!(read.digest(), large().digest(), "and nothing is lost");
     }
 
     #[test]

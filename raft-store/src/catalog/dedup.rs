@@ -19,11 +19,13 @@ impl Catalog {
         };
         let limits = self.limits;
         // Looked up once: applying a command neither adds owners nor removes any.
-        let slot = self.keys_of(owner);
+        let (slot, registered) = self.keys_of(owner);
         match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
                 let result = self.execute(entry_term, &command.op);
-                if is_remembered(&result) {
+                // Whoever is not registered could fill the table under any number of names (X5).
+                let registered = registered || matches!(result, Ok(Reply::Registered { .. }));
+                if registered && is_remembered(&result) {
                     self.remember((owner, slot), tag, Answer::new(tag.body, &result));
                 } else {
                     self.answers.raise_floor(slot, tag);
@@ -36,19 +38,19 @@ impl Catalog {
         }
     }
 
-    /// Where a peer's keys are, if it has any. Whoever applies a command finds the peer by its id anyway; with the peer it is remembered
+    /// Where a peer's keys are, if it has any, and whether it is registered. Whoever applies a command finds the peer by its id anyway; with the peer it is remembered
     /// where its keys are, so that their table is searched once and not for every command.
-    fn keys_of(&mut self, owner: &PeerId) -> Option<Id> {
-        let Some(peer) = self.peer_slot(owner) else { return self.answers.owners.slot(owner) };
+    fn keys_of(&mut self, owner: &PeerId) -> (Option<Id>, bool) {
+        let Some(peer) = self.peer_slot(owner) else { return (self.answers.owners.slot(owner), false) };
         let forgotten = self.answers.owners.forgotten();
         if let Some((slot, then)) = self.sets(peer).keys
             && then == forgotten
         {
-            return Some(slot);
+            return (Some(slot), true);
         }
-        let slot = self.answers.owners.slot(owner)?;
+        let Some(slot) = self.answers.owners.slot(owner) else { return (None, true) };
         self.sets_mut(peer).keys = Some((slot, forgotten));
-        Some(slot)
+        (Some(slot), true)
     }
 
     fn remember(&mut self, (owner, slot): (&PeerId, Option<Id>), tag: &KeyTag, answer: Answer) {
@@ -80,6 +82,7 @@ impl Catalog {
         let Some(known) = keys.opaque.get_mut(key) else { return };
         let due = known.due;
         if known.chunks.pop_last().is_some() {
+            keys.answers -= 1;
             self.answers.total -= 1;
         }
         if known.chunks.is_empty() {
@@ -111,6 +114,7 @@ impl Catalog {
         }
         if let Some(((sequence, _), _)) = known.answers.pop_first() {
             known.floor = known.floor.max(sequence.saturating_add(1));
+            keys.answers -= 1;
             self.answers.total -= 1;
         }
         if known.answers.is_empty() {
@@ -125,10 +129,11 @@ impl Catalog {
 fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
     match result {
         Ok(_) => true,
-        Err(Rejection::Overloaded { .. } | Rejection::KeyReused | Rejection::KeyExpired) => false,
         Err(
-            Rejection::UnknownPeer { .. }
-            | Rejection::NotFound { .. }
+            Rejection::Overloaded { .. } | Rejection::KeyReused | Rejection::KeyExpired | Rejection::UnknownPeer { .. },
+        ) => false,
+        Err(
+            Rejection::NotFound { .. }
             | Rejection::NotHolder { .. }
             | Rejection::LeaseRequired { .. }
             | Rejection::LeaseExpired { .. }

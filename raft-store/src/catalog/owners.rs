@@ -25,6 +25,18 @@ pub(super) struct Keys {
     /// Opaque keys by first use. Derived.
     #[serde(skip)]
     pub(super) order: SmallMap<u64, Arc<str>, 0>,
+    /// Answers in all of them (X5). Derived.
+    #[serde(skip)]
+    pub(super) answers: u64,
+}
+
+impl Keys {
+    /// Counts the answers anew.
+    pub(super) fn count(&self) -> u64 {
+        let sessions = self.sessions.values().map(|session| session.answers.len());
+        let opaque = self.opaque.values().map(|key| key.chunks.len());
+        sessions.chain(opaque).sum::<usize>() as u64
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -122,7 +134,7 @@ impl Owners {
         Self { records: self.records.clone(), ..Self::default() }
     }
 
-    /// Builds what is derived: the index of ids, and each owner's keys in the order of their first use.
+    /// Builds what is derived: the index of ids, each owner's keys in the order of their first use, and their number.
     pub(super) fn with_indexes(self) -> Self {
         let mut indexed = Self::default();
         for (_, owner) in self.records.iter() {
@@ -131,6 +143,7 @@ impl Owners {
             for (name, key) in keys.opaque.iter() {
                 keys.order.insert(key.first_used, name.clone());
             }
+            keys.answers = keys.count();
             indexed.insert(id, keys);
         }
         indexed

@@ -69,6 +69,8 @@ pub struct Limits {
     pub opaque_keys_per_peer: u32,
     /// Peers that may wait in line for one file.
     pub line_length: u32,
+    /// Remembered answers of one peer (X5).
+    pub answers_per_peer: u64,
 }
 
 impl Default for Limits {
@@ -78,6 +80,7 @@ impl Default for Limits {
             answers: limits::ANSWERS_MAX as u64,
             opaque_keys_per_peer: limits::OPAQUE_KEYS_PER_PEER as u32,
             line_length: limits::LINE_LENGTH_MAX as u32,
+            answers_per_peer: limits::ANSWERS_PER_PEER_MAX as u64,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! alike and stay alike, and the invariants must hold. So each scenario also tests determinism and the encoding.
 //!
 //! ```text
-//! limits cleanup=1 answers=10 opaque=2 line=1            an empty catalog with other limits
+//! limits cleanup=1 answers=10 own=5 opaque=2 line=1      an empty catalog with other limits
 //! term 2 | tick 15s | stamp 15s term=3                  the entries' term; an entry that moves the clock by, or to
 //! P: register doc=x@2/100 zone=z                        holdings are NAME=BYTES[@VERSION][/SIZE]
 //! P: page LISTING doc=x [last] | unchanged doc=x        other forms of a registration (P2)

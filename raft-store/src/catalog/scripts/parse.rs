@@ -89,6 +89,7 @@ impl<'a> Arguments<'a> {
             answers: self.number("answers")?.unwrap_or(usual.answers),
             opaque_keys_per_peer: self.number("opaque")?.map_or(usual.opaque_keys_per_peer, |value| value as u32),
             line_length: self.number("line")?.map_or(usual.line_length, |value| value as u32),
+            answers_per_peer: self.number("own")?.unwrap_or(usual.answers_per_peer),
         })
     }
 
