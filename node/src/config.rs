@@ -2,11 +2,11 @@
 //!
 //! Invariant: a [`Config`] that exists is consistent; the relations between its timeouts were asserted by `validate`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raft_store::types::NodeId;
+use raft_store::types::{NodeId, limits};
 
 /// Largest request body, in bytes (API conventions).
 pub const BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
@@ -48,13 +48,76 @@ impl std::str::FromStr for MemberSpec {
     }
 }
 
-/// Checks the form `host:port`.
+/// Checks the form `host:port`; an IPv6 address stands in brackets, port 0 reaches nobody.
 pub fn check_address(address: &str) -> Result<(), String> {
-    let wrong = || format!("'{address}' is not HOST:PORT, for example 127.0.0.1:8080");
-    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    let port: u16 = port.parse().map_err(|_| wrong())?;
-    if host.is_empty() || port == 0 || host.contains(['/', ' ', '@']) { Err(wrong()) } else { Ok(()) }
+    match host_port(address)? {
+        (_, 0) => Err(format!("'{address}' has port 0, which reaches nobody; name the port the node listens on")),
+        _ => Ok(()),
+    }
 }
+
+fn host_port(address: &str) -> Result<(&str, u16), String> {
+    let wrong = || format!("'{address}' is not HOST:PORT, for example 127.0.0.1:8080");
+    if address.contains("://") {
+        return Err(format!("'{address}' is a URL; pass HOST:PORT alone, for example 127.0.0.1:8080"));
+    }
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if host.contains(':') && in_brackets.is_none_or(|host| host.parse::<std::net::Ipv6Addr>().is_err()) {
+        return Err(format!("'{address}': an IPv6 address stands in brackets, for example [::1]:8080"));
+    }
+    let port = port.parse().map_err(|_| wrong())?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if in_brackets.is_none() && (host.is_empty() || !host.chars().all(is_name)) {
+        return Err(wrong());
+    }
+    Ok((host, port))
+}
+
+/// The address that `--listen` means; a host name is looked up, and its IPv4 address taken first.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    host_port(text)?;
+    let unknown =
+        |error: std::io::Error| format!("'{text}': the host name is not known here ({error}); pass an IP address");
+    let found: Vec<_> = text.to_socket_addrs().map_err(unknown)?.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| format!("'{text}': the host name has no address; pass an IP address"))
+}
+
+/// Checks the base URL of a server, such as `http://127.0.0.1:8080`.
+pub fn check_server(url: &str) -> Result<(), String> {
+    let wrong = || format!("'{url}' is not the base URL of a node, for example http://127.0.0.1:8080");
+    let address = match url.split_once("://") {
+        Some(("http", address)) => address,
+        Some(("https", _)) => return Err(format!("'{url}': this build speaks http between nodes, not https")),
+        Some(_) => return Err(wrong()),
+        None => return Err(format!("'{url}' has no scheme; pass http://{url}")),
+    };
+    check_address(address.trim_end_matches('/')).map_err(|reason| format!("{}: {reason}", wrong()))
+}
+
+/// A setting's name on the command line, its value, and the shortest and longest it may be.
+type Bounded = (&'static str, fn(&Config) -> Duration, Duration, Duration);
+/// A leader needs some time to hear from its followers, and nobody waits longer than a day for anything.
+const DURATIONS: [Bounded; 5] = [
+    (
+        "--lease-ttl",
+        |config| config.lease_ttl,
+        Duration::from_millis(limits::LEASE_TTL_MS_MIN),
+        Duration::from_millis(limits::LEASE_TTL_MS_MAX),
+    ),
+    ("--peer-ttl", |config| config.peer_ttl, Duration::from_millis(100), Duration::from_secs(24 * 60 * 60)),
+    ("--grace", |config| config.grace, Duration::ZERO, Duration::from_secs(24 * 60 * 60)),
+    ("--heartbeat", |config| config.heartbeat, Duration::from_millis(1), Duration::from_secs(10)),
+    ("--election", |config| config.election.1, Duration::from_millis(10), Duration::from_secs(60)),
+];
+/// Most copies that a file may be asked to have.
+const REPLICAS_MAX: u32 = 100;
+/// Most voters: each further one makes every write wait for one more disk (C2).
+const MEMBERS_MAX: usize = 9;
 
 /// How a node comes to belong to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +199,14 @@ impl Config {
                 self.election.0, self.election.1, self.heartbeat
             ));
         }
-        if self.replicas == 0 {
-            return Err("--replicas must be 1 or greater".into());
+        for (name, value, least, most) in DURATIONS {
+            let value = value(self);
+            if value < least || value > most {
+                return Err(format!("{name} is {value:?}; it must be from {least:?} to {most:?}"));
+            }
+        }
+        if !(1..=REPLICAS_MAX).contains(&self.replicas) {
+            return Err(format!("--replicas is {}; it must be from 1 to {REPLICAS_MAX}", self.replicas));
         }
         if self.snapshot_every == Some(0) {
             return Err("--snapshot-every must be 1 or greater".into());
@@ -146,12 +215,27 @@ impl Config {
     }
 
     fn validate_birth(&self) -> Result<(), String> {
-        let Birth::Bootstrap { members } = &self.birth else { return Ok(()) };
+        let members = match &self.birth {
+            Birth::Bootstrap { members } => members,
+            Birth::Join { servers, .. } => return servers.iter().try_for_each(|server| check_server(server)),
+            Birth::Wait => return Ok(()),
+        };
+        if members.len() > MEMBERS_MAX {
+            return Err(format!(
+                "--members names {} nodes; a cluster is founded by {MEMBERS_MAX} at most, and grows by --join --learner",
+                members.len()
+            ));
+        }
         let mut ids: Vec<_> = members.iter().map(|member| member.id).collect();
         ids.sort_unstable();
         ids.dedup();
         if ids.len() != members.len() {
             return Err("--members names a node id twice".into());
+        }
+        let mut addresses: Vec<_> = members.iter().map(|member| &member.address).collect();
+        addresses.sort_unstable();
+        if let Some(pair) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("--members names the address {} twice", pair[0]));
         }
         if !ids.contains(&self.id) {
             return Err(format!("--members does not name this node (--id {})", self.id));
