@@ -116,11 +116,9 @@ async fn status_of(node: &Node, id: NodeId, member: &Member) -> Option<NodeStatu
 
 /// `GET /cluster/digest`.
 pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
-    let (applied_index, image) = {
-        let view = node.state.read();
-        (view.last_applied().map_or(0, |log_id| log_id.index), view.catalog().image())
-    };
-    // Of a large catalog this takes seconds: not under its lock.
+    let image = node.state.read().digest_image();
+    let applied_index = image.last_applied().map_or(0, |log_id| log_id.index);
+    // Hashes what was written since it was asked last: not under the catalog's lock.
     let taken = tokio::task::spawn_blocking(move || image.digest()).await;
     let digest = taken.map_err(|error| ApiError::Overloaded(error.to_string()))?;
     Ok(ok_json(&DigestResponse { applied_index, digest }, None))

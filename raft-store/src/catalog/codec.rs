@@ -12,6 +12,7 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
+use super::digest::Root;
 use super::slab::Slab;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
 use super::{DecodeError, validate};
@@ -97,7 +98,17 @@ impl Image {
         encoded.map_err(|error| pieces.failed.take().unwrap_or_else(|| io::Error::other(error)))
     }
 
-    /// SHA-256 over the canonical bytes.
+    /// The digest that members compare (N3), see [`super::digest`]: hashes what was written since it was asked last.
+    pub fn state_digest(&self) -> ContentHash {
+        let mut root = Root::new();
+        root.add(&(FORMAT, self.scalars));
+        root.add_slab(&self.files);
+        root.add_slab(&self.peers);
+        root.add_records(self.answers.owners.records());
+        root.finish()
+    }
+
+    /// SHA-256 over the canonical bytes, all of them: independent of [`Image::state_digest`], and slow with a large state.
     pub fn digest(&self) -> ContentHash {
         let mut hashed = Checksummed::new(io::sink());
         self.encode_to(&mut hashed).expect("plain values have an encoding, and a sink takes everything");
@@ -225,6 +236,11 @@ impl Catalog {
     /// SHA-256 over the canonical bytes.
     pub fn digest(&self) -> ContentHash {
         self.image().digest()
+    }
+
+    /// See [`Image::state_digest`].
+    pub fn state_digest(&self) -> ContentHash {
+        self.image().state_digest()
     }
 
     /// Builds everything that is derived. The stored tables are valid.

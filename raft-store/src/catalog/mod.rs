@@ -22,6 +22,9 @@ mod clock;
 mod codec;
 mod command;
 mod dedup;
+mod digest;
+#[cfg(test)]
+mod digest_tests;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -51,6 +54,7 @@ mod view;
 
 pub use codec::Image;
 pub use command::*;
+pub use digest::DIGEST_FORMAT;
 pub use holdings::{HoldingsDigest, HoldingsImage};
 pub use invariants::{Violation, check};
 pub use reply::*;

@@ -39,10 +39,11 @@ impl Keys {
     }
 }
 
+/// A peer and its keys.
 #[derive(Debug, Clone)]
-struct Owner {
-    id: PeerId,
-    keys: Keys,
+pub(super) struct Owner {
+    pub(super) id: PeerId,
+    pub(super) keys: Keys,
 }
 
 impl Named for Owner {
@@ -127,6 +128,11 @@ impl Owners {
         let mut owners: Vec<&Owner> = self.records.iter().map(|(_, owner)| &**owner).collect();
         owners.sort_unstable_by_key(|owner| &owner.id);
         owners.into_iter().map(|owner| (&owner.id, &owner.keys))
+    }
+
+    /// The owners in the slots of this process.
+    pub(super) fn records(&self) -> &Slab<Arc<Owner>> {
+        &self.records
     }
 
     /// What is stored, without what is derived: for a snapshot, which only encodes it.

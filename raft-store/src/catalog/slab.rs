@@ -2,7 +2,7 @@
 //!
 //! Invariant: the slot an insertion gets depends only on the insertions and removals before it, so that two nodes that
 //! applied the same log number their records alike (D1). Cloning copies one pointer per chunk; the first write to a
-//! chunk that a snapshot still shares copies that chunk alone.
+//! chunk that a snapshot still shares copies that chunk alone. Whoever gets a record to change it has marked its slot for the digest.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -10,16 +10,25 @@ use std::sync::Arc;
 use serde::ser::{SerializeSeq, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::digest::{ChunkDigest, Leaf};
+
 /// Slots in one chunk: small enough that copying one is cheap, large enough that a million records are few chunks.
-const CHUNK_SLOTS: usize = 256;
+pub(super) const CHUNK_SLOTS: usize = 256;
 
 /// Number of a slot.
 pub(super) type Id = u32;
 
+/// So many slots in a row.
+#[derive(Debug, Clone)]
+struct Chunk<T> {
+    slots: Vec<Option<T>>,
+    digest: ChunkDigest,
+}
+
 /// Records in numbered slots.
 #[derive(Debug, Clone)]
 pub(super) struct Slab<T> {
-    chunks: Vec<Arc<Vec<Option<T>>>>,
+    chunks: Vec<Arc<Chunk<T>>>,
     free: Vec<Id>,
     slots: usize,
 }
@@ -39,7 +48,7 @@ impl<T> Slab<T> {
     /// The record in a slot, if it is occupied.
     pub(super) fn get(&self, id: Id) -> Option<&T> {
         let id = id as usize;
-        self.chunks.get(id / CHUNK_SLOTS)?.get(id % CHUNK_SLOTS)?.as_ref()
+        self.chunks.get(id / CHUNK_SLOTS)?.slots.get(id % CHUNK_SLOTS)?.as_ref()
     }
 
     /// Occupied slots in slot order.
@@ -50,12 +59,22 @@ impl<T> Slab<T> {
     /// Occupied slots from one on, in slot order.
     pub(super) fn iter_from(&self, from: Id) -> impl Iterator<Item = (Id, &T)> {
         let (chunk, skipped) = (from as usize / CHUNK_SLOTS, from as usize % CHUNK_SLOTS);
-        let slots = self.chunks.iter().skip(chunk).flat_map(|chunk| chunk.iter()).skip(skipped);
+        let slots = self.chunks.iter().skip(chunk).flat_map(|chunk| chunk.slots.iter()).skip(skipped);
         slots.zip(from..).filter_map(|(slot, id)| Some((id, slot.as_ref()?)))
     }
 
     fn slots(&self) -> impl Iterator<Item = &Option<T>> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter())
+        self.chunks.iter().flat_map(|chunk| chunk.slots.iter())
+    }
+
+    /// Number of slots, vacant ones included.
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots
+    }
+
+    /// Vacant slots; the last is used first.
+    pub(super) fn free_list(&self) -> &[Id] {
+        &self.free
     }
 
     /// True if the free list names exactly the vacant slots, each once. Decoded bytes may say otherwise.
@@ -72,7 +91,8 @@ impl<T: Clone> Slab<T> {
     pub(super) fn insert(&mut self, record: T) -> Id {
         if let Some(id) = self.free.pop() {
             let chunk = Arc::make_mut(&mut self.chunks[id as usize / CHUNK_SLOTS]);
-            chunk[id as usize % CHUNK_SLOTS] = Some(record);
+            chunk.digest.mark(id as usize % CHUNK_SLOTS);
+            chunk.slots[id as usize % CHUNK_SLOTS] = Some(record);
             return id;
         }
         self.push(Some(record));
@@ -81,10 +101,13 @@ impl<T: Clone> Slab<T> {
 
     fn push(&mut self, slot: Option<T>) {
         if self.slots.is_multiple_of(CHUNK_SLOTS) {
-            self.chunks.push(Arc::new(Vec::with_capacity(CHUNK_SLOTS)));
+            let chunk = Chunk { slots: Vec::with_capacity(CHUNK_SLOTS), digest: ChunkDigest::default() };
+            self.chunks.push(Arc::new(chunk));
         }
         if let Some(chunk) = self.chunks.last_mut() {
-            Arc::make_mut(chunk).push(slot);
+            let chunk = Arc::make_mut(chunk);
+            chunk.digest.mark(chunk.slots.len());
+            chunk.slots.push(slot);
         }
         self.slots += 1;
     }
@@ -92,9 +115,25 @@ impl<T: Clone> Slab<T> {
     /// Vacates a slot.
     pub(super) fn remove(&mut self, id: Id) -> Option<T> {
         let chunk = Arc::make_mut(self.chunks.get_mut(id as usize / CHUNK_SLOTS)?);
-        let record = chunk.get_mut(id as usize % CHUNK_SLOTS)?.take()?;
+        let record = chunk.slots.get_mut(id as usize % CHUNK_SLOTS)?.take()?;
+        chunk.digest.mark(id as usize % CHUNK_SLOTS);
         self.free.push(id);
         Some(record)
+    }
+}
+
+impl<T: Leaf> Slab<T> {
+    /// The sum of all records' leaves; hashes what was written since it was asked last.
+    pub(super) fn sum(&self) -> u128 {
+        let mut scratch = Vec::new();
+        let sums = self.chunks.iter().zip((0..).step_by(CHUNK_SLOTS));
+        sums.map(|(chunk, first)| chunk.digest.sum(&chunk.slots, first, &mut scratch)).fold(0, u128::wrapping_add)
+    }
+
+    /// Records that asking would hash.
+    #[cfg(test)]
+    pub(super) fn marked(&self) -> u32 {
+        self.chunks.iter().map(|chunk| chunk.digest.marked()).sum()
     }
 }
 
@@ -108,9 +147,9 @@ impl<T> Index<Id> for Slab<T> {
 
 impl<T: Clone> IndexMut<Id> for Slab<T> {
     fn index_mut(&mut self, id: Id) -> &mut T {
-        Arc::make_mut(&mut self.chunks[id as usize / CHUNK_SLOTS])[id as usize % CHUNK_SLOTS]
-            .as_mut()
-            .expect("ids that records and indexes hold name occupied slots")
+        let chunk = Arc::make_mut(&mut self.chunks[id as usize / CHUNK_SLOTS]);
+        chunk.digest.mark(id as usize % CHUNK_SLOTS);
+        chunk.slots[id as usize % CHUNK_SLOTS].as_mut().expect("ids that records and indexes hold name occupied slots")
     }
 }
 

@@ -41,7 +41,7 @@ pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
 pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
-pub use shared::{AppliedEntry, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+pub use shared::{AppliedEntry, DigestImage, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
 pub use sim::{SimDisk, SimFault};
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, Event, HoldingsImage, Image};
-use crate::types::PeerId;
+use crate::types::{ContentHash, PeerId};
 
 /// Applied entries that a follower of the feed may be behind; one that falls further back is told that it lagged.
 pub const FEED_ENTRIES_MAX: usize = 16_384;
@@ -66,6 +67,28 @@ pub(crate) struct StateImage {
     pub(crate) membership: StoredMembership,
 }
 
+/// The state at one moment, to be digested off the apply path.
+#[derive(Debug)]
+pub struct DigestImage(StateImage);
+
+impl DigestImage {
+    /// The last entry that was applied to it.
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.0.last_applied
+    }
+
+    /// The digest that members compare (N3): of everything a snapshot carries. Blocks for as long as hashing what was written since
+    /// the last digest takes.
+    pub fn digest(self) -> ContentHash {
+        let Self(StateImage { catalog, last_applied, membership }) = self;
+        let rest = postcard::to_stdvec(&(last_applied, membership)).expect("plain values have an encoding");
+        let mut hash = Sha256::new();
+        hash.update(catalog.state_digest().0);
+        hash.update(rest);
+        ContentHash(hash.finalize().into())
+    }
+}
+
 struct Inner {
     state: RwLock<State>,
     /// Grows when a snapshot replaces the catalog.
@@ -107,6 +130,13 @@ impl StateView<'_> {
     pub(crate) fn image(&self) -> StateImage {
         let State { catalog, last_applied, membership } = &*self.guard;
         StateImage { catalog: catalog.image(), last_applied: *last_applied, membership: membership.clone() }
+    }
+}
+
+impl StateView<'_> {
+    /// What the digest of all replicated state is made of; cheap, like a snapshot's image.
+    pub fn digest_image(&self) -> DigestImage {
+        DigestImage(self.image())
     }
 }
 
