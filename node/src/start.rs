@@ -136,9 +136,6 @@ async fn assemble(
     let snapshot_policy =
         config.snapshot_every.map_or(defaults.snapshot_policy, openraft::SnapshotPolicy::LogsSinceLast);
     let raft_config = openraft::Config {
-        heartbeat_interval: millis(config.heartbeat),
-        election_timeout_min: millis(config.election.0),
-        election_timeout_max: millis(config.election.1),
         snapshot_policy,
         // Snapshots that are taken more often are there to keep the log short.
         max_in_snapshot_log_to_keep: defaults
@@ -146,6 +143,8 @@ async fn assemble(
             .min(config.snapshot_every.unwrap_or(u64::MAX)),
         ..defaults
     };
+    let election = (millis(config.election.0), millis(config.election.1));
+    let raft_config = raft_store::raft::with_timeouts(raft_config, millis(config.heartbeat), election);
     let raft_config = Arc::new(raft_config.validate()?);
     let network = Links::new(net.clone(), identities.clone());
     let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;

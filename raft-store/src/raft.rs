@@ -64,11 +64,8 @@ pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, crate::s
 /// own flush. A leader that crashed in between and resumed its old term would write another entry under the same log id,
 /// and replicas would diverge. With it off a restarted leader stands for election in a new term.
 pub fn raft_config(cluster: &str) -> openraft::Config {
-    openraft::Config {
+    let config = openraft::Config {
         cluster_name: cluster.to_owned(),
-        heartbeat_interval: 40,
-        election_timeout_min: 120,
-        election_timeout_max: 240,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         // A snapshot costs what the catalog has grown to, however little was written since: the node triggers one when
@@ -78,6 +75,23 @@ pub fn raft_config(cluster: &str) -> openraft::Config {
         // Entries are up to 56 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
         max_payload_entries: 256,
         ..openraft::Config::default()
+    };
+    with_timeouts(config, 40, (120, 240))
+}
+
+/// The settings with other timeouts, in milliseconds; everything that depends on them is set here as well.
+///
+/// A leader that has lost its quorum falls silent for `quorum_loss_probe_interval` before it sends heartbeats again. Without
+/// that pause a follower that it still reaches would never vote for anybody else, and where this follower is the bridge between
+/// the others no leader could be elected (C7). The pause lets that follower's lease run out and then leaves room for one
+/// election: two of the longest election timeouts, because openraft's lease is as long as one.
+pub fn with_timeouts(config: openraft::Config, heartbeat: u64, election: (u64, u64)) -> openraft::Config {
+    openraft::Config {
+        heartbeat_interval: heartbeat,
+        election_timeout_min: election.0,
+        election_timeout_max: election.1,
+        quorum_loss_probe_interval: Some(election.1.saturating_mul(2)),
+        ..config
     }
 }
 
@@ -90,5 +104,19 @@ mod tests {
         let config = raft_config("test").validate().expect("the settings are consistent");
         assert_eq!(config.enable_leader_restore, Some(false), "replicas diverge with it, see raft_config");
         assert_eq!(config.enable_pre_vote, Some(true));
+    }
+
+    #[test]
+    fn a_leader_without_a_quorum_is_silent_until_others_could_elect_one() {
+        let timeouts = [(40, (120, 240)), (1, (2, 3)), (100, (1_000, 1_001)), (2_000, (5_000, 60_000))];
+        for (heartbeat, election) in timeouts {
+            let config = with_timeouts(raft_config("test"), heartbeat, election);
+            let config = config.validate().expect("the settings are consistent");
+            let lease = election.1;
+            let silence =
+                config.quorum_loss_probe_interval.expect("C7: a bridge would keep the old leader's lease alive");
+            assert!(silence >= lease + election.1, "{silence} ms are too short for {election:?}");
+        }
+        assert_eq!(raft_config("test").quorum_loss_probe_interval, Some(480));
     }
 }
