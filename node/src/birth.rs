@@ -60,7 +60,7 @@ pub async fn found(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError
         founding.insert(member.id, check(member, identity?)?);
     }
     let cluster = rand::random::<u64>().max(1);
-    for outcome in join_all(members.iter().map(|member| adopt(node, member, cluster))).await {
+    for outcome in join_all(members.iter().map(|member| adopt(node, member, cluster, members))).await {
         outcome?;
     }
     match node.raft.initialize(founding).await {
@@ -97,7 +97,12 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
 
 /// Asks whoever listens at an address who it is.
 pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, ASK_DEADLINE).await? {
+    who_within(net, address, ASK_DEADLINE).await
+}
+
+/// The same, with a deadline of the caller's.
+pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
+    match birth_call(net, address, &Request::Who, deadline).await? {
         Response::Who(identity) => Ok(identity),
         other => Err(format!("unexpected answer {other:?}")),
     }
@@ -121,11 +126,12 @@ fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> 
     Ok(Member { address: member.address.clone(), store_id: identity.side.store })
 }
 
-async fn adopt(node: &Node, member: &MemberSpec, cluster: u64) -> Result<(), BirthError> {
+async fn adopt(node: &Node, member: &MemberSpec, cluster: u64, founders: &[MemberSpec]) -> Result<(), BirthError> {
     let outcome = if member.id == node.config.id {
         node.adopt(cluster).await
     } else {
-        birth_call(&*node.net, &member.address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map(|_| ())
+        let request = Request::Adopt { cluster, founders: founders.to_vec() };
+        birth_call(&*node.net, &member.address, &request, ASK_DEADLINE).await.map(|_| ())
     };
     outcome.map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
@@ -159,7 +165,12 @@ async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identit
 /// A data directory of another cluster would only be refused by every member, in silence for whoever started it.
 async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
     let own = node.identities.cluster();
-    for (id, identity) in ask_others(node, members).await {
+    let others = ask_others(node, members).await;
+    // Where a member has moved away from, somebody else may listen now (C4).
+    if others.iter().any(|(_, identity)| identity.cluster == own) {
+        return Ok(());
+    }
+    for (id, identity) in others {
         if identity.initialized && identity.cluster != own {
             return Err(BirthError::AlreadyInitialized(format!(
                 "the data directory {} belongs to cluster {:016x}, but node {id} of --members belongs to {:016x}; \
@@ -200,6 +211,9 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
 
 /// Waits until the founder took this node in.
 async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+    if let Some(reason) = node.founding_refused.lock().clone() {
+        return Err(BirthError::BadList(reason));
+    }
     let others = ask_others(node, members).await;
     // Looked at after the others answered: a founder adopts every member before its cluster begins.
     let own = node.identities.cluster();
@@ -264,6 +278,54 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
     }
 }
 
+/// Another node asks this one to belong to a cluster. An empty directory takes the first that asks, but with `--members` or
+/// `--join` only the one that these lead to (N1).
+pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Result<(), String> {
+    if node.identities.cluster() == Some(cluster) || node.is_initialized().await? {
+        return node.adopt(cluster).await;
+    }
+    let own = node.config.birth.members();
+    if !founders.is_empty() && !own.is_empty() {
+        if !same_members(own, founders) {
+            let reason = format!(
+                "node {} was started with --members {}, and the founding node with {}; start all of them with the same list",
+                node.config.id,
+                list(own),
+                list(founders)
+            );
+            tracing::warn!(%reason, "refused to be founded");
+            *node.founding_refused.lock() = Some(reason.clone());
+            return Err(reason);
+        }
+        return node.adopt(cluster).await;
+    }
+    let led_to = node.config.birth.addresses();
+    if !led_to.is_empty() {
+        let asked = led_to.iter().filter(|address| **address != node.address);
+        let asked = join_all(asked.map(|address| who(&*node.net, address))).await;
+        if !asked.iter().flatten().any(|identity| identity.cluster == Some(cluster)) {
+            return Err(format!(
+                "this node was started with --members or --join, and none of the nodes there belongs to cluster {cluster:016x}"
+            ));
+        }
+    }
+    node.adopt(cluster).await
+}
+
+fn same_members(one: &[MemberSpec], other: &[MemberSpec]) -> bool {
+    let sorted = |members: &[MemberSpec]| {
+        let mut members: Vec<_> = members.iter().map(|member| (member.id, member.address.clone())).collect();
+        members.sort();
+        members
+    };
+    sorted(one) == sorted(other)
+}
+
+fn list(members: &[MemberSpec]) -> String {
+    let members: Vec<_> = members.iter().map(|member| format!("{}={}", member.id, member.address)).collect();
+    members.join(",")
+}
+
 /// Everything the leader needs to know to add a node (C3: it comes with its own store id).
 pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
     let spec = MemberSpec { id, address: address.to_owned() };
@@ -281,6 +343,7 @@ pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -
     } else {
         check(&spec, identity)?
     };
-    birth_call(net, address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map_err(unreachable)?;
+    let request = Request::Adopt { cluster, founders: Vec::new() };
+    birth_call(net, address, &request, ASK_DEADLINE).await.map_err(unreachable)?;
     Ok(member)
 }

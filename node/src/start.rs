@@ -10,19 +10,20 @@ use raft_store::storage::{OpenOptions, Storage};
 use tokio::net::TcpListener;
 
 use crate::clock::{LogClock, Monotonic, millis};
-use crate::condition::ConditionCell;
+use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
+use crate::identities::Identities;
 use crate::leadership::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
-use crate::node::{Identities, Node};
+use crate::node::Node;
 use crate::propose::Proposer;
 use crate::succession::Succession;
-use crate::transport::{LinkPool, Links, Side};
-use crate::{birth, digests, membership, serve, snapshots};
+use crate::transport::{Admissions, LinkPool, Links, Side};
+use crate::{addresses, birth, digests, membership, serve, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -78,6 +79,9 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(leadership::follow_freshness(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
+        tokio::spawn(standing::run(node.clone())),
+        tokio::spawn(starts::follow_acknowledgements(node.clone())),
+        tokio::spawn(addresses::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -86,11 +90,19 @@ pub async fn run_on<L: Listener>(
             let _ = born.send(error);
         }
     });
+    let (refused, mut refusal) = tokio::sync::oneshot::channel();
+    let starting = node.clone();
+    tokio::spawn(async move {
+        if let Err(error) = starts::run(starting).await {
+            let _ = refused.send(error);
+        }
+    });
     started(&node);
     let failed = tokio::select! {
         () = shutdown => None,
         reason = fatal.wait() => Some(reason),
         Ok(error) = &mut birth => bail!(error),
+        Ok(error) = &mut refusal => bail!(error),
         // They run for ever: one that ends has met a defect, and a node without it would only look alive.
         (ended, _, _) = futures::future::select_all(duties) => {
             bail!("an internal task ended unexpectedly ({ended:?}); the node stops, its data is safe")
@@ -128,15 +140,20 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, fatal, stats } = storage;
+    let Storage { log_store, state_machine, state, identity, starts, fatal, stats } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
-    let identities = Arc::new(Identities::new(side, own.cluster_id));
+    let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
+    let removed = starts.read(|starts| starts.removed);
+    let hints = config.birth.members().to_vec();
+    let identities = Arc::new(Identities::new(side, start, own.cluster_id, starts, hints));
     let defaults = raft_store::raft::raft_config("raftshare");
     let snapshot_policy =
         config.snapshot_every.map_or(defaults.snapshot_policy, openraft::SnapshotPolicy::LogsSinceLast);
     let raft_config = openraft::Config {
         snapshot_policy,
+        // Until a majority has recorded this start (C3).
+        enable_elect: false,
         // Snapshots that are taken more often are there to keep the log short.
         max_in_snapshot_log_to_keep: defaults
             .max_in_snapshot_log_to_keep
@@ -148,14 +165,17 @@ async fn assemble(
     let raft_config = Arc::new(raft_config.validate()?);
     let network = Links::new(net.clone(), identities.clone());
     let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;
+    let begun = raft.is_initialized().await?;
     let clock = Arc::new(LogClock::new(monotonic));
     let applied = state.applied_index().unwrap_or(0);
-    Ok(Arc::new(Node {
+    let node = Arc::new(Node {
         address: config.advertised(bound),
         boot: rand::random(),
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
         pool: LinkPool::new(net.clone(), identities.clone()),
         condition: ConditionCell::default(),
+        admissions: Admissions::default(),
+        founding_refused: parking_lot::Mutex::default(),
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),
@@ -171,5 +191,12 @@ async fn assemble(
         stats,
         clock,
         net,
-    }))
+    });
+    let condition = match removed {
+        Some(as_of) => Condition::Removed { as_of },
+        None if begun && !node.is_sole_voter() => Condition::Starting,
+        None => Condition::Serving,
+    };
+    starts::set_condition(&node, condition);
+    Ok(node)
 }

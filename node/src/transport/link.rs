@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, SendError};
-use super::dial::open;
+use super::dial::open_any;
 use super::error::CallError;
 use super::frame::{self, FrameError};
 use super::{Hello, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead};
+use crate::identities::Identities;
 use crate::net::{Connection, Net};
-use crate::node::Identities;
 
-/// How long connecting and the hello may take.
+/// How long connecting to one address and the hello may take.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// How long sending and installing the smallest snapshot may take. A receiver that loses power in between says nothing
 /// more, and until the deadline nothing else is replicated to it.
@@ -87,14 +87,11 @@ impl Link {
         let (from, cluster) = (self.identities.side(), self.identities.cluster());
         let to = Side { node: self.target, store: self.member.store_id };
         let Some(cluster) = cluster else { return Err(self.unreachable("this node belongs to no cluster yet")) };
-        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, to };
-        let (net, address) = (self.net.clone(), self.member.address.clone());
-        Ok(async move {
-            match timeout(CONNECT_DEADLINE, open(&*net, &address, &hello)).await {
-                Err(_) => Err("no answer to the connection attempt".to_owned()),
-                Ok(opened) => opened,
-            }
-        })
+        let start = self.identities.start();
+        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, start, to };
+        let (net, identities) = (self.net.clone(), self.identities.clone());
+        let addresses = self.identities.addresses_of(self.target, &self.member);
+        Ok(async move { open_any(&*net, &identities, &addresses, &hello, to).await })
     }
 
     pub(super) async fn send_snapshot(&mut self, head: SnapshotHead, bytes: &[u8]) -> Result<Response, CallError> {

@@ -22,6 +22,7 @@ use super::mark::MarkFile;
 use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
+use super::starts::{Starts, StartsHandle};
 use super::{codec, durable, recovery};
 use crate::types::NodeId;
 
@@ -125,7 +126,7 @@ impl DataDir {
         &self,
         options: &OpenOptions,
         fatal: &FatalSignal,
-    ) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+    ) -> Result<(Arc<LogShared>, IdentityHandle, StartsHandle), StorageError> {
         let path = self.log();
         if self.stated.is_some() && !path.join("db").is_file() {
             return Err(self.lost_log());
@@ -133,10 +134,12 @@ impl DataDir {
         durable::create_directory(&path)?;
         let device: Arc<dyn LogDevice> = Arc::new(SledDevice::open(&path)?);
         let identity = self.identity(device.as_ref(), options)?;
+        let starts: Option<Starts> = recovery::read_meta(device.as_ref(), MetaKey::Starts)?;
         let mark = MarkFile::open(&self.dir.join("MARK"))?;
         let log = LogShared::open(device, Some(mark), fatal.clone(), Executor::Threads)?;
         let handle = IdentityHandle::new(Arc::clone(&log), identity, Some(Arc::clone(&self.lock)));
-        Ok((log, handle))
+        let starts = StartsHandle::new(Arc::clone(&log), starts.unwrap_or_default());
+        Ok((log, handle, starts))
     }
 
     fn identity(&self, device: &dyn LogDevice, options: &OpenOptions) -> Result<Identity, StorageError> {
@@ -180,15 +183,17 @@ pub(crate) fn open_simulated(
     disk: &SimDisk,
     options: &OpenOptions,
     fatal: &FatalSignal,
-) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+) -> Result<(Arc<LogShared>, IdentityHandle, StartsHandle), StorageError> {
     let device = disk.open();
     let identity = match recovery::read_meta(device.as_ref(), MetaKey::Identity)? {
         Some(recorded) => recorded,
         None => make_identity(device.as_ref(), options, Path::new("the simulated disk"))?,
     };
+    let starts: Option<Starts> = recovery::read_meta(device.as_ref(), MetaKey::Starts)?;
     let log = LogShared::open(device, None, fatal.clone(), Executor::Simulated(disk.clone()))?;
     let handle = IdentityHandle::new(Arc::clone(&log), identity, None);
-    Ok((log, handle))
+    let starts = StartsHandle::new(Arc::clone(&log), starts.unwrap_or_default());
+    Ok((log, handle, starts))
 }
 
 fn make_identity(device: &dyn LogDevice, options: &OpenOptions, place: &Path) -> Result<Identity, StorageError> {
