@@ -24,11 +24,17 @@ use crate::transport::{Identity, Request, Response, birth_call};
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause between two attempts to found or join.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause of a node that waits to be taken in again.
+const RETURN_PAUSE: Duration = Duration::from_millis(200);
 /// How often the wait for others is logged.
 const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// How long the founding node waits for the others (consul's and rqlite's bootstrap-expect take the same).
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long a node may take to set its data directory aside and start anew.
+const SET_ASIDE_DEADLINE: Duration = Duration::from_secs(4);
+/// How often the cluster may refuse a joining node with the same words before it gives up: a change under way ends by itself.
+const REFUSALS_MAX: u32 = 3;
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -143,10 +149,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), BirthError> {
     match node.config.birth.clone() {
         Birth::Bootstrap { members } if initialized => check_same_cluster(&node, &members).await,
         Birth::Bootstrap { members } => bootstrap(&node, &members).await,
-        Birth::Join { servers, learner } if !initialized => {
-            join(&node, &servers, learner).await;
-            Ok(())
-        }
+        Birth::Join { servers, learner } if !initialized => join(&node, &servers, learner).await,
         Birth::Wait if !initialized => {
             tracing::info!("belongs to no cluster yet; waiting for `raftshare-node init`");
             Ok(())
@@ -190,6 +193,11 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
     let started = Instant::now();
     let mut last_told = started;
     loop {
+        if await_return(node, members).await? {
+            // Nothing is to be founded: the cluster of this directory goes on without it.
+            tokio::time::sleep(RETURN_PAUSE).await;
+            continue;
+        }
         let outcome = if founder { found(node, members).await } else { await_adoption(node, members).await };
         match outcome {
             Ok(()) if founder => {
@@ -207,6 +215,17 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the node waits
+/// to be taken in again (C3).
+async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BirthError> {
+    let Some(own) = node.identities.cluster() else { return Ok(false) };
+    if node.is_initialized().await.map_err(BirthError::Unreachable)? {
+        return Ok(false);
+    }
+    let others = ask_others(node, members).await;
+    Ok(others.iter().any(|(_, identity)| identity.initialized && identity.cluster == Some(own)))
 }
 
 /// Waits until the founder took this node in.
@@ -245,10 +264,14 @@ async fn set_replicas(node: &Arc<Node>) {
     tracing::warn!(replicas, "could not set the default number of copies; it stays at the built-in one");
 }
 
+/// Where a node is added.
+const LEARNERS: &str = "/cluster/learners";
+
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
-async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
+async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
     let body = serde_json::json!({"id": node.config.id, "address": node.address}).to_string();
-    let mut steps = vec!["/cluster/learners"];
+    let mut refusals = Refusals::default();
+    let mut steps = vec![LEARNERS];
     if !learner {
         steps.push("/cluster/promote");
     }
@@ -268,6 +291,9 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
                         let status = answer.status().as_u16();
                         let reason = String::from_utf8_lossy(answer.body());
                         tracing::warn!(%url, status, %reason, "not taken in yet");
+                        if status == 409 && step == LEARNERS {
+                            refusals.note(&reason)?;
+                        }
                     }
                     Err(error) => tracing::warn!(%url, %error, "cannot reach the cluster"),
                 }
@@ -275,6 +301,41 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         tracing::info!(step, "done");
+    }
+    Ok(())
+}
+
+/// Counts equal refusals in a row.
+#[derive(Default)]
+struct Refusals {
+    reason: String,
+    count: u32,
+}
+
+impl Refusals {
+    /// An error once the same was said often enough to be definite.
+    fn note(&mut self, answer: &str) -> Result<(), BirthError> {
+        let problem: Option<client::api::Problem> = serde_json::from_str(answer).ok();
+        let reason = problem.map_or_else(|| answer.to_owned(), |problem| problem.detail);
+        self.count = if reason == self.reason { self.count + 1 } else { 1 };
+        self.reason = reason;
+        match self.count < REFUSALS_MAX {
+            true => Ok(()),
+            false => Err(BirthError::BadList(format!("the cluster does not take this node in: {}", self.reason))),
+        }
+    }
+}
+
+/// Has a node set its older copy of a data directory aside, and waits until it is there again with an empty one (C3).
+async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity, String> {
+    birth_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
+    let until = Instant::now() + SET_ASIDE_DEADLINE;
+    loop {
+        match who_within(net, address, RETRY_PAUSE * 4).await {
+            Ok(identity) if identity.side.store != store => return Ok(identity),
+            Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(RETRY_PAUSE).await,
+            _ => return Err("it did not come back with an empty data directory in time; try again".into()),
+        }
     }
 }
 
@@ -330,7 +391,10 @@ fn list(members: &[MemberSpec]) -> String {
 pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
     let spec = MemberSpec { id, address: address.to_owned() };
     let unreachable = |reason| BirthError::Unreachable(format!("node {id} at {address}: {reason}"));
-    let identity = who(net, address).await.map_err(unreachable)?;
+    let mut identity = who(net, address).await.map_err(unreachable)?;
+    if identity.older_copy && identity.cluster == Some(cluster) {
+        identity = set_aside(net, address, identity.side.store).await.map_err(unreachable)?;
+    }
     let known = identity.cluster == Some(cluster);
     let member = if known {
         if identity.side.node != id {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
 use raft_store::types::NodeId;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::LogClock;
@@ -71,6 +72,8 @@ pub struct Node {
     pub events: EventLog,
     /// Counters.
     pub metrics: Metrics,
+    /// Rings when the data directory is to be set aside (C3).
+    pub set_aside: Notify,
     /// Why this node refused to be founded: the founding node was given another list of members.
     pub founding_refused: Mutex<Option<String>>,
     /// Senders that this node did not know.
@@ -232,6 +235,7 @@ impl Node {
             boot: self.boot,
             cluster: self.identities.cluster(),
             initialized: self.is_initialized().await?,
+            older_copy: matches!(self.condition.get(), Condition::OlderCopy { .. }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

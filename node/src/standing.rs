@@ -117,6 +117,22 @@ fn become_older_copy(node: &Node, reason: String) {
     }
 }
 
+/// The leader wants to take this node in again, and its data directory is an older copy. Done only once a confirmed leader says that
+/// the directory is no member's any more, whoever asks for it.
+pub async fn set_aside(node: &Node) -> Result<(), String> {
+    if !matches!(node.condition.get(), Condition::OlderCopy { .. }) {
+        return Err("the data directory of this node is not an older copy".into());
+    }
+    match ask_around(node, node.identities.side(), |standing| standing.confirmed).await {
+        Some(standing) if !standing.member => {
+            node.set_aside.notify_one();
+            Ok(())
+        }
+        Some(_) => Err("the data directory is still a member's; remove the node first".into()),
+        None => Err("no confirmed leader was found to ask".into()),
+    }
+}
+
 /// Finds out whether this node was removed, or taken in again.
 async fn inquire(node: &Node) {
     if matches!(node.condition.get(), Condition::OlderCopy { .. }) {

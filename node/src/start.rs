@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use raft_store::storage::{OpenOptions, Storage};
+use raft_store::storage::{OpenOptions, Storage, request_set_aside};
 use tokio::net::TcpListener;
 
 use crate::clock::{LogClock, Monotonic, millis};
@@ -43,6 +44,18 @@ pub struct Ground<L> {
     pub clock: Monotonic,
 }
 
+/// How a node ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Its data directory is to be set aside; it then starts anew and waits for this cluster to take it in (C3).
+    SetAside {
+        /// The cluster.
+        cluster: u64,
+    },
+}
+
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     config.validate().map_err(|reason| anyhow!(reason))?;
@@ -54,7 +67,25 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await?;
     let storage = opened.with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let ground = Ground { listener, bound, net: Arc::new(SystemNet::new()?), storage, clock: Monotonic::default() };
-    run_on(ground, config, |node| announce_start(node), shutdown).await
+    let data = config.data.clone();
+    match run_on(ground, config, |node| announce_start(node), shutdown).await? {
+        Ended::Stopped => Ok(()),
+        Ended::SetAside { cluster } => {
+            tokio::task::spawn_blocking(move || request_set_aside(&data, cluster)).await??;
+            Err(start_again())
+        }
+    }
+}
+
+/// Puts a new process of this program in the place of this one: that lets go of everything that the old one has open. Returns only
+/// if it cannot.
+fn start_again() -> anyhow::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return anyhow!("cannot find this program to start it again ({error}); start the node again"),
+    };
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    anyhow!("cannot start this program again ({error}); start the node again")
 }
 
 /// How a node opens its storage.
@@ -68,7 +99,7 @@ pub async fn run_on<L: Listener>(
     config: Config,
     started: impl FnOnce(&Arc<Node>),
     shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let Ground { listener, bound, net, storage, clock } = ground;
     let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
@@ -98,8 +129,13 @@ pub async fn run_on<L: Listener>(
         }
     });
     started(&node);
+    let mut ended = Ended::Stopped;
     let failed = tokio::select! {
         () = shutdown => None,
+        () = node.set_aside.notified() => {
+            ended = Ended::SetAside { cluster: node.identities.cluster().unwrap_or(0) };
+            None
+        }
         reason = fatal.wait() => Some(reason),
         Ok(error) = &mut birth => bail!(error),
         Ok(error) = &mut refusal => bail!(error),
@@ -120,7 +156,7 @@ pub async fn run_on<L: Listener>(
     let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
-    Ok(())
+    Ok(ended)
 }
 
 /// One line for people and scripts: where this node serves.
@@ -176,6 +212,7 @@ async fn assemble(
         condition: ConditionCell::default(),
         admissions: Admissions::default(),
         founding_refused: parking_lot::Mutex::default(),
+        set_aside: tokio::sync::Notify::new(),
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),

@@ -73,6 +73,10 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
                     announcing.pauses.remove(&id);
                     learn(&node, seen).await;
                     confirm(&node, &announcing).await;
+                    if matches!(node.condition.get(), Condition::Removed { .. }) {
+                        // Taken in again.
+                        node.identities.tell(Told::NotMember);
+                    }
                 }
                 Ok(Verdict::OlderCopy(reason)) => {
                     node.identities.tell(Told::OlderCopy(reason));

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::{Hello, PROTOCOL_VERSION, Side, Welcome};
+use crate::condition::Condition;
 use crate::node::Node;
 use crate::{standing, starts};
 
@@ -26,6 +27,9 @@ const CHECKED_FOR: Duration = Duration::from_secs(1);
 const CHECKS_MAX: usize = 4;
 /// How often it is looked whether a connection may go on.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection to an older copy may last.
+const OLDER_COPY_TALKS_FOR: Duration = Duration::from_secs(1);
 
 /// What a connection may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +160,15 @@ pub(super) async fn revoked(node: &Node, hello: &Hello) {
     let Hello::Member { from, start, .. } = hello else { return std::future::pending().await };
     // A sender that others vouched for is not in the membership from the beginning.
     let mut was_known = false;
+    let begun = Instant::now();
     loop {
         let superseded = node.identities.starts.read(|known| starts::is_superseded(known.store(from.store), *start));
         let known = known_here(node, *from).1;
+        // Whoever talks to an older copy is to look again for the original.
+        let older_copy = matches!(node.condition.get(), Condition::OlderCopy { .. });
+        if older_copy && begun.elapsed() > OLDER_COPY_TALKS_FOR {
+            return;
+        }
         if superseded.is_some() || (was_known && known == Some(false)) {
             return;
         }

@@ -9,6 +9,8 @@ use super::link::CONNECT_DEADLINE;
 use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Side, Welcome, frame};
 use crate::identities::{Identities, Told};
 use crate::net::{Connection, Net};
+use crate::starts::is_superseded;
+use raft_store::storage::StartId;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub(super) enum NotOpened {
 }
 
 /// Connects and exchanges hellos.
-pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<Connection, NotOpened> {
+pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<(Connection, StartId), NotOpened> {
     fn unreachable(error: impl std::fmt::Display) -> NotOpened {
         NotOpened::Unreachable(error.to_string())
     }
@@ -37,15 +39,15 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
     let mut buffer = Vec::new();
     frame::write(&mut stream, &mut buffer, hello).await.map_err(unreachable)?;
     match frame::read(&mut stream, &mut buffer).await.map_err(unreachable)? {
-        Welcome::Accepted => Ok(stream),
+        Welcome::Accepted { start } => Ok((stream, start)),
         Welcome::Refused(reason) => Err(NotOpened::Refused(reason)),
         Welcome::NotMember { as_of } => Err(NotOpened::NotMember(as_of)),
         Welcome::OlderCopy(reason) => Err(NotOpened::OlderCopy(reason)),
     }
 }
 
-/// Tries a member's addresses in turn until one answers as the wanted directory (C4). What others say about this node on the way
-/// is passed on.
+/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only if nothing
+/// else answers. What others say about this node on the way is passed on.
 pub(super) async fn open_any(
     net: &dyn Net,
     identities: &Identities,
@@ -54,10 +56,15 @@ pub(super) async fn open_any(
     to: Side,
 ) -> Result<Connection, String> {
     let mut reasons = Vec::new();
+    let mut older_copy = None;
     for address in addresses {
         let refusal = match timeout(CONNECT_DEADLINE, open(net, address, hello)).await {
             Err(_) => NotOpened::Unreachable("no answer to the connection attempt".to_owned()),
-            Ok(Ok(connection)) => {
+            Ok(Ok((connection, start))) => {
+                if identities.starts.read(|known| is_superseded(known.store(to.store), start)).is_some() {
+                    older_copy.get_or_insert(connection);
+                    continue;
+                }
                 identities.note_reached(to.store, address);
                 return Ok(connection);
             }
@@ -73,7 +80,7 @@ pub(super) async fn open_any(
             _ => format!("{address}: {refusal}"),
         });
     }
-    Err(reasons.join("; "))
+    older_copy.ok_or_else(|| reasons.join("; "))
 }
 
 /// Asks a node that is in no membership yet.
@@ -85,7 +92,7 @@ pub async fn birth_call(
 ) -> Result<Response, String> {
     let exchange = async {
         let hello = Hello::Birth { protocol: PROTOCOL_VERSION };
-        let mut stream = open(net, address, &hello).await.map_err(|error| error.to_string())?;
+        let (mut stream, _) = open(net, address, &hello).await.map_err(|error| error.to_string())?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
         frame::read(&mut stream, &mut buffer).await.map_err(|error| error.to_string())

@@ -70,8 +70,8 @@ pub enum Hello {
         /// Whom it wants to reach.
         to: Side,
     },
-    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`] and
-    /// [`Request::IsMember`].
+    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`],
+    /// [`Request::IsMember`] and [`Request::SetAside`].
     Birth {
         /// [`PROTOCOL_VERSION`].
         protocol: u16,
@@ -81,8 +81,11 @@ pub enum Hello {
 /// The answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
-    /// Go on.
-    Accepted,
+    /// Go on. Which start of the wanted data directory this is: its original may be elsewhere (C5).
+    Accepted {
+        /// The start.
+        start: StartId,
+    },
     /// No, and why.
     Refused(String),
     /// The sender is no member, by the membership that this log index set (C6).
@@ -133,6 +136,8 @@ pub enum Request {
     Start(Notice),
     /// Is this a member?
     IsMember(Side),
+    /// Set the older copy aside that your data directory is, and start anew (C3).
+    SetAside,
 }
 
 /// What precedes the bytes of a snapshot.
@@ -173,6 +178,8 @@ pub enum Response {
     Start(Verdict),
     /// To [`Request::IsMember`].
     Standing(Standing),
+    /// To [`Request::SetAside`].
+    SettingAside,
     /// The node could not or would not; the text is for the log.
     Failed(String),
 }
@@ -203,6 +210,8 @@ pub struct Identity {
     pub cluster: Option<u64>,
     /// Whether that cluster has begun: it has a log or a vote.
     pub initialized: bool,
+    /// Whether its data directory is an older copy (C3).
+    pub older_copy: bool,
     /// Software version.
     pub version: String,
 }

@@ -39,7 +39,7 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
             return frame::write(&mut stream, &mut out, &refusal).await;
         }
     };
-    frame::write(&mut stream, &mut out, &Welcome::Accepted).await?;
+    frame::write(&mut stream, &mut out, &Welcome::Accepted { start: node.identities.start() }).await?;
     let ended = tokio::select! {
         ended = serve_requests(&node, allowed, stream) => ended,
         () = admission::revoked(&node, &hello) => {
@@ -160,6 +160,7 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
         (Request::Adopt { cluster, founders }, _) => {
             or_failed(birth::adopted(node, cluster, &founders).await, |()| Response::Adopted)
         }
+        (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
         (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
         (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
         (Request::Start(notice), PeerRequests::Member(from)) if notice.side == from => {

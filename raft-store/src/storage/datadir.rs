@@ -23,7 +23,7 @@ use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
 use super::starts::{Starts, StartsHandle};
-use super::{codec, durable, recovery};
+use super::{aside, codec, durable, recovery};
 use crate::types::NodeId;
 
 /// Version of the directory's layout.
@@ -104,6 +104,7 @@ impl DataDir {
     pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
         durable::create_directory(dir)?;
         let lock = lock(dir)?;
+        aside::finish(dir)?;
         let stated = read_identity_file(dir)?;
         if let Some((found, _)) = stated
             && found != options.node_id
@@ -162,7 +163,7 @@ impl DataDir {
             (Some(recorded), Some(_)) => return Ok(recorded),
             // The process died between the two steps of making the directory.
             (Some(recorded), None) => recorded,
-            (None, None) => make_identity(device, options, &self.dir)?,
+            (None, None) => make_identity(device, options, aside::cluster(&self.dir), &self.dir)?,
         };
         let text =
             format!("{LAYOUT_WORD} {LAYOUT_VERSION}\nnode {}\nstore {:016x}\n", identity.node_id, identity.store_id);
@@ -187,7 +188,7 @@ pub(crate) fn open_simulated(
     let device = disk.open();
     let identity = match recovery::read_meta(device.as_ref(), MetaKey::Identity)? {
         Some(recorded) => recorded,
-        None => make_identity(device.as_ref(), options, Path::new("the simulated disk"))?,
+        None => make_identity(device.as_ref(), options, None, Path::new("the simulated disk"))?,
     };
     let starts: Option<Starts> = recovery::read_meta(device.as_ref(), MetaKey::Starts)?;
     let log = LogShared::open(device, None, fatal.clone(), Executor::Simulated(disk.clone()))?;
@@ -196,8 +197,13 @@ pub(crate) fn open_simulated(
     Ok((log, handle, starts))
 }
 
-fn make_identity(device: &dyn LogDevice, options: &OpenOptions, place: &Path) -> Result<Identity, StorageError> {
-    let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id: None };
+fn make_identity(
+    device: &dyn LogDevice,
+    options: &OpenOptions,
+    cluster_id: Option<u64>,
+    place: &Path,
+) -> Result<Identity, StorageError> {
+    let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id };
     let meta = [(MetaKey::Identity, encode(&identity)?)].into();
     let made = device.apply(DeviceBatch { meta, ..DeviceBatch::default() }).and_then(|()| device.sync());
     made.map_err(|source| StorageError::io("write to the log in", place, source))?;

@@ -5,10 +5,12 @@
 //!  <data>/IDENTITY    whose directory this is, and its format (C1, D3)
 //!  <data>/MARK        how far the log was acknowledged
 //!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity, starts)
+//!  <data>/older-N/    what was set aside; REJOIN names the cluster to return to
 //!  <data>/snap/       <term>-<index>.snap
 //! ```
 //! Invariant: what was acknowledged to Raft is on disk (W1); after the first storage error nothing is (W4).
 
+mod aside;
 mod codec;
 mod datadir;
 mod device;
@@ -37,6 +39,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use aside::request as request_set_aside;
 pub use datadir::{Identity, IdentityHandle, OpenOptions};
 pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
