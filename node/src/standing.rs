@@ -25,6 +25,8 @@ const ASK_DEADLINE: Duration = Duration::from_millis(800);
 const CONFIRM_DEADLINE: Duration = Duration::from_millis(500);
 /// Pause between two inquiries of a node about itself.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The same of a node that was removed, which may be taken in again.
+const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses asked in one inquiry at most.
 const ADDRESSES_MAX: usize = 64;
 
@@ -98,7 +100,8 @@ pub async fn run(node: Arc<Node>) {
             Told::OlderCopy(reason) => become_older_copy(&node, reason),
             Told::NotMember => {
                 inquire(&node).await;
-                sleep(PAUSE).await;
+                let removed = matches!(node.condition.get(), Condition::Removed { .. });
+                sleep(if removed { REMOVED_PAUSE } else { PAUSE }).await;
             }
         }
     }

@@ -73,10 +73,6 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
                     announcing.pauses.remove(&id);
                     learn(&node, seen).await;
                     confirm(&node, &announcing).await;
-                    if matches!(node.condition.get(), Condition::Removed { .. }) {
-                        // Taken in again.
-                        node.identities.tell(Told::NotMember);
-                    }
                 }
                 Ok(Verdict::OlderCopy(reason)) => {
                     node.identities.tell(Told::OlderCopy(reason));
@@ -121,15 +117,14 @@ impl Announcing {
     /// Members that are to be told now; they count as under way from here on.
     fn due(&mut self, node: &Node) -> Vec<(NodeId, Member)> {
         let (own, members) = (node.identities.side(), node.recorded_members());
-        match members.get(&own.node) {
-            Some(member) if member.store_id == own.store => {}
-            // Its own log says that it was removed, or that another directory took its place.
-            Some(_) | None => {
-                if !members.is_empty() && takes_part(node) {
-                    node.identities.tell(Told::NotMember);
-                }
-                return Vec::new();
-            }
+        let is_member = members.get(&own.node).is_some_and(|member| member.store_id == own.store);
+        let removed = matches!(node.condition.get(), Condition::Removed { .. });
+        if (!is_member || removed) && !members.is_empty() {
+            // Its own log says that it was removed, or that another directory took its place; or it may have been taken in again.
+            node.identities.tell(Told::NotMember);
+        }
+        if removed {
+            return Vec::new();
         }
         let others = members.into_iter().filter(|(id, member)| {
             *id != own.node && self.recorded.get(id) != Some(&member.store_id) && !self.under_way.contains(id)
