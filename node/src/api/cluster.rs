@@ -46,6 +46,12 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    if let Some(error) = node.condition.refusal() {
+        return not_ready(&error, &error.to_string());
+    }
+    if !node.takes_part() {
+        return not_ready(&ApiError::NoQuorum, "no majority of the voters has recorded the start of this node yet");
+    }
     let reason = match place(&node, Instant::now()).await {
         Err(error) => return not_ready(&error, &error.to_string()),
         Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),

@@ -26,7 +26,7 @@ const CHECKED_FOR: Duration = Duration::from_secs(1);
 /// Checks under way at once: each asks all members.
 const CHECKS_MAX: usize = 4;
 /// How often it is looked whether a connection may go on.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection to an older copy may last.
 const OLDER_COPY_TALKS_FOR: Duration = Duration::from_secs(1);
