@@ -218,3 +218,61 @@ async fn a_removed_node_learns_it_and_stays_removed() {
     assert_eq!(write(&cluster, leader, "a").await, 200);
     assert_eq!(cluster.get(leader, "/leader").await.json["term"], term, "it disturbs no election");
 }
+
+/// C1: nobody is founded by a list that is not its own.
+#[tokio::test]
+async fn founding_lists_that_differ_are_refused() {
+    let cluster = Cluster::start_with(0, &[]).await;
+    let mut nodes: Vec<_> = (1..=2).map(|id| cluster.extra_node(id, &[])).collect();
+    let two = format!("1={},2={}", nodes[0].address, nodes[1].address);
+    let three = format!("{two},3={}", free_addresses(1).remove(0));
+    nodes[0].set_flags(&["--bootstrap-expect", "2", "--members", &two]);
+    nodes[1].set_flags(&["--bootstrap-expect", "3", "--members", &three]);
+    nodes.iter_mut().for_each(NodeProcess::start);
+    assert!(!nodes[1].wait().success());
+    let said = log_of(&nodes[1]);
+    assert!(said.contains("same list") && said.contains(&three), "{said}");
+    let ready = cluster.http.get(nodes[0].url("/readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 503, "nothing was founded");
+}
+
+/// A joining node does not repeat a refusal for ever.
+#[tokio::test]
+async fn a_join_that_is_refused_for_good_ends_with_the_reason() {
+    let cluster = Cluster::start(1).await;
+    let mut second = cluster.extra_node(1, &["--join".to_owned(), cluster.nodes[0].url("")]);
+    second.data = cluster.dir.path().join("second");
+    second.start();
+    assert!(!second.wait().success());
+    let said = log_of(&second);
+    assert!(said.contains("does not take this node in") && said.contains("another data directory"), "{said}");
+}
+
+/// N1: a connection of somebody who is no member is refused, though it names the right cluster and node.
+#[tokio::test]
+async fn a_stranger_is_refused() {
+    use std::sync::Arc;
+
+    use node::identities::Identities;
+    use node::net::SystemNet;
+    use node::transport::{Link, Request, Side};
+    use raft_store::raft::Member;
+    use raft_store::storage::{OpenOptions, SimDisk, StartId, Storage};
+
+    let cluster = Cluster::start(3).await;
+    let net = Arc::new(SystemNet::new().unwrap());
+    let identity = node::birth::who(&*net, &cluster.nodes[0].address).await.unwrap();
+    let member = Member { address: cluster.nodes[0].address.clone(), store_id: identity.side.store };
+    let options = OpenOptions { node_id: 9, new_store_id: 99 };
+    let storage = Storage::open_simulated(&SimDisk::default(), &options).unwrap();
+    // An id that nobody has, and a member's id with another directory.
+    for node in [9, 2] {
+        let side = Side { node, store: 99 };
+        let start = StartId { number: 1, nonce: 1 };
+        let identities = Identities::new(side, start, identity.cluster, storage.starts.clone(), Vec::new());
+        let mut link = Link::new(net.clone(), Arc::new(identities), 1, member.clone());
+        let answer = link.call(&Request::Status, std::time::Duration::from_secs(5)).await;
+        let error = answer.expect_err("a stranger is refused").to_string();
+        assert!(error.contains("not a member as of log index"), "{error}");
+    }
+}
