@@ -81,7 +81,7 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
                 );
             }
         }
-        let Some(answer) = asked.next().await else { return None };
+        let answer = asked.next().await?;
         let Ok(Response::Standing(standing)) = answer else { continue };
         if standing.cluster.is_none() || standing.cluster != node.identities.cluster() {
             continue;
@@ -136,6 +136,14 @@ pub async fn set_aside(node: &Node) -> Result<(), String> {
     }
 }
 
+/// Says that this node was removed, and what to do.
+pub fn say_removed(as_of: u64) {
+    tracing::warn!(
+        as_of,
+        "this node was removed from its cluster; stop it, or start a node with a new --id, an empty --data and --join"
+    );
+}
+
 /// Finds out whether this node was removed, or taken in again.
 async fn inquire(node: &Node) {
     if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
@@ -151,21 +159,13 @@ async fn inquire(node: &Node) {
         return;
     }
     match removed {
-        Some(as_of) => {
-            if set_condition(node, Condition::Removed { as_of }) {
-                tracing::warn!(
-                    as_of,
-                    "this node was removed from its cluster; stop it, or take it in again with a new --id and an empty --data \
-                     and --join"
-                );
-            }
-        }
+        Some(as_of) if set_condition(node, Condition::Removed { as_of }) => say_removed(as_of),
         None if matches!(node.condition.get(), Condition::Removed { .. }) => {
             // Its start may have to be recorded first.
             let recorded = node.identities.starts.read(|starts| starts.confirmed);
             set_condition(node, if recorded { Condition::Serving } else { Condition::Starting });
             tracing::info!("this node is a member again");
         }
-        None => {}
+        Some(_) | None => {}
     }
 }

@@ -230,7 +230,10 @@ async fn assemble(
         net,
     });
     let condition = match removed {
-        Some(as_of) => Condition::Removed { as_of },
+        Some(as_of) => {
+            standing::say_removed(as_of);
+            Condition::Removed { as_of }
+        }
         None if begun && !node.is_sole_voter() => Condition::Starting,
         None => Condition::Serving,
     };

@@ -29,6 +29,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(160);
 const PAUSE_TAKING_PART_MAX: Duration = Duration::from_secs(1);
 /// How often new members are looked for.
 const RESCAN: Duration = Duration::from_millis(500);
+/// The same before a majority has recorded this start.
+const RESCAN_FIRST: Duration = Duration::from_millis(50);
 /// How often the wait for a majority is logged.
 const TELL_PAUSE: Duration = Duration::from_secs(3);
 
@@ -65,7 +67,8 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
                 (id, member, outcome)
             });
         }
-        if let Ok(Some((id, member, outcome))) = timeout(RESCAN, next(&mut waiting)).await {
+        let rescan = if node.identities.starts.read(|starts| starts.confirmed) { RESCAN } else { RESCAN_FIRST };
+        if let Ok(Some((id, member, outcome))) = timeout(rescan, next(&mut waiting)).await {
             announcing.under_way.remove(&id);
             match outcome {
                 Ok(Verdict::Recorded(seen)) => {
