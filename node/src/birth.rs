@@ -37,6 +37,8 @@ const SET_ASIDE_DEADLINE: Duration = Duration::from_secs(4);
 const REFUSALS_MAX: u32 = 3;
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the leader may wait for this node to catch up before it promotes it.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 
 /// Why no cluster was founded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -269,7 +271,8 @@ const LEARNERS: &str = "/cluster/learners";
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
-    let body = serde_json::json!({"id": node.config.id, "address": node.address}).to_string();
+    let wait_ms = crate::clock::millis(CATCH_UP_WAIT);
+    let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut refusals = Refusals::default();
     let mut steps = vec![LEARNERS];
     if !learner {

@@ -24,10 +24,12 @@ use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
 use crate::leadership::Leadership;
+use crate::membership::Changes;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::Net;
 use crate::propose::Proposer;
+use crate::pulse::Pulse;
 use crate::succession::Succession;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
 
@@ -58,6 +60,8 @@ pub struct Node {
     pub condition: ConditionCell,
     /// The log clock.
     pub clock: Arc<LogClock>,
+    /// Notices when this process was paused.
+    pub pulse: Arc<Pulse>,
     /// The write path.
     pub proposer: Proposer,
     /// The age of its state.
@@ -78,6 +82,8 @@ pub struct Node {
     pub founding_refused: Mutex<Option<String>>,
     /// Senders that this node did not know.
     pub admissions: Admissions,
+    /// Whose turn it is to change members.
+    pub changes: Changes,
     /// Links to other members.
     pub pool: LinkPool,
     /// The network, for links and for forwarding requests to the leader.

@@ -22,6 +22,7 @@ use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
 use crate::node::Node;
 use crate::propose::Proposer;
+use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{Admissions, LinkPool, Links, Side};
 use crate::{addresses, birth, digests, membership, serve, snapshots, standing, starts};
@@ -113,6 +114,8 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(standing::run(node.clone())),
         tokio::spawn(starts::follow_acknowledgements(node.clone())),
         tokio::spawn(addresses::run(node.clone())),
+        tokio::spawn(pulse::run(node.pulse.clone())),
+        tokio::spawn(membership::finish_changes(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -146,14 +149,14 @@ pub async fn run_on<L: Listener>(
     };
     if let Some(reason) = failed {
         // Nothing is acknowledged any more; what is under way is answered, then the process ends (W4).
-        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
+        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
         bail!(
             "the storage in {} failed: {reason}; free or repair the disk, then start the node again",
             node.config.data.display()
         );
     }
     tracing::info!("stopping");
-    let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
+    let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
     Ok(ended)
@@ -204,10 +207,12 @@ async fn assemble(
     let begun = raft.is_initialized().await?;
     let clock = Arc::new(LogClock::new(monotonic));
     let applied = state.applied_index().unwrap_or(0);
+    let pulse = Arc::new(Pulse::new(monotonic));
     let node = Arc::new(Node {
         address: config.advertised(bound),
         boot: rand::random(),
-        proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
+        proposer: Proposer::start(raft.clone(), Arc::clone(&clock), Arc::clone(&pulse)),
+        pulse,
         pool: LinkPool::new(net.clone(), identities.clone()),
         condition: ConditionCell::default(),
         admissions: Admissions::default(),
@@ -219,6 +224,7 @@ async fn assemble(
         names: Names::default(),
         events: EventLog::new(applied),
         metrics: Metrics::default(),
+        changes: membership::Changes::default(),
         config,
         identities,
         raft,
