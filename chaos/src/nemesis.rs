@@ -102,7 +102,16 @@ impl<'a> Nemesis<'a> {
             }
             Action::NoMajority(duration) => self.no_majority(duration).await,
             Action::AwaitReady => self.await_ready().await?,
-            Action::AwaitWrites => self.await_writes().await,
+            Action::AwaitWrites => {
+                self.await_writes().await;
+            }
+            Action::AwaitWritesWithin(most) => {
+                let after = self.await_writes().await;
+                if after > most {
+                    let what = format!("no write was acknowledged for {after:.2?} after a fault, {most:?} are allowed");
+                    self.recorder.record(Record::Misbehaved { what });
+                }
+            }
         }
         Ok(())
     }
@@ -224,7 +233,8 @@ impl<'a> Nemesis<'a> {
         });
     }
 
-    async fn await_writes(&mut self) {
+    /// Returns how long it took since the last fault.
+    async fn await_writes(&mut self) -> Duration {
         let since = self.last_fault.unwrap_or_else(Instant::now);
         let mut probes = JoinSet::new();
         for node in self.cluster.living() {
@@ -242,6 +252,7 @@ impl<'a> Nemesis<'a> {
         } else {
             format!("NO WRITE acknowledged for {:.0} s", after.as_secs_f64())
         });
+        after
     }
 
     /// Writes down nodes that ended though nobody killed them.

@@ -38,6 +38,8 @@ pub enum Action {
     AwaitReady,
     /// Wait for an acknowledged write.
     AwaitWrites,
+    /// Wait for one; a longer time since the last fault is a violation.
+    AwaitWritesWithin(Duration),
 }
 
 /// What happens in each round.
@@ -69,6 +71,9 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             }
             Step::AwaitReady => actions.push(Action::AwaitReady),
             Step::AwaitWrites => actions.push(Action::AwaitWrites),
+            Step::AwaitWritesWithin(most_ms) => {
+                actions.push(Action::AwaitWritesWithin(Duration::from_millis(*most_ms)));
+            }
             Step::OneOf(alternatives) => {
                 let (chosen, seed) = (rng.random_range(0..alternatives.len()), rng.random());
                 // From a generator of its own, so that a choice does not shift the numbers of what follows.

@@ -23,3 +23,11 @@ fn a_few_seeds_pass() {
     let output = sim(&["--seeds", "4..8"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Seed 20: a leader that keeps one of a majority that is whole without it. Writes have to go on meanwhile (C7).
+#[test]
+fn a_bridge_does_not_stop_writes() {
+    let output = sim(&["--seed", "20"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("partition-bridge"), "{said}");
+}

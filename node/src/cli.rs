@@ -1,17 +1,17 @@
 //! The command line of `raftshare-node`, checked and turned into settings.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use client::cli::{Exit, Failure, Format, Output, print_failure, print_usage};
+use client::cli::{Exit, Failure, Format, Output, print_usage};
 use client::cluster::NewNode;
 use raft_store::types::{NodeId, limits};
 
 use crate::config::{Birth, Config, MemberSpec, WAIT_MS_MAX, listen_address};
+use crate::logging::{LogFormat, Logging};
 use crate::operate::{self, Change, Target};
 use crate::{dev, start};
 
@@ -107,6 +107,9 @@ struct StartArgs {
     /// Serve beyond loopback without asking for credentials
     #[arg(long)]
     insecure: bool,
+    /// How log lines on the standard error look
+    #[arg(long, env = "RAFTSHARE_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
 }
 
 #[derive(Args)]
@@ -264,26 +267,32 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(print_usage(&error, std::env::args_os())),
     };
-    let format = cli.command.format();
-    let level = if matches!(cli.command, Command::Start(_)) { "info,openraft=error" } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_ansi(colours)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    let output = cli.command.format();
+    let (filter, format) = match &cli.command {
+        Command::Start(args) => ("info,openraft=error", args.log_format),
+        _ => ("warn", LogFormat::Text),
+    };
+    let logging = Logging::start(filter, format);
     client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(format, &operate::failure(&error.into())),
+        Err(error) => return end(&logging, output, Err(operate::failure(&error.into()))),
     };
+    let starts = matches!(cli.command, Command::Start(_));
     let outcome = runtime.block_on(run(cli.command));
     // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
-    outcome.map_or_else(|failure| fail(format, &failure), |()| ExitCode::SUCCESS)
+    // A node's standard output has no result: it may be gone without any harm.
+    end(&logging, output, if starts { outcome } else { client::cli::conclude(outcome) })
+}
+
+/// Says why the program ends, through the log: a standard error that nobody empties must not hold up the end.
+fn end(logging: &Logging, format: Format, outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    if !failure.what.is_empty() {
+        logging.say(&Output { format, quiet: false }.words_of(&failure));
+    }
+    ExitCode::from(failure.exit as u8)
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
@@ -353,11 +362,6 @@ impl Command {
     fn format(&self) -> Format {
         self.args().map_or(Format::Table, |args| args.output)
     }
-}
-
-fn fail(format: Format, failure: &Failure) -> ExitCode {
-    print_failure(Output { format, quiet: false }, failure);
-    ExitCode::from(failure.exit as u8)
 }
 
 #[cfg(test)]

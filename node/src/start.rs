@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
 use crate::node::Node;
+use crate::observer::{self, Observer};
 use crate::propose::Proposer;
 use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
@@ -116,6 +117,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(addresses::run(node.clone())),
         tokio::spawn(pulse::run(node.pulse.clone())),
         tokio::spawn(membership::finish_changes(node.clone())),
+        tokio::spawn(observer::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -162,14 +164,16 @@ pub async fn run_on<L: Listener>(
     Ok(ended)
 }
 
-/// One line for people and scripts: where this node serves.
-#[allow(clippy::print_stdout, reason = "the contract of `start`: one line on standard output once it serves")]
+/// One line for people and scripts: where this node serves. A standard output that cannot be written does not end a node (N4).
 fn announce_start(node: &Node) {
     let cluster = match node.identities.cluster() {
         Some(cluster) => format!("cluster {cluster:016x}"),
         None => "no cluster yet".to_owned(),
     };
-    println!("raftshare-node {} serves http://{} ({cluster})", node.config.id, node.address);
+    let line = format!("raftshare-node {} serves http://{} ({cluster})\n", node.config.id, node.address);
+    if let Err(error) = client::cli::write_stdout(line.as_bytes()) {
+        tracing::warn!(%error, address = node.address, "serving; cannot say so on the standard output");
+    }
 }
 
 async fn assemble(
@@ -223,6 +227,7 @@ async fn assemble(
         succession: Succession::default(),
         names: Names::default(),
         events: EventLog::new(applied),
+        observer: Observer::default(),
         metrics: Metrics::default(),
         changes: membership::Changes::default(),
         config,

@@ -51,6 +51,8 @@ pub enum Step {
     AwaitReady,
     /// Wait until a write is acknowledged again, and note how long that took since the last fault.
     AwaitWrites,
+    /// The same, and more than so many milliseconds since the last fault are a violation.
+    AwaitWritesWithin(u64),
     /// Do one of these lists of steps, drawn anew in every round.
     OneOf(&'static [&'static [Step]]),
     /// Do these steps in one of so many rounds.

@@ -1,6 +1,6 @@
 //! Links between nodes that are cut, slow, or break.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step};
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
@@ -8,6 +8,7 @@ use crate::fault::network::{Fault as Link, Slow};
 
 const LINKS: Setup = Setup { links: true, ..PLAIN };
 const FIVE: Setup = Setup { nodes: 5, ..LINKS };
+const FOUR: Setup = Setup { nodes: 4, ..LINKS };
 const TEN: Release = Release { runs: 10, rounds: 5 };
 
 const fn link(fault: Link) -> Step {
@@ -21,6 +22,15 @@ const fn slow(slow: Slow) -> Step {
 const fn demands(fault: &'static str) -> Demands {
     Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
 }
+
+const BRIDGE: &[Step] = &[
+    Step::Traffic((400, 900)),
+    link(Link::Bridge),
+    Step::AwaitWritesWithin(2_500),
+    Step::Traffic((1_000, 2_500)),
+    Step::Heal,
+    Step::AwaitWrites,
+];
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -84,6 +94,36 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         checkers: ALL,
         demands: demands("ring"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "partition-bridge",
+        summary: "the leader of five nodes reaches one follower, and that one reaches all the others",
+        explanation: "Each round all links of the leader are cut but one. The follower at its end reaches everybody, so that the \
+            others are a whole majority without the leader, which keeps that follower's lease alive unless it falls silent. \
+            Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving that it does), \
+            and only one node leads at a time (rules C7, L1, W1, R1).",
+        setup: FIVE,
+        workload: LEASES,
+        round: BRIDGE,
+        checkers: ALL,
+        demands: demands("bridge"),
+        release: TEN,
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "partition-bridge-4",
+        summary: "the leader of four nodes reaches one follower, and that one reaches all the others",
+        explanation: "Each round all links of the leader are cut but one. The follower at its end reaches everybody, so that the \
+            others are a whole majority without the leader, which keeps that follower's lease alive unless it falls silent. \
+            Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving that it does), \
+            and only one node leads at a time (rules C7, L1, W1, R1).",
+        setup: FOUR,
+        workload: LEASES,
+        round: BRIDGE,
+        checkers: ALL,
+        demands: demands("bridge"),
         release: TEN,
         expected_errors: &[],
     },
@@ -180,6 +220,30 @@ pub const SCENARIOS: &[Scenario] = &[
         checkers: ALL,
         demands: demands("slow"),
         release: Release { runs: 10, rounds: 4 },
+        expected_errors: &[],
+    },
+    Scenario {
+        name: "corrupt-link",
+        summary: "single bits of what nodes send each other arrive flipped",
+        explanation: "Each round one chunk in a hundred of Raft's own traffic, in both directions of every link, arrives with one \
+            bit flipped: appends, votes, answers and snapshots. A damaged frame ends its connection and nothing else: no node \
+            ends, no state differs, writes go on (rules N2, D1, W1). HTTP that one node forwards to another is left alone: it \
+            has no checksum but TCP's.",
+        setup: Setup { arguments: &["--snapshot-every", "200"], ..LINKS },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            link(Link::Corrupt),
+            Step::AwaitWrites,
+            Step::Traffic((1_000, 2_000)),
+            Step::OneIn(2, &[Step::Kill(Target::Follower), Step::Traffic((600, 1_200)), Step::Restart]),
+            Step::Traffic((500, 1_000)),
+            Step::Heal,
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("corrupt"),
+        release: TEN,
         expected_errors: &[],
     },
 ];

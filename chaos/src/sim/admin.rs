@@ -16,6 +16,8 @@ use crate::workload::RawOutcome;
 
 /// Pause between two changes in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..900;
+/// Pause between two looks for a transfer to ask for.
+const LOOK: Duration = Duration::from_millis(1);
 /// How long one change may take.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -41,5 +43,21 @@ pub(super) async fn run(plan: Plan, journal: Journal) {
         if let RawOutcome::Ok(..) = call(request, body, WITHIN, &mut 0).await {
             journal.count(counted);
         }
+    }
+}
+
+/// Asks for the transfers that the faults wish for, until the phase ends.
+pub(super) async fn hand_over(journal: Journal) {
+    while !journal.is_over() {
+        tokio::time::sleep(LOOK).await;
+        let Some((leader, target)) = journal.take_transfer() else { continue };
+        let request = Request::post(format!("http://{}/cluster/transfer", address(leader)))
+            .header("content-type", "application/json");
+        let journal = journal.clone();
+        tokio::task::spawn_local(async move {
+            if let RawOutcome::Ok(..) = call(request, json!({"id": target}).to_string(), WITHIN, &mut 0).await {
+                journal.count("transfers");
+            }
+        });
     }
 }

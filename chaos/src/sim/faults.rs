@@ -9,6 +9,8 @@ use raft_store::storage::SimFault;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::cuts::Cuts;
+use super::journal::Journal;
 use super::machine::Machine;
 use super::net::name;
 use super::plan::{Kind, Plan, pick};
@@ -16,6 +18,12 @@ use super::watch::{Glance, Watch};
 
 /// How long a fault lasts, in milliseconds.
 const LASTS_MS: std::ops::Range<u64> = 50..1_500;
+/// How long it lasts in a quiet world: long enough that writes must be back meanwhile.
+const LASTS_QUIETLY_MS: std::ops::Range<u64> = 4_000..5_000;
+/// How long a quiet world is left alone after a fault.
+const QUIET_PAUSE: Duration = Duration::from_millis(2_500);
+/// How long after a transfer was asked for its target is lost.
+const LOST_AFTER_MS: std::ops::Range<u64> = 1..120;
 /// A machine crashes at a delicate moment with this probability.
 const AT_MOMENT: f64 = 0.08;
 
@@ -35,6 +43,11 @@ pub(super) struct Faults {
     rng: StdRng,
     next: Duration,
     undo: Vec<(Duration, Undo)>,
+    /// Pairs that do not reach each other.
+    pub(super) cuts: Cuts,
+    /// Who shall be lost because leadership goes there, and when.
+    doomed: Option<(Duration, u64)>,
+    journal: Journal,
     down: BTreeMap<u64, bool>,
     /// Machines whose disk was made to fail.
     failing: BTreeMap<u64, bool>,
@@ -45,12 +58,15 @@ pub(super) struct Faults {
 
 impl Faults {
     /// The faults of a plan; the first comes once the cluster had time to begin.
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, journal: Journal) -> Self {
         Self {
             plan: plan.clone(),
             rng: plan.rng(3_000),
             next: Duration::from_millis(900),
             undo: Vec::new(),
+            cuts: Cuts::default(),
+            doomed: None,
+            journal,
             down: BTreeMap::new(),
             failing: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -64,15 +80,33 @@ impl Faults {
         self.undo_until(now, sim, machines);
         self.notice_ends(now, sim, machines, watch);
         self.crash_at_moments(now, sim, machines, watch);
-        if now >= self.next {
+        self.lose_the_doomed(now, sim, machines, watch);
+        if now >= self.next && !(self.plan.quiet && self.busy()) {
             let mean = self.plan.fault_pause.as_millis() as u64;
-            self.next = now + Duration::from_millis(self.rng.random_range(mean / 4..mean * 2));
+            self.next = now + Duration::from_millis(self.rng.random_range(mean / 4..(mean * 2).max(1)));
             self.inject(now, sim, machines, watch);
         }
     }
 
+    /// Whether a fault lasts still; in a quiet world the next one then waits.
+    fn busy(&self) -> bool {
+        !self.undo.is_empty() || self.doomed.is_some()
+    }
+
+    /// Since when the faults are what they are, while there are any.
+    pub(super) fn since(&self) -> Option<Duration> {
+        let last = self.log.last().map(|(at, ..)| *at);
+        last.filter(|_| !self.undo.is_empty() && self.doomed.is_none())
+    }
+
+    /// Machines that are up.
+    pub(super) fn running(&self, machines: &[Machine]) -> Vec<u64> {
+        self.up(machines)
+    }
+
     /// Removes every fault and starts every machine.
     pub(super) fn heal(&mut self, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
+        self.doomed = None;
         self.undo_until(Duration::MAX, sim, machines);
     }
 
@@ -83,7 +117,8 @@ impl Faults {
     }
 
     fn lasts(&mut self) -> Duration {
-        Duration::from_millis(self.rng.random_range(LASTS_MS))
+        let range = if self.plan.quiet { LASTS_QUIETLY_MS } else { LASTS_MS };
+        Duration::from_millis(self.rng.random_range(range))
     }
 
     fn up(&self, machines: &[Machine]) -> Vec<u64> {
@@ -118,6 +153,9 @@ impl Faults {
                 }
             }
             Kind::Partition => self.partition(now, until, sim, machines),
+            Kind::Graph => self.graph(now, until, sim, machines),
+            Kind::Bridge => self.bridge(now, until, sim, machines, watch),
+            Kind::TransferLoss => self.doom(now, one, watch),
             Kind::OneWay | Kind::Hold => {
                 let other = *pick(&mut self.rng, &up);
                 if one == other {
@@ -159,13 +197,75 @@ impl Faults {
         }
         for &a in &left {
             for &b in &right {
-                sim.partition(name(a), name(b));
-                self.undo.push((until, Undo::Repair(a, b)));
+                self.cut(a, b, until, sim);
             }
         }
         if !left.is_empty() && !right.is_empty() {
             self.tell(now, Kind::Partition, format!("{left:?} | {right:?}"));
         }
+    }
+
+    /// Nothing passes between two machines; a second cut of the same pair only makes it last longer.
+    fn cut(&mut self, a: u64, b: u64, until: Duration, sim: &turmoil::Sim<'_>) {
+        sim.partition(name(a), name(b));
+        self.cuts.add(a, b);
+        self.undo.push((until, Undo::Repair(a.min(b), a.max(b))));
+    }
+
+    /// Any graph may remain: a chain, a star, a ring, islands.
+    fn graph(&mut self, now: Duration, until: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
+        let share = *pick(&mut self.rng, &[0.2, 0.4, 0.6]);
+        let mut cut = Vec::new();
+        for (at, a) in machines.iter().enumerate() {
+            for b in machines.iter().skip(at + 1) {
+                if self.rng.random_bool(share) {
+                    self.cut(a.id, b.id, until, sim);
+                    cut.push(format!("{}-{}", a.id, b.id));
+                }
+            }
+        }
+        if !cut.is_empty() {
+            self.tell(now, Kind::Graph, cut.join(" "));
+        }
+    }
+
+    /// The leader keeps one follower, which keeps everybody.
+    fn bridge(
+        &mut self,
+        now: Duration,
+        until: Duration,
+        sim: &mut turmoil::Sim<'_>,
+        machines: &[Machine],
+        watch: &Watch,
+    ) {
+        let Some(leader) = watch.leader() else { return };
+        let others: Vec<u64> = machines.iter().map(|machine| machine.id).filter(|id| *id != leader).collect();
+        let bridge = *pick(&mut self.rng, &others);
+        for &other in others.iter().filter(|other| **other != bridge) {
+            self.cut(leader, other, until, sim);
+        }
+        self.tell(now, Kind::Bridge, format!("{leader} (leader) reaches {bridge} only"));
+    }
+
+    /// Has leadership handed over to a machine that will be lost before it can take it, or just after.
+    fn doom(&mut self, now: Duration, target: u64, watch: &Watch) {
+        let Some(leader) = watch.leader().filter(|leader| *leader != target) else { return };
+        let after = Duration::from_millis(self.rng.random_range(LOST_AFTER_MS));
+        self.journal.ask_transfer(leader, target);
+        self.doomed = Some((now + after, target));
+    }
+
+    fn lose_the_doomed(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
+        let Some((_, target)) = self.doomed.filter(|(at, _)| *at <= now) else { return };
+        self.doomed = None;
+        if self.rng.random_bool(0.5) {
+            return self.crash(now, Kind::TransferLoss, target, sim, machines, watch);
+        }
+        let until = now + self.lasts();
+        for other in machines.iter().map(|machine| machine.id).filter(|id| *id != target) {
+            self.cut(target, other, until, sim);
+        }
+        self.tell(now, Kind::TransferLoss, format!("node {target} cut off"));
     }
 
     fn crash(
@@ -226,6 +326,9 @@ impl Faults {
     fn undo_until(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine]) {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undo).into_iter().partition(|(at, _)| *at <= now);
         self.undo = later;
+        if self.plan.quiet && !due.is_empty() {
+            self.next = now.saturating_add(QUIET_PAUSE);
+        }
         for (_, undo) in due {
             match undo {
                 Undo::Restart(id) => {
@@ -233,10 +336,11 @@ impl Faults {
                     self.down.remove(&id);
                 }
                 // Another partition may still separate them.
-                Undo::Repair(a, b) if self.undo.iter().any(|(_, other)| *other == undo) => {
-                    let _ = (a, b);
+                Undo::Repair(..) if self.undo.iter().any(|(_, other)| *other == undo) => {}
+                Undo::Repair(a, b) => {
+                    sim.repair(name(a), name(b));
+                    self.cuts.remove(a, b);
                 }
-                Undo::Repair(a, b) => sim.repair(name(a), name(b)),
                 Undo::RepairOneWay(from, to) => sim.repair_oneway(name(from), name(to)),
                 Undo::Release(a, b) => sim.release(name(a), name(b)),
                 Undo::FastDisk(id) => {

@@ -17,6 +17,10 @@ struct Inner {
     over: bool,
     published: BTreeMap<String, Vec<String>>,
     counts: BTreeMap<&'static str, u64>,
+    /// Who shall hand leadership over, and to whom.
+    transfer: Option<(u64, u64)>,
+    /// When the newest write that was acknowledged had been sent.
+    acknowledged: Option<Micros>,
 }
 
 /// Cheap to share.
@@ -81,6 +85,27 @@ impl Journal {
     /// What was counted.
     pub(super) fn counts(&self) -> BTreeMap<String, u64> {
         self.inner.lock().counts.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect()
+    }
+
+    /// Has a client ask `leader` to hand over to `target`.
+    pub(super) fn ask_transfer(&self, leader: u64, target: u64) {
+        self.inner.lock().transfer = Some((leader, target));
+    }
+
+    /// The transfer to ask for, once.
+    pub(super) fn take_transfer(&self) -> Option<(u64, u64)> {
+        self.inner.lock().transfer.take()
+    }
+
+    /// A write that was sent at `sent` was acknowledged.
+    pub(super) fn acknowledged(&self, sent: Micros) {
+        let mut inner = self.inner.lock();
+        inner.acknowledged = inner.acknowledged.max(Some(sent));
+    }
+
+    /// When the newest acknowledged write had been sent.
+    pub(super) fn newest_acknowledged(&self) -> Option<Micros> {
+        self.inner.lock().acknowledged
     }
 
     /// Tells the clients to end.

@@ -2,15 +2,16 @@
 //! over simulated disks, a simulated network and simulated time, while clients work and everything breaks.
 //!
 //! ```text
-//!  plan.rs (seed → what may happen) ─► run.rs ── steps turmoil; every step: faults.rs breaks, watch.rs examines
+//!  plan.rs (seed → what may happen) ─► run.rs ── steps turmoil; every step: faults.rs breaks, watch.rs and liveness.rs examine
 //!                                        │
-//!            machine.rs (a node on net.rs and a SimDisk) ◄── HTTP ── actor.rs (clients), admin.rs (membership), heal.rs
+//!            machine.rs (a node on net.rs and a SimDisk) ◄── HTTP ── actor.rs, guest.rs (clients), probe.rs, admin.rs (membership), heal.rs
 //!                                        │ history
 //!                                        ▼
 //!                       the checkers of real runs  ─► outcome.rs ─► batch.rs (one process per seed), cli.rs
 //! ```
 //!
-//! Two phases: under faults only safety counts; then everything is healed and liveness is demanded.
+//! Two phases: under faults only safety counts; then everything is healed and liveness is demanded. In quiet worlds, where one
+//! fault comes at a time, liveness.rs demands it under faults too: writes go on wherever a majority is left (C7).
 //!
 //! Invariant: one seed is one process and one thread, and whatever happens in it follows from the seed alone: time is
 //! simulated, and chance comes from [`entropy`]. So a failing seed replays bit for bit.
@@ -23,15 +24,18 @@ mod actor;
 mod admin;
 pub mod batch;
 pub mod cli;
+mod cuts;
 mod entropy;
 mod faults;
 mod guest;
 mod heal;
 mod journal;
+mod liveness;
 mod machine;
 mod net;
 pub mod outcome;
 mod plan;
+mod probe;
 mod run;
 mod watch;
 

@@ -24,6 +24,12 @@ pub(super) enum Kind {
     CrashAtMoment,
     /// The cluster falls into two parts.
     Partition,
+    /// Each pair of machines may be cut, by chance.
+    Graph,
+    /// The leader reaches one machine of a majority that is whole without it.
+    Bridge,
+    /// Leadership is handed over, and the machine that shall get it is lost right then.
+    TransferLoss,
     /// One machine does not hear another.
     OneWay,
     /// Messages between two machines are kept and delivered late, all at once.
@@ -39,11 +45,14 @@ pub(super) enum Kind {
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 10] = [
+pub(super) const KINDS: [Kind; 13] = [
     Kind::CrashOne,
     Kind::CrashMany,
     Kind::CrashAtMoment,
     Kind::Partition,
+    Kind::Graph,
+    Kind::Bridge,
+    Kind::TransferLoss,
     Kind::OneWay,
     Kind::Hold,
     Kind::SlowDisk,
@@ -51,6 +60,9 @@ pub(super) const KINDS: [Kind; 10] = [
     Kind::Churn,
     Kind::Clocks,
 ];
+
+/// Kinds that a quiet world has one of: they leave a majority, or not, for as long as they last.
+const OF_QUIET_WORLDS: [Kind; 4] = [Kind::Partition, Kind::Graph, Kind::Bridge, Kind::TransferLoss];
 
 impl Kind {
     /// Its name in reports.
@@ -60,6 +72,9 @@ impl Kind {
             Self::CrashMany => "crash-many",
             Self::CrashAtMoment => "crash-at-moment",
             Self::Partition => "partition",
+            Self::Graph => "partition-graph",
+            Self::Bridge => "partition-bridge",
+            Self::TransferLoss => "transfer-loss",
             Self::OneWay => "partition-one-way",
             Self::Hold => "hold",
             Self::SlowDisk => "slow-disk",
@@ -79,6 +94,8 @@ pub(super) struct Plan {
     /// Machines; those that are no founders wait to be added.
     pub(super) machines: u64,
     pub(super) kinds: Vec<Kind>,
+    /// One fault at a time, of one kind, and for long: wherever a majority is left, writes must go on meanwhile (C7).
+    pub(super) quiet: bool,
     /// Shortest and longest time of a message on its way.
     pub(super) latency: (Duration, Duration),
     /// Shortest and longest time of one step of a disk.
@@ -107,7 +124,11 @@ impl Plan {
         if !kinds.iter().any(|kind| !matches!(kind, Kind::Clocks | Kind::Churn | Kind::SlowDisk)) {
             kinds.push(Kind::CrashOne);
         }
-        let founders = if rng.random_bool(0.75) { 3 } else { 5 };
+        let founders = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 4, 5, 5]);
+        let quiet = rng.random_bool(0.2);
+        if quiet {
+            return Self::quiet(seed, rng);
+        }
         let machines = founders + u64::from(kinds.contains(&Kind::Churn));
         let ms = Duration::from_millis;
         let latency = (ms(1), ms(*pick(&mut rng, &[4, 10, 20, 50])));
@@ -119,6 +140,7 @@ impl Plan {
             founders,
             machines,
             kinds,
+            quiet,
             latency,
             disk: (ms(1), ms(*pick(&mut rng, &[2, 5, 8]))),
             snapshot_every: *pick(&mut rng, &[20, 50, 100]),
@@ -127,6 +149,28 @@ impl Plan {
             clients: rng.random_range(3..=5),
             files: rng.random_range(2..=4),
             rates,
+        }
+    }
+
+    /// A plan whose faults come one by one, on a network and disks that are as quick as those of one site.
+    fn quiet(seed: u64, mut rng: StdRng) -> Self {
+        let ms = Duration::from_millis;
+        let kind = *pick(&mut rng, &OF_QUIET_WORLDS);
+        let founders = if kind == Kind::Bridge { *pick(&mut rng, &[4, 5]) } else { *pick(&mut rng, &[3, 4, 5, 5]) };
+        Self {
+            seed,
+            founders,
+            machines: founders,
+            kinds: vec![kind],
+            quiet: true,
+            latency: (ms(1), ms(*pick(&mut rng, &[2, 4, 10]))),
+            disk: (ms(1), ms(*pick(&mut rng, &[2, 5]))),
+            snapshot_every: *pick(&mut rng, &[50, 100]),
+            fault_pause: ms(0),
+            safety: ms(rng.random_range(14_000..18_000)),
+            clients: 3,
+            files: 3,
+            rates: vec![100; founders as usize],
         }
     }
 
@@ -163,5 +207,10 @@ mod tests {
             assert!((30..270).contains(&planned), "{kind:?} in {planned} of 300 plans");
         }
         assert!(plans.iter().all(|plan| !(plan.has(Kind::Hold) && plan.has(Kind::OneWay))));
+        for kind in OF_QUIET_WORLDS {
+            let quiet = plans.iter().filter(|plan| plan.quiet && plan.kinds == [kind]).count();
+            assert!(quiet > 3, "{kind:?} in {quiet} quiet worlds of 300 plans");
+        }
+        assert!(plans.iter().filter(|plan| plan.quiet).all(|plan| plan.kinds.len() == 1));
     }
 }

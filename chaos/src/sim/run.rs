@@ -12,12 +12,13 @@ use super::actor::Actor;
 use super::faults::Faults;
 use super::guest::Guest;
 use super::journal::Journal;
+use super::liveness::Liveness;
 use super::machine::{Machine, Neighbours};
 use super::net::name;
 use super::outcome::{Outcome, Verdict};
 use super::plan::{Kind, Plan};
 use super::watch::Watch;
-use super::{admin, entropy, heal};
+use super::{admin, entropy, heal, probe};
 use crate::checker;
 use crate::history::{Event, FORMAT, FaultOutcome, FaultRecord, Micros, Record, RunInfo};
 use crate::model::Model;
@@ -110,6 +111,7 @@ struct Cluster {
     machines: Vec<Machine>,
     faults: Faults,
     watch: Watch,
+    liveness: Liveness,
     journal: Journal,
     steps: u64,
     tell: bool,
@@ -137,13 +139,15 @@ impl Cluster {
             .build();
         let neighbours = Neighbours::default();
         let machines = (1..=plan.machines).map(|id| Machine::new(id, &plan, &neighbours)).collect();
+        let journal = Journal::default();
         Self {
-            faults: Faults::new(&plan),
+            faults: Faults::new(&plan, journal.clone()),
             plan,
             sim,
             machines,
             watch: Watch::default(),
-            journal: Journal::default(),
+            liveness: Liveness::default(),
+            journal,
             steps: 0,
             tell,
             told: 0,
@@ -165,6 +169,9 @@ impl Cluster {
         while self.sim.elapsed() < self.plan.safety {
             self.faults.step(&mut self.sim, &self.machines, &mut self.watch);
             self.step();
+            if self.plan.quiet {
+                self.liveness.look(self.sim.elapsed(), &self.faults, &self.machines, &self.journal, &mut self.watch);
+            }
         }
         self.journal.end();
         let until = self.sim.elapsed() + SETTLE;
@@ -188,6 +195,14 @@ impl Cluster {
                 }
                 for number in 0..GUESTS {
                     working.spawn_local(Guest::new(number, &plan, journal.clone()).run());
+                }
+                if plan.quiet {
+                    for node in 1..=plan.founders {
+                        working.spawn_local(probe::run(node, journal.clone()));
+                    }
+                }
+                if plan.has(Kind::TransferLoss) {
+                    working.spawn_local(admin::hand_over(journal.clone()));
                 }
                 if plan.has(Kind::Churn) {
                     working.spawn_local(admin::run(plan, journal.clone()));

@@ -87,6 +87,12 @@ impl Watch {
         }
     }
 
+    /// Who leads, of those that were seen to, by the newest term.
+    pub(super) fn leader(&self) -> Option<u64> {
+        let leads = self.glances.iter().filter(|(_, glance)| glance.leads);
+        leads.max_by_key(|(_, glance)| glance.term).map(|(id, _)| *id)
+    }
+
     /// Forgets what a machine showed before it crashed.
     pub(super) fn crashed(&mut self, id: u64) {
         self.glances.remove(&id);

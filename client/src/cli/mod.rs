@@ -21,13 +21,13 @@ use std::ffi::OsString;
 use clap::Parser;
 
 pub use exit::{Exit, Failure};
-pub use output::{Format, Output};
+pub use output::{Format, Output, conclude, note_stdout_failure, write_stdout};
 pub use session::Session;
 
 use args::{Action, Cli, Command};
 
 /// Environment variables that mean something to one of the binaries.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 23] = [
     "SERVER",
     "DIR",
     "BIND",
@@ -39,6 +39,7 @@ const VARIABLES: [&str; 22] = [
     "CONSISTENCY",
     "OUTPUT",
     "LOG",
+    "LOG_FORMAT",
     "ID",
     "DATA_DIR",
     "HTTP",
@@ -86,7 +87,7 @@ async fn run_command(cli: Cli) -> u8 {
             },
         },
     };
-    match result {
+    match conclude(result) {
         Ok(()) => Exit::Done as u8,
         Err(failure) => {
             print_failure(output, &failure);
@@ -121,8 +122,20 @@ pub fn print_usage(error: &clap::Error, args: impl Iterator<Item = OsString>) ->
         print_failure(json, &Failure::new(Exit::Usage, what));
         return Exit::Usage as u8;
     }
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 }
+    let printed = error.print();
+    if error.use_stderr() {
+        return Exit::Usage as u8;
+    }
+    if let Err(error) = printed {
+        note_stdout_failure(&error);
+    }
+    match conclude(Ok(())) {
+        Ok(()) => Exit::Done as u8,
+        Err(failure) => {
+            print_failure(Output { format: Format::Table, quiet: false }, &failure);
+            failure.exit as u8
+        }
+    }
 }
 
 /// Whether a command line that could not be parsed asks for JSON.

@@ -85,7 +85,7 @@ fn add_state(node: &Node, boot: &HeaderValue, out: &mut HeaderMap) {
     // The applied index is read before the age: the age must hold for the state named here.
     let (applied, staleness) = (node.applied(), node.staleness_ms());
     out.insert(NODE, number(node.config.id));
-    out.insert(ROLE, HeaderValue::from_static(node.role()));
+    out.insert(ROLE, HeaderValue::from_static(node.told_role()));
     out.insert(TERM, number(node.term()));
     out.insert(APPLIED, number(applied));
     out.insert(STALENESS_MS, number(staleness));

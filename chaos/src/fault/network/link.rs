@@ -41,6 +41,8 @@ pub struct Rule {
     pub rate: Option<u64>,
     /// Chance that a chunk breaks its connection.
     pub reset: f64,
+    /// Chance that one bit of a chunk of Raft's own traffic arrives flipped.
+    pub flip: f64,
 }
 
 impl Rule {
@@ -55,6 +57,7 @@ impl Rule {
         loss: 0.0,
         rate: None,
         reset: 0.0,
+        flip: 0.0,
     };
 
     /// Whether what is sent is held.
@@ -74,6 +77,16 @@ impl Rule {
             losses += 1;
         }
         (late, losses > 0)
+    }
+
+    /// Flips one bit of these bytes, or none; tells whether it did.
+    pub fn damage(&self, bytes: &mut [u8], rng: &mut impl Rng) -> bool {
+        if self.flip <= 0.0 || bytes.is_empty() || !rng.random_bool(self.flip) {
+            return false;
+        }
+        let at = rng.random_range(0..bytes.len());
+        bytes[at] ^= 1 << rng.random_range(0..8);
+        true
     }
 
     /// How long sending so many bytes takes.
@@ -96,6 +109,8 @@ pub struct Counters {
     pub lost: AtomicU64,
     /// Connections that were broken.
     pub resets: AtomicU64,
+    /// Bits that were flipped.
+    pub flips: AtomicU64,
 }
 
 impl Counters {
@@ -219,6 +234,16 @@ mod tests {
         assert!((400..600).contains(&lost.count()));
         let throttled = Rule { rate: Some(1_000), ..Rule::default() };
         assert_eq!(throttled.sending(500), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn damage_is_one_bit_and_only_where_asked() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut bytes, always) = ([7_u8; 64], Rule { flip: 1.0, ..Rule::default() });
+        assert!(!Rule::default().damage(&mut bytes, &mut rng) && bytes == [7; 64]);
+        assert!(always.damage(&mut bytes, &mut rng));
+        assert_eq!(bytes.iter().map(|byte| (byte ^ 7).count_ones()).sum::<u32>(), 1);
+        assert!(!always.damage(&mut [], &mut rng), "an end has no bits");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub use owner::Pids;
 const FLAP_MS: std::ops::RangeInclusive<u64> = 50..=500;
 /// How long it may take until traffic shows the effect of a rule that strikes by chance.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
+/// Share of the chunks between nodes that arrive with a flipped bit.
+const FLIPPED: f64 = 0.01;
 /// Pause between two looks at the counters.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -44,12 +46,16 @@ pub enum Fault {
     IsolateFollower,
     /// Every node reaches its two neighbours in a ring only.
     Ring,
+    /// The leader keeps one follower, which keeps everybody: a majority that is whole without the leader.
+    Bridge,
     /// One direction is cut: of the leader, to the leader, or of a single pair.
     OneWay,
     /// Links go up and down until healing.
     Flap,
     /// Links are slow or lossy, all of them.
     Slow(Slow),
+    /// Single bits of Raft's traffic arrive flipped, on all links.
+    Corrupt,
 }
 
 /// How links are slow.
@@ -131,12 +137,14 @@ impl Network {
                 self.part(arena, "cut", chosen.into_iter().collect()).await
             }
             (Fault::OneWay, Some(leader)) => self.one_way(arena, leader).await,
-            (Fault::IsolateLeader | Fault::IsolateFollower | Fault::OneWay, None) => {
+            (Fault::Bridge, Some(leader)) => self.bridge(arena, leader).await,
+            (Fault::IsolateLeader | Fault::IsolateFollower | Fault::OneWay | Fault::Bridge, None) => {
                 Ok(vec![Effect::skipped("cut", "nobody leads")])
             }
             (Fault::Ring, _) => self.ring(arena).await,
             (Fault::Flap, _) => self.flap(arena, leader).await,
             (Fault::Slow(slow), _) => self.slow(arena, slow).await,
+            (Fault::Corrupt, _) => self.corrupt().await,
         }
     }
 
@@ -188,6 +196,27 @@ impl Network {
         let cuts: Vec<Direction> = self.directions().into_iter().filter(apart).collect();
         let outcome = self.cut(&cuts).await?;
         Ok(vec![Effect { fault: "ring".into(), node: None, words: format!("ring n{order:?}"), outcome }])
+    }
+
+    async fn bridge(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
+        let followers: Vec<NodeId> = arena.cluster.ids().into_iter().filter(|id| *id != leader).collect();
+        let bridge = followers.choose(&mut arena.rng).copied().context("a cluster of one has no links")?;
+        let apart = |(from, to): Direction| (from == leader && to != bridge) || (to == leader && from != bridge);
+        let outcome = self.cut(&self.where_(apart)).await?;
+        let words = format!("n{leader} (leader) reaches n{bridge} only, which reaches all");
+        Ok(vec![Effect { fault: "bridge".into(), node: Some(leader), words, outcome }])
+    }
+
+    async fn corrupt(&mut self) -> anyhow::Result<Vec<Effect>> {
+        let all = self.directions();
+        let flips = |network: &Self| network.sum(&all, |counters| Counters::get(&counters.flips));
+        let before = flips(self);
+        for direction in &all {
+            self.links.slow(*direction, Rule { flip: FLIPPED, ..Rule::default() });
+        }
+        let bites = self.shows(|network| flips(network) > before).await;
+        let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no bit was flipped") };
+        Ok(vec![Effect { fault: "corrupt".into(), node: None, words: "links flip bits".into(), outcome }])
     }
 
     async fn one_way(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {

@@ -3,12 +3,15 @@
 //!
 //! Invariants:
 //! - bytes are delivered in order, or their connection is reset: nothing is dropped out of the middle;
+//! - bits are flipped only in connections that speak Raft's own protocol, and never in the bytes that say so: HTTP that one
+//!   node forwards to another has no checksum of its own;
 //! - what a cut holds is bounded ([`CHUNKS_MAX`] chunks of [`CHUNK_BYTES`] per direction of a connection); beyond it the
 //!   sender is no longer read from, as with a full window;
 //! - a connection that is made while a link is cut is accepted, and reaches the node only once the link is open and if
 //!   its maker still waits.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use raft_store::types::NodeId;
@@ -33,6 +36,9 @@ pub const CHUNKS_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 4_096;
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The first bytes of a connection that carries Raft's messages; fixed by the product's protocol.
+const RAFT: &[u8; 4] = b"RSN1";
 
 /// A connection that shall be reset.
 struct Reset;
@@ -96,7 +102,8 @@ async fn ruled(inbound: TcpStream, target: SocketAddr, there: &Link, back: &Link
     let mut other = StdRng::seed_from_u64(rng.random());
     let (near_read, mut near_write) = inbound.into_split();
     let (sent, received) = mpsc::channel(CHUNKS_MAX);
-    let mut reading = Box::pin(read(near_read, there, sent, &mut rng));
+    let raft = AtomicBool::new(false);
+    let mut reading = Box::pin(read(near_read, (there, &raft), sent, &mut rng));
     // What the maker sends meanwhile is held; if it hangs up before the link opened, it is forgotten with what it sent.
     let outbound = tokio::select! {
         biased;
@@ -116,7 +123,7 @@ async fn ruled(inbound: TcpStream, target: SocketAddr, there: &Link, back: &Link
         tokio::try_join!(
             reading,
             write(received, there, &mut far_write),
-            read(far_read, back, answered, &mut other),
+            read(far_read, (back, &raft), answered, &mut other),
             write(answers, back, &mut near_write),
         )
         .is_err()
@@ -147,10 +154,10 @@ async fn dial(target: SocketAddr, there: &Link, back: &Link) -> std::io::Result<
     Ok(outbound)
 }
 
-/// Takes bytes from one end and gives each chunk its time.
+/// Takes bytes from one end and gives each chunk its time; `raft` turns true with the first chunk that says so.
 async fn read(
     mut from: OwnedReadHalf,
-    link: &Link,
+    (link, raft): (&Link, &AtomicBool),
     chunks: mpsc::Sender<Chunk>,
     rng: &mut StdRng,
 ) -> Result<(), Reset> {
@@ -170,6 +177,13 @@ async fn read(
         Counters::add(&counters.held, if rule.holds() { count as u64 } else { 0 });
         Counters::add(&counters.late, u64::from(!(late + sending).is_zero()));
         Counters::add(&counters.lost, u64::from(lost));
+        let known = raft.load(Ordering::Relaxed);
+        if known && rule.damage(&mut buffer[..count], rng) {
+            Counters::add(&counters.flips, 1);
+        }
+        if !known && buffer[..count].starts_with(RAFT) {
+            raft.store(true, Ordering::Relaxed);
+        }
         let chunk = Chunk { due, bytes: buffer[..count].to_vec() };
         // A full queue waits; a closed one means that nobody wants to know any more.
         if chunks.send(chunk).await.is_err() || count == 0 {

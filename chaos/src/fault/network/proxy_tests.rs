@@ -170,3 +170,23 @@ async fn outsiders_pass_whatever_the_rules() {
     expect(&mut far, b"hello").await;
     server.abort();
 }
+
+#[tokio::test]
+async fn bits_flip_in_raft_traffic_after_its_first_bytes_and_in_nothing_else() {
+    let mut bench = bench().await;
+    bench.links.set(FORTH, Rule { flip: 1.0, ..Rule::default() });
+    let (mut far, _) = bench.target.accept().await.expect("accepts");
+    send(&mut bench.near, b"GET /healthz").await;
+    expect(&mut far, b"GET /healthz").await;
+    send(&mut bench.near, b"more").await;
+    expect(&mut far, b"more").await;
+    let mut raft = TcpStream::connect(bench.proxy).await.expect("connects");
+    let (mut far, _) = bench.target.accept().await.expect("accepts");
+    send(&mut raft, RAFT).await;
+    expect(&mut far, RAFT).await;
+    send(&mut raft, &[0; 32]).await;
+    let mut read = [0; 32];
+    far.read_exact(&mut read).await.expect("receives");
+    assert!(read.iter().any(|byte| *byte != 0));
+    assert!(Counters::get(&bench.links.get(FORTH).counters.flips) > 0);
+}
