@@ -22,7 +22,7 @@ use crate::node::{Identities, Node};
 use crate::propose::Proposer;
 use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
-use crate::{birth, digests, membership, serve, snapshots};
+use crate::{birth, digests, membership, names, serve, snapshots};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -76,6 +76,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(leadership::run(node.clone())),
         tokio::spawn(leadership::follow_events(node.clone())),
         tokio::spawn(leadership::follow_freshness(node.clone())),
+        tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
     ];
@@ -128,7 +129,7 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, fatal, stats } = storage;
+    let Storage { log_store, state_machine, state, identity, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
@@ -169,6 +170,7 @@ async fn assemble(
         identity_store: identity,
         fatal,
         stats,
+        executor,
         clock,
         net,
     }))

@@ -46,6 +46,11 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    // One that answers searches with `loading` would be sent requests in place of others that can answer them.
+    if let Some(progress) = node.names.loading() {
+        let error = ApiError::Loading { progress };
+        return not_ready(&error, &error.to_string());
+    }
     let reason = match place(&node, Instant::now()).await {
         Err(error) => return not_ready(&error, &error.to_string()),
         Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
@@ -87,6 +92,7 @@ pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
         applied_index: status.as_ref().map(|status| status.applied),
         lag: status.as_ref().map(|status| head.saturating_sub(status.applied)),
         alive: status.is_some(),
+        loading: status.as_ref().and_then(|status| status.loading),
         version: status.map(|status| status.version),
     };
     let nodes: Vec<_> = members.iter().zip(asked).map(|(member, status)| entry(member, status)).collect();
