@@ -307,6 +307,19 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_index: Option<u64>,
     },
+    /// Search for a file by its whole name, which no other file's begins with.
+    Search {
+        /// Which file.
+        file: String,
+        /// How strong; absent where the node may choose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        level: Option<Level>,
+        /// Which node was asked.
+        node: NodeId,
+        /// The log index of an acknowledged write that the answer must include (R3).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_index: Option<u64>,
+    },
 }
 
 /// Strength of a read (R1).
@@ -357,6 +370,11 @@ pub enum Answer {
         version: u64,
         /// Its hash; empty for version 0.
         hash: String,
+    },
+    /// What a search found; version 0 stands for "no such file".
+    Found {
+        /// The version.
+        version: u64,
     },
 }
 

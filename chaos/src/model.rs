@@ -240,6 +240,7 @@ impl Model {
                 let invoked = event.at;
                 let asked = match &op {
                     Op::Read { node, .. } => *node,
+                    Op::Search { node, .. } => Some(*node),
                     _ => to,
                 };
                 let operation = Operation {
@@ -358,7 +359,8 @@ pub fn file_of(op: &Op) -> Option<&str> {
         | Op::Release { file, .. }
         | Op::Leave { file, .. }
         | Op::Publish { file, .. }
-        | Op::Read { file, .. } => Some(file),
+        | Op::Read { file, .. }
+        | Op::Search { file, .. } => Some(file),
     }
 }
 
@@ -371,7 +373,7 @@ pub fn peer_of(op: &Op) -> Option<&str> {
         | Op::Release { peer, .. }
         | Op::Leave { peer, .. }
         | Op::Publish { peer, .. } => Some(peer),
-        Op::Read { .. } => None,
+        Op::Read { .. } | Op::Search { .. } => None,
     }
 }
 
@@ -428,7 +430,12 @@ fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation, clock
                 cut_at(lease);
             }
         }
-        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Publish { .. } | Op::Read { .. } => {}
+        Op::Register { .. }
+        | Op::Acquire { .. }
+        | Op::Leave { .. }
+        | Op::Publish { .. }
+        | Op::Read { .. }
+        | Op::Search { .. } => {}
     }
 }
 
@@ -442,7 +449,12 @@ fn cut_takeovers(leases: &mut BTreeMap<u64, Lease>, operations: &BTreeMap<OpId, 
             Op::Acquire { peer, file, .. } => {
                 requests.entry((peer, file)).or_default().push((operation.invoked, operation.id));
             }
-            Op::Renew { .. } | Op::Release { .. } | Op::Leave { .. } | Op::Publish { .. } | Op::Read { .. } => {}
+            Op::Renew { .. }
+            | Op::Release { .. }
+            | Op::Leave { .. }
+            | Op::Publish { .. }
+            | Op::Read { .. }
+            | Op::Search { .. } => {}
         }
     }
     for lease in leases.values_mut() {

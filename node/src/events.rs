@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use raft_store::catalog::Event;
@@ -111,6 +112,16 @@ impl EventLog {
     /// Changes with every applied entry.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
+    }
+
+    /// Waits until the entry at a log index was seen; false if it takes longer than `within`. What follows the same feed and is told
+    /// before this log, the planner, has seen it as well.
+    pub async fn reach(&self, log_index: u64, within: Duration) -> bool {
+        if self.newest() >= log_index {
+            return true;
+        }
+        let mut newest = self.newest.subscribe();
+        tokio::time::timeout(within, newest.wait_for(|newest| *newest >= log_index)).await.is_ok()
     }
 
     /// Log index of the newest entry seen.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::transport::Beacon;
 
-/// Confirmations kept while the node has not applied as far; older ones are superseded anyway.
+/// Confirmations kept while the node has not applied as far.
 const PENDING_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
@@ -82,13 +82,19 @@ impl Freshness {
     pub fn note(&self, committed: u64, moment: Instant) {
         let mut state = self.state.lock();
         if state.pending.len() == PENDING_MAX {
-            state.pending.pop_front();
+            // Not an older one: what is reached next has to stay, or a node that keeps a little behind would never reach any.
+            state.pending.pop_back();
         }
         state.pending.push_back(Confirmation { committed, moment });
     }
 
     /// Age of this node's state in milliseconds, given how far it has applied.
     pub fn staleness_ms(&self, applied: u64) -> u64 {
+        age_ms(self.as_of(applied))
+    }
+
+    /// The newest moment whose confirmation applies, given how far the state has come.
+    pub fn as_of(&self, applied: u64) -> Option<Instant> {
         let mut state = self.state.lock();
         let State { newest, pending, .. } = &mut *state;
         pending.retain(|confirmation| {
@@ -98,8 +104,13 @@ impl Freshness {
             }
             !reached
         });
-        newest.map_or(UNKNOWN_MS, |moment| crate::clock::millis(moment.elapsed()))
+        *newest
     }
+}
+
+/// Age of a state that is as of this moment, in milliseconds.
+pub fn age_ms(as_of: Option<Instant>) -> u64 {
+    as_of.map_or(UNKNOWN_MS, |moment| crate::clock::millis(moment.elapsed()))
 }
 
 #[cfg(test)]
@@ -147,5 +158,16 @@ mod tests {
         assert!(freshness.word_age(2, 4).expect("known") >= Duration::from_secs(60), "it names its own age");
         freshness.confirm(1, &Beacon { quorum_age_ms: 0, ..long_ago }, Instant::now());
         assert_eq!(freshness.word_age(1, 3), None, "a late word of an earlier term changes nothing");
+    }
+
+    #[test]
+    fn a_node_that_keeps_a_little_behind_still_reaches_confirmations() {
+        let freshness = Freshness::default();
+        for committed in 0..10 * PENDING_MAX as u64 {
+            freshness.note(committed + 2, Instant::now());
+            if committed > 2 * PENDING_MAX as u64 {
+                assert!(freshness.as_of(committed).is_some());
+            }
+        }
     }
 }

@@ -1,25 +1,86 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
-//! Invariant: a name is in the index exactly while its current version exists, as of the last entry whose events were taken in;
-//! whether a live holder has it is asked of the catalog when a query is answered (P5). Nobody waits for the index while he has the
-//! catalog's lock, so that no search, however long, keeps an entry from being applied. Searches leave processors to Raft: a few run
-//! at once, the others wait their turn.
+//! Invariants:
+//! * A name is in the index exactly while its current version exists, as of the position that the index has followed the log to;
+//!   whether a live holder has it is asked of the catalog when a query is answered (P5). The position never goes back (R2).
+//! * While the index is loaded it has no position and answers nothing: part of an answer would look like all of it (R1).
+//! * The index's lock may be held when the catalog's is taken, never the other way round, and is held for moments only: no search
+//!   and no load, however long, keeps an entry from being applied or a name from getting in. Searches leave processors to Raft: a
+//!   few run at once, the others wait their turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use raft_store::catalog::{Event, FileNumber};
+use raft_store::storage::SharedState;
 use raft_store::types::FileName;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
-use crate::search::{Mode, SearchIndex, SearchResult};
+use crate::config::REQUEST_DEADLINE;
+use crate::freshness::Freshness;
+use crate::node::Node;
+use crate::search::{Found, Mode, Search, SearchIndex, SearchResult};
 
 /// Searches that may wait for their turn; one more is refused as `overloaded`.
 pub const SEARCHES_WAITING_MAX: usize = 1_024;
+/// How long a search may wait for its turn.
+pub const TURN_WAIT: Duration = REQUEST_DEADLINE;
+/// How long a search waits for an index that is loading: that of a small catalog is there by then.
+const LOADING_WAIT: Duration = Duration::from_millis(200);
+/// Numbers of files that are loaded while the lock is held: about a millisecond.
+const LOAD_AT_ONCE: FileNumber = 64;
+/// Times that a step of loading takes the lock.
+const LOADS_PER_STEP: usize = 16;
+/// Pause after a step, some tenth of the time it took: a processor is left to others.
+const LOAD_PAUSE: Duration = Duration::from_millis(1);
+
+/// How far the index is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// All numbers below `next` are in; the catalog's end at `end`.
+    Walking { next: FileNumber, end: FileNumber },
+    /// All are in, some as of a state up to this log index, which the events have yet to reach.
+    Settling { upto: u64 },
+    /// The index is the catalog's as of its position.
+    Done,
+}
+
+#[derive(Debug)]
+struct Held {
+    index: SearchIndex,
+    /// The last entry whose events were taken in.
+    followed: u64,
+    load: Load,
+}
+
+impl Held {
+    fn loading(&self) -> Option<f64> {
+        match self.load {
+            Load::Walking { next, end } => Some(f64::from(next.min(end)) / f64::from(end.saturating_add(1))),
+            Load::Settling { .. } => Some(0.99),
+            Load::Done => None,
+        }
+    }
+}
+
+/// Why the index cannot answer yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NotYet {
+    /// It is being loaded, and so much is done, 0 to 1.
+    Loading(f64),
+    /// It has followed the log to here only.
+    At(u64),
+}
 
 /// The name index behind a lock that queries share.
 pub struct Names {
-    index: RwLock<SearchIndex>,
+    held: RwLock<Held>,
+    /// The position, unless the index is being loaded.
+    reached: watch::Sender<Option<u64>>,
+    load_wanted: Notify,
+    freshness: Freshness,
     waiting: Semaphore,
     running: Arc<Semaphore>,
 }
@@ -27,8 +88,12 @@ pub struct Names {
 impl Default for Names {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let load = Load::Walking { next: 0, end: 0 };
         Self {
-            index: RwLock::default(),
+            held: RwLock::new(Held { index: SearchIndex::default(), followed: 0, load }),
+            reached: watch::Sender::new(None),
+            load_wanted: Notify::new(),
+            freshness: Freshness::default(),
             waiting: Semaphore::new(SEARCHES_WAITING_MAX),
             running: Arc::new(Semaphore::new((processors / 2).max(1))),
         }
@@ -36,61 +101,150 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Waits until another search may run; it does while what this returns is held. `None` if too many wait already.
+    /// Waits until another search may run; it does while what this returns is held. `None` if too many wait already, or for too
+    /// long.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let _place = self.waiting.try_acquire().ok()?;
-        self.running.clone().acquire_owned().await.ok()
+        timeout(TURN_WAIT, self.running.clone().acquire_owned()).await.ok()?.ok()
     }
 
-    /// Builds the index anew.
-    pub fn replace(&self, names: impl IntoIterator<Item = (FileNumber, FileName)>) {
-        let mut index = SearchIndex::default();
-        for (number, name) in names {
-            index.insert(number, &name);
-        }
-        *self.index.write() = index;
+    /// How old the index is (R2).
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
-    /// Takes in what an applied entry changed.
-    pub fn update(&self, events: &[Event]) {
-        let is_change = |event: &&Event| matches!(event, Event::FilePublished { .. } | Event::FileDeleted { .. });
-        let mut changes = events.iter().filter(is_change).peekable();
-        if changes.peek().is_none() {
-            return;
-        }
-        let mut index = self.index.write();
-        for change in changes {
+    /// The catalog was read or replaced as a whole, up to this log index: loads what of it is not in the index. Events from there on
+    /// have to come through [`Names::follow`].
+    pub fn begin(&self, upto: u64) {
+        let mut held = self.held.write();
+        held.followed = held.followed.max(upto);
+        held.load = Load::Walking { next: 0, end: 0 };
+        self.reached.send_replace(None);
+        drop(held);
+        self.load_wanted.notify_one();
+    }
+
+    /// Takes in what an applied entry changed, also if that is nothing.
+    pub fn follow(&self, log_index: u64, events: &[Event]) {
+        let mut held = self.held.write();
+        for change in events {
             match change {
-                Event::FilePublished { file, number, .. } => drop(index.insert(*number, file)),
-                Event::FileDeleted { number, .. } => drop(index.remove(*number)),
+                Event::FilePublished { file, number, .. } => drop(held.index.insert(*number, file)),
+                Event::FileDeleted { number, .. } => drop(held.index.remove(*number)),
                 _ => {}
             }
         }
+        held.followed = held.followed.max(log_index);
+        self.note_reached(&mut held);
     }
 
+    /// Loads a bounded number of names; false if there is nothing left to load.
+    ///
+    /// Between the look at the catalog and the index there is no room for an event: it is taken in before both or after both, so
+    /// that a name that was deleted meanwhile does not stay.
+    fn load_step(&self, state: &SharedState) -> bool {
+        for _ in 0..LOADS_PER_STEP {
+            let mut held = self.held.write();
+            let Load::Walking { next, .. } = held.load else { return false };
+            let to = next.saturating_add(LOAD_AT_ONCE);
+            let (names, end, upto) = {
+                let view = state.read();
+                let names: Vec<(FileNumber, FileName)> = view.files_numbered(next..to).collect();
+                (names, view.file_numbers_end(), view.last_applied().map_or(0, |log_id| log_id.index))
+            };
+            // An index of an earlier state may have names beyond the end of this one.
+            let end = end.max(held.index.numbers_end());
+            let mut names = names.iter().peekable();
+            for number in next..to.min(end) {
+                let name = names.next_if(|(named, _)| *named == number).map(|(_, name)| name);
+                held.index.set(number, name);
+            }
+            held.load = if to < end { Load::Walking { next: to, end } } else { Load::Settling { upto } };
+            self.note_reached(&mut held);
+            // Whoever waits goes first.
+            RwLockWriteGuard::unlock_fair(held);
+        }
+        true
+    }
+
+    fn note_reached(&self, held: &mut Held) {
+        if matches!(held.load, Load::Settling { upto } if upto <= held.followed) {
+            held.load = Load::Done;
+        }
+        if held.load == Load::Done {
+            self.reached.send_replace(Some(held.followed));
+        }
+    }
+
+    /// The position: the last entry whose events were taken in.
+    pub fn followed(&self) -> u64 {
+        self.held.read().followed
+    }
+
+    /// How much is loaded, 0 to 1; `None` once all is.
+    pub fn loading(&self) -> Option<f64> {
+        // Most often asked when it is not, and then without the lock.
+        if self.reached.borrow().is_some() { None } else { self.held.read().loading() }
+    }
+
+    /// Waits until the index is loaded and has followed the log up to `log_index`.
+    pub async fn reach(&self, log_index: u64, within: Duration) -> Result<(), NotYet> {
+        let is_there = |reached: &Option<u64>| reached.is_some_and(|followed| followed >= log_index);
+        if is_there(&self.reached.borrow()) {
+            return Ok(());
+        }
+        let mut reached = self.reached.subscribe();
+        // The sender lives as long as this, so that the waits end only when it is reached or time is up.
+        let loaded = timeout(within.min(LOADING_WAIT), reached.wait_for(Option::is_some)).await.is_ok();
+        if loaded && timeout(within, reached.wait_for(is_there)).await.is_ok() {
+            return Ok(());
+        }
+        let now = *reached.borrow();
+        Err(match (now, self.loading()) {
+            (Some(followed), _) => NotYet::At(followed),
+            (None, progress) => NotYet::Loading(progress.unwrap_or(0.0)),
+        })
+    }
+
+    /// Looks at the names as they are now, for one query; how much is loaded, if not all is.
+    pub fn open(&self, query: &str, mode: Mode) -> Result<Opened, f64> {
+        let search = Search::new(query, mode, |step| step(&self.held.read().index));
+        let held = self.held.read();
+        match held.loading() {
+            Some(progress) => Err(progress),
+            None => Ok(Opened { found: search.view(&held.index), search, followed: held.followed }),
+        }
+    }
+}
+
+/// A search that has its names before it, as they were at one position. It keeps nobody waiting, however long it takes.
+#[derive(Debug)]
+pub struct Opened {
+    search: Search,
+    found: Found,
+    /// The position.
+    pub followed: u64,
+}
+
+impl Opened {
     /// Names that match, best first, among those that `filter` accepts. It may take the catalog's lock, for each name anew.
-    pub fn query(&self, query: &str, mode: Mode, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
-        self.index.read().query(query, mode, limit, filter)
+    pub fn finish(&self, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        self.search.finish(&self.found, limit, filter)
+    }
+}
+
+/// Loads the index when the node starts and whenever the catalog was replaced, until the process ends.
+pub async fn load(node: Arc<Node>) {
+    loop {
+        let loader = node.clone();
+        match node.executor.compute(move || loader.names.load_step(&loader.state)).await {
+            Ok(true) => tokio::time::sleep(LOAD_PAUSE).await,
+            Ok(false) => node.names.load_wanted.notified().await,
+            // A step does not panic, and threads end only with the process.
+            Err(error) => return tracing::error!(%error, "the name index is no longer loaded"),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn searches_wait_their_turn_and_no_more_than_a_limit_of_them() {
-        let names = Names::default();
-        let mut running = Vec::new();
-        while names.running.available_permits() > 0 {
-            running.push(names.turn().await.expect("a free turn"));
-        }
-        let waiting = names.turn();
-        futures::pin_mut!(waiting);
-        assert!(futures::poll!(waiting.as_mut()).is_pending());
-        running.pop();
-        assert!(waiting.await.is_some());
-        names.waiting.forget_permits(SEARCHES_WAITING_MAX);
-        assert!(names.turn().await.is_none());
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
-use raft_store::storage::{FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
+use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
 use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -57,6 +57,8 @@ pub struct Node {
     pub fatal: FatalSignal,
     /// Figures about the log and snapshots.
     pub stats: StatsHandle,
+    /// Where work that takes long runs.
+    pub executor: Executor,
     /// What it may do beyond its role.
     pub condition: ConditionCell,
     /// The log clock.
@@ -246,6 +248,17 @@ impl Node {
         self.freshness.staleness_ms(self.applied())
     }
 
+    /// When the newest moment was at which a majority had confirmed a leader whose commit index of then the name index has
+    /// followed to, of which `followed` is the position (R2).
+    pub fn names_as_of(&self, followed: u64) -> Option<Instant> {
+        if let Some((_, committed, age)) = self.leader_confirmation()
+            && let Some(moment) = Instant::now().checked_sub(age)
+        {
+            self.names.freshness().note(committed, moment);
+        }
+        self.names.freshness().as_of(followed)
+    }
+
     /// Waits until this node has applied up to `log_index`; false if it takes longer than `within`.
     pub async fn wait_applied(&self, log_index: u64, within: Duration) -> bool {
         if self.applied() >= log_index {
@@ -296,6 +309,7 @@ impl Node {
         NodeStatus {
             role: self.told_role().to_owned(),
             applied: self.applied(),
+            loading: self.names.loading(),
             condition: self.condition.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

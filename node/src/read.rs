@@ -1,7 +1,8 @@
 //! Read consistency (R1–R4): decides whether this node may answer a read now, has to wait, or sends it on.
 //!
 //! Invariant: a `linearizable` read is answered only from a state at or past a read index that a majority confirmed
-//! after the read arrived; a `stale` read never leaves the asked node.
+//! after the read arrived; a `stale` read never leaves the asked node. What an answer comes from has to have come that far: the
+//! catalog, or what is derived from it ([`Source`]).
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 use crate::api::error::ApiError;
 use crate::api::route::{Hop, Parts, Place, forward, place};
 use crate::config::{LEADER_WAIT, MIN_INDEX_WAIT, REQUEST_DEADLINE};
+use crate::freshness::age_ms;
+use crate::names::NotYet;
 use crate::node::{KnownLeader, Node};
 use crate::transport::{Request, Response as NodeResponse};
 
@@ -48,10 +51,54 @@ pub struct ReadParams {
     pub min_index: Option<u64>,
 }
 
-/// A read's parameters and when it came.
+/// What an answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The catalog alone.
+    Catalog,
+    /// The name index, which follows the catalog.
+    Names,
+    /// What a leader plans, which follows the catalog as well.
+    Planner,
+}
+
+impl Source {
+    /// Waits until the source has come to a log index.
+    async fn reach(self, node: &Node, log_index: u64, within: Duration) -> Result<(), ApiError> {
+        let behind = |what: &str, at: u64| {
+            Err(ApiError::TooStale(format!("{what} of this node is at log index {at}, the read asks for {log_index}")))
+        };
+        match self {
+            Self::Catalog if node.wait_applied(log_index, within).await => Ok(()),
+            Self::Catalog => behind("the state", node.applied()),
+            Self::Names => match node.names.reach(log_index, within).await {
+                Ok(()) => Ok(()),
+                Err(NotYet::Loading(progress)) => Err(ApiError::Loading { progress }),
+                Err(NotYet::At(followed)) => behind("the search index", followed),
+            },
+            Self::Planner if node.events.reach(log_index, within).await => Ok(()),
+            Self::Planner => behind("the planner", node.events.newest()),
+        }
+    }
+
+    /// Age of the source in milliseconds.
+    fn staleness_ms(self, node: &Node) -> u64 {
+        match self {
+            Self::Catalog | Self::Planner => node.staleness_ms(),
+            Self::Names => age_ms(node.names_as_of(node.names.followed())),
+        }
+    }
+
+    fn is_loading(self, node: &Node) -> bool {
+        self == Self::Names && node.names.loading().is_some()
+    }
+}
+
+/// A read's parameters, what it is answered from, and when it came.
 #[derive(Clone, Copy)]
 struct Timed {
     params: ReadParams,
+    source: Source,
     started: Instant,
 }
 
@@ -72,13 +119,13 @@ pub enum Admitted {
 }
 
 /// Admits a read, forwards it, or refuses it in bounded time.
-pub async fn admit(node: &Node, parts: &Parts, params: ReadParams) -> Result<Admitted, ApiError> {
+pub async fn admit(node: &Node, parts: &Parts, params: ReadParams, source: Source) -> Result<Admitted, ApiError> {
     // One wait for `min_index` however many levels are tried.
-    let params = Timed { params, started: Instant::now() };
+    let params = Timed { params, source, started: Instant::now() };
     match params.params.consistency {
         Some(Consistency::Stale) => stale(node, params).await,
         Some(Consistency::Linearizable) => {
-            linearizable(node).await?;
+            linearizable(node, source).await?;
             wait_min_index(node, params).await?;
             Ok(Admitted::Here)
         }
@@ -90,7 +137,7 @@ pub async fn admit(node: &Node, parts: &Parts, params: ReadParams) -> Result<Adm
 async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
     wait_min_index(node, params).await?;
     if let Some(accepted) = params.params.max_staleness_ms {
-        let age = node.staleness_ms();
+        let age = params.source.staleness_ms(node);
         if age > accepted {
             return Err(ApiError::TooStale(format!("this node's state is {age} ms old, {accepted} ms are accepted")));
         }
@@ -98,19 +145,14 @@ async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
     Ok(Admitted::Here)
 }
 
+/// Waits for what the caller asks for; an index that has not been loaded has come nowhere.
 async fn wait_min_index(node: &Node, params: Timed) -> Result<(), ApiError> {
     let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(Instant::now());
-    match params.params.min_index {
-        Some(index) if !node.wait_applied(index, left).await => Err(ApiError::TooStale(format!(
-            "this node has applied log index {}, the read asks for {index}",
-            node.applied()
-        ))),
-        _ => Ok(()),
-    }
+    params.source.reach(node, params.params.min_index.unwrap_or(0), left).await
 }
 
 /// Confirms a read index and waits until this node has applied it.
-async fn linearizable(node: &Node) -> Result<(), ApiError> {
+async fn linearizable(node: &Node, source: Source) -> Result<(), ApiError> {
     let until = Instant::now() + LEADER_WAIT;
     loop {
         let confirmed = match place(node, until).await? {
@@ -121,8 +163,7 @@ async fn linearizable(node: &Node) -> Result<(), ApiError> {
             },
         };
         match confirmed {
-            Some(index) if node.wait_applied(index, MIN_INDEX_WAIT).await => return Ok(()),
-            Some(_) => return Err(ApiError::TooStale("this node is too far behind the leader".into())),
+            Some(index) => return source.reach(node, index, MIN_INDEX_WAIT).await,
             None if Instant::now() >= until => return Err(ApiError::NoQuorum),
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -131,9 +172,7 @@ async fn linearizable(node: &Node) -> Result<(), ApiError> {
 
 async fn under_lease(node: &Node, params: Timed) -> Result<(), ApiError> {
     let index = node.lease_read_index().await.map_err(|_| ApiError::NoQuorum)?;
-    if !node.wait_applied(index, MIN_INDEX_WAIT).await {
-        return Err(ApiError::TooStale("the leader has not applied what is committed yet".into()));
-    }
+    params.source.reach(node, index, MIN_INDEX_WAIT).await?;
     wait_min_index(node, params).await
 }
 
@@ -154,24 +193,34 @@ async fn leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, A
     }
 }
 
-/// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer.
+/// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer, unless the node
+/// is loading what it would answer from and the leader cannot be asked.
 async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     if node.leads() {
         if under_lease(node, params).await.is_ok() {
             return Ok(Admitted::Here);
         }
-    } else if let Some(leader) = reachable_leader(node)
-        && !parts.was_forwarded()
-        && !parts.wants_no_hop()
-        && let Hop::Answered(answer) = forward(node, parts, &leader, Instant::now() + DEFAULT_FORWARD_DEADLINE).await
-        && answer.status().as_u16() != 503
-    {
-        return Ok(Admitted::Answered(answer));
+    } else if !parts.was_forwarded() && !parts.wants_no_hop() {
+        // A node that cannot answer by itself has nothing better to do than to wait for the leader.
+        let (leader, until) = if params.source.is_loading(node) {
+            (another_leader(node), params.hop_deadline())
+        } else {
+            (reachable_leader(node), Instant::now() + DEFAULT_FORWARD_DEADLINE)
+        };
+        if let Some(leader) = leader
+            && let Hop::Answered(answer) = forward(node, parts, &leader, until).await
+            && answer.status().as_u16() != 503
+        {
+            return Ok(Admitted::Answered(answer));
+        }
     }
     stale(node, params).await
 }
 
+fn another_leader(node: &Node) -> Option<KnownLeader> {
+    node.leader().filter(|leader| leader.id != node.config.id)
+}
+
 fn reachable_leader(node: &Node) -> Option<KnownLeader> {
-    let leader = node.leader().filter(|leader| leader.id != node.config.id)?;
-    (node.staleness_ms() <= LEADER_HEARD_MAX_MS).then_some(leader)
+    another_leader(node).filter(|_| node.staleness_ms() <= LEADER_HEARD_MAX_MS)
 }

@@ -26,7 +26,7 @@ use crate::propose::Proposer;
 use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{Admissions, LinkPool, Links, Side};
-use crate::{addresses, birth, digests, membership, serve, snapshots, standing, starts};
+use crate::{addresses, birth, digests, membership, names, serve, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -110,6 +110,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(leadership::run(node.clone())),
         tokio::spawn(leadership::follow_events(node.clone())),
         tokio::spawn(leadership::follow_freshness(node.clone())),
+        tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
         tokio::spawn(standing::run(node.clone())),
@@ -183,7 +184,7 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, starts, fatal, stats } = storage;
+    let Storage { log_store, state_machine, state, identity, starts, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
@@ -237,6 +238,7 @@ async fn assemble(
         identity_store: identity,
         fatal,
         stats,
+        executor,
         clock,
         net,
     });

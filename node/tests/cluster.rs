@@ -49,6 +49,11 @@ async fn everything_survives_a_kill_of_all_nodes() {
     cluster.nodes.iter_mut().for_each(support::NodeProcess::kill);
     cluster.nodes.iter_mut().for_each(support::NodeProcess::start);
     cluster.ready().await;
+    // A ready node has loaded its name index (R1).
+    for node in 0..3 {
+        let found = cluster.get(node, "/search?q=f&mode=prefix&consistency=stale").await;
+        assert_eq!(found.header("raftshare-total"), "60", "node {node}: {}", found.text);
+    }
     let stats = cluster.get(0, "/stats?consistency=linearizable").await;
     assert_eq!((&stats.json["files"], &stats.json["leases"]), (&json!(60), &json!(1)), "{}", stats.text);
     let publish = json!({"peerId": "p1", "file": file("f1", 2, "b"), "leaseToken": lease.json["leaseToken"]});

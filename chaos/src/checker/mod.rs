@@ -21,6 +21,7 @@ pub mod replication;
 pub mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod searches;
 pub mod survival;
 pub mod validity;
 pub mod versions;
@@ -108,6 +109,7 @@ pub const ALL: &[Checker] = &[
     linearizability::CHECKER,
     reads::CHECKER,
     read_your_writes::CHECKER,
+    searches::CHECKER,
     refusals::CHECKER,
     convergence::CHECKER,
     replication::CHECKER,

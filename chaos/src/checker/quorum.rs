@@ -28,8 +28,10 @@ fn check(model: &Model) -> Findings {
 
 fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
     let needs_majority = match &operation.op {
-        Op::Read { level: Level::Stale, .. } => false,
-        Op::Read { level: Level::Leader, .. } => operation.invoked >= apart.from + LEADER_LEASE,
+        Op::Read { level: Level::Stale, .. } | Op::Search { level: None | Some(Level::Stale), .. } => false,
+        Op::Read { level: Level::Leader, .. } | Op::Search { level: Some(Level::Leader), .. } => {
+            operation.invoked >= apart.from + LEADER_LEASE
+        }
         _ => true,
     };
     if !needs_majority || !concerns(operation, apart) {
@@ -41,7 +43,7 @@ fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
             // A node that is down, or a request that no log is needed to refuse: that says nothing.
             return;
         }
-        let what = if matches!(operation.op, Op::Read { .. }) {
+        let what = if matches!(operation.op, Op::Read { .. } | Op::Search { .. }) {
             "a strong read was answered without a majority"
         } else {
             "a write was acknowledged without a majority"

@@ -56,6 +56,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Leave { .. } => "leaving the line",
         Op::Publish { .. } => "a publish",
         Op::Read { .. } => "a read",
+        Op::Search { .. } => "a search",
     }
 }
 
@@ -83,7 +84,7 @@ fn fence_of(op: &Op) -> Option<u64> {
     match op {
         Op::Renew { fence, .. } | Op::Release { fence, .. } => Some(*fence),
         Op::Publish { fence, .. } => *fence,
-        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Read { .. } => None,
+        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Read { .. } | Op::Search { .. } => None,
     }
 }
 

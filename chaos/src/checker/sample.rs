@@ -210,6 +210,9 @@ pub(crate) fn good() -> Sample {
     let read = Op::Read { file: "f".into(), level: Level::Stale, node: Some(2), min_index: Some(7) };
     let seen = Seen { node: 2, boot: "x".into(), applied: 8, index: None };
     sample.op((208, 209), read, End::Seen(Answer::File { version: 2, hash: "h2".into() }, seen));
+    let search = Op::Search { file: "f".into(), level: None, node: 2, min_index: Some(7) };
+    let seen = Seen { node: 2, boot: "x".into(), applied: 7, index: None };
+    sample.op((208, 209), search, End::Seen(Answer::Found { version: 2 }, seen));
     sample.record(209, Record::Copies { file: "f".into(), wanted: 2, live: 2, differing: Vec::new() });
     for node in 1..=3 {
         sample.record(209, Record::LogRead { node, lines: 9 });

@@ -134,13 +134,14 @@ pub fn kind(op: &Op) -> &'static str {
         Op::Leave { .. } => "leave",
         Op::Publish { .. } => "publish",
         Op::Read { .. } => "read",
+        Op::Search { .. } => "search",
     }
 }
 
 /// Whether the operation is a write that a majority had to take.
 pub fn is_acknowledged_write(operation: &Operation) -> bool {
     match &operation.outcome {
-        Outcome::Ok(Answer::File { .. }, _) | Outcome::Refused(_) | Outcome::Unknown => false,
+        Outcome::Ok(Answer::File { .. } | Answer::Found { .. }, _) | Outcome::Refused(_) | Outcome::Unknown => false,
         Outcome::Ok(..) => true,
     }
 }
@@ -153,7 +154,8 @@ fn gaps(model: &Model) -> Vec<Window> {
         .filter_map(|operation| operation.completed)
         .collect();
     // Before the first and after the last of them clients may have asked for long, in vain.
-    let writes = model.operations.values().filter(|operation| !matches!(operation.op, Op::Read { .. }));
+    let is_read = |op: &Op| matches!(op, Op::Read { .. } | Op::Search { .. });
+    let writes = model.operations.values().filter(|operation| !is_read(&operation.op));
     let asked: Vec<Micros> = writes.map(|operation| operation.invoked).collect();
     ends.sort_unstable();
     let (first, last) = (ends.first().copied(), ends.last().copied());

@@ -146,6 +146,11 @@ fn asked(op: &Op) -> String {
             let index = min_index.map(|index| format!(" from index {index} on")).unwrap_or_default();
             format!("{} read of {file}{whom}{index}", crate::workload::level_text(*level))
         }
+        Op::Search { level, node, min_index, .. } => {
+            let level = level.map_or("default", crate::workload::level_text);
+            let index = min_index.map(|index| format!(" from index {index} on")).unwrap_or_default();
+            format!("{level} search for {file} at node {node}{index}")
+        }
         Op::Register { .. } | Op::Leave { .. } => format!("{} {file}", kind(op)),
     }
 }
@@ -163,6 +168,8 @@ fn answered(operation: &Operation) -> String {
             format!("denied: {holder} has it{place}")
         }
         Outcome::Ok(Answer::Published { version }, _) => format!("v{version}"),
+        Outcome::Ok(Answer::Found { version: 0 }, _) => "not found".into(),
+        Outcome::Ok(Answer::Found { version }, _) => format!("found v{version}"),
         Outcome::Ok(Answer::File { version: 0, .. }, _) => "no such file".into(),
         Outcome::Ok(Answer::File { version, hash }, _) => format!("v{version} {}", brief(hash)),
     }

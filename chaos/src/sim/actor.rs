@@ -1,5 +1,5 @@
 //! A client of the simulated cluster: takes leases, some in line, renews, publishes, keeps, releases, registers again, reads
-//! at every level, repeats requests under their keys to other nodes, and publishes under leases that are over.
+//! and searches at every level, repeats requests under their keys to other nodes, and publishes under leases that are over.
 //!
 //! Invariants: a repeat carries the very body of the first request; an operation is recorded as refused only if its answer
 //! proves that it was not applied.
@@ -17,7 +17,7 @@ use super::journal::{Journal, now};
 use super::net::{address, exchange};
 use super::plan::Plan;
 use crate::history::{Answer, Level, Op, Seen};
-use crate::workload::{RawOutcome, file_answer, fresh_hash, level_text, outcome_of, write_answer};
+use crate::workload::{RawOutcome, file_answer, found_answer, fresh_hash, level_text, outcome_of, write_answer};
 
 /// Deadlines of single attempts in milliseconds; many are shorter than a failover.
 const ATTEMPT_MS: std::ops::Range<u64> = 40..1_500;
@@ -38,6 +38,8 @@ pub(super) struct Actor {
     session: bool,
     /// The newest log index it knows of (R3).
     newest_index: u64,
+    /// Counts the peers whose files it searches for.
+    seekers: u64,
 }
 
 /// A lease this client believes to have.
@@ -70,6 +72,7 @@ impl Actor {
             keys: 0,
             session: rng.random_bool(0.5),
             newest_index: 0,
+            seekers: 0,
             rng,
         }
     }
@@ -87,6 +90,7 @@ impl Actor {
                     self.register().await;
                 }
                 34..38 => self.create().await,
+                38..46 => self.publish_and_search().await,
                 _ => self.lease_cycle().await,
             }
             self.pause(30).await;
@@ -128,6 +132,57 @@ impl Actor {
         let op = Op::Publish { peer: self.name.clone(), file, fence: None, version: None, hash, keep: false };
         let write = self.write("/announce", body, op);
         self.insist(&write).await;
+    }
+
+    /// Creates a file that a peer of its own holds, which serves, and searches for it at once at several nodes.
+    async fn publish_and_search(&mut self) {
+        let peer = format!("{}-seeker-{}", self.name, self.seekers);
+        // If this is not told to have been done, it may be done later and take the file away again: not this peer any more.
+        self.seekers += 1;
+        let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "files": []});
+        let registration = self.write("/register", body, Op::Register { peer: peer.clone() });
+        if self.insist(&registration).await.is_none() {
+            return;
+        }
+        self.seekers -= 1;
+        let hash = fresh_hash(&mut self.rng).to_string();
+        let file = format!("found/{}-{}.txt", self.name, self.keys);
+        let body = json!({"peerId": peer, "file": {"name": file, "size": 1, "hash": hash}});
+        let op = Op::Publish { peer, file: file.clone(), fence: None, version: None, hash, keep: false };
+        let write = self.write("/announce", body, op);
+        if self.insist(&write).await.is_none() {
+            return;
+        }
+        for _ in 0..self.rng.random_range(1..4) {
+            self.search(&file).await;
+        }
+    }
+
+    async fn search(&mut self, file: &str) {
+        let level = match self.rng.random_range(0..5) {
+            0 => None,
+            1 => Some(Level::Leader),
+            2 => Some(Level::Linearizable),
+            _ => Some(Level::Stale),
+        };
+        let node = self.rng.random_range(1..=self.founders);
+        let mut path = format!("http://{}/search?mode=prefix&q={file}", address(node));
+        if let Some(level) = level {
+            path.push_str(&format!("&consistency={}", level_text(level)));
+        }
+        let min_index = self.rng.random_bool(0.4).then_some(self.newest_index);
+        if let Some(index) = min_index {
+            path.push_str(&format!("&min_index={index}"));
+        }
+        let id = self.journal.invoke(&self.name, Op::Search { file: file.to_owned(), level, node, min_index }, None);
+        match call(Request::get(path), String::new(), Duration::from_secs(2), &mut 0).await {
+            RawOutcome::Ok(value, seen) => match found_answer(&value, file) {
+                Some(answer) => self.journal.ok(id, answer, seen),
+                None => self.journal.unknown(id, format!("an answer that is none: {value}")),
+            },
+            RawOutcome::Refused(code, detail) => self.journal.refused(id, code, detail),
+            RawOutcome::Unknown(reason) => self.journal.unknown(id, reason),
+        }
     }
 
     async fn lease_cycle(&mut self) {

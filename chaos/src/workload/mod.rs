@@ -27,7 +27,7 @@ use crate::scenario::Workload;
 pub(crate) use lease::PATIENT_PREFIX;
 pub use raw::{RawClient, RawOutcome};
 pub(crate) use raw::{outcome_of, write_answer};
-pub(crate) use reader::{file_answer, level_text};
+pub(crate) use reader::{file_answer, found_answer, level_text};
 
 /// How far back a repeated publish is looked for, in publishes of that file.
 const REPEATS_WITHIN: usize = 64;

@@ -95,3 +95,11 @@ pub(crate) fn file_answer(value: &Value) -> Option<Answer> {
     let version = value.get("version").and_then(Value::as_u64)?;
     Some(Answer::File { version, hash: value.get("hash").and_then(Value::as_str)?.to_owned() })
 }
+
+/// The version of a file among the hits of `GET /search`.
+pub(crate) fn found_answer(value: &Value, file: &str) -> Option<Answer> {
+    let hits = value.as_array()?;
+    let hit = hits.iter().find(|hit| hit.get("fileName").and_then(Value::as_str) == Some(file));
+    let version = hit.map_or(Some(0), |hit| hit.get("version").and_then(Value::as_u64))?;
+    Some(Answer::Found { version })
+}

@@ -329,7 +329,7 @@ pub struct LeaderInfo {
 }
 
 /// `GET /cluster`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterResponse {
     /// The cluster's id, 16 hexadecimal digits; `null` before it is born.
@@ -348,7 +348,7 @@ pub struct ClusterResponse {
 }
 
 /// One member within `GET /cluster`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterNode {
     /// Its node id.
@@ -373,6 +373,9 @@ pub struct ClusterNode {
     /// not answer.
     #[serde(default)]
     pub condition: Option<String>,
+    /// How much of its name index is loaded, 0 to 1; left out once all is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading: Option<f64>,
     /// Its software version, where it answered.
     pub version: Option<String>,
 }

@@ -29,7 +29,8 @@ fn judge(cluster: &ClusterResponse, loading: bool) -> (&'static str, Exit) {
     }
     let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy.is_some_and(|up| up >= cluster.quorum.size);
     let is_well = |node: &ClusterNode| {
-        node.alive == Some(true) && node.condition.as_deref().is_none_or(|condition| condition == "ok")
+        let is_ok = node.condition.as_deref().is_none_or(|condition| condition == "ok");
+        node.alive == Some(true) && is_ok && node.loading.is_none()
     };
     match (has_quorum, !loading && cluster.nodes.iter().all(is_well)) {
         (false, _) => ("NO QUORUM", Exit::Unavailable),
@@ -159,14 +160,17 @@ fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
     };
     let contact = node.last_contact_ms.map_or_else(|| "-".into(), |ms| format!("{ms}ms"));
     let state = match node.alive {
-        Some(true) => node.condition.as_deref().unwrap_or("ok"),
-        Some(false) => "down",
-        None => "unknown",
+        Some(true) => match (node.condition.as_deref(), node.loading) {
+            (None | Some("ok"), Some(progress)) => format!("loading {:.0} %", progress * 100.0),
+            (condition, _) => condition.unwrap_or("ok").to_owned(),
+        },
+        Some(false) => "down".to_owned(),
+        None => "unknown".to_owned(),
     };
     vec![
         node.id.to_string(),
         role,
-        state.into(),
+        state,
         node.address.clone(),
         number(node.applied_index),
         number(node.lag),
@@ -192,6 +196,7 @@ mod tests {
             lag: up.then_some(0),
             alive,
             condition: up.then(|| condition.to_owned()),
+            loading: None,
             version: None,
         }
     }

@@ -7,7 +7,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use client::api::headers;
 use serde::Serialize;
+use tokio::time::Instant;
 
+use crate::freshness::age_ms;
 use crate::node::Node;
 
 // Checked when this is compiled, not with each answer.
@@ -36,6 +38,15 @@ fn number(number: u64) -> HeaderValue {
             _ => place.insert((number, HeaderValue::from(number))).1.clone(),
         }
     })
+}
+
+/// What an answer comes from that is not the catalog itself: it has a position and an age of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct DerivedFrom {
+    /// The log index it had come to.
+    pub applied: u64,
+    /// When the newest moment was at which a majority had confirmed what lies at or below that index.
+    pub as_of: Option<Instant>,
 }
 
 fn answer(body: Body) -> Response {
@@ -72,7 +83,8 @@ pub fn with_index(mut response: Response, log_index: u64) -> Response {
 /// Says whose state answered. A forwarded answer keeps the leader's headers.
 pub fn describe(node: &Node, boot: &HeaderValue, response: &mut Response) {
     if !response.headers().contains_key(NODE) {
-        add_state(node, boot, response.headers_mut());
+        let derived = response.extensions_mut().remove::<DerivedFrom>();
+        add_state(node, boot, derived, response.headers_mut());
     }
 }
 
@@ -81,9 +93,15 @@ pub fn boot(node: &Node) -> HeaderValue {
     HeaderValue::try_from(format!("{:016x}", node.boot)).expect("hexadecimal digits are valid in a header")
 }
 
-fn add_state(node: &Node, boot: &HeaderValue, out: &mut HeaderMap) {
-    // The applied index is read before the age: the age must hold for the state named here.
-    let (applied, staleness) = (node.applied(), node.staleness_ms());
+fn add_state(node: &Node, boot: &HeaderValue, derived: Option<DerivedFrom>, out: &mut HeaderMap) {
+    let (applied, staleness) = match derived {
+        Some(DerivedFrom { applied, as_of }) => (applied, age_ms(as_of)),
+        None => {
+            // The applied index is read before the age: the age must hold for the state named here.
+            let applied = node.applied();
+            (applied, node.staleness_ms())
+        }
+    };
     out.insert(NODE, number(node.config.id));
     out.insert(ROLE, HeaderValue::from_static(node.told_role()));
     out.insert(TERM, number(node.term()));

@@ -50,6 +50,11 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
     if !node.takes_part() {
         return not_ready(&ApiError::NoQuorum, "no majority of the voters has recorded the start of this node yet");
     }
+    // One that answers searches with `loading` would be sent requests in place of others that can answer them.
+    if let Some(progress) = node.names.loading() {
+        let error = ApiError::Loading { progress };
+        return not_ready(&error, &error.to_string());
+    }
     let reason = match place(&node, Instant::now()).await {
         Err(error) => return not_ready(&error, &error.to_string()),
         Ok(Place::Here) if node.leads_confirmed() => return "ready: leading".into_response(),
@@ -104,6 +109,7 @@ pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
             lag: status.and_then(|status| Some(head?.saturating_sub(status.applied))),
             alive: (can_tell || status.is_some()).then_some(status.is_some()),
             condition: status.map(|status| status.condition.name().to_owned()),
+            loading: status.and_then(|status| status.loading),
             version: status.map(|status| status.version.clone()),
         }
     };

@@ -15,14 +15,14 @@ use raft_store::catalog::{Catalog, FileView, LeaseView};
 use raft_store::types::{FileName, InvalidValue};
 use serde::de::DeserializeOwned;
 
-use super::answer::ok_json;
+use super::answer::{DerivedFrom, ok_json};
 use super::error::ApiError;
 use super::route::Parts;
 use crate::clock::unix_seconds;
 use crate::config::SEARCH_LIMIT_MAX;
-use crate::names::SEARCHES_WAITING_MAX;
+use crate::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
 use crate::node::Node;
-use crate::read::{Admitted, ReadParams, admit};
+use crate::read::{Admitted, ReadParams, Source, admit};
 use crate::search::Mode;
 
 /// Hits of a search that does not say.
@@ -49,8 +49,13 @@ impl Read {
 
     /// Waits until this node may answer; otherwise the leader's answer.
     pub async fn admit(&self) -> Result<Option<Response>, ApiError> {
+        self.admit_from(Source::Catalog).await
+    }
+
+    /// The same where the answer comes from derived state, which has to have come as far.
+    async fn admit_from(&self, source: Source) -> Result<Option<Response>, ApiError> {
         let params: ReadParams = self.params()?;
-        match admit(&self.node, &self.parts, params).await? {
+        match admit(&self.node, &self.parts, params, source).await? {
             Admitted::Here => Ok(None),
             Admitted::Answered(answer) => Ok(Some(answer)),
         }
@@ -129,7 +134,7 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
     if limit == 0 || limit > SEARCH_LIMIT_MAX {
         return Err(ApiError::BadRequest(format!("limit is {limit}; it must be between 1 and {SEARCH_LIMIT_MAX}")));
     }
-    if let Some(answer) = read.admit().await? {
+    if let Some(answer) = read.admit_from(Source::Names).await? {
         return Ok(answer);
     }
     let query = params.q.unwrap_or_default();
@@ -139,20 +144,34 @@ async fn search_inner(read: Read) -> Result<Response, ApiError> {
         Some(SearchMode::Prefix) => Mode::Prefix,
     };
     let node = read.node;
-    let too_many = || ApiError::Overloaded(format!("{SEARCHES_WAITING_MAX} searches are waiting already"));
+    let too_many = || {
+        ApiError::Overloaded(format!(
+            "more searches wait than {SEARCHES_WAITING_MAX}, or for longer than {TURN_WAIT:?}"
+        ))
+    };
     let turn = node.names.turn().await.ok_or_else(too_many)?;
-    // Files without a live holder leave search results (P5). A scan of many names is work for a thread of its own, not for
-    // the one that answers heartbeats.
-    let answered = tokio::task::spawn_blocking(move || {
+    // A scan of many names is not work for a thread that answers heartbeats.
+    let executor = node.executor.clone();
+    let answered = executor.compute(move || {
         let _turn = turn;
-        let found = node.names.query(&query, mode, limit, |name| node.catalog().has_live_holder(name));
-        let catalog = node.catalog();
-        let hits: Vec<_> = found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect();
-        (hits, found.total)
+        found(&node, &query, mode, limit)
     });
-    let (hits, total) = answered.await.map_err(|error| ApiError::Overloaded(error.to_string()))?;
+    answered.await.map_err(|error| ApiError::Overloaded(error.to_string()))?
+}
+
+/// Files without a live holder leave search results (P5): the catalog decides, at or past the index's position.
+fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response, ApiError> {
+    let opened = node.names.open(query, mode).map_err(|progress| ApiError::Loading { progress })?;
+    // Now: by the end of the search the index may be newer than what is searched.
+    let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
+    let found = opened.finish(limit, |name| node.catalog().is_found(name));
+    let hits: Vec<_> = {
+        let catalog = node.catalog();
+        found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect()
+    };
     let mut response = ok_json(&hits, None);
-    response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(total));
+    response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(found.total));
+    response.extensions_mut().insert(derived);
     Ok(response)
 }
 
@@ -285,7 +304,7 @@ async fn lease_inner(read: Read) -> Result<Response, ApiError> {
 async fn why_inner(read: Read) -> Result<Response, ApiError> {
     let params: FileParam = read.params()?;
     let wanted = name(params.file, "file")?;
-    if let Some(answer) = read.admit().await? {
+    if let Some(answer) = read.admit_from(Source::Planner).await? {
         return Ok(answer);
     }
     let catalog = read.node.catalog();
@@ -298,7 +317,7 @@ async fn why_inner(read: Read) -> Result<Response, ApiError> {
 }
 
 async fn stats_inner(read: Read) -> Result<Response, ApiError> {
-    if let Some(answer) = read.admit().await? {
+    if let Some(answer) = read.admit_from(Source::Planner).await? {
         return Ok(answer);
     }
     Ok(ok_json(&stats_of(&read.node), None))

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_store::catalog::{Catalog, FileNumber};
-use raft_store::storage::FeedItem;
-use raft_store::types::FileName;
+use raft_store::storage::{Feed, FeedItem};
 
 use crate::node::Node;
 use crate::transport::{Request, Response};
@@ -16,10 +14,10 @@ use crate::transport::{Request, Response};
 /// How often a follower asks its leader how fresh its state is.
 const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Hands every applied entry's events to the planner, the name index and the event stream, in log order.
+/// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event stream comes last:
+/// how far it has come, all have come.
 pub async fn follow_events(node: Arc<Node>) {
-    let (names, mut feed) = node.state.subscribe(|view| names_of(view.catalog()));
-    node.names.replace(names);
+    let mut feed = begin(&node);
     loop {
         match feed.next().await {
             FeedItem::Applied(entry) => {
@@ -27,41 +25,42 @@ pub async fn follow_events(node: Arc<Node>) {
                     if node.leadership.term().is_some() {
                         node.leadership.observe(&node.catalog(), &entry.events);
                     }
-                    node.names.update(&entry.events);
                     node.observer.observe(&entry.events);
                 }
+                node.names.follow(entry.log_index, &entry.events);
                 node.events.push(entry.log_index, &entry.events);
             }
             FeedItem::Replaced { upto } => {
                 let upto = upto.map_or(0, |log_id| log_id.index);
                 tracing::info!(upto, "took over a snapshot; rebuilding derived state");
-                let names = rebuild_derived(&node, &node.catalog(), upto);
-                node.names.replace(names);
+                node.leadership.rebuild(&node.catalog(), &node.config);
+                restart(&node, upto);
             }
             FeedItem::Lagged { missed } => {
                 // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
                 tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
-                let (names, again) = node.state.subscribe(|view| {
-                    let upto = view.last_applied().map_or(0, |log_id| log_id.index);
-                    rebuild_derived(&node, view.catalog(), upto)
-                });
-                node.names.replace(names);
-                feed = again;
+                feed = begin(&node);
             }
             FeedItem::Closed => return,
         }
     }
 }
 
-/// All but the name index, which is built without the catalog's lock: of the names that this answers.
-fn rebuild_derived(node: &Node, catalog: &Catalog, upto: u64) -> Vec<(FileNumber, FileName)> {
-    node.leadership.rebuild(catalog, &node.config);
-    node.events.gap(upto);
-    names_of(catalog)
+/// Begins to follow the state, and to rebuild what is derived from where it is.
+fn begin(node: &Node) -> Feed {
+    let (upto, feed) = node.state.subscribe(|view| {
+        node.leadership.rebuild(view.catalog(), &node.config);
+        view.last_applied().map_or(0, |log_id| log_id.index)
+    });
+    restart(node, upto);
+    feed
 }
 
-fn names_of(catalog: &Catalog) -> Vec<(FileNumber, FileName)> {
-    catalog.numbered_files().collect()
+/// The name index is loaded step by step by a task of its own, the planner's list by its duties. Not under the catalog's lock, which
+/// the loader takes when it has the index's.
+fn restart(node: &Node, upto: u64) {
+    node.names.begin(upto);
+    node.events.gap(upto);
 }
 
 /// Followers ask the leader how fresh its word is; a leader notes its own (R2).
@@ -74,12 +73,14 @@ pub async fn follow_freshness(node: Arc<Node>) {
         node.freshness.note_leader(leader.id, leader.term);
         if leader.id == node.config.id {
             node.staleness_ms();
+            node.names_as_of(node.events.newest());
             continue;
         }
         let asked = tokio::time::Instant::now();
         let deadline = (3 * BEACON_INTERVAL).max(node.config.election.1);
         if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, deadline).await {
             node.freshness.confirm(leader.id, &beacon, asked);
+            node.names.freshness().confirm(leader.id, &beacon, asked);
             node.clock.set_estimate(beacon.log_time, asked);
         }
     }

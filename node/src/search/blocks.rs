@@ -5,6 +5,10 @@
 //! * Entries of a block lie in the order of their text, so that finds and entries are walked together.
 //! * Names are only added to the open block; a full one is closed for good. A block in which half the names are gone is dissolved and
 //!   its names are added again: no text is dead for ever, and a removal moves at most half a block.
+//! * A query works on a [`View`]: full blocks are shared with it and copied before they change, at most the few bytes that say which
+//!   names are gone. The open block is scanned when the view is taken, so that adding a name never copies a block.
+
+use std::sync::Arc;
 
 use memchr::memmem;
 use raft_store::catalog::FileNumber;
@@ -36,24 +40,31 @@ impl Slot {
     pub(super) const NONE: Self = Self { block: u32::MAX, entry: 0 };
 }
 
-#[derive(Debug, Default)]
-struct Block {
+#[derive(Debug, Clone, Default)]
+struct Body {
     text: Vec<u8>,
     /// For each entry the offset of its name's first byte in the text.
     starts: Vec<u32>,
-    /// For each entry its name; `None` once the name is gone.
-    names: Vec<Option<FileName>>,
+    /// For each entry its name, also if that is gone.
+    names: Vec<FileName>,
     /// For each entry the number of its file.
     numbers: Vec<FileNumber>,
-    live: usize,
     /// Of a full block.
     postings: Option<Postings>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Block {
+    body: Arc<Body>,
+    /// A bit for each entry whose name is gone; short of the last such entry's nothing follows.
+    gone: Vec<u64>,
+    live: usize,
 }
 
 /// All blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     /// The block that takes names.
     open: usize,
     /// Blocks without an entry.
@@ -64,19 +75,65 @@ pub(super) struct Blocks {
 
 impl Block {
     fn push(&mut self, number: FileNumber, name: FileName, folded: &[u8]) -> EntryNo {
+        self.live += 1;
+        // Nobody shares the open block.
+        Arc::make_mut(&mut self.body).push(number, name, folded)
+    }
+
+    fn is_gone(&self, entry: usize) -> bool {
+        self.gone.get(entry / 64).is_some_and(|bits| bits >> (entry % 64) & 1 == 1)
+    }
+
+    /// Notes that a name is gone; false if it was already.
+    fn take(&mut self, entry: usize) -> bool {
+        if self.is_gone(entry) {
+            return false;
+        }
+        if self.gone.len() <= entry / 64 {
+            self.gone.resize(entry / 64 + 1, 0);
+        }
+        self.gone[entry / 64] |= 1 << (entry % 64);
+        self.live -= 1;
+        true
+    }
+
+    fn names(&self) -> impl Iterator<Item = &FileName> {
+        self.body.names.iter().enumerate().filter(|(entry, _)| !self.is_gone(*entry)).map(|(_, name)| name)
+    }
+
+    /// Calls `hit` for every name that matches, each once.
+    fn scan<'a>(&'a self, asked: &Asked<'_>, mut hit: impl FnMut(Tier, &'a FileName)) {
+        for entry in self.body.candidates(asked).into_iter().map(usize::from) {
+            if self.is_gone(entry) {
+                continue;
+            }
+            if let Some(tier) = judge(asked.terms, asked.typos, asked.mode, self.body.folded(entry)) {
+                hit(tier, &self.body.names[entry]);
+            }
+        }
+    }
+
+    /// Leaves an empty block with the room that this one needed; what is answered has no room to spare.
+    fn close(&mut self, builder: &mut Builder) -> Self {
+        let body = Arc::make_mut(&mut self.body);
+        let closed = Arc::new(body.close(builder));
+        Self { body: closed, gone: std::mem::take(&mut self.gone), live: std::mem::take(&mut self.live) }
+    }
+}
+
+impl Body {
+    fn push(&mut self, number: FileNumber, name: FileName, folded: &[u8]) -> EntryNo {
         if self.text.is_empty() {
             self.text.push(b'\n');
         }
         self.starts.push(self.text.len() as u32);
         self.text.extend_from_slice(folded);
         self.text.push(b'\n');
-        self.names.push(Some(name));
+        self.names.push(name);
         self.numbers.push(number);
-        self.live += 1;
         (self.names.len() - 1) as EntryNo
     }
 
-    /// Leaves an empty block with the room that this one needed; what is answered has no room to spare.
     fn close(&mut self, builder: &mut Builder) -> Self {
         let postings = builder.build((0..self.names.len()).map(|entry| self.folded(entry)));
         let closed = Self {
@@ -84,7 +141,6 @@ impl Block {
             starts: self.starts.as_slice().to_vec(),
             names: self.names.drain(..).collect(),
             numbers: self.numbers.as_slice().to_vec(),
-            live: std::mem::take(&mut self.live),
             postings: Some(postings),
         };
         self.text.clear();
@@ -129,11 +185,12 @@ impl Block {
     }
 
     /// What to look at for a query, each entry once.
-    fn candidates(&self, terms: &Terms, groups: &[Group], mode: Mode) -> Vec<EntryNo> {
+    fn candidates(&self, asked: &Asked<'_>) -> Vec<EntryNo> {
+        let Asked { terms, mode, groups, .. } = asked;
         if let Some(found) = self.postings.as_ref().and_then(|postings| postings.candidates(groups)) {
             return found;
         }
-        if mode == Mode::Prefix {
+        if *mode == Mode::Prefix {
             // A prefix begins its line.
             return self.find_any(&[Needle::new(format!("\n{}", terms.whole).as_bytes())]);
         }
@@ -144,45 +201,88 @@ impl Block {
     }
 }
 
+/// What names are held against.
+pub(super) struct Asked<'a> {
+    terms: &'a Terms,
+    typos: &'a [Vec<Box<str>>],
+    mode: Mode,
+    groups: Vec<Group>,
+}
+
+impl<'a> Asked<'a> {
+    /// `typos` has the corrections of each term.
+    pub(super) fn new(terms: &'a Terms, typos: &'a [Vec<Box<str>>], mode: Mode) -> Self {
+        Self { terms, typos, mode, groups: terms.groups(typos, mode) }
+    }
+}
+
+/// All names as they were at one moment, for one query.
+#[derive(Debug)]
+pub(super) struct View {
+    full: Vec<Arc<Block>>,
+    /// The hits in the block that was open then.
+    open: Vec<(Tier, FileName)>,
+}
+
+impl View {
+    /// All names, in no order, if the view was taken for all of them.
+    pub(super) fn names(&self) -> impl Iterator<Item = &FileName> {
+        self.open.iter().map(|(_, name)| name).chain(self.full.iter().flat_map(|block| block.names()))
+    }
+
+    /// Calls `hit` for every name that matches, each once, if the view was taken for the same query.
+    pub(super) fn scan<'a>(&'a self, asked: &Asked<'_>, mut hit: impl FnMut(Tier, &'a FileName)) {
+        self.open.iter().for_each(|(tier, name)| hit(*tier, name));
+        self.full.iter().for_each(|block| block.scan(asked, &mut hit));
+    }
+}
+
 impl Blocks {
     /// No names; a block is full with so many.
     pub(super) fn new(block_names: usize) -> Self {
-        Self { blocks: vec![Block::default()], open: 0, empty: Vec::new(), block_names, builder: Builder::default() }
+        Self { blocks: vec![Arc::default()], open: 0, empty: Vec::new(), block_names, builder: Builder::default() }
     }
 
     /// The name in a slot.
     pub(super) fn name(&self, slot: Slot) -> Option<&FileName> {
-        self.blocks.get(slot.block as usize)?.names.get(usize::from(slot.entry))?.as_ref()
+        let (block, entry) = (self.blocks.get(slot.block as usize)?, usize::from(slot.entry));
+        block.body.names.get(entry).filter(|_| !block.is_gone(entry))
     }
 
-    /// All names, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &FileName> {
-        self.blocks.iter().flat_map(|block| block.names.iter().flatten())
+    /// The names now: all of them, or those that are asked for.
+    pub(super) fn view(&self, asked: Option<&Asked<'_>>) -> View {
+        let full = self.blocks.iter().enumerate().filter(|(number, block)| *number != self.open && block.live > 0);
+        let full = full.map(|(_, block)| Arc::clone(block)).collect();
+        let (block, mut open) = (&self.blocks[self.open], Vec::new());
+        match asked {
+            Some(asked) => block.scan(asked, |tier, name| open.push((tier, name.clone()))),
+            None => open.extend(block.names().map(|name| (Tier::Exact, name.clone()))),
+        }
+        View { full, open }
     }
 
     /// Adds a name.
     pub(super) fn insert(&mut self, number: FileNumber, name: FileName, folded: &[u8]) -> Slot {
         let open = &mut self.blocks[self.open];
-        if open.names.len() >= self.block_names || open.text.len() >= BLOCK_BYTES {
-            let closed = open.close(&mut self.builder);
-            let emptied = std::mem::replace(open, closed);
+        if open.body.names.len() >= self.block_names || open.body.text.len() >= BLOCK_BYTES {
+            let closed = Arc::make_mut(open).close(&mut self.builder);
+            let emptied = std::mem::replace(open, Arc::new(closed));
             self.open = self.empty.pop().unwrap_or(self.blocks.len());
             match self.blocks.get_mut(self.open) {
                 Some(block) => *block = emptied,
                 None => self.blocks.push(emptied),
             }
         }
-        Slot { block: self.open as u32, entry: self.blocks[self.open].push(number, name, folded) }
+        let block = Arc::make_mut(&mut self.blocks[self.open]);
+        Slot { block: self.open as u32, entry: block.push(number, name, folded) }
     }
 
     /// Takes a name out, and answers whose names moved thereby, and where to.
     pub(super) fn remove(&mut self, slot: Slot) -> Vec<(FileNumber, Slot)> {
         let number = slot.block as usize;
-        let block = &mut self.blocks[number];
-        if block.names[usize::from(slot.entry)].take().is_some() {
-            block.live -= 1;
-        }
-        if block.live * 2 > block.names.len() {
+        let block = Arc::make_mut(&mut self.blocks[number]);
+        block.take(usize::from(slot.entry));
+        if block.live * 2 > block.body.names.len() {
             return Vec::new();
         }
         let old = std::mem::take(block);
@@ -190,29 +290,11 @@ impl Blocks {
             self.empty.push(number);
         }
         let mut moved = Vec::with_capacity(old.live);
-        for (entry, name) in old.names.iter().enumerate().filter_map(|(entry, name)| Some((entry, name.as_ref()?))) {
-            let number = old.numbers[entry];
-            moved.push((number, self.insert(number, name.clone(), old.folded(entry))));
+        let body = &old.body;
+        for (entry, name) in body.names.iter().enumerate().filter(|(entry, _)| !old.is_gone(*entry)) {
+            let number = body.numbers[entry];
+            moved.push((number, self.insert(number, name.clone(), body.folded(entry))));
         }
         moved
-    }
-
-    /// Calls `hit` for every name that matches, each once.
-    pub(super) fn scan<'a>(
-        &'a self,
-        terms: &Terms,
-        typos: &[Vec<Box<str>>],
-        mode: Mode,
-        mut hit: impl FnMut(Tier, &'a FileName),
-    ) {
-        let groups = terms.groups(typos, mode);
-        for block in &self.blocks {
-            for entry in block.candidates(terms, &groups, mode).into_iter().map(usize::from) {
-                let Some(name) = &block.names[entry] else { continue };
-                if let Some(tier) = judge(terms, typos, mode, block.folded(entry)) {
-                    hit(tier, name);
-                }
-            }
-        }
     }
 }

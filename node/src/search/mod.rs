@@ -9,7 +9,8 @@
 //! * An answer is exact: the same hits, order and total as asking every name by itself.
 //! * The order of two hits is that of their tier, then the shorter name, then the bytes of the name; scores never rise
 //!   from one hit to the next.
-//! * No lock and no thread is in here, and nothing is ever written to disk.
+//! * No lock and no thread is in here, and nothing is ever written to disk. A query borrows the index for short moments only: for
+//!   each part of the vocabulary, and for a view of the names.
 
 mod blocks;
 mod builder;
@@ -26,11 +27,11 @@ mod tests;
 use raft_store::catalog::FileNumber;
 use raft_store::types::FileName;
 
-use blocks::{BLOCK_NAMES, Blocks};
+use blocks::{Asked, BLOCK_NAMES, Blocks, View};
 use fold::{fold, fold_into};
 use places::Places;
 use query::{Hit, Query, Ranked};
-use vocabulary::Vocabulary;
+use vocabulary::{Vocabulary, best, parts_near};
 
 /// Longest query, in bytes; a longer one has no hits. Four times a name's length leaves room for any separators.
 pub const QUERY_BYTES_MAX: usize = 4 * 1_024;
@@ -135,47 +136,96 @@ impl SearchIndex {
         true
     }
 
+    /// Makes the name of a number this one, or none; what it was before does not matter.
+    pub fn set(&mut self, number: FileNumber, name: Option<&FileName>) {
+        let known = self.places.get(number).and_then(|slot| self.blocks.name(slot));
+        if known == name {
+            return;
+        }
+        self.remove(number);
+        if let Some(name) = name {
+            self.insert(number, name);
+        }
+    }
+
+    /// One number more than the greatest that may have a name.
+    pub fn numbers_end(&self) -> FileNumber {
+        self.places.end()
+    }
+
+    /// The best `limit` hits among the names that `filter` admits, and the number of all of them.
+    #[cfg(test)]
+    fn query(&self, q: &str, mode: Mode, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        let search = Search::new(q, mode, |step| step(self));
+        let found = search.view(self);
+        search.finish(&found, limit, filter)
+    }
+}
+
+/// A question to the index, which is borrowed step by step.
+#[derive(Debug)]
+pub struct Search {
+    query: Query,
+    /// The corrections of each term.
+    typos: Vec<Vec<Box<str>>>,
+    mode: Mode,
+}
+
+/// The names that a search goes through: all that the index had at one moment.
+#[derive(Debug)]
+pub struct Found(View);
+
+impl Search {
+    /// Parses a query and looks up typos. `borrow` lends the index, once for each step.
+    pub fn new(q: &str, mode: Mode, borrow: impl Fn(&mut dyn FnMut(&SearchIndex))) -> Self {
+        let query = if q.len() > QUERY_BYTES_MAX { Query::Nothing } else { Query::parse(q, mode) };
+        let mut typos = Vec::new();
+        if let Query::Terms(terms) = &query {
+            typos.resize_with(terms.each.len(), Vec::new);
+            for (term, typos) in terms.each.iter().zip(&mut typos).filter(|_| mode == Mode::Fuzzy) {
+                let mut near = Vec::new();
+                for part in parts_near(term) {
+                    borrow(&mut |index| near.append(&mut index.vocabulary.near_in(part, term)));
+                }
+                *typos = best(near);
+            }
+        }
+        Self { query, typos, mode }
+    }
+
+    /// Takes a view of the names.
+    pub fn view(&self, index: &SearchIndex) -> Found {
+        Found(match &self.query {
+            Query::Terms(terms) => index.blocks.view(Some(&Asked::new(terms, &self.typos, self.mode))),
+            Query::All | Query::Literal(_) | Query::Nothing => index.blocks.view(None),
+        })
+    }
+
     /// The best `limit` hits among the names that `filter` admits, and the number of all of them.
     ///
     /// `filter` is asked once for each match, so it should be cheap. An empty query lists by name.
-    pub fn query(&self, q: &str, mode: Mode, limit: usize, mut filter: impl FnMut(&FileName) -> bool) -> SearchResult {
-        if q.len() > QUERY_BYTES_MAX {
-            return SearchResult::default();
-        }
-        match Query::parse(q, mode) {
-            Query::All => {
-                let mut ranked = Ranked::by_name(limit);
-                self.blocks
-                    .names()
-                    .filter(|name| filter(name))
-                    .for_each(|name| ranked.push(Hit { tier: Tier::Exact, name }));
-                ranked.finish()
+    pub fn finish(&self, found: &Found, limit: usize, mut filter: impl FnMut(&FileName) -> bool) -> SearchResult {
+        let names = &found.0;
+        let mut ranked = match self.query {
+            Query::All => Ranked::by_name(limit),
+            Query::Terms(_) | Query::Literal(_) | Query::Nothing => Ranked::new(limit),
+        };
+        let mut hit = |tier, name| {
+            if filter(name) {
+                ranked.push(Hit { tier, name });
             }
-            Query::Literal(text) => {
-                // Nothing but punctuation was asked for: the folded text cannot tell, the names themselves can.
-                let mut ranked = Ranked::new(limit);
-                for name in self.blocks.names() {
-                    if let Some(tier) = query::literal_tier(&text, name.as_str(), mode)
-                        && filter(name)
-                    {
-                        ranked.push(Hit { tier, name });
-                    }
+        };
+        match &self.query {
+            Query::Nothing => {}
+            Query::All => names.names().for_each(|name| hit(Tier::Exact, name)),
+            // Nothing but punctuation was asked for: the folded text cannot tell, the names themselves can.
+            Query::Literal(text) => names.names().for_each(|name| {
+                if let Some(tier) = query::literal_tier(text, name.as_str(), self.mode) {
+                    hit(tier, name);
                 }
-                ranked.finish()
-            }
-            Query::Terms(terms) => {
-                let typos = match mode {
-                    Mode::Fuzzy => terms.each.iter().map(|term| self.vocabulary.near(term)).collect(),
-                    Mode::Substring | Mode::Prefix => vec![Vec::new(); terms.each.len()],
-                };
-                let mut ranked = Ranked::new(limit);
-                self.blocks.scan(&terms, &typos, mode, |tier, name| {
-                    if filter(name) {
-                        ranked.push(Hit { tier, name });
-                    }
-                });
-                ranked.finish()
-            }
+            }),
+            Query::Terms(terms) => names.scan(&Asked::new(terms, &self.typos, self.mode), hit),
         }
+        ranked.finish()
     }
 }

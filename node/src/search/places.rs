@@ -25,6 +25,11 @@ impl Places {
         self.names
     }
 
+    /// One number more than the greatest that may have a slot.
+    pub(super) fn end(&self) -> FileNumber {
+        (self.parts.len() * PART_NUMBERS) as FileNumber
+    }
+
     /// The slot of a number, if it has one.
     pub(super) fn get(&self, number: FileNumber) -> Option<Slot> {
         let slot = self.parts.get(number as usize / PART_NUMBERS)?[number as usize % PART_NUMBERS];

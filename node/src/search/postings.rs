@@ -14,7 +14,7 @@ const GALLOP: usize = 8;
 pub(super) type EntryNo = u16;
 
 /// For each trigram of a block the entries that contain it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Postings {
     /// Ascending.
     pub(super) trigrams: Box<[u32]>,

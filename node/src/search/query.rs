@@ -20,6 +20,8 @@ pub(super) enum Query {
     Literal(String),
     /// Folded terms.
     Terms(Terms),
+    /// Too long to be any name's: no hits.
+    Nothing,
 }
 
 /// The folded form of a query.

@@ -32,6 +32,7 @@ fn brute_force(names: &BTreeSet<FileName>, q: &str, mode: Mode, limit: usize) ->
     for name in names {
         let tier = match Query::parse(q, mode) {
             Query::All => Some(Tier::Exact),
+            Query::Nothing => None,
             Query::Literal(text) => literal_tier(&text, name.as_str(), mode),
             Query::Terms(terms) => {
                 let fuzzy = mode == Mode::Fuzzy;
@@ -110,6 +111,35 @@ fn names_go_in_and_out() {
     assert_eq!((index.len(), index.is_empty()), (1, false));
     assert!(hits(&index, "a", Mode::Fuzzy).is_empty());
     assert_eq!(hits(&index, "", Mode::Fuzzy), ["b"]);
+}
+
+#[test]
+fn a_view_keeps_what_it_was_taken_of() {
+    let mut index = SearchIndex::with_block_names(4);
+    let names: Vec<FileName> = (0..10).map(|n| name(&format!("file-{n}"))).collect();
+    (0..).zip(&names).for_each(|(number, name)| assert!(index.insert(number, name)));
+    for q in ["file", "", "-"] {
+        let search = Search::new(q, Mode::Substring, |step| step(&index));
+        let found = search.view(&index);
+        for number in 0..10 {
+            assert!(index.remove(number));
+        }
+        index.insert(10, &name("file-late"));
+        let result = search.finish(&found, 50, |_| true);
+        assert_eq!(result.total, 10, "{q:?}: what came and went afterwards does not show");
+        assert!(index.remove(10));
+        (0..).zip(&names).for_each(|(number, name)| assert!(index.insert(number, name)));
+    }
+}
+
+#[test]
+fn a_number_is_set_to_what_it_shall_be() {
+    let mut index = index(&["a", "b"]);
+    for (number, wanted) in [(0, Some("a")), (1, None), (0, Some("c")), (7, Some("d")), (8, None)] {
+        index.set(number, wanted.map(name).as_ref());
+    }
+    assert_eq!(hits(&index, "", Mode::Fuzzy), ["c", "d"]);
+    assert!(index.numbers_end() > 7);
 }
 
 #[test]

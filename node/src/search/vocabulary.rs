@@ -67,23 +67,24 @@ impl Vocabulary {
     }
 
     /// Words exactly one typo away from a term, the most used first, at most [`CORRECTIONS_MAX`].
+    #[cfg(test)]
+    pub(super) fn near(&self, term: &str) -> Vec<Box<str>> {
+        best(parts_near(term).flat_map(|part| self.near_in(part, term)).collect())
+    }
+
+    /// Those of them that are in one part, each with the number of its uses.
     ///
     /// Words that contain the term are left out: they match without correction.
-    pub(super) fn near(&self, term: &str) -> Vec<Box<str>> {
-        let letters = term.chars().count();
-        let mut near: Vec<(u32, &str)> = Vec::new();
-        let lengths = self.by_letters.iter().enumerate().take(letters + 2).skip(letters.saturating_sub(1));
-        for (_, shards) in lengths.filter(|(length, _)| letters.max(*length) >= TYPO_LETTERS_MIN) {
-            let one_off = shards
-                .iter()
-                .flatten()
-                .filter(|word| may_be_one_typo(term.as_bytes(), word.bytes()))
-                .map(|word| (word.uses(), word.text()))
-                .filter(|(_, word)| is_one_typo(term, word) && !word.contains(term));
-            near.extend(one_off);
-        }
-        near.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-        near.into_iter().take(CORRECTIONS_MAX).map(|(_, word)| word.into()).collect()
+    pub(super) fn near_in(&self, part: Part, term: &str) -> Vec<(u32, Box<str>)> {
+        let Some(table) = self.by_letters.get(part.letters).and_then(|shards| shards.get(part.shard)) else {
+            return Vec::new();
+        };
+        let one_off = table
+            .iter()
+            .filter(|word| may_be_one_typo(term.as_bytes(), word.bytes()))
+            .map(|word| (word.uses(), word.text()))
+            .filter(|(_, word)| is_one_typo(term, word) && !word.contains(term));
+        one_off.map(|(uses, word)| (uses, word.into())).collect()
     }
 
     /// Number of distinct words.
@@ -91,6 +92,28 @@ impl Vocabulary {
     pub(super) fn len(&self) -> usize {
         self.by_letters.iter().flatten().map(HashTable::len).sum()
     }
+}
+
+/// A part of the vocabulary, which is looked through in one go: the tables of millions of words together take too long for anybody
+/// to be kept waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    letters: usize,
+    shard: usize,
+}
+
+/// The parts that may have words one typo away from a term.
+pub(super) fn parts_near(term: &str) -> impl Iterator<Item = Part> + use<> {
+    let letters = term.chars().count();
+    let lengths =
+        (letters.saturating_sub(1)..letters + 2).filter(move |length| letters.max(*length) >= TYPO_LETTERS_MIN);
+    lengths.flat_map(|letters| (0..SHARDS).map(move |shard| Part { letters, shard }))
+}
+
+/// Of words that were found, the most used first, at most [`CORRECTIONS_MAX`].
+pub(super) fn best(mut near: Vec<(u32, Box<str>)>) -> Vec<Box<str>> {
+    near.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    near.into_iter().take(CORRECTIONS_MAX).map(|(_, word)| word).collect()
 }
 
 /// The words of a folded name, each with its number of letters: one walk over the bytes for both.

@@ -217,12 +217,14 @@ pub struct Identity {
 }
 
 /// How a member is, in its own words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// leader, follower, learner or candidate.
     pub role: String,
     /// Its applied log index.
     pub applied: u64,
+    /// How much of the name index is loaded, 0 to 1, until all is (R1).
+    pub loading: Option<f64>,
     /// What it may do beyond its role.
     pub condition: Condition,
     /// Software version.

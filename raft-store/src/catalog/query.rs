@@ -2,6 +2,8 @@
 //!
 //! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
 
+use std::ops::Range;
+
 use super::reply::FileNumber;
 use super::slab::Id;
 use super::state::{Catalog, FileRecord, Holder, PeerRecord};
@@ -39,9 +41,15 @@ impl Catalog {
         records.into_iter().map(|record| self.file_view(record, |_| true))
     }
 
-    /// The numbers and names of all files whose current version exists, by number.
-    pub fn numbered_files(&self) -> impl Iterator<Item = (FileNumber, FileName)> {
-        self.existing().map(|(number, record)| (number, record.file_name()))
+    /// The numbers and names of the files whose current version exists, by number, within a range of numbers.
+    pub fn files_numbered(&self, range: Range<FileNumber>) -> impl Iterator<Item = (FileNumber, FileName)> {
+        let within = self.files.iter_from(range.start).take_while(move |(number, _)| *number < range.end);
+        within.filter(|(_, record)| record.hash.is_some()).map(|(number, record)| (number, record.file_name()))
+    }
+
+    /// One number more than the greatest that a file may have.
+    pub fn file_numbers_end(&self) -> FileNumber {
+        self.files.end()
     }
 
     /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and where to go
@@ -58,10 +66,11 @@ impl Catalog {
         self.files.iter().filter(|(_, record)| record.hash.is_some())
     }
 
-    /// Whether a live peer holds any remembered version of a file; others leave search results (P5).
-    pub fn has_live_holder(&self, name: &FileName) -> bool {
-        self.file_id(name)
-            .is_some_and(|file| self.files[file].holders.iter().any(|holder| self.peers[holder.peer].is_live()))
+    /// Whether a file exists and a live peer holds a remembered version of it; others leave search results (P5).
+    pub fn is_found(&self, name: &FileName) -> bool {
+        let Some(file) = self.file_id(name) else { return false };
+        let record = &self.files[file];
+        record.hash.is_some() && record.holders.iter().any(|holder| self.peers[holder.peer].is_live())
     }
 
     fn file_view(&self, record: &FileRecord, is_shown: impl Fn(&Holder) -> bool) -> FileView {

@@ -45,6 +45,11 @@ impl<T> Slab<T> {
         self.slots - self.free.len()
     }
 
+    /// One number more than the last slot's.
+    pub(super) fn end(&self) -> Id {
+        self.slots as Id
+    }
+
     /// The record in a slot, if it is occupied.
     pub(super) fn get(&self, id: Id) -> Option<&T> {
         let id = id as usize;

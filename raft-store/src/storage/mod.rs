@@ -56,7 +56,7 @@ pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
 
 pub use crate::raft::{Entry, LogId, StoredMembership, Vote};
-use executor::Executor;
+pub use executor::Executor;
 
 /// An opened data directory. Take it apart: two parts go to `Raft::new`, the others stay with the node.
 pub struct Storage {
@@ -74,6 +74,8 @@ pub struct Storage {
     pub fatal: FatalSignal,
     /// Numbers about all of it.
     pub stats: StatsHandle,
+    /// Where work that takes long runs.
+    pub executor: Executor,
 }
 
 impl Storage {
@@ -105,9 +107,9 @@ impl Storage {
     ) -> Result<Self, StorageError> {
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);
-        let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor);
+        let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
         let stats = StatsHandle { log: Arc::clone(&log), files };
-        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, starts, fatal, stats })
+        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, starts, fatal, stats, executor })
     }
 }
 

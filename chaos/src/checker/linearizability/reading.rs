@@ -206,7 +206,7 @@ impl<'a> Reading<'a> {
                     self.push(step, began, returned, true, owner);
                 }
             }
-            Op::Register { .. } | Op::Leave { .. } => {}
+            Op::Register { .. } | Op::Leave { .. } | Op::Search { .. } => {}
         }
     }
 
