@@ -20,6 +20,7 @@ mod cut;
 pub mod deadline;
 pub mod dev;
 mod digests;
+pub mod divergence;
 pub mod events;
 pub mod freshness;
 pub mod identities;

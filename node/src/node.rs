@@ -12,7 +12,9 @@ use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
-use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
+use raft_store::storage::{
+    Executor, FatalSignal, IdentityHandle, Repair, SharedState, StateMachine, StateView, StatsHandle,
+};
 use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::clock::LogClock;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
+use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
@@ -61,6 +64,10 @@ pub struct Node {
     pub executor: Executor,
     /// What it may do beyond its role.
     pub condition: ConditionCell,
+    /// How its state compares with the other members'.
+    pub divergence: Divergence,
+    /// Digests, copies and replaces the applied state.
+    pub repair: Repair,
     /// The log clock.
     pub clock: Arc<LogClock>,
     /// Notices when this process was paused.

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::clock::{LogClock, Monotonic, millis};
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
+use crate::divergence::{self, Divergence};
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
@@ -119,6 +120,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(pulse::run(node.pulse.clone())),
         tokio::spawn(membership::finish_changes(node.clone())),
         tokio::spawn(observer::run(node.clone())),
+        tokio::spawn(divergence::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -184,7 +186,7 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, starts, fatal, stats, executor } = storage;
+    let Storage { log_store, state_machine, state, repair, identity, starts, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
@@ -223,6 +225,8 @@ async fn assemble(
         admissions: Admissions::default(),
         founding_refused: parking_lot::Mutex::default(),
         set_aside: tokio::sync::Notify::new(),
+        divergence: Divergence::default(),
+        repair,
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 use crate::config::MemberSpec;
+use crate::divergence::{Announcement, DigestAnswer, StatePart};
 use crate::standing::Standing;
 use crate::starts::{Notice, Verdict};
 use crate::succession::LogEnd;
@@ -43,7 +44,7 @@ pub use server::serve_connection;
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
 /// Version of the messages below. Nodes of different versions refuse each other with a clear word.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +124,24 @@ pub enum Request {
     },
     /// How are you? For `/cluster`.
     Status,
+    /// What was the digest of your state right after this checkpoint? Asked by the leader (N3).
+    Digest {
+        /// Its log index.
+        index: u64,
+    },
+    /// How the members' states compare, in the leader's words (N3).
+    Verdict(Announcement),
+    /// Compare the members' states soon (N3).
+    Compare,
+    /// Part of your state, for a member whose own is wrong (N3).
+    State {
+        /// The log index that the state has to cover at least.
+        wanted: u64,
+        /// The one that the parts before this one covered; `None` for the first.
+        at: Option<u64>,
+        /// Where the part begins.
+        offset: u64,
+    },
     /// Who are you, and do you belong to a cluster?
     Who,
     /// Belong to this cluster, unless you belong to one that has begun.
@@ -170,6 +189,12 @@ pub enum Response {
     LeaderGone(Option<LogEnd>),
     /// To [`Request::Status`].
     Status(NodeStatus),
+    /// To [`Request::Digest`].
+    Digest(DigestAnswer),
+    /// To [`Request::Verdict`] and [`Request::Compare`].
+    Noted,
+    /// To [`Request::State`]; `None` while the state is being encoded.
+    State(Option<StatePart>),
     /// To [`Request::Who`].
     Who(Identity),
     /// To [`Request::Adopt`].
