@@ -12,7 +12,9 @@ use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::RwLock;
 use raft_store::raft::{Member, TypeConfig};
-use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
+use raft_store::storage::{
+    Executor, FatalSignal, IdentityHandle, SharedState, SnapshotReceiver, StateMachine, StateView, StatsHandle,
+};
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
@@ -79,6 +81,8 @@ pub struct Node {
     pub identity_store: IdentityHandle,
     /// Raised by the first storage error (W4).
     pub fatal: FatalSignal,
+    /// Takes in snapshots that other nodes send.
+    pub snapshot_receiver: SnapshotReceiver,
     /// Figures about the log and snapshots.
     pub stats: StatsHandle,
     /// Where work that takes long runs.

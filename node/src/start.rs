@@ -22,7 +22,7 @@ use crate::node::{Identities, Node};
 use crate::propose::Proposer;
 use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
-use crate::{birth, digests, membership, names, serve, snapshots};
+use crate::{birth, descriptors, digests, membership, names, serve, snapshots};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -45,6 +45,7 @@ pub struct Ground<L> {
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     config.validate().map_err(|reason| anyhow!(reason))?;
+    descriptors::raise();
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; is another node or program using it? Pass another --listen", config.listen)
     })?;
@@ -129,7 +130,7 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, fatal, stats, executor } = storage;
+    let Storage { log_store, state_machine, snapshot_receiver, state, identity, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
@@ -169,6 +170,7 @@ async fn assemble(
         state,
         identity_store: identity,
         fatal,
+        snapshot_receiver,
         stats,
         executor,
         clock,

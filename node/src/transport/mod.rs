@@ -7,6 +7,7 @@
 //! longer than its deadline.
 
 mod channel;
+mod check;
 mod dial;
 mod error;
 mod frame;
@@ -28,7 +29,7 @@ use crate::succession::LogEnd;
 
 pub use dial::birth_call;
 pub use error::CallError;
-pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use frame::FrameError;
 pub use link::Link;
 pub use pool::LinkPool;
 pub use raft::Links;
@@ -37,7 +38,7 @@ pub use server::{PeerRequests, serve_connection};
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
 /// Version of the messages below. Nodes of different versions refuse each other with a clear word.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

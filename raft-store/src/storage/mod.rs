@@ -46,7 +46,7 @@ pub use sim::{SimDisk, SimFault};
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
-pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
+pub use state_machine::{SnapshotBuilder, SnapshotData, SnapshotReceiver, StateMachine};
 pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
 
@@ -59,6 +59,8 @@ pub struct Storage {
     pub log_store: LogStore,
     /// The catalog and its snapshots.
     pub state_machine: StateMachine,
+    /// Takes in snapshots that other nodes send.
+    pub snapshot_receiver: SnapshotReceiver,
     /// The catalog for readers.
     pub state: SharedState,
     /// Whose directory this is.
@@ -99,9 +101,19 @@ impl Storage {
     ) -> Result<Self, StorageError> {
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);
+        let snapshot_receiver = SnapshotReceiver::new(executor.clone());
         let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
         let stats = StatsHandle { log: Arc::clone(&log), files };
-        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, fatal, stats, executor })
+        Ok(Self {
+            log_store: LogStore::new(log),
+            state_machine,
+            snapshot_receiver,
+            state,
+            identity,
+            fatal,
+            stats,
+            executor,
+        })
     }
 }
 
