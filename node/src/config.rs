@@ -19,6 +19,8 @@ pub const MIN_INDEX_WAIT: Duration = Duration::from_secs(2);
 pub const REQUEST_DEADLINE: Duration = Duration::from_millis(4_500);
 /// How long a request waits for a leader to appear before it answers `no_quorum`.
 pub const LEADER_WAIT: Duration = Duration::from_millis(3_000);
+/// Longest address of a node, in bytes; a host name has at most 253.
+pub const ADDRESS_BYTES_MAX: usize = 300;
 /// Longest time a heartbeat or a lease request may hang, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 60_000;
 /// Hits of one search at most.
@@ -59,6 +61,9 @@ pub fn check_address(address: &str) -> Result<(), String> {
 
 fn host_port(address: &str) -> Result<(&str, u16), String> {
     let wrong = || format!("'{address}' is not HOST:PORT, for example 127.0.0.1:8080");
+    if address.len() > ADDRESS_BYTES_MAX {
+        return Err(format!("an address has at most {ADDRESS_BYTES_MAX} bytes, this one has {}", address.len()));
+    }
     if address.contains("://") {
         return Err(format!("'{address}' is a URL; pass HOST:PORT alone, for example 127.0.0.1:8080"));
     }

@@ -4,6 +4,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -52,17 +53,44 @@ pub fn counted_path(path: &str) -> &'static str {
     COUNTED_PATHS.iter().find(|known| **known == path).copied().unwrap_or("other")
 }
 
+/// What goes wrong with connections, or is refused, without an answer that could be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// All places for connections of its kind were busy.
+    Refused,
+    /// It was closed to make room, or for its silence.
+    Closed,
+    /// A node sent what no node sends.
+    BadFrame,
+    /// The system could not hand over a connection.
+    Accept,
+}
+
+/// Mishaps by name and explanation, in the order of [`Mishap`].
+const MISHAPS: [(&str, &str); 4] = [
+    ("connections_refused_total", "Connections refused because all places were busy."),
+    ("connections_closed_total", "Connections closed to make room for others, or for being too slow."),
+    ("bad_frames_total", "Connections of nodes ended by a bad frame."),
+    ("accept_errors_total", "Errors while accepting connections, such as too many open files."),
+];
+
 /// What this process counted.
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     contacts: Mutex<HashMap<NodeId, Instant>>,
+    mishaps: [AtomicU64; MISHAPS.len()],
 }
 
 impl Metrics {
     /// Counts an answer; `path` as [`counted_path`] calls it.
     pub fn answered(&self, path: &'static str, status: StatusCode) {
         *self.requests.lock().entry((path, status.as_u16())).or_default() += 1;
+    }
+
+    /// Counts a mishap.
+    pub fn mishap(&self, mishap: Mishap) {
+        self.mishaps[mishap as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that a member answered.
@@ -140,14 +168,12 @@ fn render(node: &Node) -> String {
         let _ =
             writeln!(out, "# HELP raftshare_{name} {help}\n# TYPE raftshare_{name} counter\nraftshare_{name} {value}");
     };
+    for ((name, help), count) in MISHAPS.iter().zip(&node.metrics.mishaps) {
+        counter(name, help, count.load(Ordering::Relaxed));
+    }
     counter("digest_comparisons_total", "Comparisons of the members' states.", node.divergence.comparisons());
     counter("digest_disagreements_total", "Those that found different states.", node.divergence.disagreements());
-    let _ = writeln!(
-        out,
-        "# HELP raftshare_log_lines_dropped_total Log lines that could not be written.\n\
-         # TYPE raftshare_log_lines_dropped_total counter\nraftshare_log_lines_dropped_total {}",
-        dropped_lines()
-    );
+    counter("log_lines_dropped_total", "Log lines that could not be written.", dropped_lines());
     let _ = writeln!(
         out,
         "# HELP raftshare_http_requests_total Answers by path and status.\n# TYPE raftshare_http_requests_total counter"

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -57,6 +58,11 @@ pub trait Listener: Send + 'static {
 
     /// Waits for the next one.
     fn next(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Where a connection came from, if that can be told.
+    fn address(_stream: &Self::Stream) -> Option<IpAddr> {
+        None
+    }
 }
 
 impl Listener for TcpListener {
@@ -67,6 +73,10 @@ impl Listener for TcpListener {
         // The other side may be gone again, which whoever serves it will see.
         let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+
+    fn address(stream: &TcpStream) -> Option<IpAddr> {
+        stream.peer_addr().ok().map(|address| address.ip())
     }
 }
 

@@ -13,7 +13,7 @@ use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{
-    Executor, FatalSignal, IdentityHandle, Repair, SharedState, StateMachine, StateView, StatsHandle,
+    Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateMachine, StateView, StatsHandle,
 };
 use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
@@ -58,6 +58,8 @@ pub struct Node {
     pub identity_store: IdentityHandle,
     /// Raised by the first storage error (W4).
     pub fatal: FatalSignal,
+    /// Takes in snapshots that other nodes send.
+    pub snapshot_receiver: SnapshotReceiver,
     /// Figures about the log and snapshots.
     pub stats: StatsHandle,
     /// Where work that takes long runs.

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use client::api::DigestResponse;
 use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
 use raft_store::types::NodeId;

@@ -1,61 +1,145 @@
-//! The listener: tells node-to-node connections from HTTP by their first bytes.
+//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each its place.
+//!
+//! Invariants (N4)
+//! * Every connection that is accepted has a place of its kind; who is silent or idle makes room for who is not, and clients never
+//!   take the places of other nodes.
+//! * First bytes and the head of a request have a deadline. What the system cannot hand over is tried again, ever more slowly.
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Edge};
+use crate::descriptors::{self, Budget};
+use crate::metrics::Mishap;
 use crate::net::{Listener, Stream};
 use crate::node::Node;
+use crate::places::{Activity, Busy, Place, Places};
 use crate::transport::{self, MAGIC};
 
-/// Connections served at the same time; more wait in the listener's backlog.
-const CONNECTIONS_MAX: usize = 16_384;
 /// How long a connection may take to send its first bytes.
-const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(30);
-/// Pause after an accept error, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the head of a request may take once it has begun.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const HEAD_LOOK: Duration = Duration::from_secs(5);
+/// Longest head of a request, and most of a body that is read at a time, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1_024;
+/// How long writing a refusal may take.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
+/// Answers up to this size, in bytes, are with the system as soon as they are given; a larger one keeps its connection busy until it
+/// is sent.
+const SMALL_ANSWER_BYTES: u64 = 64 * 1_024;
+/// Pause after an accept error, such as too many open files; each further one in a row is twice as long.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What a client hears for which there is no place.
+const NO_PLACE: &str = concat!(
+    "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n",
+    "connection: close\r\ncontent-length: 195\r\n\r\n",
+    r#"{"type":"urn:raftshare:error:overloaded","title":"overloaded","status":429,"code":"overloaded","#,
+    r#""applied":"no","detail":"this node has too many connections; try again in a moment, or ask another"}"#
+);
+
+/// The places of this node.
+struct Room {
+    undecided: Arc<Places>,
+    clients: Arc<Places>,
+    nodes: Arc<Semaphore>,
+}
 
 /// Accepts connections until the task is aborted.
-pub async fn accept(node: Arc<Node>, mut listener: impl Listener) {
+pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
     let edge = api::Edge::new(node.clone());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let budget = Budget::of(descriptors::limit());
+    let room = Arc::new(Room {
+        undecided: Places::new(budget.undecided, budget.undecided),
+        clients: Places::new(budget.clients, budget.per_address),
+        nodes: Arc::new(Semaphore::new(budget.nodes)),
+    });
+    let mut pause = ACCEPT_PAUSE_MIN;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.next().await {
             Ok(stream) => {
-                let (node, edge) = (node.clone(), edge.clone());
-                tokio::spawn(async move {
-                    connection(node, edge, stream).await;
-                    drop(place);
-                });
+                pause = ACCEPT_PAUSE_MIN;
+                // The longest silent one makes room; nobody is busy here.
+                let Some(undecided) = room.undecided.take(None) else { continue };
+                let address = L::address(&stream);
+                tokio::spawn(connection(node.clone(), edge.clone(), room.clone(), undecided, address, stream));
             }
             Err(error) => {
+                node.metrics.mishap(Mishap::Accept);
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
             }
         }
     }
 }
 
-async fn connection(node: Arc<Node>, edge: Edge, mut stream: impl Stream + 'static) {
-    let Ok(Some(first)) = tokio::time::timeout(FIRST_BYTES_DEADLINE, FirstBytes::read(&mut stream)).await else {
-        return;
+async fn connection(
+    node: Arc<Node>,
+    edge: Edge,
+    room: Arc<Room>,
+    undecided: Place,
+    address: Option<IpAddr>,
+    mut stream: impl Stream + 'static,
+) {
+    let first = tokio::select! {
+        biased;
+        first = timeout(FIRST_BYTES_DEADLINE, FirstBytes::read(&mut stream)) => first,
+        () = undecided.leave() => return node.metrics.mishap(Mishap::Closed),
+    };
+    let first = match first {
+        Ok(Some(first)) => first,
+        Ok(None) => return,
+        Err(_) => return node.metrics.mishap(Mishap::Closed),
     };
     if first.rest() != MAGIC {
-        return http(edge, Rewound { first, stream }).await;
+        let place = room.clients.take(address);
+        drop(undecided);
+        return match place {
+            Some(place) => http(&node, edge, place, first, stream).await,
+            None => refuse(&node, stream).await,
+        };
     }
-    if let Err(error) = transport::serve_connection(node, stream).await {
-        tracing::debug!(%error, "a node-to-node connection ended");
+    let Ok(_place) = room.nodes.clone().try_acquire_owned() else {
+        tracing::warn!(?address, "refused a node-to-node connection: all places are taken");
+        return node.metrics.mishap(Mishap::Refused);
+    };
+    drop(undecided);
+    match transport::serve_connection(node.clone(), stream).await {
+        Err(error) if error.is_bad_frame() => {
+            node.metrics.mishap(Mishap::BadFrame);
+            tracing::warn!(%error, ?address, "ended a node-to-node connection that sent a bad frame");
+        }
+        Err(error) => tracing::debug!(%error, "a node-to-node connection ended"),
+        Ok(()) => {}
     }
+}
+
+/// Tells a client that there is no place, if it takes that at once.
+async fn refuse(node: &Node, mut stream: impl Stream) {
+    node.metrics.mishap(Mishap::Refused);
+    let said = async {
+        stream.write_all(NO_PLACE.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // It is gone, or does not read.
+    let _ = timeout(REFUSAL_DEADLINE, said).await;
 }
 
 /// What was read to tell the two kinds apart, and how much of it was given back.
@@ -87,13 +171,28 @@ impl FirstBytes {
 struct Rewound<S> {
     first: FirstBytes,
     stream: S,
+    /// Told of what arrives; not of HTTP/2, whose connections speak between requests as well.
+    activity: Option<Activity>,
 }
+
+/// How HTTP/2 goes on after its first byte.
+const HTTP2_BEGINS: &[u8] = b"RI * HTTP/2";
 
 impl<S: Stream> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let rest = self.first.rest();
         if rest.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, into);
+            let filled = into.filled().len();
+            let polled = Pin::new(&mut self.stream).poll_read(context, into);
+            let arrived = &into.filled()[filled..];
+            if self.activity.is_some() && !arrived.is_empty() {
+                if arrived.starts_with(HTTP2_BEGINS) {
+                    self.activity = None;
+                } else if let Some(activity) = &self.activity {
+                    activity.arrived();
+                }
+            }
+            return polled;
         }
         let given = rest.len().min(into.remaining());
         into.put_slice(&rest[..given]);
@@ -121,14 +220,76 @@ impl<S: Stream> AsyncWrite for Rewound<S> {
     }
 }
 
-async fn http(edge: Edge, stream: impl Stream + 'static) {
+async fn http(node: &Node, edge: Edge, place: Place, first: FirstBytes, stream: impl Stream + 'static) {
+    let activity = place.activity();
+    activity.arrived();
+    let answered = activity.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let edge = edge.clone();
-        async move { Ok::<_, Infallible>(edge.answer(request).await) }
+        let (edge, busy) = (edge.clone(), answered.begin());
+        async move { Ok::<_, Infallible>(until_sent(edge.answer(request).await, busy)) }
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "an HTTP connection ended");
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(HEAD_BYTES_MAX);
+    let stream = Rewound { first, stream, activity: Some(activity) };
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    loop {
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an HTTP connection ended");
+                }
+                return;
+            }
+            () = place.leave() => {
+                node.metrics.mishap(Mishap::Closed);
+                if !place.is_busy() {
+                    return;
+                }
+                // A request came in between.
+                served.as_mut().graceful_shutdown();
+            }
+            () = sleep(HEAD_LOOK) => {
+                if place.head_is_late(HEAD_DEADLINE) {
+                    return node.metrics.mishap(Mishap::Closed);
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the connection busy until a large answer, or one without an end, is sent.
+fn until_sent(response: Response, busy: Busy) -> Response {
+    if response.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL_ANSWER_BYTES) {
+        return response;
+    }
+    response.map(|body| Body::new(Answering { body, _busy: busy }))
+}
+
+/// The body of an answer, and the mark that its connection is busy.
+struct Answering {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answering {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -157,6 +318,15 @@ mod tests {
         assert_eq!(first_of(&[b"RS"]).await, None, "the connection ended before it could be told");
     }
 
+    #[test]
+    fn a_refusal_is_a_whole_answer() {
+        let (head, body) = NO_PLACE.split_once("\r\n\r\n").expect("a head");
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+        let problem: client::api::Problem = serde_json::from_str(body).expect("a problem");
+        assert_eq!((problem.code, problem.status), (client::api::ErrorCode::Overloaded, 429));
+        assert_eq!(problem.applied, Some(client::api::AppliedState::No));
+    }
+
     #[tokio::test]
     async fn what_was_read_is_read_again() {
         let (mut near, mut far) = tokio::io::duplex(64);
@@ -164,7 +334,7 @@ mod tests {
         drop(near);
         let first = FirstBytes::read(&mut far).await.expect("four bytes");
         let mut all = String::new();
-        Rewound { first, stream: far }.read_to_string(&mut all).await.expect("reads");
+        Rewound { first, stream: far, activity: None }.read_to_string(&mut all).await.expect("reads");
         assert_eq!(all, "RSNX and more");
     }
 }

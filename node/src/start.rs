@@ -27,7 +27,7 @@ use crate::propose::Proposer;
 use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{Admissions, LinkPool, Links, Side};
-use crate::{addresses, birth, digests, membership, names, serve, snapshots, standing, starts};
+use crate::{addresses, birth, descriptors, digests, membership, names, serve, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -62,6 +62,7 @@ pub enum Ended {
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     config.validate().map_err(|reason| anyhow!(reason))?;
+    descriptors::raise();
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; is another node or program using it? Pass another --listen", config.listen)
     })?;
@@ -186,7 +187,18 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, repair, identity, starts, fatal, stats, executor } = storage;
+    let Storage {
+        log_store,
+        state_machine,
+        snapshot_receiver,
+        state,
+        repair,
+        identity,
+        starts,
+        fatal,
+        stats,
+        executor,
+    } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
@@ -241,6 +253,7 @@ async fn assemble(
         state,
         identity_store: identity,
         fatal,
+        snapshot_receiver,
         stats,
         executor,
         clock,

@@ -1,5 +1,12 @@
 //! Request bodies: read whole before anything is routed, so that every refusal still reaches its sender, then parsed
 //! and checked.
+//!
+//! Invariants (N4)
+//! * Bodies of more than one piece hold no more than [`BODIES_BYTES_MAX`] together, whoever sends them.
+//! * A body that comes too slowly ends; it does not hold its share any longer.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
@@ -8,10 +15,43 @@ use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;
 use raft_store::types::limits;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::canonical::canonical_hash;
 use super::error::ApiError;
 use crate::config::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_MAX};
+
+/// What all bodies of more than one piece may hold together, in bytes. One piece is what a connection reads at a time.
+pub const BODIES_BYTES_MAX: usize = 128 * 1_024 * 1_024;
+/// How long a body may take, its wait for memory included.
+const BODY_DEADLINE_MIN: Duration = Duration::from_secs(10);
+/// What it may take beyond that for what has arrived: bytes per second.
+const BODY_BYTES_PER_SECOND_MIN: u64 = 64 * 1_024;
+/// Bytes by which shares are counted.
+const SHARE_UNIT_BYTES: usize = 1_024;
+
+/// The memory for bodies of all connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BodyMemory(Arc<Semaphore>);
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self::of(BODIES_BYTES_MAX)
+    }
+}
+
+impl BodyMemory {
+    fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / SHARE_UNIT_BYTES)))
+    }
+
+    /// Waits for a share; the whole of what a body may come to, so that no two wait for each other.
+    async fn share(&self, bytes: usize, until: Instant) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(SHARE_UNIT_BYTES)).ok()?;
+        timeout_at(until, self.0.clone().acquire_many_owned(units)).await.ok()?.ok()
+    }
+}
 
 /// What a request's body was, kept in its extensions.
 #[derive(Debug, Clone)]
@@ -20,6 +60,10 @@ pub enum ReadBody {
     Whole(Bytes),
     /// Over the limit; thrown away.
     TooLarge,
+    /// It came too slowly.
+    TooSlow,
+    /// There was no memory for it in time.
+    NoMemory,
     /// The connection broke while it was read.
     Broken,
 }
@@ -30,28 +74,62 @@ impl ReadBody {
         match self {
             Self::Whole(bytes) => Ok(bytes),
             Self::TooLarge => Err(ApiError::TooLarge { limit: BODY_BYTES_MAX }),
+            Self::TooSlow => Err(ApiError::BadRequest(format!(
+                "the body did not arrive in {} s; send it faster, or send less at a time",
+                BODY_DEADLINE_MIN.as_secs()
+            ))),
+            Self::NoMemory => Err(ApiError::Overloaded("the bodies of other requests take all memory for them".into())),
             Self::Broken => Err(ApiError::BadRequest("the body ended early".into())),
         }
     }
 }
 
-/// Reads a body to its end, keeping what is within the limit. A small one arrives in one piece and is not copied.
-pub async fn collect(mut body: impl hyper::body::Body<Data = Bytes> + Unpin) -> ReadBody {
+/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one piece, and
+/// is neither copied nor counted.
+pub async fn collect(
+    mut body: impl hyper::body::Body<Data = Bytes> + Unpin,
+    memory: &BodyMemory,
+) -> (ReadBody, Option<OwnedSemaphorePermit>) {
+    let mut share = None;
+    let read = read(&mut body, memory, &mut share).await;
+    (read, share)
+}
+
+async fn read(
+    body: &mut (impl hyper::body::Body<Data = Bytes> + Unpin),
+    memory: &BodyMemory,
+    share: &mut Option<OwnedSemaphorePermit>,
+) -> ReadBody {
+    let begun = Instant::now();
+    let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    let most = announced.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     let mut first = Bytes::new();
     let mut kept: Option<Vec<u8>> = None;
     let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return ReadBody::Broken };
+    loop {
+        let until = begun + BODY_DEADLINE_MIN + Duration::from_secs(total as u64 / BODY_BYTES_PER_SECOND_MIN);
+        let frame = match timeout_at(until, body.frame()).await {
+            Err(_) => return ReadBody::TooSlow,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return ReadBody::Broken,
+            Ok(Some(Ok(frame))) => frame,
+        };
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
         if total > BODY_BYTES_DRAINED_MAX {
             return ReadBody::TooLarge;
         }
         if total > BODY_BYTES_MAX {
-            (first, kept) = (Bytes::new(), None);
+            (first, kept, *share) = (Bytes::new(), None, None);
         } else if total == data.len() {
             first = data;
         } else {
+            if share.is_none() {
+                *share = memory.share(most.max(total), until).await;
+            }
+            if share.is_none() {
+                return ReadBody::NoMemory;
+            }
             kept.get_or_insert_with(|| Vec::from(std::mem::take(&mut first))).extend_from_slice(&data);
         }
     }
@@ -97,6 +175,41 @@ pub fn key_tag(request: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Ke
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A body of these pieces that then ends, or never says anything more.
+    fn pieces(sizes: &[usize], ends: bool) -> axum::body::Body {
+        let sizes: Vec<_> =
+            sizes.iter().map(|bytes| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *bytes]))).collect();
+        let sent = futures::stream::iter(sizes);
+        if ends {
+            return axum::body::Body::from_stream(sent);
+        }
+        axum::body::Body::from_stream(futures::StreamExt::chain(sent, futures::stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_share_one_memory() {
+        let memory = BodyMemory::of(BODY_BYTES_MAX);
+        let (small, none) = collect(pieces(&[1_000], true), &memory).await;
+        assert!(matches!(small, ReadBody::Whole(_)) && none.is_none(), "one piece is not counted");
+        let (large, share) = collect(pieces(&[1_000, 1_000], true), &memory).await;
+        assert!(matches!(large, ReadBody::Whole(bytes) if bytes.len() == 2_000));
+        let (second, _) = collect(pieces(&[1_000, 1_000], true), &memory).await;
+        assert!(matches!(second, ReadBody::NoMemory), "N4: the first one holds all of it: {second:?}");
+        assert!(matches!(second.whole(), Err(ApiError::Overloaded(_))));
+        drop(share);
+        let (third, _) = collect(pieces(&[1_000, 1_000], true), &memory).await;
+        assert!(matches!(third, ReadBody::Whole(_)));
+        let (excess, share) = collect(pieces(&[BODY_BYTES_MAX, 1], true), &memory).await;
+        assert!(matches!(excess, ReadBody::TooLarge) && share.is_none(), "nothing of it is held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_ends() {
+        let (read, _) = collect(pieces(&[10], false), &BodyMemory::default()).await;
+        assert!(matches!(read, ReadBody::TooSlow), "N4: {read:?}");
+        assert!(matches!(read.whole(), Err(ApiError::BadRequest(_))));
+    }
 
     #[test]
     fn keys_are_checked() {

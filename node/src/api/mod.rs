@@ -93,19 +93,21 @@ pub struct Edge {
     node: Arc<Node>,
     router: Router,
     boot: HeaderValue,
+    memory: body::BodyMemory,
 }
 
 impl Edge {
     /// The API of a node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { router: router(node.clone()), boot: answer::boot(&node), node }
+        Self { router: router(node.clone()), boot: answer::boot(&node), memory: body::BodyMemory::default(), node }
     }
 
     /// Reads the body, has the request answered, and says whose state gave the answer.
     pub async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
         let path = counted_path(request.uri().path());
         let (parts, body) = request.into_parts();
-        let body = body::collect(body).await;
+        // Its share of the memory is held until the request is answered.
+        let (body, _share) = body::collect(body, &self.memory).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
         let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal() };

@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::transport::{Request, Response};
 
 /// Bytes of one part.
-const STATE_PART_BYTES: usize = 256 * 1_024;
+const STATE_PART_BYTES: usize = 192 * 1_024;
 /// Bytes of the largest state that is taken over.
 const STATE_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 /// How long one part may take.

@@ -8,10 +8,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::check::Asked;
 use super::frame::{self, FrameError};
 use super::{Request, Response};
 use crate::net::Connection;
@@ -29,11 +30,13 @@ const BYTES_PER_SECOND_MIN: u64 = 1_024 * 1_024;
 /// A request that was encoded.
 struct Outgoing {
     frame: Vec<u8>,
+    asked: Asked,
     reply: oneshot::Sender<Response>,
 }
 
 /// A response that is owed.
 struct Owed {
+    asked: Asked,
     reply: oneshot::Sender<Response>,
     until: Instant,
 }
@@ -73,8 +76,12 @@ impl Channel {
                 ended = write_all(writer, outgoing, owe) => ended,
                 ended = read_all(reader, owed) => ended,
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to another node ended");
+            match ended {
+                Err(error) if error.is_bad_frame() => {
+                    tracing::warn!(%error, "ended a connection to another node that answered with a bad frame");
+                }
+                Err(error) => tracing::debug!(%error, "a connection to another node ended"),
+                Ok(()) => {}
             }
         });
         Self { out, newest_bytes: AtomicUsize::new(0) }
@@ -90,7 +97,7 @@ impl Channel {
         let frame = frame::encode(request, self.newest_bytes.load(Ordering::Relaxed))?;
         self.newest_bytes.store(frame.len(), Ordering::Relaxed);
         let (reply, response) = oneshot::channel();
-        self.out.try_send(Outgoing { frame, reply }).map_err(|error| match error {
+        self.out.try_send(Outgoing { frame, asked: Asked::by(request), reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,
             mpsc::error::TrySendError::Closed(_) => SendError::Ended,
         })?;
@@ -112,9 +119,9 @@ async fn write_all(
     while let Some(first) = outgoing.recv().await {
         bytes.clear();
         let mut next = Some(first);
-        while let Some(Outgoing { frame, reply }) = next {
+        while let Some(Outgoing { frame, asked, reply }) = next {
             let until = Instant::now() + response_deadline(frame.len());
-            if owe.send(Owed { reply, until }).await.is_err() {
+            if owe.send(Owed { asked, reply, until }).await.is_err() {
                 return Ok(());
             }
             bytes.extend_from_slice(&frame);
@@ -126,11 +133,13 @@ async fn write_all(
 }
 
 /// Reads one response for each that is owed.
-async fn read_all(mut reader: ReadHalf<impl AsyncRead>, mut owed: mpsc::Receiver<Owed>) -> Result<(), FrameError> {
+async fn read_all(reader: ReadHalf<impl AsyncRead>, mut owed: mpsc::Receiver<Owed>) -> Result<(), FrameError> {
+    let mut reader = BufReader::new(reader);
     let mut buffer = Vec::new();
-    while let Some(Owed { reply, until }) = owed.recv().await {
+    while let Some(Owed { asked, reply, until }) = owed.recv().await {
         let response = timeout_at(until, frame::read(&mut reader, &mut buffer)).await;
         let response = response.map_err(|_| FrameError::Io(std::io::ErrorKind::TimedOut.into()))??;
+        asked.check(&response)?;
         // Whoever asked may have given up.
         let _ = reply.send(response);
     }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, SendError};
+use super::check::Asked;
 use super::dial::open_any;
 use super::error::CallError;
 use super::frame::{self, FrameError};
@@ -98,10 +99,13 @@ impl Link {
         let node = self.target;
         let mut stream = self.dial()?.await.map_err(|reason| self.unreachable(&reason))?;
         let mut buffer = Vec::new();
+        let request = Request::Snapshot(head);
         let exchange = async {
-            frame::write(&mut stream, &mut buffer, &Request::Snapshot(head)).await?;
+            frame::write(&mut stream, &mut buffer, &request).await?;
             stream.write_all(bytes).await.map_err(FrameError::Io)?;
-            frame::read::<_, Response>(&mut stream, &mut buffer).await
+            let response = frame::read::<_, Response>(&mut stream, &mut buffer).await?;
+            Asked::by(&request).check(&response)?;
+            Ok::<_, FrameError>(response)
         };
         let deadline = snapshot_deadline(bytes.len());
         match timeout(deadline, exchange).await {
@@ -121,6 +125,6 @@ pub(super) fn broken(node: NodeId, error: SendError) -> CallError {
     CallError::Broken { node, reason: error.to_string() }
 }
 
-fn snapshot_deadline(bytes: usize) -> Duration {
+pub(super) fn snapshot_deadline(bytes: usize) -> Duration {
     SNAPSHOT_DEADLINE_MIN + Duration::from_secs(bytes as u64 / SNAPSHOT_BYTES_PER_SECOND_MIN)
 }

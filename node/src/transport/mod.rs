@@ -8,6 +8,7 @@
 
 mod admission;
 mod channel;
+mod check;
 mod dial;
 mod error;
 mod frame;
@@ -35,7 +36,7 @@ use crate::succession::LogEnd;
 pub use admission::{Admissions, PeerRequests};
 pub use dial::birth_call;
 pub use error::CallError;
-pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use frame::FrameError;
 pub use link::Link;
 pub use pool::LinkPool;
 pub use raft::Links;

@@ -6,16 +6,21 @@
 use std::future::ready;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf, split};
+use raft_store::types::NodeId;
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::admission::{self, PeerRequests};
+use super::check::{self, Own};
 use super::frame::{self, FrameError};
+use super::link::snapshot_deadline;
 use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
 use crate::net::Stream;
 use crate::node::Node;
@@ -28,10 +33,18 @@ const REQUESTS_UNDER_WAY_MAX: usize = 64;
 /// Largest snapshot a node takes in, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 
+/// How long a connection may take to say who it is, in all.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest silence within a snapshot that is being received.
+const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a snapshot that are read at a time.
+const SNAPSHOT_STEP_BYTES: u64 = 1_024 * 1_024;
+
 /// Serves one connection whose magic bytes were already read.
 pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Result<(), FrameError> {
     let (mut out, mut into) = (Vec::new(), Vec::new());
-    let hello: Hello = frame::read(&mut stream, &mut into).await?;
+    let hello = timeout(HELLO_DEADLINE, frame::read::<_, Hello>(&mut stream, &mut into)).await;
+    let hello = hello.map_err(|_| FrameError::Late(0))??;
     let allowed = match admission::admit(&node, &hello).await {
         Ok(allowed) => allowed,
         Err(refusal) => {
@@ -55,10 +68,14 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
 
 /// Answers requests until the connection ends: reads on while the ones before are worked on, and answers in order.
 async fn serve_requests(node: &Arc<Node>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
+    let sender = match allowed {
+        PeerRequests::Member(side) => Some(side.node),
+        PeerRequests::Birth => None,
+    };
     let (reader, writer) = split(stream);
     let (come, incoming) = mpsc::channel(REQUESTS_WAITING_MAX);
     tokio::select! {
-        ended = read_requests(reader, allowed, come) => ended,
+        ended = read_requests(node, reader, sender, come) => ended,
         ended = answer_requests(node, allowed, incoming, writer) => ended,
     }
 }
@@ -66,24 +83,38 @@ async fn serve_requests(node: &Arc<Node>, allowed: PeerRequests, stream: impl St
 /// What a member sent.
 enum Incoming {
     Request(Request),
-    Snapshot(SnapshotHead, Vec<u8>),
+    /// From this member.
+    Snapshot(NodeId, SnapshotHead, Vec<u8>),
 }
 
 async fn read_requests(
-    mut reader: ReadHalf<impl Stream>,
-    allowed: PeerRequests,
+    node: &Node,
+    reader: ReadHalf<impl Stream>,
+    sender: Option<NodeId>,
     come: mpsc::Sender<Incoming>,
 ) -> Result<(), FrameError> {
+    let mut reader = BufReader::new(reader);
     let mut buffer = Vec::new();
+    // Only a member has more to say than a few words.
+    let bytes_max = if sender.is_some() { usize::MAX } else { frame::HELLO_BYTES_MAX * 4 };
     loop {
-        let incoming = match frame::read(&mut reader, &mut buffer).await {
+        let incoming = match frame::read_within::<_, Request>(&mut reader, &mut buffer, bytes_max).await {
             Err(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
-            Ok(Request::Snapshot(head)) if matches!(allowed, PeerRequests::Member(_)) => {
-                let bytes = read_snapshot(&mut reader, &head).await?;
-                Incoming::Snapshot(head, bytes)
-            }
-            Ok(request) => Incoming::Request(request),
+            Ok(request) => match (request, sender) {
+                (Request::Snapshot(head), Some(sender)) => {
+                    // Before its bytes are taken in.
+                    check::snapshot(&Own::of(node), sender, &head, &head.meta).map_err(FrameError::Refused)?;
+                    let bytes = read_snapshot(&mut reader, &head).await?;
+                    Incoming::Snapshot(sender, head, bytes)
+                }
+                (request, sender) => {
+                    if let Some(sender) = sender {
+                        check::request(node, sender, &request)?;
+                    }
+                    Incoming::Request(request)
+                }
+            },
         };
         if come.send(incoming).await.is_err() {
             return Ok(());
@@ -118,7 +149,7 @@ async fn answer_requests(
 async fn answer_one(node: Arc<Node>, allowed: PeerRequests, incoming: Incoming) -> Response {
     match incoming {
         Incoming::Request(request) => answer(&node, allowed, request).await,
-        Incoming::Snapshot(head, bytes) => install_snapshot(&node, head, bytes).await,
+        Incoming::Snapshot(sender, head, bytes) => install_snapshot(&node, sender, head, bytes).await,
     }
 }
 
@@ -126,25 +157,41 @@ async fn read_snapshot(stream: &mut (impl AsyncRead + Unpin), head: &SnapshotHea
     if head.bytes > SNAPSHOT_BYTES_MAX {
         return Err(FrameError::TooLong(usize::MAX));
     }
-    // Grows as bytes arrive: a length alone never makes this node allocate.
-    let mut bytes = Vec::new();
-    let read = stream.take(head.bytes).read_to_end(&mut bytes).await?;
-    if read as u64 == head.bytes {
-        Ok(bytes)
-    } else {
-        Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
-    }
+    let read = async {
+        // Grows as bytes arrive: a length alone never makes this node allocate.
+        let mut bytes = Vec::new();
+        let mut missing = head.bytes;
+        while missing > 0 {
+            let step = missing.min(SNAPSHOT_STEP_BYTES);
+            bytes.reserve(step as usize);
+            let mut step = (&mut *stream).take(step);
+            let read = timeout(SNAPSHOT_SILENCE_MAX, step.read_buf(&mut bytes)).await;
+            match read.map_err(|_| FrameError::Late(bytes.len()))?? {
+                0 => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+                read => missing -= read as u64,
+            }
+        }
+        Ok::<_, FrameError>(bytes)
+    };
+    let bytes = usize::try_from(head.bytes).unwrap_or(usize::MAX);
+    timeout(snapshot_deadline(bytes), read).await.map_err(|_| FrameError::Late(bytes))?
 }
 
-async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Response {
+async fn install_snapshot(node: &Node, sender: NodeId, head: SnapshotHead, bytes: Vec<u8>) -> Response {
     if !node.takes_part() {
         return takes_no_part(node);
     }
-    // Damage on the way must not count as a failure of this node's own storage.
-    if let Err(error) = raft_store::storage::check_snapshot(&bytes) {
-        return Response::Failed(format!("the snapshot arrived damaged: {error}"));
+    // Damage on the way, or a format that this node does not know, must not count as a failure of its own storage.
+    let (found, snapshot) = match node.snapshot_receiver.receive(Bytes::from(bytes)).await {
+        Ok(received) => received,
+        Err(error) => return Response::Failed(format!("the snapshot cannot be used: {error}")),
+    };
+    // Time has passed since its head was checked, and now its own words are known.
+    if let Err(refusal) = check::snapshot(&Own::of(node), sender, &head, &found) {
+        tracing::warn!(%refusal, sender, "refused a snapshot");
+        return Response::Failed(refusal);
     }
-    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot: Bytes::from(bytes).into() };
+    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot };
     match node.raft.install_full_snapshot(head.vote, snapshot).await {
         Ok(response) => Response::Snapshot(response),
         Err(error) => Response::Failed(error.to_string()),

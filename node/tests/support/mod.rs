@@ -47,6 +47,16 @@ impl NodeProcess {
         self.child = Some(child);
     }
 
+    /// The same with so many file descriptors.
+    pub fn start_with_descriptors(&mut self, limit: u32) {
+        let command = self.command();
+        let log = std::fs::File::create(self.data.with_extension("log")).unwrap();
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+        limited.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+        self.child = Some(limited.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

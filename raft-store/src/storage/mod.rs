@@ -53,7 +53,7 @@ pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
 pub use starts::{KnownStore, STORES_MAX, StartId, Starts, StartsHandle};
-pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
+pub use state_machine::{SnapshotBuilder, SnapshotData, SnapshotReceiver, StateMachine};
 pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
 
@@ -66,6 +66,8 @@ pub struct Storage {
     pub log_store: LogStore,
     /// The catalog and its snapshots.
     pub state_machine: StateMachine,
+    /// Takes in snapshots that other nodes send.
+    pub snapshot_receiver: SnapshotReceiver,
     /// The catalog for readers.
     pub state: SharedState,
     /// Replaces it when it differs from other members' (N3).
@@ -111,12 +113,24 @@ impl Storage {
     ) -> Result<Self, StorageError> {
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);
+        let snapshot_receiver = SnapshotReceiver::new(executor.clone());
         let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
         let log_store = LogStore::new(Arc::clone(&log));
         let repair =
             Repair::new(state.clone(), Arc::clone(&files), log_store.reader(), fatal.clone(), executor.clone());
         let stats = StatsHandle { log, files };
-        Ok(Self { log_store, state_machine, state, repair, identity, starts, fatal, stats, executor })
+        Ok(Self {
+            log_store,
+            state_machine,
+            snapshot_receiver,
+            state,
+            repair,
+            identity,
+            starts,
+            fatal,
+            stats,
+            executor,
+        })
     }
 }
 

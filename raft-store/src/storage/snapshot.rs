@@ -85,8 +85,8 @@ pub(crate) fn decode(file: &[u8], name: &str) -> Result<State, StorageError> {
     Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership, ..State::default() })
 }
 
-/// Checks a snapshot that came from another node, and reads what it says about itself. A transport calls it before it
-/// hands the bytes to Raft: Raft takes a snapshot that does not install for a failure of this node's own storage.
+/// Checks the bytes of a snapshot, and reads what it says about itself. What another node sent is decoded as well before Raft sees
+/// it: [`super::SnapshotReceiver`].
 pub fn check_snapshot(file: &[u8]) -> Result<SnapshotMeta, StorageError> {
     let (meta, _) = check(file, "the received snapshot")?;
     Ok(SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership })

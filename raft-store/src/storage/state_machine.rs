@@ -14,8 +14,9 @@ use futures::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use parking_lot::Mutex;
 
-use super::error::FatalSignal;
+use super::error::{FatalSignal, StorageError};
 use super::executor::Executor;
 use super::shared::{AppliedEntry, DigestImage, FeedItem, SharedState, State, StateImage};
 use super::snapshot::{self, SnapshotFile, SnapshotFiles};
@@ -31,14 +32,56 @@ pub struct SnapshotData(Place);
 #[derive(Debug, Clone)]
 enum Place {
     Memory(Bytes),
+    Received { bytes: Bytes, state: Decoded },
     File { file: SnapshotFile, files: Arc<SnapshotFiles>, executor: Executor },
 }
 
+/// A state that was decoded from a snapshot; taken by the first who installs it.
+#[derive(Clone)]
+struct Decoded(Arc<Mutex<Option<State>>>);
+
+impl std::fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoded")
+    }
+}
+
+/// Takes in snapshots that other nodes send: Raft takes a snapshot that does not install for a failure of this node's own storage,
+/// so nothing that may fail is left for then but writing the file (N2). Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SnapshotReceiver {
+    executor: Executor,
+}
+
+impl SnapshotReceiver {
+    pub(crate) fn new(executor: Executor) -> Self {
+        Self { executor }
+    }
+
+    /// Checks and decodes a whole snapshot; what it says about itself, and what Raft installs.
+    pub async fn receive(&self, bytes: Bytes) -> Result<(SnapshotMeta, SnapshotData), StorageError> {
+        const NAME: &str = "the received snapshot";
+        let decoded = self.executor.run(move || Ok::<_, StorageError>((snapshot::decode(&bytes, NAME)?, bytes))).await;
+        let (state, bytes) = decoded.map_err(|source| StorageError::io("decode", NAME, source))??;
+        let meta = SnapshotMeta { last_log_id: state.last_applied, last_membership: state.membership.clone() };
+        let state = Decoded(Arc::new(Mutex::new(Some(state))));
+        Ok((meta, SnapshotData(Place::Received { bytes, state })))
+    }
+}
+
 impl SnapshotData {
+    /// The state, if it was decoded already.
+    fn take_state(&self) -> Option<State> {
+        match &self.0 {
+            Place::Received { state, .. } => state.0.lock().take(),
+            Place::Memory(_) | Place::File { .. } => None,
+        }
+    }
+
     /// The bytes, read and checked if they are not in memory. That fails once newer snapshots have taken the file's place.
     pub async fn bytes(self) -> io::Result<Bytes> {
         match self.0 {
-            Place::Memory(bytes) => Ok(bytes),
+            Place::Memory(bytes) | Place::Received { bytes, .. } => Ok(bytes),
             Place::File { file, files, executor } => {
                 let (_, bytes) = executor.run(move || files.read_checked(&file)).await??;
                 Ok(bytes)
@@ -153,13 +196,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let received = snapshot.take_state();
         let (snapshot, started) = (snapshot.bytes().await?, tokio::time::Instant::now());
         let bytes = snapshot.len();
         let files = Arc::clone(&self.files);
         let meta = meta.clone();
         let index = meta.last_log_id.map_or(0, |last| last.index);
         let stored = blocking(&self.fatal, &self.executor, move || {
-            let state = snapshot::decode(&snapshot, "the received snapshot")?;
+            let state = match received {
+                Some(state) => state,
+                None => snapshot::decode(&snapshot, "the received snapshot")?,
+            };
             if state.last_applied != meta.last_log_id || state.membership != meta.last_membership {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

@@ -157,6 +157,36 @@ async fn a_snapshot_damaged_on_the_way_is_not_installed() {
     assert!(snapshots(&target).is_empty());
 }
 
+/// N2: what another node sends is never a storage error, whatever is wrong with it.
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_used_is_refused_before_raft_sees_it() {
+    let dir = two_snapshots(9).await;
+    let mut sender = Storage::open(dir.path(), &OPTIONS).unwrap();
+    let sent = sender.state_machine.get_current_snapshot().await.unwrap().unwrap();
+    let bytes = sent.snapshot.bytes().await.unwrap();
+    let target = TempDir::new().unwrap();
+    let mut receiver = Storage::open(target.path(), &OPTIONS).unwrap();
+    for at in [0, 8, 12, 16, 24, bytes.len() / 2, bytes.len() - 1] {
+        let mut damaged = bytes.to_vec();
+        damaged[at] ^= 1;
+        let refused = receiver.snapshot_receiver.receive(damaged.into()).await;
+        assert!(refused.is_err(), "byte {at} was flipped");
+    }
+    // A right checksum over a catalog of a later format, as an upgraded leader sends it.
+    let mut later = bytes.to_vec();
+    let meta_bytes = u32::from_le_bytes(later[12..16].try_into().unwrap()) as usize;
+    later[56 + meta_bytes] = 99;
+    let checksum = <sha2::Sha256 as sha2::Digest>::digest(&later[56..]);
+    later[24..56].copy_from_slice(&checksum);
+    receiver.snapshot_receiver.receive(later.into()).await.expect_err("a later format");
+    assert!(receiver.fatal.as_io_error().is_none(), "nothing of this is a failure of the disk");
+
+    let (meta, snapshot) = receiver.snapshot_receiver.receive(bytes).await.expect("whole");
+    assert_eq!(meta, sent.meta);
+    receiver.state_machine.install_snapshot(&meta, snapshot).await.unwrap();
+    assert_eq!(receiver.state.applied_index(), meta.last_log_id.map(|last| last.index));
+}
+
 /// An entry after which the catalog takes most of a megabyte; a small entry behind it does not change the length.
 fn large_entry(index: u64) -> Entry {
     let command = Command { key: None, op: fixtures::register("p", fixtures::files(3_000, |_| 200)) };

@@ -1,0 +1,94 @@
+//! File descriptors: how many this process may have, and who may use how many of them.
+//!
+//! Invariant (N4): connections never use up the descriptors that the store needs. A snapshot that cannot be created because the
+//! table is full would be a failed disk, and would end the node.
+
+/// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is written while
+/// one is read and one is sent holds three more.
+const RESERVED: usize = 192;
+/// Connections that other nodes may have to this one at a time. A member opens some ten; clients cannot take these places.
+const NODE_CONNECTIONS_MAX: usize = 128;
+/// Connections of clients served at a time, however many descriptors there are.
+const CLIENT_CONNECTIONS_MAX: usize = 16_384;
+/// Connections that have not said yet what they are.
+const UNDECIDED_MAX: usize = 1_024;
+/// Connections that every node serves, however few descriptors there are.
+const CONNECTIONS_MIN: usize = 16;
+/// The limit where the system does not name one.
+const LIMIT_UNKNOWN: usize = 1_024;
+
+/// How many connections of each kind this node serves at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Connections of clients.
+    pub clients: usize,
+    /// Connections of clients from one address: nobody alone can take all.
+    pub per_address: usize,
+    /// Connections of other nodes.
+    pub nodes: usize,
+    /// Connections that have not said yet what they are.
+    pub undecided: usize,
+}
+
+impl Budget {
+    /// For a process that may have so many descriptors.
+    pub fn of(limit: usize) -> Self {
+        let free = limit.saturating_sub(RESERVED);
+        let nodes = (free / 8).clamp(CONNECTIONS_MIN, NODE_CONNECTIONS_MAX);
+        let undecided = (free / 16).clamp(CONNECTIONS_MIN, UNDECIDED_MAX);
+        // As many connections again are opened by this node: to the other nodes, and to the leader for every request it forwards.
+        let clients = free.saturating_sub(2 * nodes + undecided) / 2;
+        let clients = clients.clamp(CONNECTIONS_MIN, CLIENT_CONNECTIONS_MAX);
+        Self { clients, per_address: clients / 2, nodes, undecided }
+    }
+}
+
+/// Raises the number of descriptors that this process may have to the most that the system allows without privileges.
+pub fn raise() {
+    let Some(mut limit) = read() else { return };
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        #[allow(unsafe_code, reason = "a plain system call; it reads the value behind the pointer")]
+        // SAFETY: the pointer is valid for the call.
+        let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0;
+        if failed {
+            let error = std::io::Error::last_os_error();
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
+}
+
+/// Descriptors that this process may have.
+pub fn limit() -> usize {
+    read().and_then(|limit| usize::try_from(limit.rlim_cur).ok()).unwrap_or(LIMIT_UNKNOWN)
+}
+
+fn read() -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    #[allow(unsafe_code, reason = "a plain system call; it writes the value behind the pointer")]
+    // SAFETY: the pointer is valid for the call.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0;
+    (!failed).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_the_store_its_descriptors() {
+        for limit in [512, 1_024, 4_096, 20_000, 1_048_576] {
+            let Budget { clients, per_address, nodes, undecided } = Budget::of(limit);
+            let used = 2 * (clients + nodes) + undecided;
+            assert!(used + RESERVED <= limit, "N4: {used} of {limit} descriptors go to connections");
+            assert!(per_address < clients && clients <= CLIENT_CONNECTIONS_MAX);
+        }
+        assert!(Budget::of(1_024).clients >= 256, "a usual limit serves a few hundred clients");
+        assert!(Budget::of(0).clients > 0);
+    }
+
+    #[test]
+    fn the_limit_can_be_read() {
+        assert!(limit() > 0);
+    }
+}

@@ -1,0 +1,239 @@
+//! Who has a connection to this node, and who has to go when there are too many.
+//!
+//! Invariants (N4)
+//! * There are never more connections than places, in all and per address.
+//! * A connection that is being answered is never closed for another one; one that is idle, or has not finished its request's head,
+//!   is. So silent callers cannot keep others out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Connections that are looked at to find an idle one.
+const LOOKED_AT_MAX: usize = 1_024;
+
+/// Places for connections of one kind.
+#[derive(Debug)]
+pub struct Places {
+    max: usize,
+    per_address: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    /// Where the search for an idle connection goes on, so that it does not begin with the same busy ones each time.
+    cursor: u64,
+    held: BTreeMap<u64, Arc<Held>>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Held {
+    address: Option<IpAddr>,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
+    /// When the head of a request began to arrive.
+    head_since: Mutex<Option<Instant>>,
+    leave: Notify,
+}
+
+impl Inner {
+    fn remove(&mut self, id: u64) -> Option<Arc<Held>> {
+        let held = self.held.remove(&id)?;
+        if let Some(address) = held.address
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        Some(held)
+    }
+
+    /// Tells an idle connection to leave, one of this address if one is named.
+    fn evict(&mut self, address: Option<IpAddr>) -> bool {
+        let from = self.cursor;
+        let in_turn = self.held.range(from..).chain(self.held.range(..from)).take(LOOKED_AT_MAX);
+        let mut last = from;
+        let mut found = None;
+        for (id, held) in in_turn {
+            last = *id;
+            if (address.is_none() || held.address == address) && held.busy.load(Ordering::Relaxed) == 0 {
+                found = Some(*id);
+                break;
+            }
+        }
+        self.cursor = last + 1;
+        let Some(held) = found.and_then(|id| self.remove(id)) else { return false };
+        held.leave.notify_one();
+        true
+    }
+}
+
+impl Places {
+    /// So many, and so many of them for one address.
+    pub fn new(max: usize, per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, per_address, inner: Mutex::default() })
+    }
+
+    /// A place, if need be that of an idle connection; `None` if all others are busy.
+    pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+        let mut inner = self.inner.lock();
+        let of_address = address.and_then(|address| inner.by_address.get(&address)).copied().unwrap_or_default();
+        if of_address >= self.per_address && !inner.evict(address) {
+            return None;
+        }
+        if inner.held.len() >= self.max && !inner.evict(None) {
+            return None;
+        }
+        let id = inner.next;
+        inner.next += 1;
+        let held = Arc::new(Held { address, ..Held::default() });
+        inner.held.insert(id, Arc::clone(&held));
+        if let Some(address) = address {
+            *inner.by_address.entry(address).or_default() += 1;
+        }
+        drop(inner);
+        Some(Place { places: Arc::clone(self), id, held })
+    }
+}
+
+/// A connection's place; given back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    id: u64,
+    held: Arc<Held>,
+}
+
+impl Place {
+    /// Resolves when the connection should make room for another one.
+    pub async fn leave(&self) {
+        self.held.leave.notified().await;
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_busy(&self) -> bool {
+        self.held.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// The connection's activity, for whoever reads it and answers.
+    pub fn activity(&self) -> Activity {
+        Activity(Arc::clone(&self.held))
+    }
+
+    /// Whether the head of a request has been arriving for longer than this.
+    pub fn head_is_late(&self, within: Duration) -> bool {
+        !self.is_busy() && self.held.head_since.lock().is_some_and(|since| since.elapsed() > within)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.inner.lock().remove(self.id);
+    }
+}
+
+/// Notes what a connection is doing. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Activity(Arc<Held>);
+
+impl Activity {
+    /// Bytes arrived: the head of a request, unless one is being answered.
+    pub fn arrived(&self) {
+        if self.0.busy.load(Ordering::Relaxed) == 0 {
+            self.0.head_since.lock().get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// A whole head arrived; the request is being answered until the guard is dropped.
+    pub fn begin(&self) -> Busy {
+        self.0.busy.fetch_add(1, Ordering::Relaxed);
+        *self.0.head_since.lock() = None;
+        Busy(Arc::clone(&self.0))
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Busy(Arc<Held>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(10, 0, 0, last).into())
+    }
+
+    fn has_to_leave(place: &Place) -> bool {
+        place.leave().now_or_never().is_some()
+    }
+
+    #[test]
+    fn an_idle_connection_makes_room_and_a_busy_one_stays() {
+        let places = Places::new(2, 2);
+        let first = places.take(None).expect("free");
+        let second = places.take(None).expect("free");
+        let answering = first.activity().begin();
+        let third = places.take(None).expect("the second is idle");
+        assert!(has_to_leave(&second) && !has_to_leave(&first));
+        let both = third.activity().begin();
+        assert!(places.take(None).is_none(), "N4: both are busy");
+        drop((answering, both));
+        drop(second);
+        assert!(places.take(None).is_some());
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        let places = Places::new(4, 2);
+        let greedy: Vec<_> = (0..3).map(|_| places.take(address(1)).expect("for an idle one of the same")).collect();
+        assert_eq!(greedy.iter().filter(|place| has_to_leave(place)).count(), 1);
+        let busy: Vec<_> = greedy.iter().map(|place| place.activity().begin()).collect();
+        assert!(places.take(address(1)).is_none(), "N4: its share is used");
+        assert!(places.take(address(2)).is_some(), "N4: others have room");
+        drop((busy, greedy));
+        assert!(places.inner.lock().by_address.is_empty(), "nothing is kept of connections that ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_late() {
+        let places = Places::new(1, 1);
+        let place = places.take(None).expect("free");
+        let within = Duration::from_secs(1);
+        tokio::time::advance(within * 2).await;
+        assert!(!place.head_is_late(within), "nothing was asked");
+        place.activity().arrived();
+        tokio::time::advance(within / 2).await;
+        place.activity().arrived();
+        assert!(!place.head_is_late(within));
+        tokio::time::advance(within).await;
+        assert!(place.head_is_late(within), "N4: more bytes do not prolong it");
+        let answering = place.activity().begin();
+        place.activity().arrived();
+        drop(answering);
+        tokio::time::advance(within * 2).await;
+        assert!(!place.head_is_late(within), "it was answered and is idle");
+    }
+}
