@@ -77,6 +77,11 @@ impl Process {
         Ok(process)
     }
 
+    /// Arguments of its next start.
+    pub fn set_arguments(&mut self, arguments: Vec<String>) {
+        self.spec.arguments = arguments;
+    }
+
     /// Starts it again after its end; its log goes on.
     pub fn restart(&mut self) -> Result<(), ProcessError> {
         self.kill();

@@ -156,6 +156,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a process on a copy of a node's directory, as that node at another address; it is no member of this cluster's list.
+    pub fn stray(&self, id: NodeId, listen: String, data: PathBuf) -> Result<Process, ClusterError> {
+        let mut plan = self.members.get(&id).ok_or(ClusterError::NoNode(id))?.plan.clone();
+        (plan.listen, plan.advertise, plan.data) = (listen, None, data);
+        let log = self.options.logs.join(format!("n{id}-copy.log"));
+        let environment = plan.environment.clone();
+        let spec = Spec { program: self.program.clone(), arguments: node_arguments(&plan, &[]), environment, log };
+        Ok(Process::start(spec)?)
+    }
+
+    /// From its next start a node tells others another address, and is told the addresses of all.
+    pub fn readdress(&mut self, id: NodeId, advertise: String, members: &str) -> Result<(), ClusterError> {
+        let count = self.options.nodes.to_string();
+        let member = self.member(id)?;
+        member.plan.advertise = Some(advertise);
+        let founding = ["--bootstrap-expect", &count, "--members", members].map(String::from);
+        let arguments = node_arguments(&member.plan, &founding);
+        member.process.set_arguments(arguments);
+        Ok(())
+    }
+
     /// Runs one of the product's commands against the cluster; its output, or what it said when it failed.
     pub async fn command(&self, arguments: &[String]) -> anyhow::Result<Result<String, String>> {
         Ok(self.start_command(arguments).await?)

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cpu;
 pub mod disk;
 pub mod files;
+pub mod flood;
 pub mod holders;
 pub mod members;
 pub mod network;
@@ -46,6 +47,8 @@ pub enum Fault {
     Peers(peers::Fault),
     /// A lease holder in a process of its own.
     Holders(holders::Fault),
+    /// Strangers on the nodes' ports.
+    Flood,
 }
 
 /// Where a family may put things.
@@ -161,6 +164,7 @@ pub struct Families {
     files: files::Files,
     clock: Option<clock::Clocks>,
     cpu: cpu::Cpu,
+    flood: flood::Flood,
     members: Option<members::Members>,
     peers: Option<peers::Peers>,
     holders: Option<holders::Holders>,
@@ -181,6 +185,7 @@ impl Families {
                 None => None,
             },
             cpu: cpu::Cpu::default(),
+            flood: flood::Flood::default(),
             members: if setup.spares > 0 { Some(members::Members::prepare(place).await?) } else { None },
             holders: if setup.holder { Some(holders::Holders::prepare(place).await?) } else { None },
             peers: if setup.peers > 0 { Some(peers::Peers::prepare(setup.peers, place).await?) } else { None },
@@ -223,6 +228,7 @@ impl Families {
                 Some(disk) => disk.inject(fault, arena).await,
                 None => Ok(vec![Effect::skipped("disk", "the scenario has no disks of its own")]),
             },
+            Fault::Flood => self.flood.inject(arena).await,
             Fault::Files(fault) => self.files.inject(fault, arena).await,
             Fault::Clock(fault) => match &mut self.clock {
                 Some(clock) => clock.inject(fault, arena).await,
@@ -257,6 +263,7 @@ impl Families {
             effects.extend(clock.heal(arena).await?);
         }
         effects.extend(self.cpu.heal(arena).await?);
+        effects.extend(self.flood.heal());
         effects.extend(self.files.heal(arena).await?);
         if let Some(members) = &mut self.members {
             effects.extend(members.heal(arena).await?);

@@ -225,7 +225,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "corrupt-link",
         summary: "single bits of what nodes send each other arrive flipped",
-        explanation: "Each round one chunk in a hundred of Raft's own traffic, in both directions of every link, arrives with one \
+        explanation: "Each round one chunk in twenty of Raft's own traffic, in both directions of every link, arrives with one \
             bit flipped: appends, votes, answers and snapshots. A damaged frame ends its connection and nothing else: no node \
             ends, no state differs, writes go on (rules N2, D1, W1). HTTP that one node forwards to another is left alone: it \
             has no checksum but TCP's.",

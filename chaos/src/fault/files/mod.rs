@@ -1,8 +1,9 @@
-//! Damage to the files of a node that is down, and what becomes of a node that lost its disk.
+//! Damage to the files of a node that is down, copies of its directory, and what becomes of a node that lost its disk.
 //!
 //! Invariants: only files of one node at a time are damaged; a node that refuses its files, or has none any more, comes
 //! back as a new member under a new id, and its old id is gone for good (C3).
 
+mod copies;
 mod damage;
 
 use std::time::{Duration, Instant};
@@ -33,6 +34,12 @@ pub enum Fault {
     TornTail(Target),
     /// Everything is removed while the node is down; then it is started.
     Wipe(Target),
+    /// An older copy is put in the place of the directory.
+    OlderCopy(Target),
+    /// A copy is started while its original runs.
+    CloneBeside(Target),
+    /// A copy is started at another address while its original is down, and then the original.
+    CloneInstead(Target),
 }
 
 /// The family's state in a run.
@@ -53,6 +60,9 @@ impl Files {
             Fault::BitFlip(target) => damaged("bit-flip", target, arena, damage::flip).await,
             Fault::TornTail(target) => damaged("torn-tail", target, arena, damage::tear).await,
             Fault::Wipe(target) => wiped(target, arena).await,
+            Fault::OlderCopy(target) => copies::older(target, arena).await,
+            Fault::CloneBeside(target) => copies::beside(target, arena).await,
+            Fault::CloneInstead(target) => copies::instead(target, arena).await,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: changes go through the product's own commands; a healed cluster has as many voters as it began with, and
 //! no learners.
 
+mod mistakes;
 mod outage;
 
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub enum Fault {
     Change,
     /// The same, and the leader is killed while the change is under way.
     ChangeUnderKill,
+    /// Commands that would take the quorum away, or ask for what cannot be.
+    Mistakes,
     /// The node is killed, and more is written than the others keep in their logs.
     Outage(Target),
     /// The node that was away is started: killed while it writes the snapshot, killed when it has it, then left alone.
@@ -68,6 +71,7 @@ impl Members {
         match fault {
             Fault::Change => self.change(arena, false).await,
             Fault::ChangeUnderKill => self.change(arena, true).await,
+            Fault::Mistakes => self.mistakes(arena).await,
             Fault::Outage(target) => {
                 let (away, effects) = outage::begin(target, arena).await?;
                 self.away = away;
@@ -223,7 +227,7 @@ async fn view(arena: &Arena<'_>) -> Option<View> {
 }
 
 /// A number in a node's metrics.
-async fn metric(arena: &Arena<'_>, id: NodeId, name: &str) -> anyhow::Result<u64> {
+pub(super) async fn metric(arena: &Arena<'_>, id: NodeId, name: &str) -> anyhow::Result<u64> {
     let url = arena.cluster.url(id).context("no such node")?;
     let text = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build()?;
     let text = text.get(format!("{url}/metrics")).send().await?.text().await?;

@@ -6,6 +6,7 @@
 
 mod diag;
 mod link;
+mod moves;
 mod owner;
 mod probe;
 mod proxy;
@@ -33,7 +34,7 @@ const FLAP_MS: std::ops::RangeInclusive<u64> = 50..=500;
 /// How long it may take until traffic shows the effect of a rule that strikes by chance.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 /// Share of the chunks between nodes that arrive with a flipped bit.
-const FLIPPED: f64 = 0.01;
+const FLIPPED: f64 = 0.05;
 /// Pause between two looks at the counters.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -56,6 +57,17 @@ pub enum Fault {
     Slow(Slow),
     /// Single bits of Raft's traffic arrive flipped, on all links.
     Corrupt,
+    /// One node, or every node, is killed and comes back at another address.
+    Move(Moved),
+}
+
+/// Who comes back at another address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// One node.
+    One,
+    /// All of them, each told where all are.
+    All,
 }
 
 /// How links are slow.
@@ -79,6 +91,7 @@ pub struct Network {
     links: Links,
     owners: Owners,
     fronts: Vec<(NodeId, SocketAddr)>,
+    /// Their proxies, in the same order.
     servers: Vec<JoinHandle<()>>,
     flapping: Option<JoinHandle<()>>,
     /// Parts that were cut off from the rest, one after the other, since the last healing.
@@ -108,15 +121,21 @@ impl Network {
 
     /// Changes how a node is started.
     pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
-        let port = crate::cluster::free_ports(1)?.first().copied().context("no port for a proxy")?;
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("a proxy cannot listen")?;
-        let front = listener.local_addr().context("a proxy has no address")?;
-        let target: SocketAddr = plan.listen.parse().context("a node's address is no address")?;
-        let (links, owners) = (self.links.clone(), self.owners.clone());
-        self.servers.push(tokio::spawn(proxy::serve(listener, plan.id, target, links, owners, plan.id)));
+        let (server, front) = self.front(plan.id, &plan.listen).await?;
+        self.servers.push(server);
         self.fronts.push((plan.id, front));
         plan.advertise = Some(front.to_string());
         Ok(())
+    }
+
+    /// Starts a proxy in front of a node.
+    async fn front(&self, id: NodeId, listen: &str) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
+        let port = crate::cluster::free_ports(1)?.first().copied().context("no port for a proxy")?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("a proxy cannot listen")?;
+        let front = listener.local_addr().context("a proxy has no address")?;
+        let target: SocketAddr = listen.parse().context("a node's address is no address")?;
+        let (links, owners) = (self.links.clone(), self.owners.clone());
+        Ok((tokio::spawn(proxy::serve(listener, id, target, links, owners, id)), front))
     }
 
     /// Injects a fault.
@@ -145,6 +164,11 @@ impl Network {
             (Fault::Flap, _) => self.flap(arena, leader).await,
             (Fault::Slow(slow), _) => self.slow(arena, slow).await,
             (Fault::Corrupt, _) => self.corrupt().await,
+            (Fault::Move(Moved::One), _) => {
+                let chosen = ids.choose(&mut arena.rng).copied();
+                self.move_away(arena, &chosen.into_iter().collect::<Vec<_>>()).await
+            }
+            (Fault::Move(Moved::All), _) => self.move_away(arena, &ids).await,
         }
     }
 

@@ -1,0 +1,84 @@
+//! Nodes whose directories are copied, and nodes that come back at other addresses.
+
+use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::ALL;
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::files::Fault as Files;
+use crate::fault::network::{Fault as Link, Moved};
+
+const RELEASE: Release = Release { runs: 10, rounds: 3 };
+
+const fn demands(fault: &'static str) -> Demands {
+    Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault }
+}
+
+/// Scenarios of this family.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "stale-copy",
+        summary: "a follower's directory is replaced by an older copy of itself",
+        explanation: "Each round a follower's directory is copied while it is down, the follower runs on, and the copy is put in \
+            its place. It must be recognised: `older copy` in /cluster, not ready, no vote and no acknowledgement, also while \
+            the leader is killed. `replace N N` brings it back, and nothing acknowledged is lost (rules C3, W3).",
+        setup: PLAIN,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 800)),
+            Step::Fault(Fault::Files(Files::OlderCopy(Target::Follower))),
+            Step::Traffic((300, 600)),
+            Step::Kill(Target::Leader),
+            Step::AwaitWrites,
+            Step::Restart,
+        ],
+        checkers: ALL,
+        demands: demands("stale-copy"),
+        release: RELEASE,
+        expected_errors: &["older copy"],
+    },
+    Scenario {
+        name: "cloned-node",
+        summary: "a copy of a voter's directory is started beside it, then instead of it",
+        explanation: "Each round a copy of a follower's directory is started at another port while its original runs: the copy \
+            ends with the reason, the original goes on. Then a copy is started while the original is down: it is a moved node, \
+            acknowledges writes, and the original is an older copy from then on, until `replace N N`. Nothing acknowledged is \
+            lost (rules C3, C4, C5, W3).",
+        setup: PLAIN,
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 800)),
+            Step::Fault(Fault::Files(Files::CloneBeside(Target::Follower))),
+            Step::AwaitWrites,
+            Step::Fault(Fault::Files(Files::CloneInstead(Target::Follower))),
+            Step::AwaitWrites,
+            Step::Kill(Target::Leader),
+            Step::AwaitWrites,
+            Step::Restart,
+        ],
+        checkers: ALL,
+        demands: demands("clone"),
+        release: RELEASE,
+        expected_errors: &["older copy"],
+    },
+    Scenario {
+        name: "moved-nodes",
+        summary: "one node, then all nodes come back at other addresses",
+        explanation: "Each round one node is killed and comes back at another address, then all of them at once, each started with \
+            the new `--members`. They find each other again within 10 s, and nothing acknowledged is lost (rules C4, W3). What \
+            moves is where nodes reach each other; clients dial the same ports.",
+        setup: Setup { links: true, ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((400, 800)),
+            Step::Fault(Fault::Network(Link::Move(Moved::One))),
+            Step::AwaitWrites,
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Network(Link::Move(Moved::All))),
+            Step::AwaitWrites,
+        ],
+        checkers: ALL,
+        demands: demands("move"),
+        release: RELEASE,
+        expected_errors: &[],
+    },
+];
