@@ -6,6 +6,7 @@
 //! Invariant: nothing here waits for a disk or the network.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use raft_store::raft::Member;
@@ -40,6 +41,8 @@ pub struct Identities {
     /// Where each directory was reached last.
     reached: Mutex<BTreeMap<u64, String>>,
     told: Mutex<Option<Told>>,
+    /// Whether this node has nothing to say as a member.
+    silent: AtomicBool,
     news: Notify,
 }
 
@@ -54,6 +57,7 @@ impl Identities {
             hints,
             reached: Mutex::default(),
             told: Mutex::default(),
+            silent: AtomicBool::new(false),
             news: Notify::new(),
         }
     }
@@ -81,6 +85,16 @@ impl Identities {
     /// Where the command line says that members are (C4).
     pub fn hints(&self) -> &[MemberSpec] {
         &self.hints
+    }
+
+    /// Whether this node calls no member: it was removed, or its directory is an older copy, and each of them would only refuse.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Calls no member from now on, or calls them again.
+    pub fn be_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
     }
 
     /// Notes that a directory was reached at an address.

@@ -81,6 +81,7 @@ fn voter_sets(node: &Node) -> Vec<BTreeSet<NodeId>> {
 
 /// Changes the condition, and with it whether this node may stand for election.
 pub fn set_condition(node: &Node, condition: Condition) -> bool {
+    node.identities.be_silent(matches!(condition, Condition::OlderCopy { .. } | Condition::Removed { .. }));
     node.raft.runtime_config().elect(matches!(condition, Condition::Serving));
     node.condition.set(condition)
 }
