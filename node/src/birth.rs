@@ -24,11 +24,17 @@ use crate::transport::{Identity, Request, Response, birth_call};
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause between two attempts to found or join.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause of a node that waits to be taken in again.
+const RETURN_PAUSE: Duration = Duration::from_millis(200);
 /// How often the wait for others is logged.
 const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// How long the founding node waits for the others (consul's and rqlite's bootstrap-expect take the same).
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long a node may take to set its data directory aside and start anew.
+const SET_ASIDE_DEADLINE: Duration = Duration::from_secs(4);
+/// How often the cluster may refuse a joining node with the same words before it gives up: a change under way ends by itself.
+const REFUSALS_MAX: u32 = 3;
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -60,7 +66,7 @@ pub async fn found(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError
         founding.insert(member.id, check(member, identity?)?);
     }
     let cluster = rand::random::<u64>().max(1);
-    for outcome in join_all(members.iter().map(|member| adopt(node, member, cluster))).await {
+    for outcome in join_all(members.iter().map(|member| adopt(node, member, cluster, members))).await {
         outcome?;
     }
     match node.raft.initialize(founding).await {
@@ -97,7 +103,12 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
 
 /// Asks whoever listens at an address who it is.
 pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, ASK_DEADLINE).await? {
+    who_within(net, address, ASK_DEADLINE).await
+}
+
+/// The same, with a deadline of the caller's.
+pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
+    match birth_call(net, address, &Request::Who, deadline).await? {
         Response::Who(identity) => Ok(identity),
         other => Err(format!("unexpected answer {other:?}")),
     }
@@ -121,11 +132,12 @@ fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> 
     Ok(Member { address: member.address.clone(), store_id: identity.side.store })
 }
 
-async fn adopt(node: &Node, member: &MemberSpec, cluster: u64) -> Result<(), BirthError> {
+async fn adopt(node: &Node, member: &MemberSpec, cluster: u64, founders: &[MemberSpec]) -> Result<(), BirthError> {
     let outcome = if member.id == node.config.id {
         node.adopt(cluster).await
     } else {
-        birth_call(&*node.net, &member.address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map(|_| ())
+        let request = Request::Adopt { cluster, founders: founders.to_vec() };
+        birth_call(&*node.net, &member.address, &request, ASK_DEADLINE).await.map(|_| ())
     };
     outcome.map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
@@ -137,10 +149,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), BirthError> {
     match node.config.birth.clone() {
         Birth::Bootstrap { members } if initialized => check_same_cluster(&node, &members).await,
         Birth::Bootstrap { members } => bootstrap(&node, &members).await,
-        Birth::Join { servers, learner } if !initialized => {
-            join(&node, &servers, learner).await;
-            Ok(())
-        }
+        Birth::Join { servers, learner } if !initialized => join(&node, &servers, learner).await,
         Birth::Wait if !initialized => {
             tracing::info!("belongs to no cluster yet; waiting for `raftshare-node init`");
             Ok(())
@@ -159,7 +168,12 @@ async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identit
 /// A data directory of another cluster would only be refused by every member, in silence for whoever started it.
 async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
     let own = node.identities.cluster();
-    for (id, identity) in ask_others(node, members).await {
+    let others = ask_others(node, members).await;
+    // Where a member has moved away from, somebody else may listen now (C4).
+    if others.iter().any(|(_, identity)| identity.cluster == own) {
+        return Ok(());
+    }
+    for (id, identity) in others {
         if identity.initialized && identity.cluster != own {
             return Err(BirthError::AlreadyInitialized(format!(
                 "the data directory {} belongs to cluster {:016x}, but node {id} of --members belongs to {:016x}; \
@@ -179,6 +193,11 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
     let started = Instant::now();
     let mut last_told = started;
     loop {
+        if await_return(node, members).await? {
+            // Nothing is to be founded: the cluster of this directory goes on without it.
+            tokio::time::sleep(RETURN_PAUSE).await;
+            continue;
+        }
         let outcome = if founder { found(node, members).await } else { await_adoption(node, members).await };
         match outcome {
             Ok(()) if founder => {
@@ -198,8 +217,22 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
     }
 }
 
+/// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the node waits
+/// to be taken in again (C3).
+async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BirthError> {
+    let Some(own) = node.identities.cluster() else { return Ok(false) };
+    if node.is_initialized().await.map_err(BirthError::Unreachable)? {
+        return Ok(false);
+    }
+    let others = ask_others(node, members).await;
+    Ok(others.iter().any(|(_, identity)| identity.initialized && identity.cluster == Some(own)))
+}
+
 /// Waits until the founder took this node in.
 async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+    if let Some(reason) = node.founding_refused.lock().clone() {
+        return Err(BirthError::BadList(reason));
+    }
     let others = ask_others(node, members).await;
     // Looked at after the others answered: a founder adopts every member before its cluster begins.
     let own = node.identities.cluster();
@@ -231,10 +264,14 @@ async fn set_replicas(node: &Arc<Node>) {
     tracing::warn!(replicas, "could not set the default number of copies; it stays at the built-in one");
 }
 
+/// Where a node is added.
+const LEARNERS: &str = "/cluster/learners";
+
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
-async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
+async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
     let body = serde_json::json!({"id": node.config.id, "address": node.address}).to_string();
-    let mut steps = vec!["/cluster/learners"];
+    let mut refusals = Refusals::default();
+    let mut steps = vec![LEARNERS];
     if !learner {
         steps.push("/cluster/promote");
     }
@@ -254,6 +291,9 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
                         let status = answer.status().as_u16();
                         let reason = String::from_utf8_lossy(answer.body());
                         tracing::warn!(%url, status, %reason, "not taken in yet");
+                        if status == 409 && step == LEARNERS {
+                            refusals.note(&reason)?;
+                        }
                     }
                     Err(error) => tracing::warn!(%url, %error, "cannot reach the cluster"),
                 }
@@ -262,13 +302,99 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
         }
         tracing::info!(step, "done");
     }
+    Ok(())
+}
+
+/// Counts equal refusals in a row.
+#[derive(Default)]
+struct Refusals {
+    reason: String,
+    count: u32,
+}
+
+impl Refusals {
+    /// An error once the same was said often enough to be definite.
+    fn note(&mut self, answer: &str) -> Result<(), BirthError> {
+        let problem: Option<client::api::Problem> = serde_json::from_str(answer).ok();
+        let reason = problem.map_or_else(|| answer.to_owned(), |problem| problem.detail);
+        self.count = if reason == self.reason { self.count + 1 } else { 1 };
+        self.reason = reason;
+        match self.count < REFUSALS_MAX {
+            true => Ok(()),
+            false => Err(BirthError::BadList(format!("the cluster does not take this node in: {}", self.reason))),
+        }
+    }
+}
+
+/// Has a node set its older copy of a data directory aside, and waits until it is there again with an empty one (C3).
+async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity, String> {
+    birth_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
+    let until = Instant::now() + SET_ASIDE_DEADLINE;
+    loop {
+        match who_within(net, address, RETRY_PAUSE * 4).await {
+            Ok(identity) if identity.side.store != store => return Ok(identity),
+            Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(RETRY_PAUSE).await,
+            _ => return Err("it did not come back with an empty data directory in time; try again".into()),
+        }
+    }
+}
+
+/// Another node asks this one to belong to a cluster. An empty directory takes the first that asks, but with `--members` or
+/// `--join` only the one that these lead to (N1).
+pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Result<(), String> {
+    if node.identities.cluster() == Some(cluster) || node.is_initialized().await? {
+        return node.adopt(cluster).await;
+    }
+    let own = node.config.birth.members();
+    if !founders.is_empty() && !own.is_empty() {
+        if !same_members(own, founders) {
+            let reason = format!(
+                "node {} was started with --members {}, and the founding node with {}; start all of them with the same list",
+                node.config.id,
+                list(own),
+                list(founders)
+            );
+            tracing::warn!(%reason, "refused to be founded");
+            *node.founding_refused.lock() = Some(reason.clone());
+            return Err(reason);
+        }
+        return node.adopt(cluster).await;
+    }
+    let led_to = node.config.birth.addresses();
+    if !led_to.is_empty() {
+        let asked = led_to.iter().filter(|address| **address != node.address);
+        let asked = join_all(asked.map(|address| who(&*node.net, address))).await;
+        if !asked.iter().flatten().any(|identity| identity.cluster == Some(cluster)) {
+            return Err(format!(
+                "this node was started with --members or --join, and none of the nodes there belongs to cluster {cluster:016x}"
+            ));
+        }
+    }
+    node.adopt(cluster).await
+}
+
+fn same_members(one: &[MemberSpec], other: &[MemberSpec]) -> bool {
+    let sorted = |members: &[MemberSpec]| {
+        let mut members: Vec<_> = members.iter().map(|member| (member.id, member.address.clone())).collect();
+        members.sort();
+        members
+    };
+    sorted(one) == sorted(other)
+}
+
+fn list(members: &[MemberSpec]) -> String {
+    let members: Vec<_> = members.iter().map(|member| format!("{}={}", member.id, member.address)).collect();
+    members.join(",")
 }
 
 /// Everything the leader needs to know to add a node (C3: it comes with its own store id).
 pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
     let spec = MemberSpec { id, address: address.to_owned() };
     let unreachable = |reason| BirthError::Unreachable(format!("node {id} at {address}: {reason}"));
-    let identity = who(net, address).await.map_err(unreachable)?;
+    let mut identity = who(net, address).await.map_err(unreachable)?;
+    if identity.older_copy && identity.cluster == Some(cluster) {
+        identity = set_aside(net, address, identity.side.store).await.map_err(unreachable)?;
+    }
     let known = identity.cluster == Some(cluster);
     let member = if known {
         if identity.side.node != id {
@@ -281,6 +407,7 @@ pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -
     } else {
         check(&spec, identity)?
     };
-    birth_call(net, address, &Request::Adopt { cluster }, ASK_DEADLINE).await.map_err(unreachable)?;
+    let request = Request::Adopt { cluster, founders: Vec::new() };
+    birth_call(net, address, &request, ASK_DEADLINE).await.map_err(unreachable)?;
     Ok(member)
 }

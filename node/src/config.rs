@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use raft_store::types::{NodeId, limits};
+use serde::{Deserialize, Serialize};
 
 /// Largest request body, in bytes (API conventions).
 pub const BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
@@ -24,7 +25,7 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 pub const SEARCH_LIMIT_MAX: usize = 1_000;
 
 /// One listed member of a cluster to be born.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSpec {
     /// Its node id.
     pub id: NodeId,
@@ -136,6 +137,32 @@ pub enum Birth {
         /// Stay a learner.
         learner: bool,
     },
+}
+
+impl Birth {
+    /// The listed members; none unless it founds a cluster. On a directory that belongs to one they say where to look (C4).
+    pub fn members(&self) -> &[MemberSpec] {
+        match self {
+            Self::Bootstrap { members } => members,
+            Self::Wait | Self::Join { .. } => &[],
+        }
+    }
+
+    /// `host:port` of every node that the command line names.
+    pub fn addresses(&self) -> Vec<String> {
+        match self {
+            Self::Bootstrap { members } => members.iter().map(|member| member.address.clone()).collect(),
+            Self::Join { servers, .. } => servers.iter().filter_map(|server| host_and_port(server)).collect(),
+            Self::Wait => Vec::new(),
+        }
+    }
+}
+
+/// `host:port` of a base URL.
+fn host_and_port(url: &str) -> Option<String> {
+    let uri: axum::http::Uri = url.trim_end_matches('/').parse().ok()?;
+    let authority = uri.authority()?;
+    Some(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)))
 }
 
 /// A node's settings.

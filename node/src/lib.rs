@@ -9,6 +9,7 @@
 //!
 //! Only `propose` gives commands to Raft, only `clock` reads clocks, only `api::error` knows status codes of failures.
 
+mod addresses;
 pub mod api;
 pub mod birth;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod dev;
 mod digests;
 pub mod events;
 pub mod freshness;
+pub mod identities;
 pub mod leadership;
 pub mod liveness;
 pub mod membership;
@@ -35,6 +37,8 @@ pub mod read;
 pub mod search;
 mod serve;
 mod snapshots;
+pub mod standing;
 pub mod start;
+pub mod starts;
 pub mod succession;
 pub mod transport;

@@ -48,7 +48,7 @@ impl From<BirthError> for ApiError {
 pub async fn add_learner(node: &Node, id: NodeId, address: &str) -> Result<(), ApiError> {
     let cluster = node.identities.cluster().ok_or(ApiError::NotInitialized)?;
     let member = birth::as_member(&*node.net, id, address, cluster).await?;
-    match node.members().get(&id) {
+    match node.recorded_members().get(&id) {
         Some(known) if *known == member => Ok(()),
         Some(known) if known.store_id == member.store_id => {
             change(node, ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true).await

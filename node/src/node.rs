@@ -10,56 +10,29 @@ use std::time::Duration;
 use openraft::ServerState;
 use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
 use raft_store::types::NodeId;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::LogClock;
-use crate::condition::ConditionCell;
+use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
+use crate::identities::Identities;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::Net;
 use crate::propose::Proposer;
 use crate::succession::Succession;
-use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
+use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
 
 /// The Raft instance with our types.
 pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
-
-/// Who this node is, for every hello.
-#[derive(Debug)]
-pub struct Identities {
-    side: Side,
-    cluster: RwLock<Option<u64>>,
-}
-
-impl Identities {
-    /// The identity that the data directory records.
-    pub fn new(side: Side, cluster: Option<u64>) -> Self {
-        Self { side, cluster: RwLock::new(cluster) }
-    }
-
-    /// Node and store id.
-    pub fn side(&self) -> Side {
-        self.side
-    }
-
-    /// The cluster this node belongs to.
-    pub fn cluster(&self) -> Option<u64> {
-        *self.cluster.read()
-    }
-
-    /// Notes the cluster that the data directory records now.
-    pub fn set_cluster(&self, cluster: u64) {
-        *self.cluster.write() = Some(cluster);
-    }
-}
 
 /// A running node.
 pub struct Node {
@@ -101,6 +74,12 @@ pub struct Node {
     pub events: EventLog,
     /// Counters.
     pub metrics: Metrics,
+    /// Rings when the data directory is to be set aside (C3).
+    pub set_aside: Notify,
+    /// Why this node refused to be founded: the founding node was given another list of members.
+    pub founding_refused: Mutex<Option<String>>,
+    /// Senders that this node did not know.
+    pub admissions: Admissions,
     /// Links to other members.
     pub pool: LinkPool,
     /// The network, for links and for forwarding requests to the leader.
@@ -124,8 +103,17 @@ impl Node {
         self.state.read()
     }
 
-    /// All members of the effective membership.
+    /// All members of the effective membership, each where it was reached last (C4).
     pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        let mut members = self.recorded_members();
+        for member in members.values_mut() {
+            member.address = self.identities.address_of(member);
+        }
+        members
+    }
+
+    /// All members of the effective membership, as the log has them.
+    pub fn recorded_members(&self) -> BTreeMap<NodeId, Member> {
         let metrics = self.raft.metrics();
         let membership = metrics.borrow_watched().membership_config.clone();
         membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
@@ -151,8 +139,20 @@ impl Node {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let id = metrics.current_leader?;
-        let member = metrics.membership_config.membership().get_node(&id)?.clone();
+        let mut member = metrics.membership_config.membership().get_node(&id)?.clone();
+        member.address = self.identities.address_of(&member);
         Some(KnownLeader { id, member, term: metrics.current_term })
+    }
+
+    /// Whether this node is the only voter, and no majority but itself.
+    pub fn is_sole_voter(&self) -> bool {
+        is_sole_voter(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Whether this node votes, acknowledges and answers members about itself: not before its start was recorded, nor with an older
+    /// copy of its directory, nor once it was removed (C3, C6).
+    pub fn takes_part(&self) -> bool {
+        matches!(self.condition.get(), Condition::Serving | Condition::Diverged { .. })
     }
 
     /// Whether this node leads and has anchored the log clock, so that it may propose (T2).
@@ -244,8 +244,11 @@ impl Node {
     pub async fn identity(&self) -> Result<Identity, String> {
         Ok(Identity {
             side: self.identities.side(),
+            start: self.identities.start(),
+            boot: self.boot,
             cluster: self.identities.cluster(),
             initialized: self.is_initialized().await?,
+            older_copy: matches!(self.condition.get(), Condition::OlderCopy { .. }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

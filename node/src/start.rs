@@ -2,27 +2,29 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use raft_store::storage::{OpenOptions, Storage};
+use raft_store::storage::{OpenOptions, Storage, request_set_aside};
 use tokio::net::TcpListener;
 
 use crate::clock::{LogClock, Monotonic, millis};
-use crate::condition::ConditionCell;
+use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
+use crate::identities::Identities;
 use crate::leadership::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
-use crate::node::{Identities, Node};
+use crate::node::Node;
 use crate::propose::Proposer;
 use crate::succession::Succession;
-use crate::transport::{LinkPool, Links, Side};
-use crate::{birth, digests, membership, names, serve, snapshots};
+use crate::transport::{Admissions, LinkPool, Links, Side};
+use crate::{addresses, birth, digests, membership, names, serve, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -42,6 +44,18 @@ pub struct Ground<L> {
     pub clock: Monotonic,
 }
 
+/// How a node ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Its data directory is to be set aside; it then starts anew and waits for this cluster to take it in (C3).
+    SetAside {
+        /// The cluster.
+        cluster: u64,
+    },
+}
+
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     config.validate().map_err(|reason| anyhow!(reason))?;
@@ -53,7 +67,25 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await?;
     let storage = opened.with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
     let ground = Ground { listener, bound, net: Arc::new(SystemNet::new()?), storage, clock: Monotonic::default() };
-    run_on(ground, config, |node| announce_start(node), shutdown).await
+    let data = config.data.clone();
+    match run_on(ground, config, |node| announce_start(node), shutdown).await? {
+        Ended::Stopped => Ok(()),
+        Ended::SetAside { cluster } => {
+            tokio::task::spawn_blocking(move || request_set_aside(&data, cluster)).await??;
+            Err(start_again())
+        }
+    }
+}
+
+/// Puts a new process of this program in the place of this one: that lets go of everything that the old one has open. Returns only
+/// if it cannot.
+fn start_again() -> anyhow::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return anyhow!("cannot find this program to start it again ({error}); start the node again"),
+    };
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    anyhow!("cannot start this program again ({error}); start the node again")
 }
 
 /// How a node opens its storage.
@@ -67,7 +99,7 @@ pub async fn run_on<L: Listener>(
     config: Config,
     started: impl FnOnce(&Arc<Node>),
     shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let Ground { listener, bound, net, storage, clock } = ground;
     let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
@@ -79,6 +111,9 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
+        tokio::spawn(standing::run(node.clone())),
+        tokio::spawn(starts::follow_acknowledgements(node.clone())),
+        tokio::spawn(addresses::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -87,11 +122,24 @@ pub async fn run_on<L: Listener>(
             let _ = born.send(error);
         }
     });
+    let (refused, mut refusal) = tokio::sync::oneshot::channel();
+    let starting = node.clone();
+    tokio::spawn(async move {
+        if let Err(error) = starts::run(starting).await {
+            let _ = refused.send(error);
+        }
+    });
     started(&node);
+    let mut ended = Ended::Stopped;
     let failed = tokio::select! {
         () = shutdown => None,
+        () = node.set_aside.notified() => {
+            ended = Ended::SetAside { cluster: node.identities.cluster().unwrap_or(0) };
+            None
+        }
         reason = fatal.wait() => Some(reason),
         Ok(error) = &mut birth => bail!(error),
+        Ok(error) = &mut refusal => bail!(error),
         // They run for ever: one that ends has met a defect, and a node without it would only look alive.
         (ended, _, _) = futures::future::select_all(duties) => {
             bail!("an internal task ended unexpectedly ({ended:?}); the node stops, its data is safe")
@@ -109,7 +157,7 @@ pub async fn run_on<L: Listener>(
     let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
-    Ok(())
+    Ok(ended)
 }
 
 /// One line for people and scripts: where this node serves.
@@ -129,15 +177,20 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, fatal, stats, executor } = storage;
+    let Storage { log_store, state_machine, state, identity, starts, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
-    let identities = Arc::new(Identities::new(side, own.cluster_id));
+    let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
+    let removed = starts.read(|starts| starts.removed);
+    let hints = config.birth.members().to_vec();
+    let identities = Arc::new(Identities::new(side, start, own.cluster_id, starts, hints));
     let defaults = raft_store::raft::raft_config("raftshare");
     let snapshot_policy =
         config.snapshot_every.map_or(defaults.snapshot_policy, openraft::SnapshotPolicy::LogsSinceLast);
     let raft_config = openraft::Config {
         snapshot_policy,
+        // Until a majority has recorded this start (C3).
+        enable_elect: false,
         // Snapshots that are taken more often are there to keep the log short.
         max_in_snapshot_log_to_keep: defaults
             .max_in_snapshot_log_to_keep
@@ -149,14 +202,18 @@ async fn assemble(
     let raft_config = Arc::new(raft_config.validate()?);
     let network = Links::new(net.clone(), identities.clone());
     let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;
+    let begun = raft.is_initialized().await?;
     let clock = Arc::new(LogClock::new(monotonic));
     let applied = state.applied_index().unwrap_or(0);
-    Ok(Arc::new(Node {
+    let node = Arc::new(Node {
         address: config.advertised(bound),
         boot: rand::random(),
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
         pool: LinkPool::new(net.clone(), identities.clone()),
         condition: ConditionCell::default(),
+        admissions: Admissions::default(),
+        founding_refused: parking_lot::Mutex::default(),
+        set_aside: tokio::sync::Notify::new(),
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),
@@ -173,5 +230,15 @@ async fn assemble(
         executor,
         clock,
         net,
-    }))
+    });
+    let condition = match removed {
+        Some(as_of) => {
+            standing::say_removed(as_of);
+            Condition::Removed { as_of }
+        }
+        None if begun && !node.is_sole_voter() => Condition::Starting,
+        None => Condition::Serving,
+    };
+    starts::set_condition(&node, condition);
+    Ok(node)
 }

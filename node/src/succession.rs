@@ -91,6 +91,9 @@ pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
 /// What this voter says when it is asked whether the leader of `term` is gone: where its log ends, if it followed that leader
 /// and finds its port closed.
 pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd> {
+    if !node.takes_part() {
+        return None;
+    }
     let known = node.leader().filter(|known| known.id == leader && known.term == term)?;
     if !is_gone(node, &known).await {
         return None;

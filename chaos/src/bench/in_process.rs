@@ -93,7 +93,7 @@ impl Hosted {
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let tell = |node: &Arc<Node>| drop(started.send(node.clone()));
-            run_on(ground, config, tell, async { drop(stopped.await) }).await
+            run_on(ground, config, tell, async { drop(stopped.await) }).await.map(|_ended| ())
         });
         let node = node.await.context("the node did not start")?;
         Ok(Self { node, stop, running })

@@ -93,7 +93,7 @@ impl Machine {
             let live = Live { node: Arc::downgrade(node), state: node.state.clone(), feed };
             self.inside.lock().live = Some(live);
         };
-        run_on(ground, self.config.clone(), started, std::future::pending()).await
+        run_on(ground, self.config.clone(), started, std::future::pending()).await.map(|_ended| ())
     }
 
     /// Forgets the node, which is gone.

@@ -46,6 +46,12 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    if let Some(error) = node.condition.refusal() {
+        return not_ready(&error, &error.to_string());
+    }
+    if !node.takes_part() {
+        return not_ready(&ApiError::NoQuorum, "no majority of the voters has recorded the start of this node yet");
+    }
     // One that answers searches with `loading` would be sent requests in place of others that can answer them.
     if let Some(progress) = node.names.loading() {
         let error = ApiError::Loading { progress };

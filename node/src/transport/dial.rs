@@ -5,19 +5,82 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Welcome, frame};
+use super::link::CONNECT_DEADLINE;
+use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Side, Welcome, frame};
+use crate::identities::{Identities, Told};
 use crate::net::{Connection, Net};
+use crate::starts::is_superseded;
+use raft_store::storage::StartId;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotOpened {
+    /// The other side was not reached, or did not answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It refused the connection.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It says that this node is no member (C6).
+    #[error("refused: this node is not a member as of log index {0}")]
+    NotMember(u64),
+    /// It knows a later start of this node's data directory (C3, C5).
+    #[error("refused: the data directory of this node is an older copy: {0}")]
+    OlderCopy(String),
+}
 
 /// Connects and exchanges hellos.
-pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<Connection, String> {
-    let mut stream = net.connect(address.to_owned()).await.map_err(|error| error.to_string())?;
-    stream.write_all(&MAGIC).await.map_err(|error| error.to_string())?;
-    let mut buffer = Vec::new();
-    frame::write(&mut stream, &mut buffer, hello).await.map_err(|error| error.to_string())?;
-    match frame::read(&mut stream, &mut buffer).await.map_err(|error| error.to_string())? {
-        Welcome::Accepted => Ok(stream),
-        Welcome::Refused(reason) => Err(format!("refused: {reason}")),
+pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<(Connection, StartId), NotOpened> {
+    fn unreachable(error: impl std::fmt::Display) -> NotOpened {
+        NotOpened::Unreachable(error.to_string())
     }
+    let mut stream = net.connect(address.to_owned()).await.map_err(unreachable)?;
+    stream.write_all(&MAGIC).await.map_err(unreachable)?;
+    let mut buffer = Vec::new();
+    frame::write(&mut stream, &mut buffer, hello).await.map_err(unreachable)?;
+    match frame::read(&mut stream, &mut buffer).await.map_err(unreachable)? {
+        Welcome::Accepted { start } => Ok((stream, start)),
+        Welcome::Refused(reason) => Err(NotOpened::Refused(reason)),
+        Welcome::NotMember { as_of } => Err(NotOpened::NotMember(as_of)),
+        Welcome::OlderCopy(reason) => Err(NotOpened::OlderCopy(reason)),
+    }
+}
+
+/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only if nothing
+/// else answers. What others say about this node on the way is passed on.
+pub(super) async fn open_any(
+    net: &dyn Net,
+    identities: &Identities,
+    addresses: &[String],
+    hello: &Hello,
+    to: Side,
+) -> Result<Connection, String> {
+    let mut reasons = Vec::new();
+    let mut older_copy = None;
+    for address in addresses {
+        let refusal = match timeout(CONNECT_DEADLINE, open(net, address, hello)).await {
+            Err(_) => NotOpened::Unreachable("no answer to the connection attempt".to_owned()),
+            Ok(Ok((connection, start))) => {
+                if identities.starts.read(|known| is_superseded(known.store(to.store), start)).is_some() {
+                    older_copy.get_or_insert(connection);
+                    continue;
+                }
+                identities.note_reached(to.store, address);
+                return Ok(connection);
+            }
+            Ok(Err(refusal)) => refusal,
+        };
+        match &refusal {
+            NotOpened::OlderCopy(reason) => identities.tell(Told::OlderCopy(reason.clone())),
+            NotOpened::NotMember(_) => identities.tell(Told::NotMember),
+            NotOpened::Unreachable(_) | NotOpened::Refused(_) => {}
+        }
+        reasons.push(match addresses.len() {
+            1 => refusal.to_string(),
+            _ => format!("{address}: {refusal}"),
+        });
+    }
+    older_copy.ok_or_else(|| reasons.join("; "))
 }
 
 /// Asks a node that is in no membership yet.
@@ -28,7 +91,8 @@ pub async fn birth_call(
     deadline: Duration,
 ) -> Result<Response, String> {
     let exchange = async {
-        let mut stream = open(net, address, &Hello::Birth { protocol: PROTOCOL_VERSION }).await?;
+        let hello = Hello::Birth { protocol: PROTOCOL_VERSION };
+        let (mut stream, _) = open(net, address, &hello).await.map_err(|error| error.to_string())?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
         frame::read(&mut stream, &mut buffer).await.map_err(|error| error.to_string())

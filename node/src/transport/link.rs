@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, SendError};
-use super::dial::open;
+use super::dial::open_any;
 use super::error::CallError;
 use super::frame::{self, FrameError};
 use super::{Hello, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead};
+use crate::identities::Identities;
 use crate::net::{Connection, Net};
-use crate::node::Identities;
 
-/// How long connecting and the hello may take.
+/// How long connecting to one address and the hello may take.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// How long sending and installing the smallest snapshot may take. A receiver that loses power in between says nothing
 /// more, and until the deadline nothing else is replicated to it.
@@ -84,17 +84,17 @@ impl Link {
     }
 
     fn dial(&self) -> Result<impl Future<Output = Result<Connection, String>> + use<>, CallError> {
+        if self.identities.is_silent() {
+            return Err(self.unreachable("this node takes no part in its cluster"));
+        }
         let (from, cluster) = (self.identities.side(), self.identities.cluster());
         let to = Side { node: self.target, store: self.member.store_id };
         let Some(cluster) = cluster else { return Err(self.unreachable("this node belongs to no cluster yet")) };
-        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, to };
-        let (net, address) = (self.net.clone(), self.member.address.clone());
-        Ok(async move {
-            match timeout(CONNECT_DEADLINE, open(&*net, &address, &hello)).await {
-                Err(_) => Err("no answer to the connection attempt".to_owned()),
-                Ok(opened) => opened,
-            }
-        })
+        let start = self.identities.start();
+        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, start, to };
+        let (net, identities) = (self.net.clone(), self.identities.clone());
+        let addresses = self.identities.addresses_of(self.target, &self.member);
+        Ok(async move { open_any(&*net, &identities, &addresses, &hello, to).await })
     }
 
     pub(super) async fn send_snapshot(&mut self, head: SnapshotHead, bytes: &[u8]) -> Result<Response, CallError> {
@@ -126,4 +126,33 @@ pub(super) fn broken(node: NodeId, error: SendError) -> CallError {
 
 fn snapshot_deadline(bytes: usize) -> Duration {
     SNAPSHOT_DEADLINE_MIN + Duration::from_secs(bytes as u64 / SNAPSHOT_BYTES_PER_SECOND_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_store::storage::{OpenOptions, SimDisk, StartId, Storage};
+
+    use super::*;
+    use crate::net::SystemNet;
+
+    /// C3, C6: each of its calls would be refused, ten times a second.
+    #[tokio::test]
+    async fn a_node_that_takes_no_part_calls_nobody() {
+        let options = OpenOptions { node_id: 1, new_store_id: 7 };
+        let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("opens");
+        let side = Side { node: 1, store: 7 };
+        let identities =
+            Arc::new(Identities::new(side, StartId::default(), Some(5), storage.starts.clone(), Vec::new()));
+        let net = Arc::new(SystemNet::new().expect("a network"));
+        // Port 0 reaches nobody.
+        let member = Member { address: "127.0.0.1:0".into(), store_id: 9 };
+        let mut link = Link::new(net, identities.clone(), 2, member);
+        let mut refusal =
+            async || link.call(&Request::Status, CONNECT_DEADLINE).await.map(drop).expect_err("no answer").to_string();
+        assert!(!refusal().await.contains("takes no part"));
+        identities.be_silent(true);
+        assert!(refusal().await.contains("takes no part"));
+        identities.be_silent(false);
+        assert!(!refusal().await.contains("takes no part"));
+    }
 }

@@ -6,6 +6,7 @@
 //! Invariant: no message is handled on a connection whose hello did not match in both directions, and no call waits
 //! longer than its deadline.
 
+mod admission;
 mod channel;
 mod dial;
 mod error;
@@ -20,19 +21,24 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use raft_store::raft::TypeConfig;
+use raft_store::storage::StartId;
 use raft_store::types::{LogTime, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::config::MemberSpec;
+use crate::standing::Standing;
+use crate::starts::{Notice, Verdict};
 use crate::succession::LogEnd;
 
+pub use admission::{Admissions, PeerRequests};
 pub use dial::birth_call;
 pub use error::CallError;
 pub use frame::{FRAME_BYTES_MAX, FrameError};
 pub use link::Link;
 pub use pool::LinkPool;
 pub use raft::Links;
-pub use server::{PeerRequests, serve_connection};
+pub use server::serve_connection;
 
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
@@ -59,10 +65,13 @@ pub enum Hello {
         cluster: u64,
         /// Who dials.
         from: Side,
+        /// Which start of its data directory it is (C5).
+        start: StartId,
         /// Whom it wants to reach.
         to: Side,
     },
-    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`] and [`Request::Adopt`].
+    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`],
+    /// [`Request::IsMember`] and [`Request::SetAside`].
     Birth {
         /// [`PROTOCOL_VERSION`].
         protocol: u16,
@@ -72,10 +81,20 @@ pub enum Hello {
 /// The answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
-    /// Go on.
-    Accepted,
+    /// Go on. Which start of the wanted data directory this is: its original may be elsewhere (C5).
+    Accepted {
+        /// The start.
+        start: StartId,
+    },
     /// No, and why.
     Refused(String),
+    /// The sender is no member, by the membership that this log index set (C6).
+    NotMember {
+        /// That log index.
+        as_of: u64,
+    },
+    /// A later start of the sender's data directory is known (C3, C5).
+    OlderCopy(String),
 }
 
 /// Requests between nodes.
@@ -110,7 +129,15 @@ pub enum Request {
     Adopt {
         /// The new cluster's id.
         cluster: u64,
+        /// All founding members if the cluster is being founded; none if it takes a node in.
+        founders: Vec<MemberSpec>,
     },
+    /// A member's data directory is started (C3, C5).
+    Start(Notice),
+    /// Is this a member?
+    IsMember(Side),
+    /// Set the older copy aside that your data directory is, and start anew (C3).
+    SetAside,
 }
 
 /// What precedes the bytes of a snapshot.
@@ -147,6 +174,12 @@ pub enum Response {
     Who(Identity),
     /// To [`Request::Adopt`].
     Adopted,
+    /// To [`Request::Start`].
+    Start(Verdict),
+    /// To [`Request::IsMember`].
+    Standing(Standing),
+    /// To [`Request::SetAside`].
+    SettingAside,
     /// The node could not or would not; the text is for the log.
     Failed(String),
 }
@@ -169,10 +202,16 @@ pub struct Beacon {
 pub struct Identity {
     /// Node and store id.
     pub side: Side,
+    /// Which start of its data directory it is.
+    pub start: StartId,
+    /// The process: a random number of its own.
+    pub boot: u64,
     /// The cluster it belongs to.
     pub cluster: Option<u64>,
     /// Whether that cluster has begun: it has a log or a vote.
     pub initialized: bool,
+    /// Whether its data directory is an older copy (C3).
+    pub older_copy: bool,
     /// Software version.
     pub version: String,
 }

@@ -11,8 +11,8 @@ use raft_store::types::NodeId;
 use super::error::CallError;
 use super::link::Link;
 use super::{Request, Response};
+use crate::identities::Identities;
 use crate::net::Net;
-use crate::node::Identities;
 
 /// Idle links kept per member.
 const IDLE_LINKS_MAX: usize = 8;

@@ -26,8 +26,8 @@ use super::error::CallError;
 use super::link::{CONNECT_DEADLINE, Link, broken};
 use super::pool::LinkPool;
 use super::{Request, Response, SnapshotHead};
+use crate::identities::Identities;
 use crate::net::Net;
-use crate::node::Identities;
 
 /// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
 const APPENDS_IN_FLIGHT_MAX: usize = 8;

@@ -14,11 +14,12 @@ use futures::stream::FuturesOrdered;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 
+use super::admission::{self, PeerRequests};
 use super::frame::{self, FrameError};
-use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
+use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
 use crate::net::Stream;
 use crate::node::Node;
-use crate::succession;
+use crate::{birth, standing, starts, succession};
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
@@ -27,28 +28,25 @@ const REQUESTS_UNDER_WAY_MAX: usize = 64;
 /// Largest snapshot a node takes in, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 
-/// What a connection may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerRequests {
-    /// Everything: the other side is a member.
-    Member,
-    /// Only what founding and joining need.
-    Birth,
-}
-
 /// Serves one connection whose magic bytes were already read.
 pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Result<(), FrameError> {
     let (mut out, mut into) = (Vec::new(), Vec::new());
     let hello: Hello = frame::read(&mut stream, &mut into).await?;
-    let allowed = match check_hello(&node, &hello) {
+    let allowed = match admission::admit(&node, &hello).await {
         Ok(allowed) => allowed,
-        Err(reason) => {
-            tracing::warn!(%reason, "refused a node-to-node connection");
-            return frame::write(&mut stream, &mut out, &Welcome::Refused(reason)).await;
+        Err(refusal) => {
+            tracing::warn!(?refusal, ?hello, "refused a node-to-node connection");
+            return frame::write(&mut stream, &mut out, &refusal).await;
         }
     };
-    frame::write(&mut stream, &mut out, &Welcome::Accepted).await?;
-    let ended = serve_requests(&node, allowed, stream).await;
+    frame::write(&mut stream, &mut out, &Welcome::Accepted { start: node.identities.start() }).await?;
+    let ended = tokio::select! {
+        ended = serve_requests(&node, allowed, stream) => ended,
+        () = admission::revoked(&node, &hello) => {
+            tracing::info!(?hello, "ended a connection: its sender is no member any more, or was started elsewhere");
+            Ok(())
+        }
+    };
     if let Hello::Member { from, .. } = hello {
         succession::connection_ended(&node, from.node);
     }
@@ -81,7 +79,7 @@ async fn read_requests(
         let incoming = match frame::read(&mut reader, &mut buffer).await {
             Err(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
-            Ok(Request::Snapshot(head)) if allowed == PeerRequests::Member => {
+            Ok(Request::Snapshot(head)) if matches!(allowed, PeerRequests::Member(_)) => {
                 let bytes = read_snapshot(&mut reader, &head).await?;
                 Incoming::Snapshot(head, bytes)
             }
@@ -124,35 +122,6 @@ async fn answer_one(node: Arc<Node>, allowed: PeerRequests, incoming: Incoming) 
     }
 }
 
-/// A mismatch is refused in both directions: here, and by the dialling side when it reads the refusal (C1).
-fn check_hello(node: &Node, hello: &Hello) -> Result<PeerRequests, String> {
-    let (Hello::Member { protocol, .. } | Hello::Birth { protocol }) = hello;
-    if *protocol != PROTOCOL_VERSION {
-        return Err(format!("this node speaks protocol version {PROTOCOL_VERSION}, not {protocol}"));
-    }
-    let Hello::Member { cluster, from, to, .. } = hello else { return Ok(PeerRequests::Birth) };
-    let own = node.identities.side();
-    if node.identities.cluster() != Some(*cluster) {
-        return Err(match node.identities.cluster() {
-            Some(mine) => format!("this node belongs to cluster {mine:016x}, not {cluster:016x}"),
-            None => "this node belongs to no cluster yet".to_owned(),
-        });
-    }
-    if to.node != own.node {
-        return Err(format!("this is node {}, not node {}", own.node, to.node));
-    }
-    if to.store != own.store {
-        return Err(format!("node {} has another data directory than its membership records", own.node));
-    }
-    match node.members().get(&from.node) {
-        Some(member) if member.store_id != from.store => {
-            Err(format!("node {} is known here with another data directory", from.node))
-        }
-        // A member this node has not heard of yet may be newer than this node's log.
-        _ => Ok(PeerRequests::Member),
-    }
-}
-
 async fn read_snapshot(stream: &mut (impl AsyncRead + Unpin), head: &SnapshotHead) -> Result<Vec<u8>, FrameError> {
     if head.bytes > SNAPSHOT_BYTES_MAX {
         return Err(FrameError::TooLong(usize::MAX));
@@ -168,6 +137,9 @@ async fn read_snapshot(stream: &mut (impl AsyncRead + Unpin), head: &SnapshotHea
 }
 
 async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Response {
+    if !node.takes_part() {
+        return takes_no_part(node);
+    }
     // Damage on the way must not count as a failure of this node's own storage.
     if let Err(error) = raft_store::storage::check_snapshot(&bytes) {
         return Response::Failed(format!("the snapshot arrived damaged: {error}"));
@@ -185,8 +157,25 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
     }
     match (request, allowed) {
         (Request::Who, _) => or_failed(node.identity().await, Response::Who),
-        (Request::Adopt { cluster }, _) => or_failed(node.adopt(cluster).await, |()| Response::Adopted),
+        (Request::Adopt { cluster, founders }, _) => {
+            or_failed(birth::adopted(node, cluster, &founders).await, |()| Response::Adopted)
+        }
+        (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
+        (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
         (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
+        (Request::Start(notice), PeerRequests::Member(from)) if notice.side == from => {
+            or_failed(starts::record(node, &notice).await, Response::Start)
+        }
+        (Request::Start(_), _) => Response::Failed("a start is announced by its own node".into()),
+        (
+            Request::Append(_)
+            | Request::Vote(_)
+            | Request::PreVote(_)
+            | Request::Transfer(_)
+            | Request::LeaderGone { .. }
+            | Request::ReadIndex,
+            _,
+        ) if !node.takes_part() => takes_no_part(node),
         (Request::Append(rpc), _) => or_failed(node.raft.append_entries(rpc).await, Response::Append),
         (Request::Vote(rpc), _) => or_failed(node.raft.vote(rpc).await, Response::Vote),
         (Request::PreVote(rpc), _) => or_failed(node.raft.pre_vote(rpc).await, Response::Vote),
@@ -200,8 +189,12 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
             None => Response::Failed("this node does not lead".into()),
         },
         (Request::ReadIndex, _) => or_failed(node.local_read_index().await, Response::ReadIndex),
-        (Request::Snapshot(_), PeerRequests::Member) => Response::Failed("a snapshot is not answered here".into()),
+        (Request::Snapshot(_), PeerRequests::Member(_)) => Response::Failed("a snapshot is not answered here".into()),
     }
+}
+
+fn takes_no_part(node: &Node) -> Response {
+    Response::Failed(format!("node {} takes no part: {}", node.config.id, node.condition.get().name()))
 }
 
 fn beacon(node: &Node) -> Option<Beacon> {

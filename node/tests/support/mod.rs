@@ -26,6 +26,10 @@ impl NodeProcess {
         format!("http://{}{path}", self.address)
     }
 
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
     pub fn flags(&self) -> &[String] {
         &self.extra
     }

@@ -22,7 +22,8 @@ use super::mark::MarkFile;
 use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
-use super::{codec, durable, recovery};
+use super::starts::{Starts, StartsHandle};
+use super::{aside, codec, durable, recovery};
 use crate::types::NodeId;
 
 /// Version of the directory's layout.
@@ -103,6 +104,7 @@ impl DataDir {
     pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
         durable::create_directory(dir)?;
         let lock = lock(dir)?;
+        aside::finish(dir)?;
         let stated = read_identity_file(dir)?;
         if let Some((found, _)) = stated
             && found != options.node_id
@@ -125,7 +127,7 @@ impl DataDir {
         &self,
         options: &OpenOptions,
         fatal: &FatalSignal,
-    ) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+    ) -> Result<(Arc<LogShared>, IdentityHandle, StartsHandle), StorageError> {
         let path = self.log();
         if self.stated.is_some() && !path.join("db").is_file() {
             return Err(self.lost_log());
@@ -133,10 +135,12 @@ impl DataDir {
         durable::create_directory(&path)?;
         let device: Arc<dyn LogDevice> = Arc::new(SledDevice::open(&path)?);
         let identity = self.identity(device.as_ref(), options)?;
+        let starts: Option<Starts> = recovery::read_meta(device.as_ref(), MetaKey::Starts)?;
         let mark = MarkFile::open(&self.dir.join("MARK"))?;
         let log = LogShared::open(device, Some(mark), fatal.clone(), Executor::Threads)?;
         let handle = IdentityHandle::new(Arc::clone(&log), identity, Some(Arc::clone(&self.lock)));
-        Ok((log, handle))
+        let starts = StartsHandle::new(Arc::clone(&log), starts.unwrap_or_default());
+        Ok((log, handle, starts))
     }
 
     fn identity(&self, device: &dyn LogDevice, options: &OpenOptions) -> Result<Identity, StorageError> {
@@ -159,7 +163,7 @@ impl DataDir {
             (Some(recorded), Some(_)) => return Ok(recorded),
             // The process died between the two steps of making the directory.
             (Some(recorded), None) => recorded,
-            (None, None) => make_identity(device, options, &self.dir)?,
+            (None, None) => make_identity(device, options, aside::cluster(&self.dir), &self.dir)?,
         };
         let text =
             format!("{LAYOUT_WORD} {LAYOUT_VERSION}\nnode {}\nstore {:016x}\n", identity.node_id, identity.store_id);
@@ -180,19 +184,26 @@ pub(crate) fn open_simulated(
     disk: &SimDisk,
     options: &OpenOptions,
     fatal: &FatalSignal,
-) -> Result<(Arc<LogShared>, IdentityHandle), StorageError> {
+) -> Result<(Arc<LogShared>, IdentityHandle, StartsHandle), StorageError> {
     let device = disk.open();
     let identity = match recovery::read_meta(device.as_ref(), MetaKey::Identity)? {
         Some(recorded) => recorded,
-        None => make_identity(device.as_ref(), options, Path::new("the simulated disk"))?,
+        None => make_identity(device.as_ref(), options, None, Path::new("the simulated disk"))?,
     };
+    let starts: Option<Starts> = recovery::read_meta(device.as_ref(), MetaKey::Starts)?;
     let log = LogShared::open(device, None, fatal.clone(), Executor::Simulated(disk.clone()))?;
     let handle = IdentityHandle::new(Arc::clone(&log), identity, None);
-    Ok((log, handle))
+    let starts = StartsHandle::new(Arc::clone(&log), starts.unwrap_or_default());
+    Ok((log, handle, starts))
 }
 
-fn make_identity(device: &dyn LogDevice, options: &OpenOptions, place: &Path) -> Result<Identity, StorageError> {
-    let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id: None };
+fn make_identity(
+    device: &dyn LogDevice,
+    options: &OpenOptions,
+    cluster_id: Option<u64>,
+    place: &Path,
+) -> Result<Identity, StorageError> {
+    let identity = Identity { node_id: options.node_id, store_id: options.new_store_id, cluster_id };
     let meta = [(MetaKey::Identity, encode(&identity)?)].into();
     let made = device.apply(DeviceBatch { meta, ..DeviceBatch::default() }).and_then(|()| device.sync());
     made.map_err(|source| StorageError::io("write to the log in", place, source))?;

@@ -23,6 +23,8 @@ pub enum MetaKey {
     Committed,
     /// Node, store and cluster id (C1).
     Identity,
+    /// Starts of this directory, and those of others that were recorded (C3).
+    Starts,
 }
 
 impl MetaKey {
@@ -33,6 +35,7 @@ impl MetaKey {
             Self::Purged => "purged",
             Self::Committed => "committed",
             Self::Identity => "identity",
+            Self::Starts => "starts",
         }
     }
 }

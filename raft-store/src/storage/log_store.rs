@@ -86,6 +86,11 @@ impl LogShared {
         self.flusher.submit_and_wait(Change::Meta(key, record)).await
     }
 
+    /// Stores a named record with the next flush, and causes none.
+    pub(crate) async fn save_meta_lazily(&self, key: MetaKey, record: Vec<u8>) -> io::Result<()> {
+        self.flusher.submit(Change::LazyMeta(key, record), None).await
+    }
+
     /// Bytes of all entries appended so far, those found at opening included.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.memory.lock().pushed_bytes()

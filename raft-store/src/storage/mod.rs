@@ -4,11 +4,13 @@
 //!  <data>/LOCK        held while a process uses the directory
 //!  <data>/IDENTITY    whose directory this is, and its format (C1, D3)
 //!  <data>/MARK        how far the log was acknowledged
-//!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity)
+//!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity, starts)
+//!  <data>/older-N/    what was set aside; REJOIN names the cluster to return to
 //!  <data>/snap/       <term>-<index>.snap
 //! ```
 //! Invariant: what was acknowledged to Raft is on disk (W1); after the first storage error nothing is (W4).
 
+mod aside;
 mod codec;
 mod datadir;
 mod device;
@@ -26,6 +28,7 @@ mod sim;
 mod sim_files;
 mod sled_device;
 mod snapshot;
+mod starts;
 mod state_machine;
 mod stats;
 mod tail;
@@ -36,6 +39,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use aside::request as request_set_aside;
 pub use datadir::{Identity, IdentityHandle, OpenOptions};
 pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
@@ -46,6 +50,7 @@ pub use sim::{SimDisk, SimFault};
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
+pub use starts::{KnownStore, STORES_MAX, StartId, Starts, StartsHandle};
 pub use state_machine::{SnapshotBuilder, SnapshotData, StateMachine};
 pub use stats::{FLUSH_BUCKETS_US, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
@@ -63,6 +68,8 @@ pub struct Storage {
     pub state: SharedState,
     /// Whose directory this is.
     pub identity: IdentityHandle,
+    /// Starts of this directory and of others (C3).
+    pub starts: StartsHandle,
     /// Raised by the first storage error: the node has to exit (W4).
     pub fatal: FatalSignal,
     /// Numbers about all of it.
@@ -77,22 +84,23 @@ impl Storage {
         let fatal = FatalSignal::default();
         let datadir = datadir::DataDir::open(dir, options)?;
         let files = Arc::new(datadir.open_snapshots()?);
-        let (log, identity) = datadir.open_log(options, &fatal)?;
-        Self::assemble(log, identity, files, fatal, Executor::Threads)
+        let (log, identity, starts) = datadir.open_log(options, &fatal)?;
+        Self::assemble(log, identity, starts, files, fatal, Executor::Threads)
     }
 
     /// Opens the disk of a simulated machine; all work on it is done by tasks of the runtime this is called on.
     pub fn open_simulated(disk: &SimDisk, options: &OpenOptions) -> Result<Self, StorageError> {
         let fatal = FatalSignal::default();
         let files = Arc::new(snapshot::SnapshotFiles::open(disk.files())?);
-        let (log, identity) = datadir::open_simulated(disk, options, &fatal)?;
+        let (log, identity, starts) = datadir::open_simulated(disk, options, &fatal)?;
         disk.settle_files();
-        Self::assemble(log, identity, files, fatal, Executor::Simulated(disk.clone()))
+        Self::assemble(log, identity, starts, files, fatal, Executor::Simulated(disk.clone()))
     }
 
     fn assemble(
         log: Arc<log_store::LogShared>,
         identity: IdentityHandle,
+        starts: StartsHandle,
         files: Arc<snapshot::SnapshotFiles>,
         fatal: FatalSignal,
         executor: Executor,
@@ -101,7 +109,7 @@ impl Storage {
         let state = SharedState::new(loaded);
         let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
         let stats = StatsHandle { log: Arc::clone(&log), files };
-        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, fatal, stats, executor })
+        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, starts, fatal, stats, executor })
     }
 }
 

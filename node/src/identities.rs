@@ -1,0 +1,192 @@
+//! Who this node is, and what every connection has to know about the others: which process of a member's directory was seen
+//! last, and where it was reached (C1, C3, C4).
+//!
+//! An address says where a member is reached, not who it is: a connection counts once the hello has shown the right directory.
+//!
+//! Invariant: nothing here waits for a disk or the network.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use raft_store::raft::Member;
+use raft_store::storage::{StartId, StartsHandle};
+use raft_store::types::NodeId;
+use tokio::sync::Notify;
+
+use crate::config::MemberSpec;
+use crate::transport::Side;
+
+/// Directories whose address is kept; beyond that the book is emptied, and filled again by the next connections.
+const ADDRESSES_MAX: usize = 256;
+
+/// What another node said about this one when it refused a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A later start of this directory is known: this process, or its directory, is a copy (C3, C5).
+    OlderCopy(String),
+    /// This node is no member (C6). A suspicion, until a confirmed leader says so.
+    NotMember,
+}
+
+/// Who this node is, for every hello.
+pub struct Identities {
+    side: Side,
+    start: StartId,
+    cluster: RwLock<Option<u64>>,
+    /// Starts of this directory and of others.
+    pub starts: StartsHandle,
+    /// Where the command line says that members are.
+    hints: Vec<MemberSpec>,
+    /// Where each directory was reached last.
+    reached: Mutex<BTreeMap<u64, String>>,
+    told: Mutex<Option<Told>>,
+    /// Whether this node has nothing to say as a member.
+    silent: AtomicBool,
+    news: Notify,
+}
+
+impl Identities {
+    /// The identity that the data directory records, in this start.
+    pub fn new(side: Side, start: StartId, cluster: Option<u64>, starts: StartsHandle, hints: Vec<MemberSpec>) -> Self {
+        Self {
+            side,
+            start,
+            cluster: RwLock::new(cluster),
+            starts,
+            hints,
+            reached: Mutex::default(),
+            told: Mutex::default(),
+            silent: AtomicBool::new(false),
+            news: Notify::new(),
+        }
+    }
+
+    /// Node and store id.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// This start of the data directory.
+    pub fn start(&self) -> StartId {
+        self.start
+    }
+
+    /// The cluster this node belongs to.
+    pub fn cluster(&self) -> Option<u64> {
+        *self.cluster.read()
+    }
+
+    /// Notes the cluster that the data directory records now.
+    pub fn set_cluster(&self, cluster: u64) {
+        *self.cluster.write() = Some(cluster);
+    }
+
+    /// Where the command line says that members are (C4).
+    pub fn hints(&self) -> &[MemberSpec] {
+        &self.hints
+    }
+
+    /// Whether this node calls no member: it was removed, or its directory is an older copy, and each of them would only refuse.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Calls no member from now on, or calls them again.
+    pub fn be_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Notes that a directory was reached at an address.
+    pub fn note_reached(&self, store: u64, address: &str) {
+        let mut reached = self.reached.lock();
+        if reached.get(&store).is_some_and(|known| known == address) {
+            return;
+        }
+        if reached.len() >= ADDRESSES_MAX {
+            reached.clear();
+        }
+        reached.insert(store, address.to_owned());
+    }
+
+    /// Where a member is now, as far as this node knows: where it was reached last, else what the membership says.
+    pub fn address_of(&self, member: &Member) -> String {
+        self.reached.lock().get(&member.store_id).cloned().unwrap_or_else(|| member.address.clone())
+    }
+
+    /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is, what the
+    /// membership says, and what the command line says.
+    pub fn addresses_of(&self, id: NodeId, member: &Member) -> Vec<String> {
+        let reached = self.reached.lock().get(&member.store_id).cloned();
+        let told = self.starts.read(|starts| {
+            let known = starts.store(member.store_id).filter(|known| known.start.is_some());
+            known.map(|known| known.address.clone())
+        });
+        let hinted = self.hints.iter().filter(|hint| hint.id == id).map(|hint| hint.address.clone());
+        let mut addresses: Vec<String> = Vec::new();
+        for address in reached.into_iter().chain(told).chain([member.address.clone()]).chain(hinted) {
+            if !address.is_empty() && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
+    /// Notes what another node said about this one.
+    pub fn tell(&self, told: Told) {
+        let mut current = self.told.lock();
+        // The graver word stays.
+        if !matches!(*current, Some(Told::OlderCopy(_))) {
+            *current = Some(told);
+        }
+        drop(current);
+        self.news.notify_one();
+    }
+
+    /// Waits for the next word of another node about this one.
+    pub async fn told(&self) -> Told {
+        loop {
+            let heard = self.news.notified();
+            if let Some(told) = self.told.lock().take() {
+                return told;
+            }
+            heard.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_store::storage::{OpenOptions, SimDisk, Storage};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_is_looked_for_where_it_was_reached_then_where_it_said_then_where_it_was_listed() {
+        let options = OpenOptions { node_id: 1, new_store_id: 7 };
+        let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("opens");
+        let hints =
+            vec![MemberSpec { id: 2, address: "hint:1".into() }, MemberSpec { id: 3, address: "other:1".into() }];
+        let side = Side { node: 1, store: 7 };
+        let ids = Identities::new(side, StartId::default(), None, storage.starts.clone(), hints);
+        let member = Member { address: "listed:1".into(), store_id: 9 };
+        assert_eq!(ids.addresses_of(2, &member), ["listed:1", "hint:1"]);
+        storage.starts.update(|starts| starts.record(9, StartId::default(), 1, "told:1")).await.expect("durable");
+        assert_eq!(ids.addresses_of(2, &member), ["told:1", "listed:1", "hint:1"]);
+        assert_eq!(ids.address_of(&member), "listed:1", "what nobody has checked is only tried");
+        ids.note_reached(9, "reached:1");
+        assert_eq!(ids.addresses_of(2, &member), ["reached:1", "told:1", "listed:1", "hint:1"]);
+        assert_eq!(ids.address_of(&member), "reached:1");
+    }
+
+    #[tokio::test]
+    async fn the_graver_word_stays() {
+        let options = OpenOptions { node_id: 1, new_store_id: 7 };
+        let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("opens");
+        let side = Side { node: 1, store: 7 };
+        let ids = Identities::new(side, StartId::default(), None, storage.starts, Vec::new());
+        ids.tell(Told::OlderCopy("why".into()));
+        ids.tell(Told::NotMember);
+        assert_eq!(ids.told().await, Told::OlderCopy("why".into()));
+    }
+}

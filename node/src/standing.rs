@@ -1,0 +1,171 @@
+//! Whether somebody is a member: what this node answers others, and how it finds out about itself (C6, N1).
+//!
+//! Invariant: this node calls itself removed only on the word of a leader that a majority has just confirmed, of a membership that
+//! is committed. Anything less is a suspicion.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use openraft::async_runtime::WatchReceiver;
+use raft_store::raft::LogId;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use crate::condition::Condition;
+use crate::identities::Told;
+use crate::node::Node;
+use crate::starts::set_condition;
+use crate::transport::{Request, Response, Side, birth_call};
+
+/// How long one node may take to say whether somebody is a member.
+const ASK_DEADLINE: Duration = Duration::from_millis(800);
+/// How long a leader may take to have itself confirmed for that.
+const CONFIRM_DEADLINE: Duration = Duration::from_millis(500);
+/// Pause between two inquiries of a node about itself.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The same of a node that was removed, which may be taken in again.
+const REMOVED_PAUSE: Duration = Duration::from_secs(1);
+/// Addresses asked in one inquiry at most.
+const ADDRESSES_MAX: usize = 64;
+
+/// What a node answers when it is asked whether somebody is a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The cluster of the node that answers.
+    pub cluster: Option<u64>,
+    /// Whether the node and its directory are in its membership.
+    pub member: bool,
+    /// The log entry that set that membership.
+    pub as_of: Option<LogId>,
+    /// Whether the node leads, a majority has just confirmed it, and that membership is committed.
+    pub confirmed: bool,
+    /// Where the leader is, if this node knows one.
+    pub leader: Option<String>,
+}
+
+/// Whether `side` is a member, as far as this node knows.
+pub async fn of(node: &Node, side: Side) -> Standing {
+    let term = node.term();
+    let leads = node.takes_part() && node.leads();
+    // First, so that the membership looked at below is at least as new.
+    let confirmed = leads && timeout(CONFIRM_DEADLINE, node.local_read_index()).await.is_ok_and(|read| read.is_ok());
+    let metrics = node.raft.metrics().borrow_watched().clone();
+    let membership = &metrics.membership_config;
+    let as_of = *membership.log_id();
+    let leader = node.leader().map(|leader| node.identities.address_of(&leader.member));
+    Standing {
+        cluster: node.identities.cluster(),
+        member: membership.membership().get_node(&side.node).is_some_and(|member| member.store_id == side.store),
+        as_of,
+        confirmed: confirmed && metrics.current_term == term && as_of <= metrics.cluster_committed,
+        leader,
+    }
+}
+
+/// Asks every node that this one can find whether `side` is a member, until one has answered that satisfies `enough`.
+pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> bool) -> Option<Standing> {
+    let mut known: Vec<String> = Vec::new();
+    let members = node.recorded_members();
+    let others = members.iter().filter(|(id, _)| **id != node.config.id);
+    let listed = others.flat_map(|(id, member)| node.identities.addresses_of(*id, member));
+    let mut to_ask: Vec<String> = listed.chain(node.config.birth.addresses()).collect();
+    let mut asked = FuturesUnordered::new();
+    loop {
+        for address in to_ask.drain(..) {
+            if address != node.address && !known.contains(&address) && known.len() < ADDRESSES_MAX {
+                known.push(address.clone());
+                asked.push(
+                    async move { birth_call(&*node.net, &address, &Request::IsMember(side), ASK_DEADLINE).await },
+                );
+            }
+        }
+        let answer = asked.next().await?;
+        let Ok(Response::Standing(standing)) = answer else { continue };
+        if standing.cluster.is_none() || standing.cluster != node.identities.cluster() {
+            continue;
+        }
+        to_ask.extend(standing.leader.clone());
+        if enough(&standing) {
+            return Some(standing);
+        }
+    }
+}
+
+/// Acts on what others say about this node, for as long as it runs.
+pub async fn run(node: Arc<Node>) {
+    loop {
+        match node.identities.told().await {
+            Told::OlderCopy(reason) => become_older_copy(&node, reason),
+            Told::NotMember => {
+                inquire(&node).await;
+                let removed = matches!(node.condition.get(), Condition::Removed { .. });
+                sleep(if removed { REMOVED_PAUSE } else { PAUSE }).await;
+            }
+        }
+    }
+}
+
+fn become_older_copy(node: &Node, reason: String) {
+    if !matches!(node.condition.get(), Condition::OlderCopy { .. }) {
+        let id = node.config.id;
+        tracing::warn!(
+            %reason,
+            "this data directory is an older copy, and the node neither votes nor acknowledges with it; replace it by itself: \
+             raftshare-node replace {id} {id} --addr {}",
+            node.address
+        );
+        set_condition(node, Condition::OlderCopy { reason });
+    }
+}
+
+/// The leader wants to take this node in again, and its data directory is an older copy. Done only once a confirmed leader says that
+/// the directory is no member's any more, whoever asks for it.
+pub async fn set_aside(node: &Node) -> Result<(), String> {
+    if !matches!(node.condition.get(), Condition::OlderCopy { .. }) {
+        return Err("the data directory of this node is not an older copy".into());
+    }
+    match ask_around(node, node.identities.side(), |standing| standing.confirmed).await {
+        Some(standing) if !standing.member => {
+            node.set_aside.notify_one();
+            Ok(())
+        }
+        Some(_) => Err("the data directory is still a member's; remove the node first".into()),
+        None => Err("no confirmed leader was found to ask".into()),
+    }
+}
+
+/// Says that this node was removed, and what to do.
+pub fn say_removed(as_of: u64) {
+    tracing::warn!(
+        as_of,
+        "this node was removed from its cluster; stop it, or start a node with a new --id, an empty --data and --join"
+    );
+}
+
+/// Finds out whether this node was removed, or taken in again.
+async fn inquire(node: &Node) {
+    if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
+        return;
+    }
+    let Some(standing) = ask_around(node, node.identities.side(), |standing| standing.confirmed).await else { return };
+    let as_of = standing.as_of.map_or(0, |log_id| log_id.index);
+    let removed = (!standing.member).then_some(as_of);
+    if node.identities.starts.read(|starts| starts.removed) != removed
+        && let Err(error) = node.identities.starts.update(|starts| starts.removed = removed).await
+    {
+        tracing::debug!(%error, "could not note whether this node was removed");
+        return;
+    }
+    match removed {
+        Some(as_of) if set_condition(node, Condition::Removed { as_of }) => say_removed(as_of),
+        None if matches!(node.condition.get(), Condition::Removed { .. }) => {
+            // Its start may have to be recorded first.
+            let recorded = node.identities.starts.read(|starts| starts.confirmed);
+            set_condition(node, if recorded { Condition::Serving } else { Condition::Starting });
+            tracing::info!("this node is a member again");
+        }
+        Some(_) | None => {}
+    }
+}

@@ -1,0 +1,200 @@
+//! What a data directory remembers about starts: how often its own node was started, and which start of each other member's
+//! directory was the newest that was seen (C3, C5).
+//!
+//! A directory that was copied back, or copied beside its original, starts with a number that the others have already seen, or
+//! with a log that ends before what they saw it acknowledge.
+//!
+//! Invariants
+//! * A start is durable before anybody is told of it. Its number is used until a majority has recorded it, however often the
+//!   process is restarted meanwhile: an older copy does not overtake its original by being restarted.
+//! * A start that was recorded is durable before that is said; a recorded number never falls.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::device::MetaKey;
+use super::log_store::LogShared;
+use super::{LogId, codec};
+
+/// Directories of other members that are remembered; those that were not heard of for longest go first.
+pub const STORES_MAX: usize = 256;
+
+/// One start of a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartId {
+    /// Grows by one with every start that a majority recorded.
+    pub number: u64,
+    /// Drawn at random with the number: two copies that start have the same number and not this.
+    pub nonce: u64,
+}
+
+/// What is known about another member's directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownStore {
+    /// Its newest recorded start.
+    pub start: Option<StartId>,
+    /// The process of that start: a random number of its own.
+    pub boot: u64,
+    /// Where that process said that it can be reached.
+    pub address: String,
+    /// The highest committed entry that this node, as leader, saw it acknowledge. A log that had it never loses it.
+    pub acknowledged: Option<LogId>,
+    /// Grows with every change, to find what was not heard of for longest.
+    touched: u64,
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starts {
+    /// The newest start of the own directory.
+    pub own: StartId,
+    /// Whether a majority has recorded it.
+    pub confirmed: bool,
+    /// Log index of the membership by which this node learned that it was removed (C6).
+    pub removed: Option<u64>,
+    stores: BTreeMap<u64, KnownStore>,
+}
+
+impl Starts {
+    /// What is known about a directory.
+    pub fn store(&self, store: u64) -> Option<&KnownStore> {
+        self.stores.get(&store)
+    }
+
+    /// Everything that is known about directories.
+    pub fn stores(&self) -> impl Iterator<Item = (u64, &KnownStore)> {
+        self.stores.iter().map(|(store, known)| (*store, known))
+    }
+
+    /// Notes a start, unless a newer one is known.
+    pub fn record(&mut self, store: u64, start: StartId, boot: u64, address: &str) {
+        let known = self.touch(store);
+        if known.start.is_none_or(|known| known.number <= start.number) {
+            known.start = Some(start);
+            known.boot = boot;
+            address.clone_into(&mut known.address);
+        }
+    }
+
+    /// Notes that a directory acknowledged a committed entry; true if that is news.
+    pub fn acknowledge(&mut self, store: u64, upto: LogId) -> bool {
+        if self.store(store).is_some_and(|known| known.acknowledged >= Some(upto)) {
+            return false;
+        }
+        self.touch(store).acknowledged = Some(upto);
+        true
+    }
+
+    fn touch(&mut self, store: u64) -> &mut KnownStore {
+        let newest = self.stores.values().map(|known| known.touched).max().unwrap_or(0);
+        if !self.stores.contains_key(&store) && self.stores.len() >= STORES_MAX {
+            let oldest = self.stores.iter().min_by_key(|(_, known)| known.touched).map(|(store, _)| *store);
+            oldest.map(|store| self.stores.remove(&store));
+        }
+        let known = self.stores.entry(store).or_default();
+        known.touched = newest + 1;
+        known
+    }
+}
+
+/// Reads and changes what is remembered. Cheap to clone.
+#[derive(Clone)]
+pub struct StartsHandle {
+    log: Arc<LogShared>,
+    current: Arc<Mutex<Starts>>,
+    /// Writes go to the log's queue in the order of the changes.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl StartsHandle {
+    pub(crate) fn new(log: Arc<LogShared>, found: Starts) -> Self {
+        Self { log, current: Arc::new(Mutex::new(found)), writing: Arc::default() }
+    }
+
+    /// Looks at it.
+    pub fn read<T>(&self, look: impl FnOnce(&Starts) -> T) -> T {
+        look(&self.current.lock())
+    }
+
+    /// The start of the own directory that this process is, durably: the next one if a majority has recorded the last one. The
+    /// crate itself draws nothing (D2), so the nonce of a new one is given.
+    pub async fn begin(&self, nonce: u64) -> io::Result<StartId> {
+        if self.read(|starts| !starts.confirmed && starts.own.number > 0) {
+            return Ok(self.read(|starts| starts.own));
+        }
+        self.update(|starts| {
+            starts.own = StartId { number: starts.own.number + 1, nonce };
+            starts.confirmed = false;
+            starts.own
+        })
+        .await
+    }
+
+    /// Changes it; durable once this returns.
+    pub async fn update<T>(&self, change: impl FnOnce(&mut Starts) -> T) -> io::Result<T> {
+        let _in_order = self.writing.lock().await;
+        let (value, record) = self.change(change);
+        self.log.save_meta(MetaKey::Starts, record?).await?;
+        Ok(value)
+    }
+
+    /// Changes it without a flush of its own: durable with the next one of the log.
+    pub async fn note<T>(&self, change: impl FnOnce(&mut Starts) -> T) -> io::Result<T> {
+        let _in_order = self.writing.lock().await;
+        let (value, record) = self.change(change);
+        self.log.save_meta_lazily(MetaKey::Starts, record?).await?;
+        Ok(value)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Starts) -> T) -> (T, io::Result<Vec<u8>>) {
+        let mut current = self.current.lock();
+        let value = change(&mut current);
+        (value, codec::encode(&*current).map_err(io::Error::other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{OpenOptions, SimDisk, Storage};
+
+    fn start(number: u64) -> StartId {
+        StartId { number, nonce: number * 10 }
+    }
+
+    #[test]
+    fn a_recorded_number_never_falls_and_the_table_has_a_limit() {
+        let mut starts = Starts::default();
+        starts.record(1, start(3), 1, "a:1");
+        starts.record(1, start(2), 2, "b:1");
+        assert_eq!(starts.store(1).map(|known| (known.start, known.address.as_str())), Some((Some(start(3)), "a:1")));
+        for store in 2..=STORES_MAX as u64 + 1 {
+            starts.record(store, start(1), 3, "c:1");
+        }
+        assert_eq!(starts.stores().count(), STORES_MAX);
+        assert!(starts.store(1).is_none(), "the one that was not heard of for longest goes first");
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_survives_a_crash() {
+        let disk = SimDisk::default();
+        let options = OpenOptions { node_id: 1, new_store_id: 7 };
+        let storage = Storage::open_simulated(&disk, &options).expect("opens");
+        let first = StartId { number: 1, nonce: 11 };
+        assert_eq!(storage.starts.begin(11).await.expect("durable"), first);
+        storage.starts.update(|starts| starts.record(9, start(4), 5, "a:1")).await.expect("durable");
+        disk.crash(0);
+        let storage = Storage::open_simulated(&disk, &options).expect("opens again");
+        assert_eq!(storage.starts.begin(12).await.expect("durable"), first, "no majority has recorded it");
+        storage.starts.update(|starts| starts.confirmed = true).await.expect("durable");
+        disk.crash(0);
+        let storage = Storage::open_simulated(&disk, &options).expect("opens again");
+        assert_eq!(storage.starts.begin(13).await.expect("durable"), StartId { number: 2, nonce: 13 });
+        let known = storage.starts.read(|starts| starts.store(9).cloned()).expect("recorded");
+        assert_eq!((known.start, known.address.as_str()), (Some(start(4)), "a:1"));
+    }
+}
