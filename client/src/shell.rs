@@ -17,7 +17,7 @@ use rustyline::{Editor, ExternalPrinter};
 use tokio::sync::mpsc;
 
 use crate::cli::args::Action;
-use crate::cli::{Failure, Session, act, print_failure};
+use crate::cli::{Exit, Failure, Session, act, print_failure};
 use line::LineHelper;
 
 /// A line of the shell.
@@ -155,7 +155,7 @@ async fn run_line(session: &Session, text: &str) -> bool {
     let words = match line::split(text) {
         Ok(words) => line::resolve_rows(words, |number| session.row(number)),
         Err(problem) => {
-            output.error(&problem);
+            output.failure(&Failure::new(Exit::Usage, problem));
             return true;
         }
     };

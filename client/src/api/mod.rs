@@ -19,6 +19,8 @@ pub mod headers {
     pub const IDEMPOTENCY_FLOOR: &str = "idempotency-floor";
     /// `never`: answer 403 `not_leader` instead of forwarding (W2).
     pub const FORWARD: &str = "raftshare-forward";
+    /// How long the caller waits, in milliseconds: what was not begun by then is refused and never done (W6).
+    pub const DEADLINE_MS: &str = "raftshare-deadline-ms";
     /// Which node's state gave the answer.
     pub const NODE: &str = "raftshare-node";
     /// Its role: leader, follower, learner or candidate.

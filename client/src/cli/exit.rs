@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::api::ErrorCode;
 use crate::cluster::Error;
 use crate::peer::FolderError;
@@ -23,7 +25,7 @@ pub enum Exit {
     NotFound = 3,
     /// Somebody else has the lease.
     LeaseHeld = 4,
-    /// The lease was lost, or another version came first.
+    /// The lease was lost, another version came first, or a change of members was refused as unsafe.
     Conflict = 5,
     /// No leader, no quorum, or no server reachable.
     Unavailable = 6,
@@ -41,6 +43,27 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The kind of failure in one word, for failures that no server named.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Other => "error",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::LeaseHeld => "lease_held",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Integrity => "integrity",
+            Self::TimedOut => "timed_out",
+            Self::Disk => "disk",
+            Self::Unauthorized => "unauthorized",
+            Self::Degraded => "degraded",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {
@@ -50,12 +73,32 @@ pub struct Failure {
     pub what: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// The code of the API, where a server decided.
+    pub code: Option<ErrorCode>,
+}
+
+/// A failure as one JSON object.
+#[derive(Serialize)]
+struct FailureJson<'a> {
+    code: serde_json::Value,
+    message: &'a str,
+    hint: Option<&'a str>,
+    exit: u8,
 }
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), hint: None }
+        Self { exit, what: what.into(), hint: None, code: None }
+    }
+
+    /// The failure for programs: one JSON object with `code`, `message`, `hint` and `exit`.
+    pub fn to_json(&self) -> String {
+        let named = self.code.filter(|code| *code != ErrorCode::Unknown);
+        let code = named.and_then(|code| serde_json::to_value(code).ok()).unwrap_or_else(|| self.exit.name().into());
+        let hint = self.hint.as_deref();
+        let json = FailureJson { code, message: &self.what, hint, exit: self.exit as u8 };
+        serde_json::to_string(&json).unwrap_or_default()
     }
 
     /// With the next command to type, or the next thing to do.
@@ -74,13 +117,18 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(exit_of(&error), error.to_string());
+        let code = match &error {
+            Error::Unknown { .. } => Some(ErrorCode::OutcomeUnknown),
+            _ => error.code(),
+        };
+        let failure = Self { code, ..Self::new(exit_of(&error), error.to_string()) };
         match (&error, error.code()) {
             (Error::Unreachable { .. }, _) => failure.hint("start a cluster:  raftshare-node dev --nodes 3"),
             (_, Some(ErrorCode::NotInitialized)) => {
                 failure.hint("found the cluster first:  raftshare-node init --node URL --members 1=H:P,…")
             }
             (_, Some(ErrorCode::NoQuorum)) => failure.hint("see which nodes are down:  raftshare status"),
+            (_, Some(ErrorCode::MembershipRefused)) => failure.hint("see who answers:  raftshare-node status"),
             (_, Some(ErrorCode::Unauthorized)) => failure.hint("pass the cluster's join token in RAFTSHARE_TOKEN"),
             (_, Some(ErrorCode::NotFound)) => failure.hint("see what there is:  raftshare search ''"),
             _ => failure,
@@ -93,7 +141,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Refused(problem) => match problem.code {
             ErrorCode::NotFound => Exit::NotFound,
             ErrorCode::LeaseRequired | ErrorCode::LeaseExpired => Exit::Conflict,
-            ErrorCode::VersionConflict | ErrorCode::HashConflict => Exit::Conflict,
+            ErrorCode::VersionConflict | ErrorCode::HashConflict | ErrorCode::MembershipRefused => Exit::Conflict,
             ErrorCode::Unauthorized | ErrorCode::Forbidden => Exit::Unauthorized,
             _ => Exit::Other,
         },
@@ -123,5 +171,39 @@ impl From<FolderError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(Exit::Disk, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Problem;
+
+    fn failure(status: u16, code: ErrorCode) -> Failure {
+        let problem = Box::new(Problem::new(status, code, "", "because"));
+        Failure::from(match status {
+            503 => Error::Unavailable(problem),
+            _ => Error::Refused(problem),
+        })
+    }
+
+    #[test]
+    fn scripts_can_tell_refusals_apart() {
+        assert_eq!(failure(409, ErrorCode::MembershipRefused).exit, Exit::Conflict);
+        assert_eq!(failure(503, ErrorCode::NoQuorum).exit, Exit::Unavailable);
+        let unknown = Failure::from(Error::Unknown { after: std::time::Duration::from_secs(5), last: String::new() });
+        assert_eq!(unknown.exit, Exit::TimedOut);
+        assert!(unknown.to_json().contains(r#""code":"outcome_unknown""#), "{}", unknown.to_json());
+    }
+
+    #[test]
+    fn a_failure_is_one_json_object() {
+        let json: serde_json::Value =
+            serde_json::from_str(&failure(409, ErrorCode::MembershipRefused).to_json()).expect("JSON");
+        let expected = serde_json::json!({"code": "membership_refused", "message": "because", "exit": 5,
+                                          "hint": "see who answers:  raftshare-node status"});
+        assert_eq!(json, expected);
+        let local = Failure::new(Exit::Usage, "say what");
+        assert_eq!(local.to_json(), r#"{"code":"usage","message":"say what","hint":null,"exit":2}"#);
     }
 }

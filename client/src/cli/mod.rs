@@ -57,10 +57,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cli = match Cli::try_parse_from(args::modernise(args)) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
-        }
+        Err(error) => return print_usage(&error, std::env::args_os()),
     };
     start_logging(cli.common.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -111,8 +108,34 @@ pub fn warn_about_variables(output: Output) {
 /// Prints a failure on the standard error; one without words has printed itself.
 pub fn print_failure(output: Output, failure: &Failure) {
     if !failure.what.is_empty() {
-        output.error(&failure.to_string());
+        output.failure(failure);
     }
+}
+
+/// Prints what the command line's parser has to say, a help text or an error, and answers the exit code.
+pub fn print_usage(error: &clap::Error, args: impl Iterator<Item = OsString>) -> u8 {
+    if error.use_stderr() && asks_for_json(args) {
+        let text = error.render().to_string();
+        let what = text.trim().trim_start_matches("error: ");
+        let json = Output { format: Format::Json, quiet: false };
+        print_failure(json, &Failure::new(Exit::Usage, what));
+        return Exit::Usage as u8;
+    }
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 }
+}
+
+/// Whether a command line that could not be parsed asks for JSON.
+fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    let mut before = OsString::new();
+    for arg in args {
+        let value_of = before == "-o" || before == "--output";
+        if (value_of && arg == "json") || arg == "-ojson" || arg == "-o=json" || arg == "--output=json" {
+            return true;
+        }
+        before = arg;
+    }
+    false
 }
 
 /// Runs a command of the command line or of the shell.
@@ -153,6 +176,19 @@ fn start_logging(verbose: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_asked_for_in_every_spelling() {
+        for (args, expected) in [
+            ("x -o json", true),
+            ("x --output=json y", true),
+            ("x -ojson", true),
+            ("x -o table json", false),
+            ("json", false),
+        ] {
+            assert_eq!(asks_for_json(args.split(' ').map(OsString::from)), expected, "{args}");
+        }
+    }
 
     #[test]
     fn only_unknown_variables_are_reported() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::exit::Failure;
 use crate::api::headers::STALENESS_UNKNOWN_MS;
 use crate::cluster::Freshness;
 
@@ -69,9 +70,12 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "  ! {line}");
     }
 
-    /// A failure, on the standard error.
-    pub fn error(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "{}: {text}", program());
+    /// A failure, on the standard error: a sentence, or one JSON object for programs.
+    pub fn failure(&self, failure: &Failure) {
+        let _ = match self.format {
+            Format::Json => writeln!(std::io::stderr(), "{}", failure.to_json()),
+            Format::Plain | Format::Table => writeln!(std::io::stderr(), "{}: {failure}", program()),
+        };
     }
 
     /// Says so if an answer may be old.

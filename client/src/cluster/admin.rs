@@ -12,9 +12,6 @@ use super::retry::Repeat;
 use super::{Error, IndexClient, Read};
 use crate::api::{ClusterResponse, DigestResponse, LeaderInfo};
 
-/// How long a membership change may take at the server: it may have to wait for a learner to catch up.
-const CHANGE_MAX: Duration = Duration::from_secs(60);
-
 /// A member to be, within `POST /cluster/init` and `/cluster/learners`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NewNode {
@@ -33,6 +30,13 @@ struct InitRequest<'a> {
 #[derive(Serialize)]
 struct NodeRequest {
     id: NodeId,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PromoteRequest {
+    id: NodeId,
+    wait_ms: u64,
 }
 
 impl IndexClient {
@@ -69,6 +73,12 @@ impl IndexClient {
         self.change("/cluster/promote", &NodeRequest { id }).await
     }
 
+    /// The same, but the cluster waits for the learner to catch up, so long at most. The call may take as much longer.
+    pub async fn promote_within(&self, id: NodeId, wait: Duration) -> Result<(), Error> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.change_within("/cluster/promote", &PromoteRequest { id, wait_ms }, wait).await
+    }
+
     /// Makes a voter a learner (C2).
     pub async fn demote(&self, id: NodeId) -> Result<(), Error> {
         self.change("/cluster/demote", &NodeRequest { id }).await
@@ -90,8 +100,12 @@ impl IndexClient {
     }
 
     async fn change<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Error> {
+        self.change_within(path, body, Duration::ZERO).await
+    }
+
+    async fn change_within<B: Serialize>(&self, path: &str, body: &B, wait: Duration) -> Result<(), Error> {
         // What the answer holds is for people; its status says all.
-        let (_, _): (serde_json::Value, _) = self.post_unkeyed(path, body, CHANGE_MAX, Repeat::Once).await?;
+        let (_, _): (serde_json::Value, _) = self.post_unkeyed(path, body, wait, Repeat::Once).await?;
         Ok(())
     }
 }

@@ -18,6 +18,10 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// While no server could even be connected to, a call gives up after this long: the address is probably wrong.
 pub const UNREACHABLE_MAX: Duration = Duration::from_secs(3);
 
+/// With less time left than this no further attempt is begun: its answer would hardly arrive, and a failure that is definite would
+/// become one that is not.
+pub const ATTEMPT_MIN: Duration = Duration::from_millis(200);
+
 /// What an attempt's failure says about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -141,7 +145,11 @@ pub fn next(class: Class, repeat: Repeat, situation: Situation) -> Next {
         }
     };
     let deadline = situation.deadline.min(DEADLINE_MAX);
-    if situation.elapsed.saturating_add(pause) >= deadline { give_up } else { Next::Again(pause) }
+    if situation.elapsed.saturating_add(pause).saturating_add(ATTEMPT_MIN) >= deadline {
+        give_up
+    } else {
+        Next::Again(pause)
+    }
 }
 
 /// Full jitter: anything between zero and a bound that doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`].

@@ -69,6 +69,9 @@ fn nothing_outlives_its_deadline_or_five_minutes() {
     assert_eq!(at(DEADLINE_MAX, 2 * DEADLINE_MAX), Next::GiveUpUnknown);
     // A pause that would end after the deadline is not begun.
     assert_eq!(at(10 * SECOND - Duration::from_millis(40), 10 * SECOND), Next::GiveUpUnknown);
+    // Nor an attempt that would be cut short: it would make a definite failure an unknown one.
+    let late = Situation { elapsed: 10 * SECOND - ATTEMPT_MIN, ..situation() };
+    assert_eq!(next(Class::NotNow { retry_after: None }, Repeat::Keyed, late), Next::GiveUp);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Call {
     pub(super) key: Option<String>,
     /// `Idempotency-Floor`, for keys of the client's own session.
     pub(super) floor: Option<u64>,
+    /// How long the server may take, in milliseconds (W6); for writes.
+    pub(super) deadline_ms: Option<u64>,
     /// Ask for a refusal instead of a hop to the leader (W2).
     pub(super) forward_never: bool,
 }
@@ -114,6 +116,9 @@ async fn exchange(
     }
     if let Some(floor) = call.floor {
         request = request.header(headers::IDEMPOTENCY_FLOOR, floor);
+    }
+    if let Some(deadline) = call.deadline_ms {
+        request = request.header(headers::DEADLINE_MS, deadline);
     }
     if call.forward_never {
         request = request.header(headers::FORWARD, "never");

@@ -17,6 +17,8 @@ use crate::api::{ErrorCode, Problem};
 
 /// How long the first attempt may take beyond the time it is asked to hang; a node without a majority says so within 5 s.
 const ATTEMPT_MAX: Duration = Duration::from_secs(6);
+/// What an answer needs to come back: a server is told to answer by so much less than the time it is waited for.
+const RETURN_MARGIN: Duration = Duration::from_millis(250);
 /// Silence after which the other servers are asked whether another node leads by now.
 const SUSPICION: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,7 @@ pub(super) struct Effort {
     maybe_applied: bool,
     never_connected: bool,
     last: String,
+    last_class: Class,
     problem: Option<Box<Problem>>,
 }
 
@@ -40,6 +43,7 @@ impl Effort {
             maybe_applied: false,
             never_connected: true,
             last: String::new(),
+            last_class: Class::NotSent,
             problem: None,
         }
     }
@@ -59,6 +63,7 @@ impl Effort {
         self.attempts = self.attempts.saturating_add(1);
         self.never_connected &= class == Class::NotSent;
         self.last = failure.to_string();
+        self.last_class = class;
         if let Failure::Answered { problem, .. } = failure {
             self.problem = Some(problem);
         }
@@ -73,9 +78,21 @@ impl Effort {
         self.maybe_applied |= class == Class::Unknown;
         match retry::next(class, repeat, situation) {
             Next::Again(pause) => Ok(pause),
-            Next::GiveUpUnknown => Err(Error::Unknown { after: self.started.elapsed(), last: self.last.clone() }),
+            Next::GiveUpUnknown => Err(self.unknown()),
             Next::GiveUp => Err(self.definite(class)),
         }
+    }
+
+    fn unknown(&self) -> Error {
+        Error::Unknown { after: self.started.elapsed(), last: self.last.clone() }
+    }
+
+    /// How the call ends if there is no time for another attempt: one that is cut short would leave open what was definite so far.
+    fn out_of_time(&mut self) -> Option<Error> {
+        if self.attempts == 0 || self.remaining() >= retry::ATTEMPT_MIN {
+            return None;
+        }
+        Some(if self.maybe_applied { self.unknown() } else { self.definite(self.last_class) })
     }
 
     /// How a call ends of which it is known that nothing was applied, or which the catalog decided.
@@ -130,7 +147,12 @@ impl IndexClient {
             let leader = self.find_leader().await;
             call.forward_never = leader.is_some();
             let slot = leader.unwrap_or_else(|| self.next_server());
+            // Finding the leader may have taken what was left.
+            if let Some(error) = effort.out_of_time() {
+                return Err(self.with_servers(error));
+            }
             let limit = hang.saturating_add(patience).min(effort.remaining());
+            call.deadline_ms = Some(server_deadline_ms(limit));
             let failure = match self.attempt_watched(slot, &call, hang, limit, repeat).await {
                 Ok(reply) => {
                     self.note_index(&reply);
@@ -143,11 +165,15 @@ impl IndexClient {
             }
             match effort.failed(failure, repeat) {
                 Ok(pause) => tokio::time::sleep(pause).await,
-                Err(Error::Unreachable { last, .. }) => {
-                    return Err(Error::Unreachable { servers: self.servers(), last });
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.with_servers(error)),
             }
+        }
+    }
+
+    fn with_servers(&self, error: Error) -> Error {
+        match error {
+            Error::Unreachable { last, .. } => Error::Unreachable { servers: self.servers(), last },
+            error => error,
         }
     }
 
@@ -197,12 +223,18 @@ impl IndexClient {
 
 impl Call {
     pub(super) fn get(target: String) -> Self {
-        Self { target, body: None, key: None, floor: None, forward_never: false }
+        Self { target, body: None, key: None, floor: None, deadline_ms: None, forward_never: false }
     }
 
     fn post(path: &str, body: Bytes) -> Self {
         Self { body: Some(body), ..Self::get(path.to_owned()) }
     }
+}
+
+/// What a server is told that is waited for so long.
+fn server_deadline_ms(limit: Duration) -> u64 {
+    let limit = limit.saturating_sub(RETURN_MARGIN.min(limit / 4));
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn encode<B: Serialize>(body: &B) -> Bytes {
