@@ -31,6 +31,8 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the leader may wait for this node to catch up before it promotes it.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 
 /// Why no cluster was founded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -233,7 +235,8 @@ async fn set_replicas(node: &Arc<Node>) {
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) {
-    let body = serde_json::json!({"id": node.config.id, "address": node.address}).to_string();
+    let wait_ms = crate::clock::millis(CATCH_UP_WAIT);
+    let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut steps = vec!["/cluster/learners"];
     if !learner {
         steps.push("/cluster/promote");

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use client::cli::{Exit, Failure, Format, Output, print_failure};
+use client::cli::{Exit, Failure, Format, Output, print_failure, print_usage};
 use client::cluster::NewNode;
 use raft_store::types::{NodeId, limits};
 
-use crate::config::{Birth, Config, MemberSpec, listen_address};
-use crate::operate::{self, Change};
+use crate::config::{Birth, Config, MemberSpec, WAIT_MS_MAX, listen_address};
+use crate::operate::{self, Change, Target};
 use crate::{dev, start};
 
 /// An index node of raftshare: one member of the small cluster that keeps the replicated index.
@@ -36,7 +36,7 @@ enum Command {
     /// List the members
     Members(TargetArgs),
     /// Make a caught-up learner a voter
-    Promote(ChangeArgs),
+    Promote(PromoteArgs),
     /// Make a voter a learner
     Demote(ChangeArgs),
     /// Take a member out of the cluster
@@ -130,15 +130,44 @@ struct TargetArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     node: Vec<String>,
-    /// Output form
-    #[arg(short, long, value_enum, default_value = "table")]
+    /// How long the command may take, repeats included [default: 5s; for replace, backup and verify: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+    /// How results and errors are printed
+    #[arg(short, long, value_enum, env = "RAFTSHARE_OUTPUT", default_value = "table")]
     output: Format,
+}
+
+impl TargetArgs {
+    fn target(&self) -> Target {
+        self.target_with(operate::COMMAND_DEADLINE)
+    }
+
+    /// For commands that take their time.
+    fn long_target(&self) -> Target {
+        self.target_with(operate::LONG_DEADLINE)
+    }
+
+    fn target_with(&self, usual: Duration) -> Target {
+        Target { servers: self.node.clone(), timeout: self.timeout.unwrap_or(usual), format: self.output }
+    }
 }
 
 #[derive(Args)]
 struct ChangeArgs {
     /// The member
     id: NodeId,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Args)]
+struct PromoteArgs {
+    /// The member
+    id: NodeId,
+    /// Wait so long for it to catch up, on top of --timeout
+    #[arg(long, value_name = "DURATION", value_parser = parse_wait, default_value = "0s")]
+    wait: Duration,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -158,7 +187,7 @@ struct ReplaceArgs {
 
 #[derive(Args)]
 struct BackupArgs {
-    /// Where to save it
+    /// Where to save it; - writes it to the standard output
     file: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
@@ -170,6 +199,21 @@ struct VerifyArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match timeout {
+        Duration::ZERO => Err("it must be longer than 0s".into()),
+        // What the client library allows any request.
+        _ if timeout > Duration::from_secs(300) => Err("it must be at most 5m".into()),
+        _ => Ok(timeout),
+    }
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if wait > Duration::from_millis(WAIT_MS_MAX) { Err("it must be at most 60s".into()) } else { Ok(wait) }
 }
 
 fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
@@ -209,9 +253,18 @@ impl StartArgs {
     }
 }
 
+/// The command line as its parser sees it, for tests that go through all commands.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(print_usage(&error, std::env::args_os())),
+    };
+    let format = cli.command.format();
     let level = if matches!(cli.command, Command::Start(_)) { "info,openraft=error" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
@@ -225,12 +278,12 @@ pub fn main() -> ExitCode {
     client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&operate::failure(&error.into())),
+        Err(error) => return fail(format, &operate::failure(&error.into())),
     };
     let outcome = runtime.block_on(run(cli.command));
     // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
-    outcome.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|failure| fail(format, &failure), |()| ExitCode::SUCCESS)
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
@@ -241,26 +294,69 @@ async fn run(command: Command) -> Result<(), Failure> {
             let config = args.into_config().map_err(|reason| Failure::new(Exit::Usage, reason))?;
             own(start::run(config, operate::stop_signal()).await)
         }
-        Command::Init(args) => operate::init(&args.target.node, &args.members).await,
-        Command::Status(args) => operate::status(&args.node, args.output).await,
-        Command::Members(args) => operate::members(&args.node, args.output).await,
-        Command::Promote(args) => operate::change(&args.target.node, Change::Promote(args.id)).await,
-        Command::Demote(args) => operate::change(&args.target.node, Change::Demote(args.id)).await,
-        Command::Remove(args) => operate::change(&args.target.node, Change::Remove(args.id)).await,
-        Command::TransferLeader(args) => operate::change(&args.target.node, Change::Transfer(args.id)).await,
-        Command::Replace(args) => {
-            crate::config::check_address(&args.addr).map_err(|reason| Failure::new(Exit::Usage, reason))?;
-            operate::replace(&args.target.node, args.old, &NewNode { id: args.new, address: args.addr }).await
-        }
-        Command::Backup(args) => operate::backup(&args.target.node, &args.file).await,
-        Command::Verify(VerifyArgs { file: Some(file), .. }) => operate::verify_file(&file),
-        Command::Verify(args) => operate::verify_cluster(&args.target.node).await,
-        Command::Snapshot(args) => operate::change(&args.node, Change::Snapshot).await,
+        command => operate_on(command).await,
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
-    print_failure(Output { format: Format::Table, quiet: false }, failure);
+/// The commands that ask a running cluster; each ends within its time.
+async fn operate_on(command: Command) -> Result<(), Failure> {
+    let target = match &command {
+        Command::Replace(_) | Command::Backup(_) | Command::Verify(_) => command.args().map(TargetArgs::long_target),
+        Command::Promote(args) => {
+            let mut target = args.target.target();
+            target.timeout += args.wait;
+            Some(target)
+        }
+        _ => command.args().map(TargetArgs::target),
+    };
+    let Some(target) = target else { return Ok(()) };
+    let change = async |change| operate::change(&target, change).await;
+    target
+        .within(async {
+            match command {
+                Command::Dev(_) | Command::Start(_) => Ok(()),
+                Command::Init(args) => operate::init(&target, &args.members).await,
+                Command::Status(_) => operate::status(&target).await,
+                Command::Members(_) => operate::members(&target).await,
+                Command::Promote(args) => change(Change::Promote(args.id, args.wait)).await,
+                Command::Demote(args) => change(Change::Demote(args.id)).await,
+                Command::Remove(args) => change(Change::Remove(args.id)).await,
+                Command::TransferLeader(args) => change(Change::Transfer(args.id)).await,
+                Command::Snapshot(_) => change(Change::Snapshot).await,
+                Command::Replace(args) => {
+                    crate::config::check_address(&args.addr).map_err(|reason| Failure::new(Exit::Usage, reason))?;
+                    operate::replace(&target, args.old, &NewNode { id: args.new, address: args.addr }).await
+                }
+                Command::Backup(args) => operate::backup(&target, &args.file).await,
+                Command::Verify(VerifyArgs { file: Some(file), .. }) => operate::verify_file(&target, &file),
+                Command::Verify(_) => operate::verify_cluster(&target).await,
+            }
+        })
+        .await
+}
+
+impl Command {
+    /// What a command that asks a cluster has in common with the others.
+    fn args(&self) -> Option<&TargetArgs> {
+        match self {
+            Self::Dev(_) | Self::Start(_) => None,
+            Self::Init(args) => Some(&args.target),
+            Self::Status(args) | Self::Members(args) | Self::Snapshot(args) => Some(args),
+            Self::Promote(args) => Some(&args.target),
+            Self::Demote(args) | Self::Remove(args) | Self::TransferLeader(args) => Some(&args.target),
+            Self::Replace(args) => Some(&args.target),
+            Self::Backup(args) => Some(&args.target),
+            Self::Verify(args) => Some(&args.target),
+        }
+    }
+
+    fn format(&self) -> Format {
+        self.args().map_or(Format::Table, |args| args.output)
+    }
+}
+
+fn fail(format: Format, failure: &Failure) -> ExitCode {
+    print_failure(Output { format, quiet: false }, failure);
     ExitCode::from(failure.exit as u8)
 }
 

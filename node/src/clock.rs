@@ -5,16 +5,22 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use client::cluster::BootTime;
 use parking_lot::RwLock;
 use raft_store::catalog::Stamp;
 use raft_store::types::LogTime;
 use tokio::time::Instant;
+
+/// A difference between two clocks that counts as sleep of the machine.
+const SLEEP_MIN: Duration = Duration::from_millis(500);
 
 /// This machine's monotonic clock, counted from when the node started.
 #[derive(Debug, Clone, Copy)]
 pub struct Monotonic {
     began: Instant,
     rate_percent: u32,
+    /// The same moment by the clock that goes on while the machine sleeps, and by the one that does not: never simulated.
+    real: (BootTime, std::time::Instant),
 }
 
 impl Default for Monotonic {
@@ -26,7 +32,7 @@ impl Default for Monotonic {
 impl Monotonic {
     /// A clock that runs at this rate, begun now; only a simulation uses another rate than 100.
     pub fn with_rate(rate_percent: u32) -> Self {
-        Self { began: Instant::now(), rate_percent }
+        Self { began: Instant::now(), rate_percent, real: (BootTime::now(), std::time::Instant::now()) }
     }
 
     /// What the clock shows.
@@ -35,6 +41,14 @@ impl Monotonic {
             100 => self.began.elapsed(),
             rate => self.began.elapsed() * rate / 100,
         }
+    }
+
+    /// What the clock shows, and in addition the time that the machine slept since the clock began, during which it stood still.
+    pub fn awake_and_asleep(&self) -> Duration {
+        let (began, awake_since) = self.real;
+        let slept = began.elapsed().saturating_sub(awake_since.elapsed());
+        // Two clocks are read one after the other; less than this is no sleep.
+        if slept < SLEEP_MIN { self.now() } else { self.now() + slept }
     }
 
     /// The same in milliseconds: the `now_ms` of the pure modules.

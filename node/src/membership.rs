@@ -1,34 +1,41 @@
 //! Membership changes, one safe step at a time (C2), all on the leader.
 //!
-//! Invariant: a change that could leave the cluster without a reachable majority is refused.
+//! ```text
+//! checks.rs    who answers now, and whether the cluster can commit the change with them (C6)
+//! transfer.rs  handing leadership over
+//! finish.rs    completing a change of voters whose leader was lost halfway
+//! ```
+//!
+//! Invariants
+//! * A change is proposed only if the voters that answer now are a majority before and after it, and only against the very
+//!   membership that was checked.
+//! * What was not given to Raft by the caller's deadline is refused; what was given and is not done by then is `unknown` (W6).
 
-use openraft::Instant as _;
-use openraft::async_runtime::WatchReceiver;
+mod checks;
+mod finish;
+mod transfer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::future::join_all;
 use openraft::ChangeMembers;
-use openraft::errors::{ClientWriteError, RaftError};
-use raft_store::raft::TypeConfig;
+use openraft::Precondition;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::NodeId;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
+use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
+pub use self::finish::run as finish_changes;
+pub use self::transfer::{hand_over, transfer};
 use crate::api::error::ApiError;
 use crate::birth::{self, BirthError};
 use crate::node::Node;
-use crate::transport::Request;
 
-/// A learner this many entries behind, or fewer, counts as caught up.
-const CAUGHT_UP_ENTRIES: u64 = 250;
-/// How long promoting waits for a learner to catch up.
-const CATCH_UP_DEADLINE: Duration = Duration::from_secs(20);
-/// A voter that acknowledged nothing for this long does not count as reachable.
-const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
-/// How long a voter may take to answer before a change that needs it.
-const ASK_DEADLINE: Duration = Duration::from_millis(500);
-/// How long a transfer may take before it is given up.
-const TRANSFER_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause between two looks at a learner that catches up.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 
 fn refused(reason: impl Into<String>) -> ApiError {
     ApiError::MembershipRefused(reason.into())
@@ -44,129 +51,181 @@ impl From<BirthError> for ApiError {
     }
 }
 
+/// Changes go one after the other: each is checked against what the one before it left.
+#[derive(Debug)]
+pub struct Changes {
+    turn: Semaphore,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1) }
+    }
+}
+
+impl Changes {
+    async fn begin(&self, until: Instant) -> Result<SemaphorePermit<'_>, ApiError> {
+        match timeout_at(until, self.turn.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(refused("another change of members is under way; try again once it is done")),
+        }
+    }
+
+    fn try_begin(&self) -> Option<SemaphorePermit<'_>> {
+        self.turn.try_acquire().ok()
+    }
+}
+
 /// Adds a node as a learner, or changes a member's address.
-pub async fn add_learner(node: &Node, id: NodeId, address: &str) -> Result<(), ApiError> {
+pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant) -> Result<(), ApiError> {
+    let _turn = node.changes.begin(until).await?;
     let cluster = node.identities.cluster().ok_or(ApiError::NotInitialized)?;
-    let member = birth::as_member(&*node.net, id, address, cluster).await?;
-    match node.members().get(&id) {
+    let members = checks::settled(node, until).await?;
+    let ability = checks::ability(node, &members, &members.voters, until).await;
+    // Before the new node is told anything: a cluster that cannot take it in must not bind it.
+    checks::check_commit(&members.voters, &members.voters, &ability)?;
+    let member = timeout_at(until, birth::as_member(&*node.net, id, address, cluster))
+        .await
+        .map_err(|_| refused(format!("node {id} at {address} did not answer in time; is it running?")))??;
+    match members.nodes.get(&id) {
         Some(known) if *known == member => Ok(()),
         Some(known) if known.store_id == member.store_id => {
-            change(node, ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true).await
+            change(node, &members, ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true, until).await
         }
         Some(_) => Err(refused(format!(
             "node {id} is a member with another data directory; remove it first, or give the new node a new id"
         ))),
-        None => {
-            node.raft.add_learner(id, member, false).await.map_err(change_failed)?;
-            Ok(())
-        }
+        None => change(node, &members, ChangeMembers::AddNodes(BTreeMap::from([(id, member)])), true, until).await,
     }
 }
 
-/// Makes a caught-up learner a voter.
-pub async fn promote(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    known_member(node, id)?;
-    if voters(node).contains(&id) && !is_joint(node) {
+/// Makes a learner a voter; waits up to `catch_up` for it to be caught up.
+pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ApiError> {
+    known_member(&checks::settled(node, until).await?, id)?;
+    let patience = until.min(Instant::now() + catch_up);
+    // Not in turn: catching up may take long, and other changes need not wait for it.
+    while Instant::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
+        if !node.leads() {
+            return Err(ApiError::NoQuorum);
+        }
+        tokio::time::sleep(CATCH_UP_PAUSE).await;
+    }
+    let _turn = node.changes.begin(until).await?;
+    let members = checks::settled(node, until).await?;
+    known_member(&members, id)?;
+    if members.voters.contains(&id) {
         return Ok(());
     }
-    let until = Instant::now() + CATCH_UP_DEADLINE;
-    loop {
-        let lag = lag(node, id);
-        match lag {
-            Some(lag) if lag <= CAUGHT_UP_ENTRIES => break,
-            _ if Instant::now() >= until => {
-                let behind = lag.map_or("it never answered".into(), |lag| format!("it is {lag} entries behind"));
-                return Err(refused(format!("node {id} has not caught up: {behind}; promoting it could stop writes")));
-            }
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+    let mut new = members.voters.clone();
+    new.insert(id);
+    let ability = checks::ability(node, &members, &new, until).await;
+    if let Some(Err(why)) = ability.get(&id) {
+        return Err(refused(format!("node {id} {why}; as a voter it could stop writes")));
     }
-    change(node, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+    checks::check_commit(&members.voters, &new, &ability)?;
+    change(node, &members, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true, until).await
 }
 
 /// Makes a voter a learner.
-pub async fn demote(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    known_member(node, id)?;
-    if !voters(node).contains(&id) {
-        return Ok(());
-    }
-    check_quorum_without(node, id).await?;
-    change(node, ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+pub async fn demote(node: &Node, id: NodeId, until: Instant) -> Result<(), ApiError> {
+    take_out(node, id, true, until).await
 }
 
 /// Takes a member out.
-pub async fn remove(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    known_member(node, id)?;
-    if voters(node).contains(&id) {
-        check_quorum_without(node, id).await?;
-        return change(node, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await;
-    }
-    change(node, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await
+pub async fn remove(node: &Node, id: NodeId, until: Instant) -> Result<(), ApiError> {
+    take_out(node, id, false, until).await
 }
 
-/// Hands leadership to a voter.
-pub async fn transfer(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    known_member(node, id)?;
-    if !voters(node).contains(&id) {
-        return Err(refused(format!("node {id} is a learner; promote it first")));
-    }
-    if id == node.config.id {
+async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) -> Result<(), ApiError> {
+    let _turn = node.changes.begin(until).await?;
+    let members = checks::settled(node, until).await?;
+    known_member(&members, id)?;
+    let is_voter = members.voters.contains(&id);
+    if stays_learner && !is_voter {
         return Ok(());
     }
-    node.raft.trigger().transfer_leader(id).await.map_err(|fatal| ApiError::StorageFailed(fatal.to_string()))?;
-    let until = Instant::now() + TRANSFER_DEADLINE;
-    while Instant::now() < until {
-        if node.leader().is_some_and(|leader| leader.id == id) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Err(ApiError::Unknown(format!("node {id} did not take over within {TRANSFER_DEADLINE:?}")))
+    let mut new = members.voters.clone();
+    new.remove(&id);
+    let ability = checks::ability(node, &members, &members.voters, until).await;
+    checks::check_commit(&members.voters, &new, &ability)?;
+    let wanted = BTreeSet::from([id]);
+    let changes = if is_voter { ChangeMembers::RemoveVoters(wanted) } else { ChangeMembers::RemoveNodes(wanted) };
+    change(node, &members, changes, stays_learner, until).await
 }
 
-/// Hands leadership to the voter that is furthest along, so that a planned stop costs writers no election.
-pub async fn hand_over(node: &Node) {
-    let metrics = node.raft.metrics().borrow_watched().clone();
-    let Some(replication) = metrics.replication else { return };
-    let candidates = voters(node);
-    let best = replication
-        .iter()
-        .filter(|(id, _)| candidates.contains(id) && **id != node.config.id && reachable(node, **id))
-        .max_by_key(|(_, matched)| matched.as_ref().map(|log_id| log_id.index));
-    if let Some((id, _)) = best
-        && let Err(error) = transfer(node, *id).await
-    {
-        tracing::info!(%error, "could not hand leadership over");
-    }
-}
-
+/// Gives a change to Raft and waits for it, `until` at the latest. On a task of its own, which goes on when the caller's time is
+/// over: a change of voters is two entries, and the second one is proposed by whoever waits for the first.
 async fn change(
     node: &Node,
-    members: ChangeMembers<NodeId, raft_store::raft::Member>,
+    checked: &Members,
+    changes: ChangeMembers<NodeId, Member>,
     retain: bool,
+    until: Instant,
 ) -> Result<(), ApiError> {
-    node.raft.change_membership(members, retain).await.map_err(change_failed)?;
-    Ok(())
+    // Asking took a while, and this process may have been paused meanwhile.
+    if !node.leads() || Instant::now() >= until {
+        return Err(ApiError::NoQuorum);
+    }
+    let as_checked = Precondition::LastMembershipLogId { last_membership_log_id: checked.log_id };
+    let raft = node.raft.clone();
+    let mut done = tokio::spawn(async move { raft.change_membership_if(changes, retain, vec![as_checked]).await });
+    match timeout_at(until, &mut done).await {
+        Ok(Ok(outcome)) => outcome.map(|_| ()).map_err(change_failed),
+        Ok(Err(ended)) => Err(ApiError::Unknown(format!("the change was proposed, and its task ended: {ended}"))),
+        Err(_) => Err(ApiError::Unknown(
+            "the change was proposed, and no majority confirmed it in time; this leader or the next one completes it, or it is \
+             void: look at `raftshare-node members` before repeating it"
+                .into(),
+        )),
+    }
 }
 
 /// Only what Raft refused is definite; an entry it lost may still come to be (W5).
 fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ApiError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ApiError::NoQuorum,
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(refusal)) => refused(refusal.to_string()),
-        other => ApiError::Unknown(format!("the change was proposed, and its outcome is not known: {other}")),
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(refusal)) => refused(in_words(&refusal)),
+        RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => {
+            refused("the members changed while this change was checked; look at them and try again")
+        }
+        // It was in the log, and another leader's log does not have it.
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+            ApiError::Unknown("another leader took over before the change was committed".into())
+        }
+        RaftError::Fatal(fatal) => {
+            tracing::warn!(%fatal, "a change of members was interrupted");
+            ApiError::Unknown("the change was proposed, and the node stopped before it was done".into())
+        }
     }
 }
 
-/// Whether a change of voters stopped halfway; the next one completes it.
-fn is_joint(node: &Node) -> bool {
-    let metrics = node.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.membership_config.membership().get_joint_config().len() > 1
+/// Raft's refusals for people; its own words name log ids and types.
+fn in_words(refusal: &ChangeRefusal) -> String {
+    match refusal {
+        ChangeMembershipError::InProgress(_) => {
+            "an earlier change of members is not committed yet; try again in a moment, and if that does not help look at \
+             `raftshare-node status`: a majority of the voters must answer"
+                .into()
+        }
+        ChangeMembershipError::EmptyMembership(_) => {
+            "the last voter cannot be taken away; a cluster needs at least one".into()
+        }
+        ChangeMembershipError::LearnerNotFound(missing) => {
+            format!("node {} is no member; add it as a learner first", missing.node_id)
+        }
+        ChangeMembershipError::UncommittedLeaderLog(_) => {
+            "this leader was elected a moment ago and has committed nothing yet; try again".into()
+        }
+        ChangeMembershipError::UnsupportedMembershipTransition(_) | ChangeMembershipError::NodeMetadataChanged(_) => {
+            "the members cannot change in this way in one step; look at them with `raftshare-node members`".into()
+        }
+    }
 }
 
-fn known_member(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    if node.members().contains_key(&id) {
+type ChangeRefusal = ChangeMembershipError<openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig>, NodeId>;
+
+fn known_member(members: &Members, id: NodeId) -> Result<(), ApiError> {
+    if members.nodes.contains_key(&id) {
         return Ok(());
     }
     Err(refused(format!("node {id} is no member; `raftshare-node members` lists them")))
@@ -177,45 +236,4 @@ pub fn voters(node: &Node) -> BTreeSet<NodeId> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
     metrics.membership_config.voter_ids().collect()
-}
-
-fn lag(node: &Node, id: NodeId) -> Option<u64> {
-    let metrics = node.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let matched = metrics.replication.as_ref()?.get(&id)?.as_ref()?.index;
-    Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
-}
-
-fn reachable(node: &Node, id: NodeId) -> bool {
-    if id == node.config.id {
-        return true;
-    }
-    let metrics = node.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let heard = metrics.heartbeat.as_ref().and_then(|heartbeat| heartbeat.get(&id)).and_then(|heard| *heard);
-    heard.is_some_and(|heard| heard.elapsed() <= REACHABLE_WITHIN)
-}
-
-/// Asks every voter that would be left: what was heard a moment ago says nothing about now.
-async fn check_quorum_without(node: &Node, id: NodeId) -> Result<(), ApiError> {
-    let mut left = voters(node);
-    left.remove(&id);
-    if left.is_empty() {
-        return Err(refused("the last voter cannot be taken away"));
-    }
-    let members = node.members();
-    let asked = left.iter().map(async |voter| match members.get(voter) {
-        _ if *voter == node.config.id => true,
-        Some(member) => node.pool.call(*voter, member, &Request::Status, ASK_DEADLINE).await.is_ok(),
-        None => false,
-    });
-    let healthy = join_all(asked).await.into_iter().filter(|answered| *answered).count();
-    let needed = left.len() / 2 + 1;
-    if healthy < needed {
-        return Err(refused(format!(
-            "of the {} voters that would be left only {healthy} answer, and {needed} are needed; bring them back first",
-            left.len()
-        )));
-    }
-    Ok(())
 }

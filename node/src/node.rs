@@ -22,10 +22,12 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::leadership::Leadership;
+use crate::membership::Changes;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::Net;
 use crate::propose::Proposer;
+use crate::pulse::Pulse;
 use crate::succession::Succession;
 use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
 
@@ -87,6 +89,8 @@ pub struct Node {
     pub condition: ConditionCell,
     /// The log clock.
     pub clock: Arc<LogClock>,
+    /// Notices when this process was paused.
+    pub pulse: Arc<Pulse>,
     /// The write path.
     pub proposer: Proposer,
     /// The age of its state.
@@ -101,6 +105,8 @@ pub struct Node {
     pub events: EventLog,
     /// Counters.
     pub metrics: Metrics,
+    /// Whose turn it is to change members.
+    pub changes: Changes,
     /// Links to other members.
     pub pool: LinkPool,
     /// The network, for links and for forwarding requests to the leader.

@@ -1,29 +1,35 @@
 //! The operator's commands against a running cluster, over the client library: init, status, members and changes of
 //! members; and what all commands of the binary share.
 
-use std::io::Write;
+mod backup;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use client::api::DigestResponse;
 use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
 use raft_store::types::NodeId;
 
 use crate::config::MemberSpec;
 
-/// Limit of one command; a promotion may wait for its learner to catch up.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
+pub use backup::backup;
 
-/// How long `verify` waits for all members to stand at the same log index.
-const VERIFY_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a command may take unless `--timeout` says otherwise: the 5 s of W6.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for commands that wait for a snapshot, for a new node to catch up, or for all members to stand at one log index.
+pub const LONG_DEADLINE: Duration = Duration::from_secs(60);
+/// What a command may take beyond its deadline before it is ended from outside.
+const OVERTIME: Duration = Duration::from_millis(500);
+
 /// Pause between its looks.
 const VERIFY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A change of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Learner to voter.
-    Promote(NodeId),
+    /// Learner to voter, waiting for it to catch up.
+    Promote(NodeId, Duration),
     /// Voter to learner.
     Demote(NodeId),
     /// Out of the cluster.
@@ -50,30 +56,64 @@ pub async fn stop_signal() {
     }
 }
 
-fn connect(servers: &[String]) -> Result<IndexClient, Failure> {
-    Ok(IndexClient::new(Options { deadline: COMMAND_DEADLINE, ..Options::new(servers.iter().cloned()) })?)
+/// Which cluster a command talks to, how long it may take, and how it prints.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Base URLs of nodes.
+    pub servers: Vec<String>,
+    /// Limit of the whole command, repeats included.
+    pub timeout: Duration,
+    /// How results and failures are printed.
+    pub format: Format,
 }
 
-/// What concerns one node goes to the one that was named first.
-fn first_of(servers: &[String]) -> Result<IndexClient, Failure> {
-    connect(&servers[..servers.len().min(1)])
+impl Target {
+    fn connect(&self) -> Result<IndexClient, Failure> {
+        Ok(IndexClient::new(Options { deadline: self.timeout, ..Options::new(self.servers.iter().cloned()) })?)
+    }
+
+    /// What concerns one node goes to the one that was named first.
+    fn first(&self) -> Result<IndexClient, Failure> {
+        let servers = self.servers.iter().take(1).cloned().collect();
+        Self { servers, ..self.clone() }.connect()
+    }
+
+    fn output(&self) -> Output {
+        Output { format: self.format, quiet: false }
+    }
+
+    fn say(&self, sentence: &str) {
+        self.output().sentence(&serde_json::json!({"ok": true, "message": sentence}), sentence);
+    }
+
+    /// Runs a command within its time. Its requests keep to that by themselves; several of them in a row might not.
+    pub async fn within<T>(&self, command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.timeout + OVERTIME, command).await.unwrap_or_else(|_| {
+            let what = format!("not done within {}", humantime::format_duration(self.timeout));
+            let hint = "look before you repeat it:  raftshare-node members;  --timeout allows more";
+            Err(Failure::new(Exit::TimedOut, what).hint(hint))
+        })
+    }
 }
 
 /// `init`.
-pub async fn init(servers: &[String], members: &[MemberSpec]) -> Result<(), Failure> {
+pub async fn init(target: &Target, members: &[MemberSpec]) -> Result<(), Failure> {
     let nodes: Vec<_> =
         members.iter().map(|member| NewNode { id: member.id, address: member.address.clone() }).collect();
-    first_of(servers)?.init(&nodes).await?;
-    say(&format!("cluster founded with {} member(s); look at it with: raftshare-node status", members.len().max(1)));
+    target.first()?.init(&nodes).await?;
+    target.say(&format!(
+        "cluster founded with {} member(s); look at it with: raftshare-node status",
+        members.len().max(1)
+    ));
     Ok(())
 }
 
 /// `promote`, `demote`, `remove`, `transfer-leader`, `snapshot`.
-pub async fn change(servers: &[String], change: Change) -> Result<(), Failure> {
-    let index = connect(servers)?;
+pub async fn change(target: &Target, change: Change) -> Result<(), Failure> {
+    let index = target.connect()?;
     let done = match change {
-        Change::Promote(id) => {
-            index.promote(id).await?;
+        Change::Promote(id, wait) => {
+            index.promote_within(id, wait).await?;
             format!("node {id} is a voter")
         }
         Change::Demote(id) => {
@@ -89,68 +129,50 @@ pub async fn change(servers: &[String], change: Change) -> Result<(), Failure> {
             format!("node {id} leads")
         }
         Change::Snapshot => {
-            first_of(servers)?.snapshot().await?;
+            target.first()?.snapshot().await?;
             "a snapshot is being taken".to_owned()
         }
     };
-    say(&done);
+    target.say(&done);
     Ok(())
 }
 
 /// `replace`: the new node is a voter before the old one goes; one that comes back empty under its old id goes first,
 /// because its old vote must not count (C3).
-pub async fn replace(servers: &[String], old: NodeId, new: &NewNode) -> Result<(), Failure> {
-    let index = connect(servers)?;
+pub async fn replace(target: &Target, old: NodeId, new: &NewNode) -> Result<(), Failure> {
+    let index = target.connect()?;
+    let say = |step: &str| target.output().remark(step);
     if old == new.id {
         index.remove(old).await?;
         say(&format!("node {old} is out; taking it in again with its new data directory"));
     }
     index.add_learner(new).await?;
     say(&format!("node {} at {} is a learner, catching up", new.id, new.address));
-    index.promote(new.id).await?;
-    say(&format!("node {} is a voter", new.id));
+    // What the waiting leaves is for the answer and for removing the old node.
+    index.promote_within(new.id, target.timeout / 2).await?;
     if old != new.id {
         index.remove(old).await?;
-        say(&format!("node {old} is no member any more"));
     }
-    Ok(())
-}
-
-/// `backup`: a checked snapshot file; it appears under its name only when it is whole.
-pub async fn backup(servers: &[String], file: &Path) -> Result<(), Failure> {
-    let disk = |error: std::io::Error| Failure::new(Exit::Disk, format!("cannot write {}: {error}", file.display()));
-    let unreachable = |error: reqwest::Error| Failure::new(Exit::Unavailable, format!("no backup: {error}"));
-    let server = servers.first().map_or("", |server| server.trim_end_matches('/'));
-    let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let http = reqwest::Client::builder().no_proxy().build().map_err(unreachable)?;
-    let answer = http.get(format!("{url}/cluster/backup")).send().await.map_err(unreachable)?;
-    let bytes = answer.error_for_status().map_err(unreachable)?.bytes().await.map_err(unreachable)?;
-    let meta = raft_store::storage::check_snapshot(&bytes)
-        .map_err(|error| Failure::new(Exit::Integrity, format!("the backup arrived damaged: {error}; try again")))?;
-    let part = file.with_extension("part");
-    let written = std::fs::File::create(&part).and_then(|mut out| out.write_all(&bytes).and_then(|()| out.sync_all()));
-    written.and_then(|()| std::fs::rename(&part, file)).map_err(disk)?;
-    let upto = meta.last_log_id.map_or(0, |log_id| log_id.index);
-    say(&format!("{}: {} bytes, everything up to log index {upto}, checksum verified", file.display(), bytes.len()));
+    target.say(&format!("node {} is a voter in the place of node {old}", new.id));
     Ok(())
 }
 
 /// `verify FILE`: does a backup check out?
-pub fn verify_file(file: &Path) -> Result<(), Failure> {
+pub fn verify_file(target: &Target, file: &Path) -> Result<(), Failure> {
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::new(Exit::Disk, format!("cannot read {}: {error}", file.display())))?;
     let meta = raft_store::storage::check_snapshot(&bytes)
         .map_err(|error| Failure::new(Exit::Integrity, format!("{}: {error}", file.display())))?;
     let upto = meta.last_log_id.map_or(0, |log_id| log_id.index);
-    say(&format!("{} is whole: everything up to log index {upto}", file.display()));
+    target.say(&format!("{} is whole: everything up to log index {upto}", file.display()));
     Ok(())
 }
 
 /// `verify --node`: do all members that answer have the same state at the same log index (D1)?
-pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
-    let index = connect(servers)?;
+pub async fn verify_cluster(target: &Target) -> Result<(), Failure> {
+    let index = target.connect()?;
     let members = index.cluster().await?.value.nodes;
-    let until = Instant::now() + VERIFY_DEADLINE;
+    let until = Instant::now() + target.timeout;
     loop {
         let mut digests = Vec::new();
         for member in members.iter().filter(|member| member.alive) {
@@ -163,11 +185,20 @@ pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
         if digests.iter().all(|(_, digest)| digest.applied_index == first.applied_index) {
             let different: Vec<_> = digests.iter().filter(|(_, digest)| digest.digest != first.digest).collect();
             if !different.is_empty() {
-                let what = format!("the members' states differ at log index {}: {digests:?}", first.applied_index);
+                let what = format!(
+                    "the members' states differ at log index {}: {}",
+                    first.applied_index,
+                    digest_list(&digests)
+                );
                 return Err(Failure::new(Exit::Integrity, what).hint("stop the node that differs, and replace it"));
             }
             let silent = members.len() - digests.len();
-            say(&format!("{} members agree at log index {}: {}", digests.len(), first.applied_index, first.digest));
+            target.say(&format!(
+                "{} members agree at log index {}: {}",
+                digests.len(),
+                first.applied_index,
+                first.digest
+            ));
             return match silent {
                 0 => Ok(()),
                 _ => Err(Failure::new(Exit::Degraded, format!("{silent} member(s) did not answer"))),
@@ -181,19 +212,19 @@ pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
     }
 }
 
+fn digest_list(digests: &[(NodeId, DigestResponse)]) -> String {
+    let of = |(id, digest): &(NodeId, DigestResponse)| format!("node {id} has {}", digest.digest);
+    digests.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
 /// `members`.
-pub async fn members(servers: &[String], format: Format) -> Result<(), Failure> {
-    health::members(&connect(servers)?, &Output { format, quiet: false }).await
+pub async fn members(target: &Target) -> Result<(), Failure> {
+    health::members(&target.connect()?, &target.output()).await
 }
 
 /// `status`: one view of health, with an exit code for scripts.
-pub async fn status(servers: &[String], format: Format) -> Result<(), Failure> {
-    health::status(&connect(servers)?, &Output { format, quiet: false }).await
-}
-
-#[allow(clippy::print_stdout, reason = "the command's result")]
-fn say(line: &str) {
-    println!("{line}");
+pub async fn status(target: &Target) -> Result<(), Failure> {
+    health::status(&target.connect()?, &target.output()).await
 }
 
 /// The exit code of a command that failed within this binary rather than at a server.

@@ -20,6 +20,7 @@ use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
 use crate::node::{Identities, Node};
 use crate::propose::Proposer;
+use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
 use crate::{birth, digests, membership, names, serve, snapshots};
@@ -79,6 +80,8 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
+        tokio::spawn(pulse::run(node.pulse.clone())),
+        tokio::spawn(membership::finish_changes(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -99,14 +102,14 @@ pub async fn run_on<L: Listener>(
     };
     if let Some(reason) = failed {
         // Nothing is acknowledged any more; what is under way is answered, then the process ends (W4).
-        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
+        let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
         bail!(
             "the storage in {} failed: {reason}; free or repair the disk, then start the node again",
             node.config.data.display()
         );
     }
     tracing::info!("stopping");
-    let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
+    let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
     Ok(())
@@ -151,10 +154,12 @@ async fn assemble(
     let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;
     let clock = Arc::new(LogClock::new(monotonic));
     let applied = state.applied_index().unwrap_or(0);
+    let pulse = Arc::new(Pulse::new(monotonic));
     Ok(Arc::new(Node {
         address: config.advertised(bound),
         boot: rand::random(),
-        proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
+        proposer: Proposer::start(raft.clone(), Arc::clone(&clock), Arc::clone(&pulse)),
+        pulse,
         pool: LinkPool::new(net.clone(), identities.clone()),
         condition: ConditionCell::default(),
         freshness: Freshness::default(),
@@ -163,6 +168,7 @@ async fn assemble(
         names: Names::default(),
         events: EventLog::new(applied),
         metrics: Metrics::default(),
+        changes: membership::Changes::default(),
         config,
         identities,
         raft,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, Object, QuorumInfo};
 use futures::future::join_all;
@@ -18,15 +18,16 @@ use super::body::parse;
 use super::error::ApiError;
 use super::route::{Parts, Place, place, to_leader};
 use crate::birth;
-use crate::config::{MemberSpec, check_address};
+use crate::config::{MemberSpec, WAIT_MS_MAX, check_address};
+use crate::deadline::{Deadline, left};
 use crate::membership;
 use crate::node::Node;
 use crate::transport::{NodeStatus, Request, Response as NodeResponse};
 
 /// How long another member may take to say how it is.
 const STATUS_DEADLINE: Duration = Duration::from_millis(300);
-/// How long a membership change may take.
-const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a backup may wait for its snapshot.
+const BACKUP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// `GET /leader`.
 pub async fn leader(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
@@ -131,11 +132,11 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
 }
 
 /// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.
-pub async fn backup(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
+pub async fn backup(State(node): State<Arc<Node>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let until = Deadline::of(&headers)?.named().unwrap_or(Instant::now() + BACKUP_DEADLINE);
     let failed = |fatal: String| ApiError::StorageFailed(fatal);
     let wanted = node.applied();
     node.raft.trigger().snapshot().await.map_err(|fatal| failed(fatal.to_string()))?;
-    let until = Instant::now() + CHANGE_DEADLINE;
     while Instant::now() < until {
         let newest = node.raft.get_snapshot().await.map_err(|error| failed(error.to_string()))?;
         if let Some(snapshot) = newest
@@ -146,7 +147,7 @@ pub async fn backup(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Err(ApiError::Overloaded(format!("no snapshot was ready within {CHANGE_DEADLINE:?}")))
+    Err(ApiError::Overloaded(format!("no snapshot was ready in time")))
 }
 
 #[derive(Deserialize)]
@@ -169,6 +170,13 @@ struct LearnerRequest {
 #[derive(Deserialize)]
 struct IdRequest {
     id: NodeId,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromoteRequest {
+    id: NodeId,
+    wait_ms: Option<u64>,
 }
 
 fn ok() -> Response {
@@ -221,7 +229,7 @@ fn check_distinct(members: &[MemberSpec]) -> Result<(), ApiError> {
 /// What a change of members asks for, once its body was checked.
 enum Change {
     AddLearner(LearnerRequest),
-    Promote(NodeId),
+    Promote(NodeId, Duration),
     Demote(NodeId),
     Remove(NodeId),
     Transfer(NodeId),
@@ -242,7 +250,14 @@ async fn change_inner(node: &Arc<Node>, parts: &Parts) -> Result<Response, ApiEr
             check_address(&request.address).map_err(ApiError::BadRequest)?;
             Change::AddLearner(request)
         }
-        "/cluster/promote" => Change::Promote(id()?),
+        "/cluster/promote" => {
+            let request: PromoteRequest = parse(&parts.body)?;
+            let wait_ms = request.wait_ms.unwrap_or(0);
+            if wait_ms > WAIT_MS_MAX {
+                return Err(ApiError::BadRequest(format!("waitMs is {wait_ms}; it must be at most {WAIT_MS_MAX}")));
+            }
+            Change::Promote(request.id, Duration::from_millis(wait_ms))
+        }
         "/cluster/demote" => Change::Demote(id()?),
         "/cluster/remove" => Change::Remove(id()?),
         "/cluster/transfer" => Change::Transfer(id()?),
@@ -253,22 +268,24 @@ async fn change_inner(node: &Arc<Node>, parts: &Parts) -> Result<Response, ApiEr
         node.raft.trigger().snapshot().await.map_err(|fatal| ApiError::StorageFailed(fatal.to_string()))?;
         return Ok(ok());
     }
-    if let Some(answer) = to_leader(node, parts, CHANGE_DEADLINE).await? {
+    let wait = if let Change::Promote(_, wait) = change { wait } else { Duration::ZERO };
+    let until = parts.deadline.until(wait);
+    if let Some(answer) = to_leader(node, parts, left(until)).await? {
         return Ok(answer);
     }
     // A task of its own: a caller that disconnects must not leave the change halfway, in a joint configuration.
     let node = node.clone();
     let done = tokio::spawn(async move {
         match change {
-            Change::AddLearner(request) => membership::add_learner(&node, request.id, &request.address).await,
-            Change::Promote(id) => membership::promote(&node, id).await,
-            Change::Demote(id) => membership::demote(&node, id).await,
-            Change::Remove(id) => membership::remove(&node, id).await,
-            Change::Transfer(id) => membership::transfer(&node, id).await,
+            Change::AddLearner(request) => membership::add_learner(&node, request.id, &request.address, until).await,
+            Change::Promote(id, wait) => membership::promote(&node, id, wait, until).await,
+            Change::Demote(id) => membership::demote(&node, id, until).await,
+            Change::Remove(id) => membership::remove(&node, id, until).await,
+            Change::Transfer(id) => membership::transfer(&node, id, until).await,
             Change::Snapshot => Ok(()),
         }
     });
-    done.await.map_err(|error| ApiError::Unknown(error.to_string()))??;
+    done.await.map_err(|error| ApiError::Unknown(format!("the change was interrupted: {error}")))??;
     Ok(ok())
 }
 

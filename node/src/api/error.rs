@@ -185,6 +185,7 @@ impl From<ProposeError> for ApiError {
             ProposeError::NotLeader { .. } => Self::NotLeader(None),
             ProposeError::Overloaded => Self::Overloaded(error.to_string()),
             ProposeError::Expired => Self::NoQuorum,
+            ProposeError::Paused => Self::Overloaded(error.to_string()),
             ProposeError::Unknown(_) => Self::Unknown(error.to_string()),
             // Raft may have sent the entry before the disk failed: not definite.
             ProposeError::Storage(_) => Self::Unknown(error.to_string()),

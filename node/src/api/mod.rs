@@ -109,6 +109,13 @@ impl Edge {
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
         let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal() };
+        // What came while this process was paused waited somewhere in the system, and its caller may have given up (W6).
+        let refusal = match refusal {
+            None if !request.method().is_safe() && self.node.pulse.was_paused() => Some(ApiError::Overloaded(
+                "this node was paused a moment ago, and the request may have waited since; nothing was done".into(),
+            )),
+            refusal => refusal,
+        };
         let mut response = match refusal {
             Some(error) => error.response(is_write(&request)),
             // A router is always ready.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::body::ReadBody;
 use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
+use crate::deadline::{Deadline, for_next_hop};
 use crate::net::Undelivered;
 use crate::node::{KnownLeader, Node};
 
@@ -48,6 +49,8 @@ pub struct Parts {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// How long its caller waits.
+    pub deadline: Deadline,
 }
 
 impl Parts {
@@ -55,7 +58,8 @@ impl Parts {
     pub fn of(request: Request<Body>) -> Result<Self, ApiError> {
         let (mut parts, _) = request.into_parts();
         let body = parts.extensions.remove::<ReadBody>().unwrap_or(ReadBody::Broken).whole()?;
-        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body })
+        let deadline = Deadline::of(&parts.headers)?;
+        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body, deadline })
     }
 
     fn keyed(&self) -> bool {
@@ -103,9 +107,8 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
 ///
 /// Once a hop was lost the write may have been applied, and no later failure is definite any more (W5).
 pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<Option<Response>, ApiError> {
-    let started = Instant::now();
-    let until = started + LEADER_WAIT;
-    let deadline = started + within;
+    let deadline = parts.deadline.at_most(within);
+    let until = deadline.min(Instant::now() + LEADER_WAIT);
     let mut lost: Option<ApiError> = None;
     loop {
         let leader = match (place(node, until).await, &lost) {
@@ -175,6 +178,9 @@ pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline:
         if let Some(value) = parts.headers.get(name) {
             request = request.header(name, value);
         }
+    }
+    if !parts.method.is_safe() {
+        request = request.header(headers::DEADLINE_MS, for_next_hop(deadline));
     }
     let Ok(request) = request.body(parts.body.clone()) else { return Hop::NotSent };
     let within = deadline.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE * 16);

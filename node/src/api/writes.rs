@@ -27,6 +27,9 @@ const ELSEWHERE_PAUSE: Duration = Duration::from_millis(5);
 /// has to fit into the 5 s of R4.
 const ELSEWHERE_WITHIN: Duration = Duration::from_millis(1_500);
 
+/// Paths whose requests may ask to wait before they are decided.
+const WAITING_PATHS: [&str; 1] = ["/lease"];
+
 /// What every write handler is given.
 pub struct Write {
     /// The node.
@@ -35,6 +38,8 @@ pub struct Write {
     pub parts: Parts,
     /// Its idempotency key.
     pub key: Option<KeyTag>,
+    /// Whether it asked to wait before it is decided.
+    waits: bool,
     arrived: Instant,
 }
 
@@ -48,7 +53,8 @@ impl Write {
             let Parts { uri, headers, body, .. } = parts.clone();
             heavy::run(body.len(), move || key_tag(&headers, uri.path(), &body)).await?
         };
-        Ok(Self { node, parts, key, arrived: Instant::now() })
+        let waits = WAITING_PATHS.contains(&parts.uri.path());
+        Ok(Self { node, parts, key, waits, arrived: Instant::now() })
     }
 
     /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request then
@@ -73,11 +79,22 @@ impl Write {
     pub async fn propose(&self, op: Op, chunk: u32) -> Result<Committed, ApiError> {
         let peer = op.peer().cloned();
         let key = self.key.clone().map(|key| KeyTag { chunk, ..key });
-        let committed = self.node.proposer.propose(Command { key, op }).await?;
+        let committed = self.node.proposer.propose_by(Command { key, op }, self.due(chunk)).await?;
         if let Some(peer) = peer {
             self.node.leadership.sign_of_life(&peer);
         }
         Ok(committed)
+    }
+
+    /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait that the
+    /// request asked for, have the usual time of their own, within the deadline that the caller named (W6).
+    fn due(&self, chunk: u32) -> Instant {
+        let usual = Instant::now() + REQUEST_DEADLINE;
+        match self.parts.deadline.named() {
+            Some(named) => named.min(usual),
+            None if chunk > 0 || self.waits => usual,
+            None => self.arrived + REQUEST_DEADLINE,
+        }
     }
 
     /// The peer's tasks, once the planner has seen the write at `log_index`.

@@ -12,7 +12,6 @@
 mod queue;
 mod under_way;
 
-use std::collections::VecDeque;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,8 +32,10 @@ use self::under_way::{Place, UnderWay};
 use crate::clock::LogClock;
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Raft;
+use crate::pulse::Pulse;
 
-/// Time that a command has left when it is proposed; with less its caller would hardly hear what became of it.
+/// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller would hardly hear what
+/// became of it.
 const TIME_LEFT_MIN: Duration = Duration::from_millis(250);
 
 /// What became of a command that was applied.
@@ -61,6 +62,9 @@ pub enum ProposeError {
     /// Definite: earlier writes kept it waiting, and it was not proposed.
     #[error("no majority confirmed earlier writes in time, and this one was not proposed")]
     Expired,
+    /// Definite: the node was paused while it waited (W6).
+    #[error("this node was paused while the write waited, and it was not proposed")]
+    Paused,
     /// Unknown: the entry was given to Raft, and its fate is not known here.
     #[error("the write was proposed, and its outcome is not known: {0}")]
     Unknown(String),
@@ -75,6 +79,7 @@ pub struct Proposer {
     entrance: Arc<Entrance>,
     /// Commands ever handed in.
     handed_in: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
 }
 
 /// With the last one who may hand in commands the coalescer ends.
@@ -97,19 +102,24 @@ impl Drop for Exit {
 
 impl Proposer {
     /// Starts the coalescer.
-    pub fn start(raft: Raft, clock: Arc<LogClock>) -> Self {
+    pub fn start(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>) -> Self {
         let queue = Arc::new(Queue::new());
-        tokio::spawn(coalesce(raft, clock, Exit(queue.clone())));
-        Self { entrance: Arc::new(Entrance(queue)), handed_in: Arc::default() }
+        tokio::spawn(coalesce(raft, clock, pulse.clone(), Exit(queue.clone())));
+        Self { entrance: Arc::new(Entrance(queue)), handed_in: Arc::default(), pulse }
     }
 
     /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
+        self.propose_by(command, Instant::now() + REQUEST_DEADLINE).await
+    }
+
+    /// The same, and waits until `due` at most; a command that is not proposed by then never is (W6).
+    pub async fn propose_by(&self, command: Command, due: Instant) -> Result<Committed, ProposeError> {
         let (answer, applied) = oneshot::channel();
         // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
         let command = EncodedCommand::new(command);
-        let due = Instant::now() + REQUEST_DEADLINE;
-        self.entrance.0.push(Pending { command, due, answer })?;
+        let margin = TIME_LEFT_MIN.min(crate::deadline::left(due) / 4);
+        self.entrance.0.push(Pending { command, due, margin, pauses: self.pulse.beat(), answer })?;
         self.handed_in.fetch_add(1, Ordering::Relaxed);
         applied.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the node is shutting down".into())))
     }
@@ -130,7 +140,7 @@ impl Proposer {
     }
 }
 
-async fn coalesce(raft: Raft, clock: Arc<LogClock>, exit: Exit) {
+async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exit) {
     let queue = &*exit.0;
     let (places, mut under_way) = watch::channel(UnderWay::default());
     'entries: loop {
@@ -156,10 +166,7 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, exit: Exit) {
                 () = sleep_until(due) => queue.refuse_expired(Instant::now()),
             }
         }
-        // Who is almost out of time is told that nothing was proposed, rather than that nobody knows.
-        queue.refuse_expired(Instant::now() + TIME_LEFT_MIN);
-        let mut batch = queue.take();
-        batch.retain(|pending| !pending.answer.is_closed());
+        let batch = still_wanted(queue.take(), pulse.beat());
         if batch.is_empty() {
             continue;
         }
@@ -172,44 +179,68 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, exit: Exit) {
     }
 }
 
+/// Leaves out whose caller is gone, and refuses who is almost out of time, or waited while the node was paused: they are told that
+/// nothing was proposed, rather than that nobody knows.
+fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
+    let now = Instant::now();
+    let mut wanted = Vec::with_capacity(batch.len());
+    for pending in batch {
+        if pending.answer.is_closed() {
+            continue;
+        }
+        if pending.pauses != pauses {
+            let _ = pending.answer.send(Err(ProposeError::Paused));
+        } else if pending.due <= now + pending.margin {
+            pending.refuse();
+        } else {
+            wanted.push(pending);
+        }
+    }
+    wanted
+}
+
 /// Proposes an entry and answers its commands, each by its time; returns once the entry's fate is known, which may be later.
 async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
-    let (commands, mut callers): (Vec<_>, VecDeque<_>) =
-        batch.into_iter().map(|pending| (pending.command, (pending.due, pending.answer))).unzip();
+    let (commands, mut callers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|pending| (pending.command, Some((pending.due, pending.answer)))).unzip();
     // Without an anchor this node does not lead yet, or no longer: it proposes nothing (T2).
     let Some(anchor) = clock.anchor() else {
         return answer_all(callers, &ProposeError::NotLeader { leader: None });
     };
     let mut written = pin!(write(raft, Proposal::of(Some(anchor.stamp()), commands)));
-    let mut given_up = 0;
+    // In the order of the outcomes; who was answered already has left a gap.
     let written = loop {
-        let Some((due, _)) = callers.front() else {
+        let Some(due) = callers.iter().flatten().map(|(due, _)| *due).min() else {
             // Nobody waits any more, but it is under way and keeps its place; its fate is nobody's news.
             drop(written.await);
             return;
         };
-        match timeout_at(*due, &mut written).await {
+        match timeout_at(due, &mut written).await {
             Ok(written) => break written,
             Err(_) => {
-                let late = callers.iter().take_while(|(due, _)| *due <= Instant::now()).count();
-                given_up += late;
-                let late = callers.drain(..late).collect();
-                answer_all(late, &ProposeError::Unknown("no majority confirmed it in time".into()));
+                let late =
+                    callers.iter_mut().filter(|caller| caller.as_ref().is_some_and(|(due, _)| *due <= Instant::now()));
+                answer_all(
+                    late.map(Option::take).collect(),
+                    &ProposeError::Unknown("no majority confirmed it in time".into()),
+                );
             }
         }
     };
     match written {
         Ok((log_index, outcomes)) => {
-            for ((_, answer), outcome) in callers.into_iter().zip(outcomes.into_iter().skip(given_up)) {
-                let _ = answer.send(Ok(Committed { log_index, outcome }));
+            for (caller, outcome) in callers.into_iter().zip(outcomes) {
+                if let Some((_, answer)) = caller {
+                    let _ = answer.send(Ok(Committed { log_index, outcome }));
+                }
             }
         }
         Err(error) => answer_all(callers, &error),
     }
 }
 
-fn answer_all(callers: VecDeque<(Instant, Answer)>, error: &ProposeError) {
-    for (_, answer) in callers {
+fn answer_all(callers: Vec<Option<(Instant, Answer)>>, error: &ProposeError) {
+    for (_, answer) in callers.into_iter().flatten() {
         let _ = answer.send(Err(error.clone()));
     }
 }
@@ -230,5 +261,31 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
         }
         RaftError::APIError(error) => ProposeError::Unknown(error.to_string()),
         RaftError::Fatal(fatal) => ProposeError::Storage(fatal.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(due: Instant, pauses: u64) -> (Pending, oneshot::Receiver<Result<Committed, ProposeError>>) {
+        let (answer, answered) = oneshot::channel();
+        let command = EncodedCommand::new(Command { key: None, op: Op::SetReplicas { replicas: 2 } });
+        (Pending { command, due, margin: TIME_LEFT_MIN, pauses, answer }, answered)
+    }
+
+    /// W6: nothing that waited through a pause, or is about to be given up, is proposed; its caller hears that it was not.
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_too_long_or_through_a_pause_is_refused() {
+        let later = Instant::now() + REQUEST_DEADLINE;
+        let (in_time, mut proposed) = pending(later, 3);
+        let (late, mut expired) = pending(Instant::now() + TIME_LEFT_MIN, 3);
+        let (before_the_pause, mut paused) = pending(later, 2);
+        let (gone, caller) = pending(later, 3);
+        drop(caller);
+        let wanted = still_wanted(vec![before_the_pause, in_time, late, gone], 3);
+        assert!(wanted.len() == 1 && proposed.try_recv().is_err());
+        assert!(matches!(expired.try_recv(), Ok(Err(ProposeError::Expired))));
+        assert!(matches!(paused.try_recv(), Ok(Err(ProposeError::Paused))));
     }
 }

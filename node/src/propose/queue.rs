@@ -6,6 +6,7 @@
 //!   that is once per entry: with a channel, which wakes for each, the waking cost more than the handing over.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use raft_store::proposal::EncodedCommand;
@@ -26,6 +27,10 @@ pub(super) struct Pending {
     pub(super) command: EncodedCommand,
     /// When its caller is answered at the latest.
     pub(super) due: Instant,
+    /// How much of its time it has to have left when it is proposed; with less its caller would hardly hear what became of it.
+    pub(super) margin: Duration,
+    /// How many pauses the node had had when it came (W6).
+    pub(super) pauses: u64,
     pub(super) answer: Answer,
 }
 
@@ -50,6 +55,8 @@ struct Waiting {
     /// How many commands the one who waits wants; nobody waits at [`usize::MAX`]. It stays when that one gives up waiting: woken in vain, it
     /// looks again.
     wake_at: usize,
+    /// Whether each command is due no earlier than those before it, as it is unless callers name deadlines of their own.
+    in_order: bool,
     closed: bool,
 }
 
@@ -67,7 +74,8 @@ impl Waiting {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let waiting = Waiting { commands: VecDeque::new(), bytes: 0, wake_at: usize::MAX, closed: false };
+        let waiting =
+            Waiting { commands: VecDeque::new(), bytes: 0, wake_at: usize::MAX, in_order: true, closed: false };
         Self { waiting: Mutex::new(waiting), ready: Notify::new() }
     }
 
@@ -82,6 +90,8 @@ impl Queue {
         if waiting.closed || waiting.commands.len() >= QUEUE_COMMANDS_MAX {
             return Err(ProposeError::Overloaded);
         }
+        let in_order = waiting.commands.back().is_none_or(|before| before.due <= pending.due);
+        waiting.in_order = in_order && (waiting.in_order || waiting.commands.is_empty());
         waiting.bytes += pending.command.bytes();
         waiting.commands.push_back(pending);
         let wake = waiting.wake_at != usize::MAX && waiting.has(waiting.wake_at);
@@ -112,16 +122,27 @@ impl Queue {
 
     /// When the oldest command has to be answered.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waiting.lock().commands.front().map(|oldest| oldest.due)
+        let waiting = self.waiting.lock();
+        match waiting.in_order {
+            true => waiting.commands.front().map(|oldest| oldest.due),
+            false => waiting.commands.iter().map(|pending| pending.due).min(),
+        }
     }
 
-    /// Refuses the commands at the front whose time is over at that moment.
+    /// Refuses the commands whose time is over at that moment.
     pub(super) fn refuse_expired(&self, moment: Instant) {
         let mut expired = Vec::new();
         {
             let mut waiting = self.waiting.lock();
-            while waiting.commands.front().is_some_and(|oldest| oldest.due <= moment) {
-                expired.extend(waiting.pop());
+            if waiting.in_order {
+                while waiting.commands.front().is_some_and(|oldest| oldest.due <= moment) {
+                    expired.extend(waiting.pop());
+                }
+            } else {
+                let (over, left): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut waiting.commands).into_iter().partition(|one| one.due <= moment);
+                (expired, waiting.commands) = (over, VecDeque::from(left));
+                waiting.bytes = waiting.commands.iter().map(|pending| pending.command.bytes()).sum();
             }
         }
         expired.into_iter().for_each(Pending::refuse);
@@ -186,7 +207,8 @@ mod tests {
             listing: Listing::Whole(Vec::new()),
         };
         let command = EncodedCommand::new(Command { key: None, op: Op::Register(register) });
-        Pending { command, due: Instant::now() + REQUEST_DEADLINE, answer: oneshot::channel().0 }
+        let due = Instant::now() + REQUEST_DEADLINE;
+        Pending { command, due, margin: Duration::ZERO, pauses: 0, answer: oneshot::channel().0 }
     }
 
     fn filled(bytes: impl IntoIterator<Item = usize>) -> Queue {
@@ -247,6 +269,21 @@ mod tests {
         queue.refuse_expired(due);
         assert!(matches!(refused.try_recv(), Ok(Err(ProposeError::Expired))));
         assert!(kept.try_recv().is_err() && queue.len() == 1);
+    }
+
+    #[test]
+    fn a_caller_with_less_patience_is_refused_before_those_ahead_of_it() {
+        let queue = filled([1, 1, 1]);
+        let mut hasty = pending(1);
+        hasty.due = Instant::now();
+        let due = hasty.due;
+        let (answer, mut refused) = oneshot::channel();
+        hasty.answer = answer;
+        assert!(queue.push(hasty).is_ok() && queue.push(pending(1)).is_ok());
+        assert_eq!(queue.due(), Some(due));
+        queue.refuse_expired(due);
+        assert!(matches!(refused.try_recv(), Ok(Err(ProposeError::Expired))));
+        assert_eq!((queue.len(), queue.take().len()), (4, 4), "the others wait on");
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! Completes a change of voters whose leader was lost halfway, in a joint configuration (W6).
+//!
+//! Invariant: one task changes members at a time; a change that is still being made here is left to whoever makes it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::Precondition;
+use openraft::async_runtime::WatchReceiver;
+use raft_store::raft::LogId;
+
+use crate::node::Node;
+
+/// How often a leader looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Runs until the process ends.
+pub async fn run(node: Arc<Node>) {
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        if node.leads()
+            && node.majority_confirmed()
+            && let Some(joint) = joint(&node)
+            && let Some(_turn) = node.changes.try_begin()
+        {
+            complete(&node, joint).await;
+        }
+    }
+}
+
+/// Where the joint configuration is in the log, if the effective membership is one.
+fn joint(node: &Node) -> Option<LogId> {
+    let metrics = node.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    (membership.get_joint_config().len() > 1).then_some(*membership.log_id()).flatten()
+}
+
+/// The voters that the change was to leave out stay as learners: whether they were to go entirely is not in the log.
+async fn complete(node: &Node, joint: LogId) {
+    let as_seen = Precondition::LastMembershipLogId { last_membership_log_id: Some(joint) };
+    let raft = node.raft.clone();
+    // A task of its own, as one that is dropped halfway would leave an answer that nobody waits for.
+    let completed = tokio::spawn(async move {
+        let nothing_more = ChangeMembers::AddVoterIds(BTreeSet::new());
+        raft.change_membership_if(nothing_more, true, vec![as_seen]).await
+    });
+    match completed.await {
+        Ok(Ok(_)) => tracing::info!("completed a change of voters that was begun by an earlier leader"),
+        Ok(Err(error)) => tracing::debug!(%error, "could not complete a change of voters yet"),
+        Err(error) => tracing::debug!(%error, "could not complete a change of voters"),
+    }
+}
