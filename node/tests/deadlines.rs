@@ -170,9 +170,10 @@ fn leaves(command: &clap::Command, prefix: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let name = format!("{prefix}{}", sub.get_name());
-        match sub.has_subcommands() {
-            true => names.extend(leaves(sub, &format!("{name} "))),
-            false => drop(names.insert(name)),
+        if sub.has_subcommands() {
+            names.extend(leaves(sub, &format!("{name} ")));
+        } else {
+            names.insert(name);
         }
     }
     names
@@ -298,8 +299,11 @@ async fn requests_are_answered_in_time() {
                     400.. => serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null),
                     _ => Value::Null,
                 };
-                let definite =
-                    !is_post || status < 400 || matches!(problem["applied"].as_str(), Some("no" | "unknown"));
+                // A heartbeat is no logged write.
+                let definite = !is_post
+                    || status < 400
+                    || path == "/heartbeat"
+                    || matches!(problem["applied"].as_str(), Some("no" | "unknown"));
                 (took > LIMIT || !matches!(status, 200..500 | 503) || !definite)
                     .then(|| format!("{state:?}: {path} was answered {status} after {took:?}: {problem}"))
             }

@@ -134,6 +134,9 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
 /// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.
 pub async fn backup(State(node): State<Arc<Node>>, headers: HeaderMap) -> Result<Response, ApiError> {
     let until = Deadline::of(&headers)?.named().unwrap_or(Instant::now() + BACKUP_DEADLINE);
+    if node.identities.cluster().is_none() {
+        return Err(ApiError::NotInitialized);
+    }
     let failed = |fatal: String| ApiError::StorageFailed(fatal);
     let wanted = node.applied();
     node.raft.trigger().snapshot().await.map_err(|fatal| failed(fatal.to_string()))?;
