@@ -150,7 +150,7 @@ pub async fn backup(State(node): State<Arc<Node>>, headers: HeaderMap) -> Result
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Err(ApiError::Overloaded(format!("no snapshot was ready in time")))
+    Err(ApiError::Overloaded("no snapshot was ready in time".into()))
 }
 
 #[derive(Deserialize)]

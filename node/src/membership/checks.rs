@@ -80,7 +80,7 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ApiE
                     voters: voters.clone(),
                 });
             }
-            configs.iter().map(|voters| list(voters)).collect::<Vec<_>>().join(" to ")
+            configs.iter().map(list).collect::<Vec<_>>().join(" to ")
         };
         if halfway.is_empty() {
             return Err(ApiError::NotInitialized);
