@@ -46,7 +46,7 @@ struct Process {
     ended: bool,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C, SIGTERM or SIGHUP.
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let highest = u32::from(args.base_port) + u32::from(PEER_PORT_OFFSET) + u32::from(PROCESSES_MAX);
@@ -86,11 +86,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     outcome
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
 fn say(text: &str) {
-    use std::io::Write;
-    print!("{text}");
-    let _ = std::io::stdout().flush();
+    // The processes go on when nobody reads this any more; the command's outcome tells of a failure.
+    let _ = client::cli::write_stdout(text.as_bytes());
 }
 
 /// A directory keeps the addresses it was made with: members are recorded by them.

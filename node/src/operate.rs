@@ -34,19 +34,35 @@ pub enum Change {
     Snapshot,
 }
 
-/// Resolves on SIGINT or SIGTERM.
+/// Resolves on SIGINT, SIGTERM or SIGHUP: a terminal that goes away is no reason to skip the handover. A process that was
+/// started with SIGHUP ignored, as `nohup` does, goes on ignoring it.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
+    let until = async |kind| match signal(kind) {
+        Ok(mut received) => drop(received.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    let hang_up = async {
+        match ignored(libc::SIGHUP) {
+            true => std::future::pending().await,
+            false => until(SignalKind::hangup()).await,
         }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
+    };
+    tokio::select! {
+        () = until(SignalKind::terminate()) => {}
+        () = until(SignalKind::interrupt()) => {}
+        () = hang_up => {}
+    }
+}
+
+/// Whether this process was told to ignore a signal.
+#[allow(unsafe_code, reason = "sigaction(2) only reads the disposition here")]
+fn ignored(signal: libc::c_int) -> bool {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: no new action is given, and the kernel fills `now` if it succeeds.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
@@ -153,7 +169,7 @@ pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
     let until = Instant::now() + VERIFY_DEADLINE;
     loop {
         let mut digests = Vec::new();
-        for member in members.iter().filter(|member| member.alive) {
+        for member in members.iter().filter(|member| member.alive == Some(true)) {
             let digest = index.only(&member.address)?.digest().await?.value;
             digests.push((member.id, digest));
         }
@@ -191,9 +207,8 @@ pub async fn status(servers: &[String], format: Format) -> Result<(), Failure> {
     health::status(&connect(servers)?, &Output { format, quiet: false }).await
 }
 
-#[allow(clippy::print_stdout, reason = "the command's result")]
 fn say(line: &str) {
-    println!("{line}");
+    Output { format: Format::Table, quiet: false }.line(line);
 }
 
 /// The exit code of a command that failed within this binary rather than at a server.

@@ -21,13 +21,13 @@ use std::ffi::OsString;
 use clap::Parser;
 
 pub use exit::{Exit, Failure};
-pub use output::{Format, Output};
+pub use output::{Format, Output, conclude, note_stdout_failure, write_stdout};
 pub use session::Session;
 
 use args::{Action, Cli, Command};
 
 /// Environment variables that mean something to one of the binaries.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 23] = [
     "SERVER",
     "DIR",
     "BIND",
@@ -39,6 +39,7 @@ const VARIABLES: [&str; 22] = [
     "CONSISTENCY",
     "OUTPUT",
     "LOG",
+    "LOG_FORMAT",
     "ID",
     "DATA_DIR",
     "HTTP",
@@ -58,8 +59,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(args::modernise(args)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
+            let output = Output { format: Format::Table, quiet: false };
+            return conclude(print_usage(&error)).map_or_else(
+                |failure| {
+                    print_failure(output, &failure);
+                    failure.exit as u8
+                },
+                |()| Exit::Done as u8,
+            );
         }
     };
     start_logging(cli.common.verbose);
@@ -89,7 +96,7 @@ async fn run_command(cli: Cli) -> u8 {
             },
         },
     };
-    match result {
+    match conclude(result) {
         Ok(()) => Exit::Done as u8,
         Err(failure) => {
             print_failure(output, &failure);
@@ -106,6 +113,18 @@ pub fn warn_about_variables(output: Output) {
     if std::env::var_os("NAPSTER_SHADOW_ADDR").is_some() {
         output.warn("NAPSTER_SHADOW_ADDR is set, but there is no shadow any more; a learner takes its place: --join URL --learner");
     }
+}
+
+/// Prints what was asked for (`--help`, `--version`) or what is wrong with the command line.
+pub fn print_usage(error: &clap::Error) -> Result<(), Failure> {
+    let printed = error.print();
+    if error.use_stderr() {
+        return Err(Failure::new(Exit::Usage, ""));
+    }
+    if let Err(error) = printed {
+        note_stdout_failure(&error);
+    }
+    Ok(())
 }
 
 /// Prints a failure on the standard error; one without words has printed itself.

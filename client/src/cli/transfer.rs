@@ -178,7 +178,7 @@ async fn get_elsewhere(session: &Session, name: &FileName, out: &Path) -> Result
     if to_stdout {
         return blocking(move || {
             let mut from = std::fs::File::open(fetched.staged.part.path())?;
-            std::io::copy(&mut from, &mut std::io::stdout()).map(drop)
+            super::output::copy_to_stdout(&mut from)
         })
         .await?
         .map_err(Failure::from);
