@@ -1,6 +1,5 @@
 //! The command line of `raftshare-node`, checked and turned into settings.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ use client::cluster::NewNode;
 use raft_store::types::{NodeId, limits};
 
 use crate::config::{Birth, Config, MemberSpec, listen_address};
+use crate::logging::{LogFormat, Logging};
 use crate::operate::{self, Change};
 use crate::{dev, start};
 
@@ -107,6 +107,9 @@ struct StartArgs {
     /// Serve beyond loopback without asking for credentials
     #[arg(long)]
     insecure: bool,
+    /// How log lines on the standard error look
+    #[arg(long, env = "RAFTSHARE_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
 }
 
 #[derive(Args)]
@@ -211,26 +214,38 @@ impl StartArgs {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let level = if matches!(cli.command, Command::Start(_)) { "info,openraft=error" } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RAFTSHARE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_ansi(colours)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return end(None, client::cli::print_usage(&error)),
+    };
+    let (filter, format) = match &cli.command {
+        Command::Start(args) => ("info,openraft=error", args.log_format),
+        _ => ("warn", LogFormat::Text),
+    };
+    let logging = Logging::start(filter, format);
     client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&operate::failure(&error.into())),
+        Err(error) => return end(Some(&logging), Err(operate::failure(&error.into()))),
     };
+    let starts = matches!(cli.command, Command::Start(_));
     let outcome = runtime.block_on(run(cli.command));
     // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
-    outcome.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+    // A node's standard output has no result: it may be gone without any harm.
+    end(Some(&logging), if starts { outcome } else { client::cli::conclude(outcome) })
+}
+
+/// Says why the program ends, through the log where there is one: a standard error that nobody empties must not hold up the end.
+fn end(logging: Option<&Logging>, outcome: Result<(), Failure>) -> ExitCode {
+    let outcome = if logging.is_none() { client::cli::conclude(outcome) } else { outcome };
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    match logging {
+        Some(logging) if !failure.what.is_empty() => logging.say(&format!("raftshare-node: {failure}")),
+        Some(_) => {}
+        None => print_failure(Output { format: Format::Table, quiet: false }, &failure),
+    }
+    ExitCode::from(failure.exit as u8)
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
@@ -257,11 +272,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(args) => operate::verify_cluster(&args.target.node).await,
         Command::Snapshot(args) => operate::change(&args.node, Change::Snapshot).await,
     }
-}
-
-fn fail(failure: &Failure) -> ExitCode {
-    print_failure(Output { format: Format::Table, quiet: false }, failure);
-    ExitCode::from(failure.exit as u8)
 }
 
 #[cfg(test)]

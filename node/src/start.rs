@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::{Listener, Net, SystemNet};
 use crate::node::{Identities, Node};
+use crate::observer::{self, Observer};
 use crate::propose::Proposer;
 use crate::succession::Succession;
 use crate::transport::{LinkPool, Links, Side};
@@ -79,6 +80,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
+        tokio::spawn(observer::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -112,14 +114,16 @@ pub async fn run_on<L: Listener>(
     Ok(())
 }
 
-/// One line for people and scripts: where this node serves.
-#[allow(clippy::print_stdout, reason = "the contract of `start`: one line on standard output once it serves")]
+/// One line for people and scripts: where this node serves. A standard output that cannot be written does not end a node (N4).
 fn announce_start(node: &Node) {
     let cluster = match node.identities.cluster() {
         Some(cluster) => format!("cluster {cluster:016x}"),
         None => "no cluster yet".to_owned(),
     };
-    println!("raftshare-node {} serves http://{} ({cluster})", node.config.id, node.address);
+    let line = format!("raftshare-node {} serves http://{} ({cluster})\n", node.config.id, node.address);
+    if let Err(error) = client::cli::write_stdout(line.as_bytes()) {
+        tracing::warn!(%error, address = node.address, "serving; cannot say so on the standard output");
+    }
 }
 
 async fn assemble(
@@ -162,6 +166,7 @@ async fn assemble(
         succession: Succession::default(),
         names: Names::default(),
         events: EventLog::new(applied),
+        observer: Observer::default(),
         metrics: Metrics::default(),
         config,
         identities,

@@ -191,11 +191,16 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let bytes =
             snapshot.snapshot.bytes().await.map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
+        let (started, index) = (tokio::time::Instant::now(), snapshot.meta.last_log_id.map_or(0, |last| last.index));
         let head = SnapshotHead { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.link.send_snapshot(head, &bytes) => match sent {
-                Ok(Response::Snapshot(response)) => Ok(response),
+                Ok(Response::Snapshot(response)) => {
+                    let (to, seconds) = (self.link.target, started.elapsed().as_secs_f64());
+                    tracing::info!(to, index, bytes = bytes.len(), seconds, "sent a snapshot");
+                    Ok(response)
+                }
                 Ok(other) => {
                     Err(StreamingError::Network(NetworkError::from_string(format!("unexpected answer {other:?}"))))
                 }

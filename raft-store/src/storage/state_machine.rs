@@ -131,9 +131,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
-        let snapshot = snapshot.bytes().await?;
+        let (snapshot, started) = (snapshot.bytes().await?, tokio::time::Instant::now());
+        let bytes = snapshot.len();
         let files = Arc::clone(&self.files);
         let meta = meta.clone();
+        let index = meta.last_log_id.map_or(0, |last| last.index);
         let stored = blocking(&self.fatal, &self.executor, move || {
             let state = snapshot::decode(&snapshot, "the received snapshot")?;
             if state.last_applied != meta.last_log_id || state.membership != meta.last_membership {
@@ -152,6 +154,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let upto = state.last_applied;
             (std::mem::replace(current, state), FeedItem::Replaced { upto })
         });
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(index, bytes, seconds, "installed a snapshot");
         // A large state takes long to let go of: not under its lock, and not on an async thread.
         self.executor.run(move || drop(before)).await
     }
@@ -179,9 +183,13 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let Some(image) = self.image.take() else { return Err(io::Error::other("this snapshot was built already")) };
         let (files, executor) = (Arc::clone(&self.files), self.executor.clone());
+        let started = tokio::time::Instant::now();
         let snapshot = blocking(&self.fatal, &self.executor, move || {
             let Some(last) = image.last_applied else { return Ok(snapshot::encode(&image)?.into()) };
             let file = files.publish(last, &|file| snapshot::write(&image, file))?;
+            let bytes = files.newest_size().map_or(0, |(_, bytes)| bytes);
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(index = last.index, bytes, seconds, "took a snapshot");
             Ok(SnapshotData(Place::File { file, files, executor }))
         });
         Ok(Snapshot { meta: self.meta.clone(), snapshot: snapshot.await? })

@@ -1,7 +1,14 @@
 //! Numbers about the storage for `/metrics` and `/stats`: counted as it works, read without stopping it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A flush that takes longer than this is slow: a leader may lose its majority's word over it.
+const SLOW_FLUSH: Duration = Duration::from_millis(500);
+/// Shortest time between two log lines about slow flushes.
+const SLOW_FLUSH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Upper bounds of the flush time histogram, in microseconds; a last bucket takes what is above.
 pub const FLUSH_BUCKETS_US: [u64; 12] =
@@ -39,6 +46,28 @@ pub(crate) struct FlushStats {
     entries: AtomicU64,
     us_total: AtomicU64,
     histogram: [AtomicU64; FLUSH_BUCKETS_US.len() + 1],
+    slow: Mutex<SlowFlushes>,
+}
+
+/// Slow flushes since the newest line about them.
+#[derive(Debug, Default)]
+struct SlowFlushes {
+    untold: u64,
+    longest: Duration,
+    told: Option<Instant>,
+}
+
+impl SlowFlushes {
+    /// How many there were and how long the longest took, when it is time to say so.
+    fn note(&mut self, took: Duration, now: Instant) -> Option<(u64, Duration)> {
+        self.untold += 1;
+        self.longest = self.longest.max(took);
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < SLOW_FLUSH_PAUSE) {
+            return None;
+        }
+        self.told = Some(now);
+        Some((std::mem::take(&mut self.untold), std::mem::take(&mut self.longest)))
+    }
 }
 
 impl FlushStats {
@@ -50,6 +79,15 @@ impl FlushStats {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.us_total.fetch_add(us, Ordering::Relaxed);
+        if took >= SLOW_FLUSH
+            && let Some((flushes, longest)) = self.slow.lock().note(took, Instant::now())
+        {
+            tracing::warn!(
+                flushes,
+                longest_ms = longest.as_millis() as u64,
+                "the disk is slow to sync; writes wait for it"
+            );
+        }
         let bucket = FLUSH_BUCKETS_US.partition_point(|&bound| bound < us);
         if let Some(count) = self.histogram.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -63,5 +101,19 @@ impl FlushStats {
         for (to, from) in stats.flush_us_histogram.iter_mut().zip(&self.histogram) {
             *to = from.load(Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_flushes_are_told_once_in_a_while_and_none_is_left_out() {
+        let (mut slow, start) = (SlowFlushes::default(), Instant::now());
+        let seconds = Duration::from_secs;
+        assert_eq!(slow.note(seconds(1), start), Some((1, seconds(1))));
+        assert_eq!(slow.note(seconds(3), start + seconds(1)), None);
+        assert_eq!(slow.note(seconds(2), start + SLOW_FLUSH_PAUSE), Some((2, seconds(3))));
     }
 }
