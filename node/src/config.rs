@@ -118,6 +118,8 @@ const DURATIONS: [Bounded; 5] = [
 const REPLICAS_MAX: u32 = 100;
 /// Most voters: each further one makes every write wait for one more disk (C2).
 const MEMBERS_MAX: usize = 9;
+/// Shortest time for which a leader's word counts.
+const LEADER_WORD_MIN: Duration = Duration::from_secs(1);
 
 /// How a node comes to belong to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +243,12 @@ impl Config {
             return Err(format!("--members does not name this node (--id {})", self.id));
         }
         Ok(())
+    }
+
+    /// How long a leader counts as known after the newest moment at which a majority had confirmed it (R5): three of the longest
+    /// election timeouts, so that it fits slow links as well, and a second at least, so that a busy machine does not make it flicker.
+    pub fn leader_word_max(&self) -> Duration {
+        (3 * self.election.1).max(LEADER_WORD_MIN)
     }
 
     /// The address other nodes and clients are told.

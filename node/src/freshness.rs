@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use client::api::headers::STALENESS_UNKNOWN_MS as UNKNOWN_MS;
 use parking_lot::Mutex;
+use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use crate::transport::Beacon;
@@ -22,8 +23,17 @@ struct Confirmation {
     moment: Instant,
 }
 
+/// The newest moment at which a leader was known to lead.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    leader: NodeId,
+    term: u64,
+    moment: Instant,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    word: Option<Word>,
     newest: Option<Instant>,
     pending: VecDeque<Confirmation>,
 }
@@ -36,10 +46,36 @@ pub struct Freshness {
 
 impl Freshness {
     /// Notes a leader's word that was asked for at `asked`.
-    pub fn confirm(&self, beacon: &Beacon, asked: Instant) {
+    pub fn confirm(&self, leader: NodeId, beacon: &Beacon, asked: Instant) {
         if let Some(moment) = asked.checked_sub(Duration::from_millis(beacon.quorum_age_ms)) {
             self.note(beacon.committed, moment);
+            self.note_word(Word { leader, term: beacon.term, moment });
         }
+    }
+
+    /// Notes that this node follows `leader` in `term`. If it did not before, a majority elected that leader a moment ago.
+    pub fn note_leader(&self, leader: NodeId, term: u64) {
+        let known = &mut self.state.lock().word;
+        if known.is_none_or(|known| (known.leader, known.term) != (leader, term)) {
+            *known = Some(Word { leader, term, moment: Instant::now() });
+        }
+    }
+
+    fn note_word(&self, word: Word) {
+        let known = &mut self.state.lock().word;
+        let newer = |known: Word| match (known.leader, known.term) == (word.leader, word.term) {
+            true => known.moment < word.moment,
+            false => known.term < word.term,
+        };
+        if known.is_none_or(newer) {
+            *known = Some(word);
+        }
+    }
+
+    /// How long ago `leader` was last known to lead in `term`; `None` if it never was.
+    pub fn word_age(&self, leader: NodeId, term: u64) -> Option<Duration> {
+        let known = self.state.lock().word.filter(|known| known.leader == leader && known.term == term)?;
+        Some(known.moment.elapsed())
     }
 
     /// Notes that at `moment` a majority confirmed a leader whose commit index was `committed`.
@@ -60,7 +96,7 @@ impl Freshness {
     /// The newest moment whose confirmation applies, given how far the state has come.
     pub fn as_of(&self, applied: u64) -> Option<Instant> {
         let mut state = self.state.lock();
-        let State { newest, pending } = &mut *state;
+        let State { newest, pending, .. } = &mut *state;
         pending.retain(|confirmation| {
             let reached = confirmation.committed <= applied;
             if reached && newest.is_none_or(|moment| moment < confirmation.moment) {
@@ -86,7 +122,7 @@ mod tests {
         let freshness = Freshness::default();
         assert_eq!(freshness.staleness_ms(100), UNKNOWN_MS);
         let asked = Instant::now();
-        freshness.confirm(&Beacon { term: 1, committed: 10, quorum_age_ms: 0, log_time: 0 }, asked);
+        freshness.confirm(7, &Beacon { term: 1, committed: 10, quorum_age_ms: 0, log_time: 0 }, asked);
         assert_eq!(freshness.staleness_ms(9), UNKNOWN_MS, "entry 10 is not applied yet");
         assert!(freshness.staleness_ms(10) < UNKNOWN_MS);
     }
@@ -100,7 +136,7 @@ mod tests {
         freshness.note(1, old);
         assert!(freshness.staleness_ms(1) < 5_000);
         let aged = Freshness::default();
-        aged.confirm(&Beacon { term: 1, committed: 1, quorum_age_ms: 4_000, log_time: 0 }, now);
+        aged.confirm(7, &Beacon { term: 1, committed: 1, quorum_age_ms: 4_000, log_time: 0 }, now);
         assert!(aged.staleness_ms(1) >= 4_000);
     }
 
@@ -113,5 +149,25 @@ mod tests {
                 assert!(freshness.as_of(committed).is_some());
             }
         }
+    }
+
+    #[test]
+    fn r5_a_leader_is_known_for_as_long_as_its_word_is_fresh() {
+        let freshness = Freshness::default();
+        assert_eq!(freshness.word_age(1, 3), None, "nobody said anything");
+        freshness.note_leader(1, 3);
+        let first = freshness.word_age(1, 3).expect("it was elected a moment ago");
+        assert_eq!(freshness.word_age(2, 3), None);
+        assert_eq!(freshness.word_age(1, 4), None, "its next term is another leadership");
+        freshness.note_leader(1, 3);
+        assert!(freshness.word_age(1, 3).expect("known") >= first, "to follow it still is no word of it");
+        let long_ago = Beacon { term: 3, committed: 1, quorum_age_ms: 60_000, log_time: 0 };
+        freshness.confirm(1, &long_ago, Instant::now());
+        let age = freshness.word_age(1, 3).expect("known");
+        assert!(age < Duration::from_secs(30), "an older word does not win");
+        freshness.confirm(2, &Beacon { term: 4, ..long_ago }, Instant::now());
+        assert!(freshness.word_age(2, 4).expect("known") >= Duration::from_secs(60), "it names its own age");
+        freshness.confirm(1, &Beacon { quorum_age_ms: 0, ..long_ago }, Instant::now());
+        assert_eq!(freshness.word_age(1, 3), None, "a late word of an earlier term changes nothing");
     }
 }

@@ -277,7 +277,8 @@ impl Liveness {
 
     /// Counted time since the peer's newest sign of life, or since the start of the leadership; `None` if it is not live.
     pub fn silent_for_ms(&self, peer: &PeerId, now_ms: u64) -> Option<u64> {
-        self.peers.get(peer).map(|seen| self.counted_at(now_ms).saturating_sub(seen.last_sign))
+        let seen = self.peers.get(peer).filter(|seen| seen.heard_in > 0)?;
+        Some(self.counted_at(now_ms).saturating_sub(seen.last_sign))
     }
 
     /// Counted time at a moment after the newest tick. If that stretch turns out not to count, a sign of life is taken

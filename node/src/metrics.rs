@@ -8,12 +8,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use client::api::headers::STALENESS_UNKNOWN_MS;
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use crate::api::stats_of;
 use crate::clock::millis;
+use crate::logging::dropped_lines;
 use crate::node::Node;
 
 /// Paths counted by name; all others share one row, so that a scanner cannot grow the table.
@@ -95,7 +97,11 @@ fn render(node: &Node) -> String {
         let _ =
             writeln!(out, "# HELP raftshare_{name} {help}\n# TYPE raftshare_{name} gauge\nraftshare_{name} {value}");
     };
-    gauge("raft_is_leader", "1 while this node leads.", f64::from(u8::from(node.leads())));
+    gauge(
+        "raft_is_leader",
+        "1 while this node leads and a majority confirms it.",
+        f64::from(u8::from(node.leads_confirmed())),
+    );
     gauge("raft_term", "Current term.", raft.current_term as f64);
     gauge("raft_commit_index", "Highest committed log index known here.", index(&raft.local_committed) as f64);
     gauge("raft_applied_index", "Highest applied log index.", node.applied() as f64);
@@ -106,14 +112,25 @@ fn render(node: &Node) -> String {
     gauge("raft_proposals_queued", "Commands waiting to be proposed.", node.proposer.queued() as f64);
     gauge("raft_log_flushes", "Flushes of the log since the start.", stored.flushes as f64);
     gauge("raft_log_flushed_entries", "Entries made durable since the start.", stored.flushed_entries as f64);
-    gauge("read_staleness_seconds", "Age of this node's state.", node.staleness_ms() as f64 / 1_000.0);
+    let staleness = Some(node.staleness_ms()).filter(|ms| *ms < STALENESS_UNKNOWN_MS);
+    let seconds = staleness.map_or(f64::NAN, |ms| ms as f64 / 1_000.0);
+    gauge("read_staleness_seconds", "Age of this node's state; NaN if it is not known.", seconds);
     gauge("peers", "Live peers.", stats.peers as f64);
     gauge("files", "Files whose current version exists.", stats.files as f64);
-    gauge("files_below_r", "Files with fewer live copies than wanted (leader).", stats.under_replicated as f64);
-    gauge("replication_tasks", "Tasks given out and not done (leader).", stats.tasks as f64);
+    // Absent anywhere but at a confirmed leader: zero would say that all is well (R5).
+    if let (Some(below), Some(tasks)) = (stats.under_replicated, stats.tasks) {
+        gauge("files_below_r", "Files with fewer live copies than wanted; only at the leader.", below as f64);
+        gauge("replication_tasks", "Tasks given out and not done; only at the leader.", tasks as f64);
+    }
     gauge("lease_active", "Live leases.", stats.leases as f64);
     gauge("lease_waiting", "Peers waiting in lines.", stats.waiting as f64);
     gauge("answers_remembered", "Remembered answers of idempotency keys.", stats.answers as f64);
+    let _ = writeln!(
+        out,
+        "# HELP raftshare_log_lines_dropped_total Log lines that could not be written.\n\
+         # TYPE raftshare_log_lines_dropped_total counter\nraftshare_log_lines_dropped_total {}",
+        dropped_lines()
+    );
     let _ = writeln!(
         out,
         "# HELP raftshare_http_requests_total Answers by path and status.\n# TYPE raftshare_http_requests_total counter"

@@ -13,7 +13,7 @@ use openraft::raft::ReadPolicy;
 use parking_lot::RwLock;
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
-use raft_store::types::NodeId;
+use raft_store::types::{NodeId, PeerId};
 use tokio::time::Instant;
 
 use crate::clock::LogClock;
@@ -21,10 +21,11 @@ use crate::condition::ConditionCell;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, ReignStats};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::net::Net;
+use crate::observer::Observer;
 use crate::propose::Proposer;
 use crate::succession::Succession;
 use crate::transport::{CallError, Identity, LinkPool, NodeStatus, Request, Response, Side};
@@ -99,6 +100,8 @@ pub struct Node {
     pub names: Names,
     /// Recent events.
     pub events: EventLog,
+    /// What is told in the log.
+    pub observer: Observer,
     /// Counters.
     pub metrics: Metrics,
     /// Links to other members.
@@ -141,9 +144,22 @@ impl Node {
         self.state.applied_index().unwrap_or(0)
     }
 
-    /// This node's role in the words of the contract.
+    /// This node's role in Raft, in the words of the contract.
     pub fn role(&self) -> &'static str {
         role_name(self.raft.metrics().borrow_watched().state)
+    }
+
+    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate (R5).
+    pub fn told_role(&self) -> &'static str {
+        match self.leader_confirmation() {
+            Some((_, _, age)) if age <= self.config.leader_word_max() => "leader",
+            Some(_) => "candidate",
+            None => match self.role() {
+                // Elected, and nobody has acknowledged anything yet.
+                "leader" => "candidate",
+                role => role,
+            },
+        }
     }
 
     /// The leader, if this node knows one.
@@ -153,6 +169,35 @@ impl Node {
         let id = metrics.current_leader?;
         let member = metrics.membership_config.membership().get_node(&id)?.clone();
         Some(KnownLeader { id, member, term: metrics.current_term })
+    }
+
+    /// The leader, if this node knows that it leads now: a majority elected or confirmed it a moment ago (R5). One that fell silent,
+    /// or that no majority confirms any more, is none.
+    pub fn confirmed_leader(&self) -> Option<KnownLeader> {
+        let leader = self.leader()?;
+        let age = match leader.id == self.config.id {
+            true => self.leader_confirmation()?.2,
+            false => {
+                self.freshness.note_leader(leader.id, leader.term);
+                self.freshness.word_age(leader.id, leader.term)?
+            }
+        };
+        (age <= self.config.leader_word_max()).then_some(leader)
+    }
+
+    /// Whether this node is a leader that a majority confirms: then it alone knows what its peers and planner do (R5).
+    pub fn leads_confirmed(&self) -> bool {
+        self.leads() && self.leader_confirmation().is_some_and(|(_, _, age)| age <= self.config.leader_word_max())
+    }
+
+    /// Unix seconds at which a peer was last heard from; `None` anywhere but at a confirmed leader (R5).
+    pub fn last_seen_unix(&self, peer: &PeerId) -> Option<u64> {
+        if self.leads_confirmed() { self.leadership.last_seen_unix(peer) } else { None }
+    }
+
+    /// What the planner knows; `None` anywhere but at a confirmed leader (R5).
+    pub fn planned(&self) -> Option<ReignStats> {
+        if self.leads_confirmed() { self.leadership.stats() } else { None }
     }
 
     /// Whether this node leads and has anchored the log clock, so that it may propose (T2).
@@ -253,7 +298,7 @@ impl Node {
     /// How this node is, for another member's `/cluster`.
     pub fn status(&self) -> NodeStatus {
         NodeStatus {
-            role: self.role().to_owned(),
+            role: self.told_role().to_owned(),
             applied: self.applied(),
             loading: self.names.loading(),
             condition: self.condition.get(),

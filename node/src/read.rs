@@ -181,8 +181,8 @@ async fn leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, A
     loop {
         match place(node, until).await? {
             Place::Here => return under_lease(node, params).await.map(|()| Admitted::Here),
-            Place::There(leader) if parts.was_forwarded() || parts.wants_no_hop() => {
-                return Err(ApiError::NotLeader(Some(leader.into())));
+            Place::There(_) if parts.was_forwarded() || parts.wants_no_hop() => {
+                return Err(ApiError::NotLeader(node.confirmed_leader().map(Into::into)));
             }
             Place::There(leader) => match forward(node, parts, &leader, params.hop_deadline()).await {
                 Hop::Answered(answer) => return Ok(Admitted::Answered(answer)),

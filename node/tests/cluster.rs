@@ -87,6 +87,72 @@ async fn without_a_majority_writes_fail_definitely_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn r5_what_a_node_does_not_know_is_null() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.register("p1").await;
+    cluster.announce("p1", "a.txt", 1, "a").await;
+    assert_eq!(cluster.post(0, "/lease", json!({"peerId": "p1", "fileName": "a.txt"})).await.status, 200);
+    cluster.equal_digests().await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+
+    // A follower's own answer: only the leader plans and hears the peers.
+    let stats = cluster.get(follower, "/stats?consistency=stale").await.json;
+    for field in ["underReplicated", "tasks", "graceRemainingMs"] {
+        assert_eq!(stats.get(field), Some(&Value::Null), "{field}");
+    }
+    let peers = cluster.get(follower, "/peers?consistency=stale").await.json;
+    assert_eq!(peers[0].get("lastSeen"), Some(&Value::Null), "{peers}");
+    let why = cluster.get(follower, "/why?file=a.txt&consistency=stale").await.json;
+    assert_eq!((&why["tasks"], &why["refused"], &why["rule"]["underWay"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert!(!cluster.get(follower, "/metrics").await.text.contains("raftshare_files_below_r"));
+    // A read without a level is the leader's.
+    assert!(cluster.get(follower, "/stats").await.json["underReplicated"].is_u64());
+    assert!(cluster.get(follower, "/peers").await.json[0]["lastSeen"].is_u64());
+    assert!(cluster.get(leader, "/metrics").await.text.contains("raftshare_files_below_r"));
+
+    // The leader alone, and then a follower alone.
+    cluster.nodes[follower].kill();
+    cluster.nodes[(leader + 2) % 3].kill();
+    nothing_is_known_about_others(&cluster, leader).await;
+    let metrics = cluster.get(leader, "/metrics").await.text;
+    assert!(metrics.contains("raftshare_raft_is_leader 0"), "an isolated leader leads nobody");
+    cluster.nodes[leader].kill();
+    cluster.nodes[follower].start();
+    eventually("the follower serves", async || {
+        cluster.http.get(cluster.nodes[follower].url("/healthz")).send().await.is_ok()
+    })
+    .await;
+    nothing_is_known_about_others(&cluster, follower).await;
+}
+
+/// What the only node that is left says.
+async fn nothing_is_known_about_others(cluster: &Cluster, left: usize) {
+    eventually("no leader is named", async || cluster.get(left, "/leader").await.code() == "no_quorum").await;
+    let answer = cluster.get(left, "/cluster").await;
+    assert_ne!(answer.header("raftshare-role"), "leader");
+    assert_eq!(answer.json["leader"], Value::Null, "{}", answer.text);
+    for node in answer.json["nodes"].as_array().unwrap() {
+        let own = node["id"] == json!(cluster.nodes[left].id);
+        assert_eq!(node["alive"], json!(own), "{node}");
+        assert_eq!(node["lag"], Value::Null, "nobody is ahead of whom: {node}");
+        for field in ["role", "lastContactMs", "appliedIndex", "condition", "version"] {
+            assert!(node.get(field).is_some_and(|value| value.is_null() != own), "{field}: {node}");
+        }
+    }
+    let stats = cluster.get(left, "/stats").await.json;
+    assert_eq!((&stats["underReplicated"], &stats["tasks"]), (&Value::Null, &Value::Null));
+    assert_eq!(cluster.get(left, "/peers").await.json[0]["lastSeen"], Value::Null);
+    let lease = cluster.get(left, "/lease?file=a.txt").await.json;
+    assert_eq!((&lease["remainingMs"], &lease["expiration"]), (&Value::Null, &Value::Null), "{lease}");
+    let status = run(&["status", "--node", &cluster.nodes[left].url("")]);
+    let text = String::from_utf8_lossy(&status.stdout).into_owned() + &String::from_utf8_lossy(&status.stderr);
+    assert_eq!(status.status.code(), Some(6), "{text}");
+    assert!(text.contains("leader none") && text.contains("start it again"), "{text}");
+    assert!(!text.contains("raftshare-node remove"), "{text}");
+}
+
+#[tokio::test]
 async fn a_node_is_ready_once_it_has_caught_up() {
     const PAGES: usize = 50;
     let mut cluster = Cluster::start(3).await;

@@ -147,10 +147,7 @@ fn n4_a_standard_output_that_cannot_be_written_does_not_end_a_node() {
         node.signal("-TERM");
         let mut rest = String::new();
         log.read_to_string(&mut rest).expect("text");
-        assert!(
-            rest.lines().last().is_some_and(|line| line.contains("\"stopping\"")),
-            "the last line is there: {rest}"
-        );
+        assert!(rest.contains("\"stopping\""), "the last lines are written: {rest}");
         assert!(node.ended().success());
     }
 }

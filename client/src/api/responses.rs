@@ -220,8 +220,8 @@ pub struct FilePeer {
     pub id: PeerId,
     /// Base URL.
     pub address: String,
-    /// Unix seconds; for people (T4).
-    pub last_seen: u64,
+    /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    pub last_seen: Option<u64>,
     /// The version it holds.
     pub version: Version,
     /// Whether that is the current one.
@@ -238,8 +238,8 @@ pub struct PeerEntry {
     pub address: String,
     /// Failure zone, or `null`.
     pub zone: Option<String>,
-    /// Unix seconds; for people (T4).
-    pub last_seen: u64,
+    /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    pub last_seen: Option<u64>,
     /// Number of its holdings.
     pub files: u64,
 }
@@ -299,10 +299,10 @@ pub struct LeaseStatus {
     pub holder: PeerId,
     /// Its fencing token; 0 while the grant is unclaimed.
     pub fencing_token: FencingToken,
-    /// When it ends, Unix seconds; for people (T4).
-    pub expiration: u64,
-    /// How long it still lives, in milliseconds.
-    pub remaining_ms: u64,
+    /// When it ends, Unix seconds; for people (T4). `null` if the asked node knows no leader, whose time it would be (R5).
+    pub expiration: Option<u64>,
+    /// How long it still lives, in milliseconds; `null` as above.
+    pub remaining_ms: Option<u64>,
     /// Who waits, next first.
     pub line: Vec<LinePlace>,
 }
@@ -334,7 +334,7 @@ pub struct LeaderInfo {
 pub struct ClusterResponse {
     /// The cluster's id, 16 hexadecimal digits; `null` before it is born.
     pub cluster_id: Option<String>,
-    /// The leader's node id, or `null`.
+    /// The leader's node id; `null` if the asked node knows of none that a majority confirmed a moment ago (R5).
     pub leader: Option<NodeId>,
     /// The asked node's term.
     pub term: u64,
@@ -342,6 +342,9 @@ pub struct ClusterResponse {
     pub nodes: Vec<ClusterNode>,
     /// What a majority is, and how many voters answer.
     pub quorum: QuorumInfo,
+    /// What the asked node may do beyond its role, as in `nodes`; `null` from a node that does not say.
+    #[serde(default)]
+    pub condition: Option<String>,
 }
 
 /// One member within `GET /cluster`.
@@ -352,16 +355,24 @@ pub struct ClusterNode {
     pub id: NodeId,
     /// `host:port`.
     pub address: String,
-    /// leader, follower, learner or candidate, as the asked node knows it.
-    pub role: String,
-    /// Milliseconds since the asked node heard from it; `null` if it never did; 0 for itself.
+    /// leader, follower, learner or candidate, in its own words; `null` for a voter that does not answer (R5).
+    pub role: Option<String>,
+    /// Whether it votes.
+    #[serde(default)]
+    pub voter: bool,
+    /// Milliseconds since it answered the asked node's probe; `null` if it did not; 0 for the asked node itself.
     pub last_contact_ms: Option<u64>,
-    /// Its applied log index, as far as the asked node knows.
+    /// Its applied log index; `null` if it does not answer.
     pub applied_index: Option<u64>,
-    /// Entries it is behind the leader, as far as the asked node knows.
+    /// Entries it is behind the leader; `null` if one of the two does not answer or there is no leader.
     pub lag: Option<u64>,
-    /// Whether it answered the asked node's last probe.
-    pub alive: bool,
+    /// Whether it answered the asked node's probe just now; `null` if the asked node is in no position to tell, because it was
+    /// removed or its data directory is an older copy.
+    pub alive: Option<bool>,
+    /// What it may do beyond its role, in its own words: `ok`, `starting`, `older copy`, `removed` or `diverged`; `null` if it does
+    /// not answer.
+    #[serde(default)]
+    pub condition: Option<String>,
     /// How much of its name index is loaded, 0 to 1; left out once all is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loading: Option<f64>,
@@ -374,8 +385,8 @@ pub struct ClusterNode {
 pub struct QuorumInfo {
     /// Voters needed for a majority.
     pub size: usize,
-    /// Voters that answer.
-    pub healthy: usize,
+    /// Voters that answer and whose condition is `ok`; `null` if the asked node is in no position to tell (R5).
+    pub healthy: Option<usize>,
 }
 
 /// `GET /cluster/digest`.
@@ -398,10 +409,10 @@ pub struct StatsResponse {
     pub files: u64,
     /// Bytes of all current versions, each counted once.
     pub bytes: u64,
-    /// Files with fewer live copies than wanted.
-    pub under_replicated: u64,
-    /// Tasks given out and not yet done.
-    pub tasks: u64,
+    /// Files with fewer live copies than wanted; `null` anywhere but at a confirmed leader (R5).
+    pub under_replicated: Option<u64>,
+    /// Tasks given out and not yet done; `null` as above.
+    pub tasks: Option<u64>,
     /// Live leases.
     pub leases: u64,
     /// Peers waiting in lines.
@@ -416,8 +427,8 @@ pub struct StatsResponse {
     pub snapshot_bytes: u64,
     /// Log index of the newest snapshot.
     pub snapshot_index: u64,
-    /// What is left of the planner's grace period (P4), in milliseconds.
-    pub grace_remaining_ms: u64,
+    /// What is left of the planner's grace period (P4), in milliseconds; `null` anywhere but at a confirmed leader (R5).
+    pub grace_remaining_ms: Option<u64>,
 }
 
 /// One file of a peer's own `GET /files`.

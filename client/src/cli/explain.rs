@@ -10,10 +10,9 @@ struct Why {
     rule: Rule,
     #[serde(default)]
     holders: Vec<Holder>,
-    #[serde(default)]
-    tasks: Vec<Task>,
-    #[serde(default)]
-    refused: Vec<Refused>,
+    /// `null` from a node that does not plan (R5).
+    tasks: Option<Vec<Task>>,
+    refused: Option<Vec<Refused>>,
 }
 
 #[derive(Deserialize)]
@@ -61,11 +60,11 @@ pub fn explain(name: &FileName, answer: &Value) -> Option<String> {
         let state = if holder.live { "up" } else { "down" };
         lines.push(format!("  holder     {}  v{} ({version}, {state})", holder.id, holder.version));
     }
-    for task in why.tasks {
+    for task in why.tasks.unwrap_or_default() {
         let state = if task.working { "working on it" } else { "not begun" };
         lines.push(format!("  task       {}  {} v{} ({state})", task.peer, task.kind.to_lowercase(), task.version));
     }
-    for refused in why.refused {
+    for refused in why.refused.unwrap_or_default() {
         lines.push(format!("  no target  {}  {}", refused.peer, refused.reason));
     }
     Some(lines.join("\n"))

@@ -1,6 +1,7 @@
 //! The cluster's health and members, as `raftshare` and `raftshare-node` both show them.
 //!
-//! Invariant: the exit code follows from the same facts as the words: every member answers, a majority does, or less.
+//! Invariant: the exit code follows from the same facts as the words: every member is well, a majority is, or less. What the asked
+//! node does not know is shown as unknown (R5), and no advice is given that cannot work in the state that is shown.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output, count, size};
-use crate::api::{ClusterNode, ClusterResponse, StatsResponse};
+use crate::api::{ClusterNode, ClusterResponse, ErrorCode, StatsResponse};
 use crate::cluster::IndexClient;
 
 const MEMBER_COLUMNS: [&str; 8] = ["ID", "ROLE", "STATE", "ADDRESS", "APPLIED", "LAG", "CONTACT", "VERSION"];
@@ -21,48 +22,116 @@ struct Status<'a> {
     stats: Option<&'a StatsResponse>,
 }
 
+/// What the members' answers amount to.
+fn judge(cluster: &ClusterResponse, loading: bool) -> (&'static str, Exit) {
+    if cluster.condition.as_deref() == Some("removed") {
+        return ("REMOVED", Exit::Unavailable);
+    }
+    let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy.is_some_and(|up| up >= cluster.quorum.size);
+    let is_well = |node: &ClusterNode| {
+        node.alive == Some(true)
+            && node.loading.is_none()
+            && node.condition.as_deref().is_none_or(|condition| condition == "ok")
+    };
+    match (has_quorum, !loading && cluster.nodes.iter().all(is_well)) {
+        (false, _) => ("NO QUORUM", Exit::Unavailable),
+        (true, false) => ("DEGRADED", Exit::Degraded),
+        (true, true) => ("HEALTHY", Exit::Done),
+    }
+}
+
 /// The cluster's health in one view; the exit code tells scripts: healthy, degraded, or no quorum.
 pub async fn status(client: &IndexClient, output: &Output) -> Result<(), Failure> {
     let answer = client.cluster().await?;
     let cluster = &answer.value;
-    let voters = cluster.nodes.iter().filter(|node| node.role != "learner").count();
-    let spare = cluster.quorum.healthy.saturating_sub(cluster.quorum.size);
-    let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy >= cluster.quorum.size;
-    let all_alive = cluster.nodes.iter().all(|node| node.alive);
-    let (state, exit) = match (has_quorum, all_alive) {
-        (false, _) => ("NO QUORUM", Exit::Unavailable),
-        (true, false) => ("DEGRADED", Exit::Degraded),
-        (true, true) => ("HEALTHY", Exit::Done),
-    };
     let brief = client.with_deadline(client.deadline().min(Duration::from_secs(2)));
-    let stats = brief.stats().await.ok().map(|answer| answer.value);
+    let stats = brief.stats().await;
+    let loading = stats.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::Loading));
+    let (state, exit) = judge(cluster, loading);
     let rows: Vec<_> = cluster.nodes.iter().map(|node| node_row(node, cluster.leader)).collect();
     let table = output.format == Format::Table;
     if table {
-        let name = cluster.cluster_id.as_deref().unwrap_or("(not founded)");
-        let leader = cluster.leader.map_or_else(|| "none".into(), |id| format!("{id} (term {})", cluster.term));
-        let plural = if spare == 1 { "failure" } else { "failures" };
-        output.line(&format!(
-            "Cluster {name}  {state}   {}/{voters} voters, survives {spare} more {plural}   leader {leader}\n",
-            cluster.quorum.healthy
-        ));
+        output.line(&headline(cluster, state));
     }
-    output.result(&Status { state, cluster, stats: stats.as_ref() }, &MEMBER_COLUMNS, &rows);
-    if let Some(stats) = stats.as_ref().filter(|_| table) {
+    let shown = Status { state, cluster, stats: stats.as_ref().ok().map(|answer| &answer.value) };
+    output.result(&shown, &MEMBER_COLUMNS, &rows);
+    if let Some(stats) = shown.stats.filter(|_| table) {
         stats_lines(output, stats);
     }
     output.freshness(&answer.freshness);
-    if cluster.cluster_id.is_none() {
-        output
-            .warn("this node belongs to no cluster yet; found one:  raftshare-node init --node URL --members 1=H:P,…");
+    if let Some(error) = stats.as_ref().err().filter(|_| loading) {
+        output.warn(&error.to_string());
     }
-    for node in cluster.nodes.iter().filter(|node| !node.alive) {
-        output.warn(&format!(
-            "node {} at {} does not answer; restart it, or take it out:  raftshare-node remove {}",
-            node.id, node.address, node.id
-        ));
-    }
+    advice(cluster).iter().for_each(|line| output.warn(line));
     if exit == Exit::Done { Ok(()) } else { Err(Failure::new(exit, String::new())) }
+}
+
+fn headline(cluster: &ClusterResponse, state: &str) -> String {
+    let name = cluster.cluster_id.as_deref().unwrap_or("(not founded)");
+    if cluster.condition.as_deref() == Some("removed") {
+        return format!("Cluster {name}  {state}   the asked node is not a member any more\n");
+    }
+    let voters = cluster.nodes.iter().filter(|node| node.voter).count();
+    let leader = cluster.leader.map_or_else(|| "none".into(), |id| format!("{id} (term {})", cluster.term));
+    let (healthy, survives) = match cluster.quorum.healthy {
+        None => ("?".to_owned(), String::new()),
+        Some(healthy) => {
+            let spare = healthy.saturating_sub(cluster.quorum.size);
+            let plural = if spare == 1 { "failure" } else { "failures" };
+            let survives =
+                if healthy < cluster.quorum.size { String::new() } else { format!(", survives {spare} more {plural}") };
+            (healthy.to_string(), survives)
+        }
+    };
+    format!("Cluster {name}  {state}   {healthy}/{voters} voters{survives}   leader {leader}\n")
+}
+
+/// What to do about each member that is not well: only what can work in this state.
+fn advice(cluster: &ClusterResponse) -> Vec<String> {
+    let Some(_) = cluster.cluster_id else {
+        let found = "this node belongs to no cluster yet; found one:  raftshare-node init --node URL --members 1=H:P,…";
+        return vec![found.to_owned()];
+    };
+    if cluster.condition.as_deref() == Some("removed") {
+        let next = "this node was removed from the cluster; stop it and ask another one (--node URL). To take it in again, start it \
+                    with an empty data directory and --join URL";
+        return vec![next.to_owned()];
+    }
+    let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy.is_some_and(|up| up >= cluster.quorum.size);
+    cluster.nodes.iter().filter_map(|node| member_advice(node, has_quorum)).collect()
+}
+
+fn member_advice(node: &ClusterNode, has_quorum: bool) -> Option<String> {
+    let ClusterNode { id, address, .. } = node;
+    if node.alive == Some(false) {
+        // Without a quorum no change of members can be committed.
+        return Some(match has_quorum {
+            true => format!(
+                "node {id} at {address} does not answer; start it again. If it is gone for good:  raftshare-node replace {id} NEW \
+                 --addr H:P  puts another in its place,  raftshare-node remove {id}  takes it out"
+            ),
+            false => format!(
+                "node {id} at {address} does not answer; start it again: without a quorum no member can be taken out"
+            ),
+        });
+    }
+    if let Some(progress) = node.loading {
+        return Some(format!("node {id} loads its name index ({:.0} %) and answers no search yet", 100.0 * progress));
+    }
+    let again = format!("raftshare-node replace {id} {id} --addr {address}");
+    match node.condition.as_deref()? {
+        "older copy" => Some(format!(
+            "the data directory of node {id} is older than what the node had acknowledged; take it in anew:  {again}"
+        )),
+        "diverged" => Some(format!(
+            "the state of node {id} differs from the others' and is being replaced; if that does not end:  {again}"
+        )),
+        "starting" => {
+            Some(format!("node {id} is starting; it takes part once a majority of the voters has recorded its start"))
+        }
+        "removed" => Some(format!("node {id} says that it was removed; if it should not have been:  {again}")),
+        _ => None,
+    }
 }
 
 /// The members alone.
@@ -74,12 +143,13 @@ pub async fn members(client: &IndexClient, output: &Output) -> Result<(), Failur
 }
 
 fn stats_lines(output: &Output, stats: &StatsResponse) {
+    let planned = |figure: Option<u64>| figure.map_or_else(|| "unknown".into(), count);
     output.line(&format!(
         "\nFiles  {} ({})   below the wanted copies {}   tasks {}   peers {}",
         count(stats.files),
         size(stats.bytes),
-        count(stats.under_replicated),
-        count(stats.tasks),
+        planned(stats.under_replicated),
+        planned(stats.tasks),
         count(stats.peers)
     ));
     output.line(&format!("Leases {}   waiting {}", count(stats.leases), count(stats.waiting)));
@@ -87,9 +157,18 @@ fn stats_lines(output: &Output, stats: &StatsResponse) {
 
 fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
     let number = |value: Option<u64>| value.map_or_else(|| "-".into(), count);
-    let role = if leader == Some(node.id) { "leader *".into() } else { node.role.clone() };
+    let role = match &node.role {
+        _ if leader == Some(node.id) => "leader *".into(),
+        Some(role) => role.clone(),
+        None => "-".into(),
+    };
     let contact = node.last_contact_ms.map_or_else(|| "-".into(), |ms| format!("{ms}ms"));
-    let state = if node.alive { "ok" } else { "down" };
+    let state = match node.alive {
+        Some(true) if node.loading.is_some() => "loading",
+        Some(true) => node.condition.as_deref().unwrap_or("ok"),
+        Some(false) => "down",
+        None => "unknown",
+    };
     vec![
         node.id.to_string(),
         role,
@@ -100,4 +179,90 @@ fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
         contact,
         node.version.clone().unwrap_or_else(|| "-".into()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::QuorumInfo;
+
+    fn member(id: NodeId, alive: Option<bool>, condition: &str) -> ClusterNode {
+        let up = alive == Some(true);
+        ClusterNode {
+            id,
+            address: format!("127.0.0.1:{id}"),
+            role: up.then(|| "follower".to_owned()),
+            voter: true,
+            last_contact_ms: up.then_some(0),
+            applied_index: up.then_some(7),
+            lag: up.then_some(0),
+            alive,
+            condition: up.then(|| condition.to_owned()),
+            loading: None,
+            version: None,
+        }
+    }
+
+    fn cluster(leader: Option<NodeId>, nodes: Vec<ClusterNode>, own: &str) -> ClusterResponse {
+        let well = |node: &&ClusterNode| node.condition.as_deref() == Some("ok");
+        let healthy = Some(nodes.iter().filter(well).count()).filter(|_| own == "ok");
+        ClusterResponse {
+            cluster_id: Some("00000000000000aa".into()),
+            leader,
+            term: 3,
+            nodes,
+            quorum: QuorumInfo { size: 2, healthy },
+            condition: Some(own.to_owned()),
+        }
+    }
+
+    fn up(id: NodeId) -> ClusterNode {
+        member(id, Some(true), "ok")
+    }
+
+    #[test]
+    fn the_state_and_the_exit_code_say_what_the_members_say() {
+        let down = |id| member(id, Some(false), "");
+        let cases = [
+            (cluster(Some(1), vec![up(1), up(2), up(3)], "ok"), "HEALTHY", Exit::Done),
+            (cluster(Some(1), vec![up(1), up(2), down(3)], "ok"), "DEGRADED", Exit::Degraded),
+            (
+                cluster(Some(1), vec![up(1), up(2), member(3, Some(true), "older copy")], "ok"),
+                "DEGRADED",
+                Exit::Degraded,
+            ),
+            (cluster(Some(1), vec![up(1), up(2), member(3, Some(true), "diverged")], "ok"), "DEGRADED", Exit::Degraded),
+            (cluster(None, vec![up(1), down(2), down(3)], "ok"), "NO QUORUM", Exit::Unavailable),
+            (cluster(None, vec![up(1), up(2), up(3)], "ok"), "NO QUORUM", Exit::Unavailable),
+            (cluster(None, vec![member(1, None, ""), member(2, None, "")], "removed"), "REMOVED", Exit::Unavailable),
+        ];
+        for (cluster, state, exit) in cases {
+            assert_eq!(judge(&cluster, false), (state, exit), "{cluster:?}");
+        }
+        assert_eq!(judge(&cluster(Some(1), vec![up(1)], "ok"), true).0, "NO QUORUM");
+        assert_eq!(judge(&cluster(Some(1), vec![up(1), up(2)], "ok"), true), ("DEGRADED", Exit::Degraded));
+    }
+
+    #[test]
+    fn r5_advice_is_what_can_work() {
+        let down = member(3, Some(false), "");
+        let with_quorum = advice(&cluster(Some(1), vec![up(1), up(2), down.clone()], "ok")).join("\n");
+        assert!(with_quorum.contains("remove 3") && with_quorum.contains("replace 3 NEW"), "{with_quorum}");
+        let without = advice(&cluster(None, vec![up(1), member(2, Some(false), ""), down], "ok")).join("\n");
+        assert!(without.contains("node 3 at 127.0.0.1:3 does not answer; start it again"), "{without}");
+        assert!(!without.contains("raftshare-node remove"), "{without}");
+        let older = advice(&cluster(Some(1), vec![up(1), up(2), member(3, Some(true), "older copy")], "ok")).join("\n");
+        assert!(older.contains("replace 3 3 --addr 127.0.0.1:3"), "{older}");
+        let removed = cluster(None, vec![member(1, None, "")], "removed");
+        assert!(advice(&removed).join("\n").contains("was removed"));
+        assert!(!headline(&removed, "REMOVED").contains("voters"));
+    }
+
+    #[test]
+    fn r5_what_is_unknown_is_shown_as_unknown() {
+        let row = node_row(&member(2, None, ""), None);
+        assert_eq!(row[1..3], ["-", "unknown"]);
+        assert_eq!(row[4..], ["-", "-", "-", "-"]);
+        assert!(headline(&cluster(None, vec![up(1), up(2)], "ok"), "NO QUORUM").contains("leader none"));
+    }
 }

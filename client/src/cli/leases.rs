@@ -229,7 +229,11 @@ async fn status(session: &Session, name: &FileName, queue: bool) -> Result<(), F
     let holder = vec![
         "-".to_owned(),
         lease.holder.to_string(),
-        format!("holder, ends in {}, fencing token {}", minutes(lease.remaining_ms), count(lease.fencing_token)),
+        format!(
+            "holder, ends in {}, fencing token {}",
+            super::queries::remaining(lease.remaining_ms),
+            count(lease.fencing_token)
+        ),
     ];
     let waiting = lease
         .line

@@ -86,7 +86,7 @@ pub async fn peers(session: &Session, name: Option<&FileName>) -> Result<(), Fai
         let answer = session.client.peers().await?;
         let row = |peer: &crate::api::PeerEntry| {
             let zone = peer.zone.clone().unwrap_or_else(|| "-".into());
-            vec![peer.id.to_string(), peer.address.clone(), zone, peer.files.to_string(), ago(peer.last_seen)]
+            vec![peer.id.to_string(), peer.address.clone(), zone, peer.files.to_string(), seen(peer.last_seen)]
         };
         let rows: Vec<_> = answer.value.iter().map(row).collect();
         session.output.result(&answer.value, &["PEER", "ADDRESS", "ZONE", "FILES", "SEEN"], &rows);
@@ -99,12 +99,28 @@ pub async fn peers(session: &Session, name: Option<&FileName>) -> Result<(), Fai
     let answer = session.client.file_peers(name).await?;
     let row = |peer: &crate::api::FilePeer| {
         let state = if peer.current { "current" } else { "stale" };
-        vec![peer.id.to_string(), peer.address.clone(), format!("v{}", peer.version), state.into(), ago(peer.last_seen)]
+        vec![
+            peer.id.to_string(),
+            peer.address.clone(),
+            format!("v{}", peer.version),
+            state.into(),
+            seen(peer.last_seen),
+        ]
     };
     let rows: Vec<_> = answer.value.iter().map(row).collect();
     session.output.result(&answer.value, &["PEER", "ADDRESS", "VER", "STATE", "SEEN"], &rows);
     session.output.freshness(&answer.freshness);
     Ok(())
+}
+
+/// When a peer was last heard from; only the leader knows (R5).
+fn seen(unix_seconds: Option<u64>) -> String {
+    unix_seconds.map_or_else(|| "-".into(), ago)
+}
+
+/// What is left of a lease; nobody knows while there is no leader (R5).
+pub(super) fn remaining(milliseconds: Option<u64>) -> String {
+    milliseconds.map_or_else(|| "-".into(), minutes)
 }
 
 /// `raftshare why`.
@@ -206,7 +222,7 @@ fn list_row(file: &Listed) -> Vec<String> {
     let lock = file
         .lease
         .as_ref()
-        .map_or_else(|| "-".into(), |lease| format!("{} {}", lease.holder, minutes(lease.remaining_ms)));
+        .map_or_else(|| "-".into(), |lease| format!("{} {}", lease.holder, remaining(lease.remaining_ms)));
     vec![file.name.to_string(), version, size(file.size), copies, file.state.into(), lock]
 }
 

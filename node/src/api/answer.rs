@@ -103,7 +103,7 @@ fn add_state(node: &Node, boot: &HeaderValue, derived: Option<DerivedFrom>, out:
         }
     };
     out.insert(NODE, number(node.config.id));
-    out.insert(ROLE, HeaderValue::from_static(node.role()));
+    out.insert(ROLE, HeaderValue::from_static(node.told_role()));
     out.insert(TERM, number(node.term()));
     out.insert(APPLIED, number(applied));
     out.insert(STALENESS_MS, number(staleness));

@@ -1,5 +1,6 @@
 //! The cluster's own paths: leader, health, members and their changes, digest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::body::parse;
 use super::error::ApiError;
 use super::route::{Parts, Place, place, to_leader};
 use crate::birth;
+use crate::condition::Condition;
 use crate::config::{MemberSpec, check_address};
 use crate::membership;
 use crate::node::Node;
@@ -28,15 +30,10 @@ const STATUS_DEADLINE: Duration = Duration::from_millis(300);
 /// How long a membership change may take.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// `GET /leader`.
+/// `GET /leader`: only one that a majority confirmed a moment ago (R5).
 pub async fn leader(State(node): State<Arc<Node>>) -> Result<Response, ApiError> {
-    match node.leader() {
-        // A leader that no majority confirms any more is none that writes could use.
-        Some(leader) if leader.id != node.config.id || node.majority_confirmed() => {
-            Ok(ok_json(&LeaderInfo::from(leader), None))
-        }
-        _ => Err(ApiError::NoQuorum),
-    }
+    let leader = node.confirmed_leader().ok_or(ApiError::NoQuorum)?;
+    Ok(ok_json(&LeaderInfo::from(leader), None))
 }
 
 /// `GET /healthz`.
@@ -53,7 +50,7 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
     }
     let reason = match place(&node, Instant::now()).await {
         Err(error) => return not_ready(&error, &error.to_string()),
-        Ok(Place::Here) if node.majority_confirmed() => return "ready: leading".into_response(),
+        Ok(Place::Here) if node.leads_confirmed() => return "ready: leading".into_response(),
         Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
         Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
             // One that was started a moment ago has nothing to show before it has caught up.
@@ -74,35 +71,55 @@ fn not_ready(error: &ApiError, reason: &str) -> Response {
     error.response_saying(format!("not ready: {reason}"))
 }
 
-/// `GET /cluster`.
+/// `GET /cluster`: what the members say of themselves now, and `null` where one says nothing (R5).
 pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
     let members = node.members();
     let voters = membership::voters(&node);
-    let asked = join_all(members.iter().map(|(id, member)| status_of(&node, *id, member))).await;
-    let head = asked.iter().flatten().map(|status| status.applied).max().unwrap_or(0);
-    let entry = |(id, member): (&NodeId, &Member), status: Option<NodeStatus>| ClusterNode {
-        id: *id,
-        address: member.address.clone(),
-        role: match &status {
-            Some(status) => status.role.clone(),
-            None if voters.contains(id) => "follower".to_owned(),
-            None => "learner".to_owned(),
-        },
-        last_contact_ms: node.metrics.last_contact_ms(*id, node.config.id),
-        applied_index: status.as_ref().map(|status| status.applied),
-        lag: status.as_ref().map(|status| head.saturating_sub(status.applied)),
-        alive: status.is_some(),
-        loading: status.as_ref().and_then(|status| status.loading),
-        version: status.map(|status| status.version),
+    let condition = node.condition.get();
+    // A node that is no member, or no longer the one it was, is refused by the others: that says nothing about them.
+    let can_tell = !matches!(condition, Condition::Removed { .. } | Condition::OlderCopy { .. });
+    let (leader, term) = match node.confirmed_leader() {
+        Some(leader) if can_tell => (Some(leader.id), leader.term),
+        _ => (None, node.term()),
     };
-    let nodes: Vec<_> = members.iter().zip(asked).map(|(member, status)| entry(member, status)).collect();
-    let healthy = nodes.iter().filter(|member| member.alive && voters.contains(&member.id)).count();
+    let asked = join_all(members.iter().map(|(id, member)| status_of(&node, *id, member))).await;
+    let answers: BTreeMap<NodeId, NodeStatus> =
+        members.keys().zip(asked).filter_map(|(id, status)| Some((*id, status?))).collect();
+    let head = leader.and_then(|leader| answers.get(&leader)).map(|status| status.applied);
+    let entry = |(id, member): (&NodeId, &Member)| {
+        let status = answers.get(id);
+        let voter = voters.contains(id);
+        ClusterNode {
+            id: *id,
+            address: member.address.clone(),
+            role: match status {
+                Some(status) => Some(status.role.clone()),
+                None => (!voter).then(|| "learner".to_owned()),
+            },
+            voter,
+            last_contact_ms: status.and_then(|_| node.metrics.last_contact_ms(*id, node.config.id)),
+            applied_index: status.map(|status| status.applied),
+            lag: status.and_then(|status| Some(head?.saturating_sub(status.applied))),
+            alive: (can_tell || status.is_some()).then_some(status.is_some()),
+            loading: status.and_then(|status| status.loading),
+            condition: status.map(|status| status.condition.name().to_owned()),
+            version: status.map(|status| status.version.clone()),
+        }
+    };
+    // A removed node is no member, whatever the last membership that it saw says.
+    let removed = matches!(condition, Condition::Removed { .. });
+    let nodes: Vec<_> = members.iter().filter(|(id, _)| !removed || **id != node.config.id).map(entry).collect();
+    let healthy = answers.iter().filter(|(id, status)| voters.contains(id) && status.condition.is_healthy()).count();
     let answer = ClusterResponse {
         cluster_id: node.identities.cluster().map(|id| format!("{id:016x}")),
-        leader: node.leader().map(|leader| leader.id),
-        term: node.term(),
+        leader,
+        term,
         nodes,
-        quorum: QuorumInfo { size: voters.len() / 2 + usize::from(!voters.is_empty()), healthy },
+        quorum: QuorumInfo {
+            size: voters.len() / 2 + usize::from(!voters.is_empty()),
+            healthy: can_tell.then_some(healthy),
+        },
+        condition: Some(condition.name().to_owned()),
     };
     ok_json(&answer, None)
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use client::api::{
-    AnnounceManyResponse, AnnounceResponse, ClusterResponse, DeniedResponse, FilePeer, FileResponse, GrantResponse,
-    HeartbeatResponse, LeaderInfo, LeaseStatus, PeerEntry, Problem, RegisterResponse, SearchHit, StatsResponse, Task,
+    AnnounceManyResponse, AnnounceResponse, ClusterNode, ClusterResponse, DeniedResponse, FilePeer, FileResponse,
+    GrantResponse, HeartbeatResponse, LeaderInfo, LeaseStatus, PeerEntry, Problem, RegisterResponse, SearchHit,
+    StatsResponse, Task,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -137,7 +138,13 @@ fn every_answer_has_the_fields_that_are_described() {
     fields_agree::<LeaderInfo>("Leader", json!({"id": 1, "address": "h:1", "term": 1}));
     fields_agree::<ClusterResponse>(
         "Cluster",
-        json!({"clusterId": null, "leader": null, "term": 1, "nodes": [], "quorum": {"size": 1, "healthy": 1}}),
+        json!({"clusterId": null, "leader": null, "term": 1, "nodes": [], "quorum": {"size": 1, "healthy": 1},
+            "condition": "ok"}),
+    );
+    fields_agree::<ClusterNode>(
+        "ClusterNode",
+        json!({"id": 1, "address": "h:1", "role": null, "voter": true, "lastContactMs": null, "appliedIndex": null,
+            "lag": null, "alive": null, "loading": 0.5, "condition": null, "version": null}),
     );
     let stats = serde_json::to_value(StatsResponse::default()).expect("figures");
     fields_agree::<StatsResponse>("Stats", stats);

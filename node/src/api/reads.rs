@@ -209,7 +209,7 @@ async fn peers_inner(read: Read) -> Result<Response, ApiError> {
         let entries: Vec<_> = peers
             .into_iter()
             .map(|peer| PeerEntry {
-                last_seen: node.leadership.last_seen_unix(&peer.id),
+                last_seen: node.last_seen_unix(&peer.id),
                 id: peer.id,
                 address: peer.address,
                 zone: peer.zone,
@@ -223,7 +223,7 @@ async fn peers_inner(read: Read) -> Result<Response, ApiError> {
     let live = file.holders.into_iter().filter(|holder| holder.live);
     let entries: Vec<_> = live
         .map(|holder| FilePeer {
-            last_seen: node.leadership.last_seen_unix(&holder.peer),
+            last_seen: node.last_seen_unix(&holder.peer),
             id: holder.peer,
             address: holder.address.to_string(),
             version: holder.version,
@@ -277,12 +277,14 @@ async fn file_inner(read: Read) -> Result<Response, ApiError> {
 
 fn lease_status(node: &Node, lease: LeaseView) -> LeaseStatus {
     let applied = node.catalog().now();
-    let remaining_ms = lease.deadline.saturating_sub(node.clock.now(applied));
+    // Log time goes on with the leader; without one this node does not know how much is left (R5).
+    let known = node.confirmed_leader().is_some();
+    let remaining_ms = known.then(|| lease.deadline.saturating_sub(node.clock.now(applied)));
     LeaseStatus {
         file_name: lease.file,
         holder: lease.holder,
         fencing_token: lease.fencing_token.unwrap_or(0),
-        expiration: unix_seconds() + remaining_ms.div_ceil(1_000),
+        expiration: remaining_ms.map(|left| unix_seconds() + left.div_ceil(1_000)),
         remaining_ms,
         line: (1..).zip(lease.line).map(|(position, waiter)| LinePlace { peer_id: waiter.peer, position }).collect(),
     }
@@ -308,7 +310,7 @@ async fn why_inner(read: Read) -> Result<Response, ApiError> {
     let catalog = read.node.catalog();
     existing(&catalog, &wanted)?;
     // Only the leader plans; a follower that answers stale knows the holders and says that it plans nothing.
-    match read.node.leadership.why(&catalog, &wanted) {
+    match read.node.leadership.why(&catalog, &wanted, read.node.leads_confirmed()) {
         Some(why) => Ok(ok_json(&why, None)),
         None => Err(ApiError::NotFound(format!("no file named {wanted}"))),
     }
@@ -324,14 +326,14 @@ async fn stats_inner(read: Read) -> Result<Response, ApiError> {
 /// The figures of `/stats`, as this node knows them.
 pub fn stats_of(node: &Node) -> StatsResponse {
     let counts = node.catalog().counts();
-    let planned = node.leadership.stats();
+    let planned = node.planned();
     let stored = node.stats.read();
     StatsResponse {
         peers: counts.peers_live,
         files: counts.files,
         bytes: counts.bytes,
-        under_replicated: planned.under_replicated,
-        tasks: planned.tasks,
+        under_replicated: planned.map(|planned| planned.under_replicated),
+        tasks: planned.map(|planned| planned.tasks),
         leases: counts.leases,
         waiting: counts.waiting,
         answers: counts.answers,
@@ -339,6 +341,6 @@ pub fn stats_of(node: &Node) -> StatsResponse {
         log_entries: stored.log_entries,
         snapshot_bytes: stored.snapshot_bytes,
         snapshot_index: stored.snapshot_index.unwrap_or(0),
-        grace_remaining_ms: planned.grace_remaining_ms,
+        grace_remaining_ms: planned.map(|planned| planned.grace_remaining_ms),
     }
 }

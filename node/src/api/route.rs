@@ -115,7 +115,7 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
             (Ok(Place::There(leader)), _) => leader,
         };
         if parts.was_forwarded() || parts.wants_no_hop() || node.config.reject_writes_on_followers {
-            return Err(ApiError::NotLeader(Some(leader.into())));
+            return Err(ApiError::NotLeader(node.confirmed_leader().map(Into::into)));
         }
         match forward(node, parts, &leader, deadline).await {
             Hop::Answered(response) => match lost {

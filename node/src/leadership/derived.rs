@@ -24,6 +24,9 @@ pub async fn follow_events(node: Arc<Node>) {
                 if !entry.events.is_empty() && node.leadership.term().is_some() {
                     node.leadership.observe(&node.catalog(), &entry.events);
                 }
+                if !entry.events.is_empty() {
+                    node.observer.observe(&entry.events);
+                }
                 node.names.follow(entry.log_index, &entry.events);
                 node.events.push(entry.log_index, &entry.events);
             }
@@ -67,15 +70,17 @@ pub async fn follow_freshness(node: Arc<Node>) {
     loop {
         interval.tick().await;
         let Some(leader) = node.leader() else { continue };
+        node.freshness.note_leader(leader.id, leader.term);
         if leader.id == node.config.id {
             node.staleness_ms();
             node.names_as_of(node.events.newest());
             continue;
         }
         let asked = tokio::time::Instant::now();
-        if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, 3 * BEACON_INTERVAL).await {
-            node.freshness.confirm(&beacon, asked);
-            node.names.freshness().confirm(&beacon, asked);
+        let deadline = (3 * BEACON_INTERVAL).max(node.config.election.1);
+        if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, deadline).await {
+            node.freshness.confirm(leader.id, &beacon, asked);
+            node.names.freshness().confirm(leader.id, &beacon, asked);
             node.clock.set_estimate(beacon.log_time, asked);
         }
     }

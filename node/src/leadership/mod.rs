@@ -148,10 +148,10 @@ impl Leadership {
         self.reign.lock().as_ref().map_or_else(Vec::new, |reign| reign.planner.tasks_for(catalog, peer))
     }
 
-    /// Why a file has the copies it has.
-    pub fn why(&self, catalog: &Catalog, file: &FileName) -> Option<serde_json::Value> {
+    /// Why a file has the copies it has; without the plan unless this node is a `confirmed` leader (R5).
+    pub fn why(&self, catalog: &Catalog, file: &FileName, confirmed: bool) -> Option<serde_json::Value> {
         let reign = self.reign.lock();
-        let why = match reign.as_ref() {
+        let why = match reign.as_ref().filter(|_| confirmed) {
             Some(Reign { liveness, planner, .. }) => {
                 planner.why(catalog, file, self.clock.now_ms(), liveness.grace_remaining_ms() > 0)
             }
@@ -160,17 +160,16 @@ impl Leadership {
         serde_json::to_value(why).ok()
     }
 
-    /// Unix seconds at which a peer was last heard from, as far as this leader knows (T4).
-    pub fn last_seen_unix(&self, peer: &PeerId) -> u64 {
+    /// Unix seconds at which this leader last heard from a peer (T4).
+    pub fn last_seen_unix(&self, peer: &PeerId) -> Option<u64> {
         let now = self.clock.now_ms();
-        let silent_ms =
-            self.reign.lock().as_ref().and_then(|reign| reign.liveness.silent_for_ms(peer, now)).unwrap_or(0);
-        unix_seconds().saturating_sub(silent_ms / 1_000)
+        let silent_ms = self.reign.lock().as_ref()?.liveness.silent_for_ms(peer, now)?;
+        Some(unix_seconds().saturating_sub(silent_ms / 1_000))
     }
 
-    /// Figures for `/stats` and `/metrics`; zero on a follower.
-    pub fn stats(&self) -> ReignStats {
-        self.reign.lock().as_ref().map_or_else(ReignStats::default, |reign| {
+    /// Figures for `/stats` and `/metrics`; `None` on a follower.
+    pub fn stats(&self) -> Option<ReignStats> {
+        self.reign.lock().as_ref().map(|reign| {
             let planned = reign.planner.stats();
             ReignStats {
                 under_replicated: planned.under_replicated,

@@ -22,10 +22,10 @@ pub struct Why {
     pub rule: Rule,
     /// Everybody with a remembered version.
     pub holders: Vec<WhyHolder>,
-    /// Tasks under way.
-    pub tasks: Vec<WhyTask>,
-    /// Live peers that could have, or should have, a task and have none, and the reason each.
-    pub refused: Vec<RefusedPeer>,
+    /// Tasks under way; `null` on a node that does not plan (R5).
+    pub tasks: Option<Vec<WhyTask>>,
+    /// Live peers that could have, or should have, a task and have none, and the reason each; `null` as above.
+    pub refused: Option<Vec<RefusedPeer>>,
 }
 
 /// The replication rule of a file and its state.
@@ -36,8 +36,8 @@ pub struct Rule {
     pub desired: u64,
     /// Live copies of the current version.
     pub live: u64,
-    /// Copies that count as under way (M2).
-    pub under_way: u64,
+    /// Copies that count as under way (M2); `null` on a node that does not plan (R5).
+    pub under_way: Option<u64>,
     /// The state in a sentence.
     pub summary: String,
 }
@@ -89,8 +89,8 @@ pub fn without_plan(catalog: &Catalog, file: &FileName) -> Option<Why> {
     let demand = Demand::of(&view);
     let (desired, live) = (demand.desired as u64, demand.live.len() as u64);
     let summary = format!("live copies: {live}, wanted: {desired}; this node does not lead and knows of no tasks");
-    let rule = Rule { desired, live, under_way: 0, summary };
-    Some(Why { name: view.name.clone(), rule, holders: holders(view), tasks: Vec::new(), refused: Vec::new() })
+    let rule = Rule { desired, live, under_way: None, summary };
+    Some(Why { name: view.name.clone(), rule, holders: holders(view), tasks: None, refused: None })
 }
 
 fn holders(view: FileView) -> Vec<WhyHolder> {
@@ -138,12 +138,12 @@ impl Planner {
             rule: Rule {
                 desired: demand.desired as u64,
                 live: demand.live.len() as u64,
-                under_way: under_way.max(0) as u64,
+                under_way: Some(under_way.max(0) as u64),
                 summary: self.summary(&view, &demand, missing, grace),
             },
             holders: holders(view),
-            tasks,
-            refused,
+            tasks: Some(tasks),
+            refused: Some(refused),
         })
     }
 

@@ -131,6 +131,6 @@ impl World {
 
     pub(super) fn reasons(&self, name: &str) -> Vec<String> {
         let why = self.planner.why(&self.catalog, &file(name), self.now_ms, self.grace).expect("the file exists");
-        why.refused.iter().map(|refused| format!("{}: {}", refused.peer, refused.reason)).collect()
+        why.refused.iter().flatten().map(|refused| format!("{}: {}", refused.peer, refused.reason)).collect()
     }
 }
