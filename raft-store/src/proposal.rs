@@ -61,6 +61,17 @@ impl Proposal {
         Self { batch: Arc::new(Batch { stamp, commands }), encoded: encoded.into() }
     }
 
+    /// An entry that changes nothing: every member takes the digest of its state right after it (N3). Builds that know no checkpoints
+    /// apply it as an entry without commands.
+    pub fn checkpoint() -> Self {
+        Self::of(None, Vec::new())
+    }
+
+    /// Whether this is a checkpoint. Entries without commands are otherwise ticks, which carry a stamp.
+    pub fn is_checkpoint(&self) -> bool {
+        self.batch.stamp.is_none() && self.batch.commands.is_empty()
+    }
+
     /// Bytes of its encoding.
     pub fn bytes(&self) -> usize {
         self.encoded.len()

@@ -12,7 +12,7 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
-use super::digest::Root;
+use super::digest::{DIGEST_FORMAT, Root};
 use super::slab::Slab;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
 use super::{DecodeError, validate};
@@ -23,6 +23,9 @@ use crate::types::ContentHash;
 const FORMAT: u8 = 2;
 /// The format before it: its limits end before `answers_per_peer`.
 const FORMAT_BEFORE: u8 = 1;
+
+/// What two digests must have in common to be compared (N3): the digest's own version, and that of the state's encoding.
+pub const STATE_DIGEST_FORMAT: u32 = (DIGEST_FORMAT as u32) << 8 | FORMAT as u32;
 
 /// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's cache until they
 /// are hashed and written.

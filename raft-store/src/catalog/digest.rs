@@ -22,7 +22,7 @@ use crate::types::ContentHash;
 
 /// Version of what the digest covers, and how. Change it with any change of a record's encoding or of this module: members of
 /// different versions are not compared (N3).
-pub const DIGEST_FORMAT: u16 = 1;
+pub(super) const DIGEST_FORMAT: u16 = 1;
 
 /// Seed of what has no number of its own. Slots are numbered with 32 bits, so none has it.
 const UNNUMBERED: u64 = u64::MAX;

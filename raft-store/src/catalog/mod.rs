@@ -52,9 +52,8 @@ mod state;
 mod validate;
 mod view;
 
-pub use codec::Image;
+pub use codec::{Image, STATE_DIGEST_FORMAT};
 pub use command::*;
-pub use digest::DIGEST_FORMAT;
 pub use holdings::{HoldingsDigest, HoldingsImage};
 pub use invariants::{Violation, check};
 pub use reply::*;

@@ -242,6 +242,13 @@ impl LogStore {
     }
 }
 
+impl LogStore {
+    /// Reads this log.
+    pub(crate) fn reader(&self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared) }
+    }
+}
+
 /// Reads the log; openraft makes one for each of its tasks.
 #[derive(Clone)]
 pub struct LogReader {
@@ -274,7 +281,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
-        LogReader { shared: Arc::clone(&self.shared) }
+        self.reader()
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {

@@ -21,6 +21,7 @@ mod group;
 mod log_store;
 mod mark;
 mod recovery;
+mod repair;
 mod shared;
 mod sim;
 mod sim_files;
@@ -41,6 +42,7 @@ pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
 pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
+pub use repair::{Repair, RepairError};
 pub use shared::{AppliedEntry, DigestImage, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
 pub use sim::{SimDisk, SimFault};
 pub use sim_files::Choose;
@@ -61,6 +63,8 @@ pub struct Storage {
     pub state_machine: StateMachine,
     /// The catalog for readers.
     pub state: SharedState,
+    /// Replaces it when it differs from other members' (N3).
+    pub repair: Repair,
     /// Whose directory this is.
     pub identity: IdentityHandle,
     /// Raised by the first storage error: the node has to exit (W4).
@@ -100,8 +104,10 @@ impl Storage {
         let loaded = files.load(log.purged().map(|purged| purged.index))?;
         let state = SharedState::new(loaded);
         let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
-        let stats = StatsHandle { log: Arc::clone(&log), files };
-        Ok(Self { log_store: LogStore::new(log), state_machine, state, identity, fatal, stats, executor })
+        let log_store = LogStore::new(Arc::clone(&log));
+        let repair = Repair::new(state.clone(), Arc::clone(&files), log_store.reader(), fatal.clone(), executor.clone());
+        let stats = StatsHandle { log, files };
+        Ok(Self { log_store, state_machine, state, repair, identity, fatal, stats, executor })
     }
 }
 

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
+use super::repair::{RepairError, Replacement};
 use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, Event, HoldingsImage, Image};
 use crate::types::{ContentHash, PeerId};
@@ -57,6 +58,23 @@ pub(crate) struct State {
     pub(crate) catalog: Catalog,
     pub(crate) last_applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
+    /// It differs from what other members have at the same entry, and is applied to no more (N3).
+    pub(crate) distrusted: bool,
+    /// While it is distrusted: the last entry that was handed to the state machine.
+    pub(crate) passed_over: Option<LogId>,
+}
+
+impl State {
+    /// What a snapshot of it holds; cheap, see [`Catalog::image`].
+    pub(crate) fn image(&self) -> StateImage {
+        let Self { catalog, last_applied, membership, .. } = self;
+        StateImage { catalog: catalog.image(), last_applied: *last_applied, membership: membership.clone() }
+    }
+
+    /// How far the log was handed to the state machine.
+    fn reached(&self) -> Option<LogId> {
+        self.last_applied.max(self.passed_over)
+    }
 }
 
 /// What a snapshot is made of.
@@ -72,6 +90,10 @@ pub(crate) struct StateImage {
 pub struct DigestImage(StateImage);
 
 impl DigestImage {
+    pub(crate) fn of(state: &State) -> Self {
+        Self(state.image())
+    }
+
     /// The last entry that was applied to it.
     pub fn last_applied(&self) -> Option<LogId> {
         self.0.last_applied
@@ -95,6 +117,9 @@ struct Inner {
     replaced: AtomicU64,
     applied: watch::Sender<Option<LogId>>,
     feed: broadcast::Sender<FeedItem>,
+    /// The state at the newest checkpoint, until somebody takes it. A newer one takes its place.
+    checkpoint: Mutex<Option<DigestImage>>,
+    checkpoint_came: Notify,
 }
 
 /// Handle to the applied state. Cheap to clone.
@@ -128,8 +153,7 @@ impl StateView<'_> {
 impl StateView<'_> {
     /// What a snapshot of it holds; cheap, see [`Catalog::image`].
     pub(crate) fn image(&self) -> StateImage {
-        let State { catalog, last_applied, membership } = &*self.guard;
-        StateImage { catalog: catalog.image(), last_applied: *last_applied, membership: membership.clone() }
+        self.guard.image()
     }
 }
 
@@ -152,7 +176,15 @@ impl SharedState {
     pub(crate) fn new(state: State) -> Self {
         let applied = watch::Sender::new(state.last_applied);
         let (feed, _) = broadcast::channel(FEED_ENTRIES_MAX);
-        Self { inner: Arc::new(Inner { state: RwLock::new(state), replaced: AtomicU64::new(0), applied, feed }) }
+        let inner = Inner {
+            state: RwLock::new(state),
+            replaced: AtomicU64::new(0),
+            applied,
+            feed,
+            checkpoint: Mutex::new(None),
+            checkpoint_came: Notify::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Looks at the state.
@@ -184,6 +216,73 @@ impl SharedState {
         let receiver = self.inner.feed.subscribe();
         let value = read(&view);
         (value, Feed { receiver, closed: false })
+    }
+
+    /// How often a snapshot, or a state taken over from another member, has replaced the catalog in this process.
+    pub fn replacements(&self) -> u64 {
+        self.inner.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a checkpoint and takes the state as it was exactly there. One that nobody took in time gives way to the next.
+    pub async fn checkpoint(&self) -> DigestImage {
+        loop {
+            let came = self.inner.checkpoint_came.notified();
+            if let Some(image) = self.inner.checkpoint.lock().take() {
+                return image;
+            }
+            came.await;
+        }
+    }
+
+    /// Keeps the state at a checkpoint for whoever waits for it.
+    pub(crate) fn keep_checkpoint(&self, image: DigestImage) {
+        let before = self.inner.checkpoint.lock().replace(image);
+        self.inner.checkpoint_came.notify_one();
+        drop(before);
+    }
+
+    /// Applies no more entries to this state: they are passed over until the state is replaced (N3).
+    pub fn distrust(&self) {
+        self.inner.state.write().distrusted = true;
+    }
+
+    /// Whether entries are passed over.
+    pub fn is_distrusted(&self) -> bool {
+        self.inner.state.read().distrusted
+    }
+
+    /// How far the log was handed to the state machine, whether it was applied or passed over.
+    pub fn reached(&self) -> Option<LogId> {
+        self.inner.state.read().reached()
+    }
+
+    /// Notes an entry that is not applied because the state is distrusted; false if it is to be applied.
+    pub(crate) fn pass_over(&self, log_id: LogId) -> bool {
+        if !self.is_distrusted() {
+            return false;
+        }
+        let mut state = self.inner.state.write();
+        if state.distrusted {
+            state.passed_over = Some(log_id);
+        }
+        state.distrusted
+    }
+
+    /// Puts a state in the place of the distrusted one if it has come as far as the log was handed out.
+    pub(crate) fn replace_distrusted(&self, state: State) -> Result<Replacement, RepairError> {
+        let mut current = self.inner.state.write();
+        if !current.distrusted {
+            return Err(RepairError::Replaced);
+        }
+        if state.last_applied != current.reached() {
+            return Ok(Replacement::Behind(Box::new(state)));
+        }
+        let upto = state.last_applied;
+        let before = std::mem::replace(&mut *current, state);
+        self.inner.replaced.fetch_add(1, Ordering::Relaxed);
+        let _ = self.inner.feed.send(FeedItem::Replaced { upto });
+        self.inner.applied.send_replace(upto);
+        Ok(Replacement::Done(Box::new(before)))
     }
 
     /// Prepares the digest of a peer's holdings (P2) to be computed off the apply path; `None` if there are few holdings or

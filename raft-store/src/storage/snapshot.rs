@@ -82,7 +82,7 @@ pub(crate) fn decode(file: &[u8], name: &str) -> Result<State, StorageError> {
         },
         DecodeError::Damaged(detail) => StorageError::damaged(name, detail),
     })?;
-    Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership })
+    Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership, ..State::default() })
 }
 
 /// Checks a snapshot that came from another node, and reads what it says about itself. A transport calls it before it

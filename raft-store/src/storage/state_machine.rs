@@ -17,7 +17,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 
 use super::error::FatalSignal;
 use super::executor::Executor;
-use super::shared::{AppliedEntry, FeedItem, SharedState, StateImage};
+use super::shared::{AppliedEntry, DigestImage, FeedItem, SharedState, State, StateImage};
 use super::snapshot::{self, SnapshotFile, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
@@ -69,28 +69,45 @@ impl StateMachine {
 
     fn apply_one(&self, entry: Entry) -> Outcomes {
         let log_id = entry.log_id();
+        if self.shared.pass_over(log_id) {
+            return Outcomes::default();
+        }
         let term = **log_id.committed_leader_id();
-        self.shared.update(|state| {
-            let (replies, events) = match entry.payload {
-                EntryPayload::Blank => Default::default(),
-                EntryPayload::Normal(proposal) => {
-                    let applied = state.catalog.apply(term, proposal.batch());
-                    (applied.replies, applied.events)
-                }
-                EntryPayload::Membership(membership) => {
-                    let changed = Event::MembersChanged {
-                        voters: membership.voter_ids().collect(),
-                        learners: membership.learner_ids().collect(),
-                    };
-                    state.membership = StoredMembership::new(Some(log_id), membership);
-                    (Default::default(), vec![changed])
-                }
-            };
-            state.last_applied = Some(log_id);
+        let is_checkpoint = matches!(&entry.payload, EntryPayload::Normal(proposal) if proposal.is_checkpoint());
+        let (outcomes, checkpoint) = self.shared.update(|state| {
+            let (outcomes, events) = apply_to(state, entry);
+            // Taken here, where the state is that of all members at this entry, and digested elsewhere.
+            let checkpoint = is_checkpoint.then(|| DigestImage::of(state));
             let applied = AppliedEntry { log_index: log_id.index, term, events: Arc::new(events) };
-            (Outcomes(replies), FeedItem::Applied(applied))
-        })
+            ((outcomes, checkpoint), FeedItem::Applied(applied))
+        });
+        if let Some(image) = checkpoint {
+            self.shared.keep_checkpoint(image);
+        }
+        outcomes
     }
+}
+
+/// Applies one entry to a state.
+pub(crate) fn apply_to(state: &mut State, entry: Entry) -> (Outcomes, Vec<Event>) {
+    let log_id = entry.log_id();
+    let (replies, events) = match entry.payload {
+        EntryPayload::Blank => Default::default(),
+        EntryPayload::Normal(proposal) => {
+            let applied = state.catalog.apply(**log_id.committed_leader_id(), proposal.batch());
+            (applied.replies, applied.events)
+        }
+        EntryPayload::Membership(membership) => {
+            let changed = Event::MembersChanged {
+                voters: membership.voter_ids().collect(),
+                learners: membership.learner_ids().collect(),
+            };
+            state.membership = StoredMembership::new(Some(log_id), membership);
+            (Default::default(), vec![changed])
+        }
+    };
+    state.last_applied = Some(log_id);
+    (Outcomes(replies), events)
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -117,6 +134,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
         }
         Ok(())
+    }
+
+    /// A distrusted state makes no snapshot, which would purge the entries that the right one still needs (N3).
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        if self.shared.is_distrusted() { None } else { Some(self.get_snapshot_builder().await) }
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {

@@ -4,6 +4,7 @@
 mod crash_sim;
 mod datadir;
 mod log;
+mod repair;
 mod snapshots;
 mod suite;
 
