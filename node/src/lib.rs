@@ -18,6 +18,7 @@ pub mod config;
 mod cut;
 pub mod dev;
 mod digests;
+pub mod divergence;
 pub mod events;
 pub mod freshness;
 pub mod leadership;

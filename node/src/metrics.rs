@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::api::stats_of;
 use crate::clock::millis;
+use crate::divergence::is_diverged;
 use crate::node::Node;
 
 /// Paths counted by name; all others share one row, so that a scanner cannot grow the table.
@@ -81,6 +82,10 @@ pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&node)).into_response()
 }
 
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
+
 fn render(node: &Node) -> String {
     let mut out = String::new();
     let stats = stats_of(node);
@@ -113,7 +118,19 @@ fn render(node: &Node) -> String {
     gauge("replication_tasks", "Tasks given out and not done (leader).", stats.tasks as f64);
     gauge("lease_active", "Live leases.", stats.leases as f64);
     gauge("lease_waiting", "Peers waiting in lines.", stats.waiting as f64);
+    gauge("diverged", "1 while the state of this node differs from the majority's (N3).", flag(is_diverged(node)));
+    gauge(
+        "digest_alarm",
+        "1 while the members' states differ and no majority agrees (N3).",
+        flag(node.divergence.alarm().is_some()),
+    );
     gauge("answers_remembered", "Remembered answers of idempotency keys.", stats.answers as f64);
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let _ =
+            writeln!(out, "# HELP raftshare_{name} {help}\n# TYPE raftshare_{name} counter\nraftshare_{name} {value}");
+    };
+    counter("digest_comparisons_total", "Comparisons of the members' states.", node.divergence.comparisons());
+    counter("digest_disagreements_total", "Those that found different states.", node.divergence.disagreements());
     let _ = writeln!(
         out,
         "# HELP raftshare_http_requests_total Answers by path and status.\n# TYPE raftshare_http_requests_total counter"

@@ -12,13 +12,16 @@ use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::RwLock;
 use raft_store::raft::{Member, TypeConfig};
-use raft_store::storage::{Executor, FatalSignal, IdentityHandle, SharedState, StateMachine, StateView, StatsHandle};
+use raft_store::storage::{
+    Executor, FatalSignal, IdentityHandle, Repair, SharedState, StateMachine, StateView, StatsHandle,
+};
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use crate::clock::LogClock;
 use crate::condition::ConditionCell;
 use crate::config::Config;
+use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::leadership::Leadership;
@@ -85,6 +88,10 @@ pub struct Node {
     pub executor: Executor,
     /// What it may do beyond its role.
     pub condition: ConditionCell,
+    /// How its state compares with the other members'.
+    pub divergence: Divergence,
+    /// Digests, copies and replaces the applied state.
+    pub repair: Repair,
     /// The log clock.
     pub clock: Arc<LogClock>,
     /// The write path.

@@ -1,6 +1,7 @@
 //! The operator's commands against a running cluster, over the client library: init, status, members and changes of
 //! members; and what all commands of the binary share.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use client::cluster::{IndexClient, NewNode, Options};
 use raft_store::types::NodeId;
 
 use crate::config::MemberSpec;
+use crate::divergence::position;
 
 /// Limit of one command; a promotion may wait for its learner to catch up.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
@@ -157,24 +159,30 @@ pub async fn verify_cluster(servers: &[String]) -> Result<(), Failure> {
             let digest = index.only(&member.address)?.digest().await?.value;
             digests.push((member.id, digest));
         }
-        let Some((_, first)) = digests.first() else {
+        if digests.is_empty() {
             return Err(Failure::new(Exit::Unavailable, "no member answers"));
-        };
-        if digests.iter().all(|(_, digest)| digest.applied_index == first.applied_index) {
-            let different: Vec<_> = digests.iter().filter(|(_, digest)| digest.digest != first.digest).collect();
-            if !different.is_empty() {
-                let what = format!("the members' states differ at log index {}: {digests:?}", first.applied_index);
+        }
+        if let Some((index, digests)) = position::in_common(&digests) {
+            let first = digests.first().map(|(_, digest)| *digest);
+            if digests.iter().any(|(_, digest)| Some(*digest) != first) {
+                let each: Vec<_> = digests.iter().map(|(id, digest)| format!("node {id} has {digest}")).collect();
+                let what = format!("the members' states differ at log index {index}: {}", each.join(", "));
                 return Err(Failure::new(Exit::Integrity, what).hint("stop the node that differs, and replace it"));
             }
             let silent = members.len() - digests.len();
-            say(&format!("{} members agree at log index {}: {}", digests.len(), first.applied_index, first.digest));
+            let digest = first.map_or_else(String::new, |digest| digest.to_string());
+            say(&format!("{} members agree at log index {index}: {digest}", digests.len()));
             return match silent {
                 0 => Ok(()),
                 _ => Err(Failure::new(Exit::Degraded, format!("{silent} member(s) did not answer"))),
             };
         }
         if Instant::now() >= until {
-            let what = "the members never stood at the same log index; try again with less load";
+            let formats: BTreeSet<_> = digests.iter().map(|(_, digest)| digest.format).collect();
+            let what = match formats.len() {
+                1 => "the members had no position of the log in common; try again in a minute",
+                _ => "the members run versions whose digests cannot be compared; finish the upgrade first",
+            };
             return Err(Failure::new(Exit::TimedOut, what));
         }
         tokio::time::sleep(VERIFY_PAUSE).await;

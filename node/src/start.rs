@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::clock::{LogClock, Monotonic, millis};
 use crate::condition::ConditionCell;
 use crate::config::Config;
+use crate::divergence::{self, Divergence};
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::leadership::{self, Leadership};
@@ -79,6 +80,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
+        tokio::spawn(divergence::run(node.clone())),
     ];
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
@@ -129,7 +131,7 @@ async fn assemble(
     storage: Storage,
     monotonic: Monotonic,
 ) -> anyhow::Result<Arc<Node>> {
-    let Storage { log_store, state_machine, state, identity, fatal, stats, executor } = storage;
+    let Storage { log_store, state_machine, state, repair, identity, fatal, stats, executor } = storage;
     let own = identity.get();
     let side = Side { node: own.node_id, store: own.store_id };
     let identities = Arc::new(Identities::new(side, own.cluster_id));
@@ -157,6 +159,8 @@ async fn assemble(
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock)),
         pool: LinkPool::new(net.clone(), identities.clone()),
         condition: ConditionCell::default(),
+        divergence: Divergence::default(),
+        repair,
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),

@@ -23,6 +23,7 @@ use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
 use tokio::time::timeout;
 
+use crate::divergence;
 use crate::membership::voters;
 use crate::node::{KnownLeader, Node};
 use crate::transport::{Request, Response};
@@ -95,6 +96,10 @@ pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd
     if !is_gone(node, &known).await {
         return None;
     }
+    // One whose state is wrong is no candidate (N3): the others need not wait for it.
+    if divergence::is_diverged(node) {
+        return Some(LogEnd::default());
+    }
     // Asked of Raft itself, behind the last appends that the leader sent: metrics may be older.
     let last = of_raft(node, |state| state.log_ids.last().map(|last| (last.leader_id.term, last.index)));
     Some(last.await?.unwrap_or_default())
@@ -112,7 +117,7 @@ async fn of_raft<T: Send + 'static>(
 
 async fn succeed(node: &Node, leader: &KnownLeader) {
     let voters = voters(node);
-    if !voters.contains(&node.config.id) {
+    if !voters.contains(&node.config.id) || divergence::is_diverged(node) {
         return;
     }
     let Some(own) = found_gone(node, leader.id, leader.term).await else { return };

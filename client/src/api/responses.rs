@@ -386,6 +386,21 @@ pub struct DigestResponse {
     pub applied_index: u64,
     /// SHA-256 over the canonical state (D1).
     pub digest: ContentHash,
+    /// Digests of different formats are not to be compared: the nodes run different versions.
+    #[serde(default)]
+    pub format: u32,
+    /// The state's digests at the last checkpoints, oldest first: positions that all members have in common (N3).
+    #[serde(default)]
+    pub checkpoints: Vec<CheckpointDigest>,
+}
+
+/// The digest of a node's state right after a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointDigest {
+    /// Log index of the checkpoint.
+    pub index: u64,
+    /// The digest there.
+    pub digest: ContentHash,
 }
 
 /// `GET /stats`.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use client::api::{ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, Object, QuorumInfo};
+use client::api::{CheckpointDigest, ClusterNode, ClusterResponse, DigestResponse, LeaderInfo, Object, QuorumInfo};
 use futures::future::join_all;
+use raft_store::catalog::STATE_DIGEST_FORMAT;
 use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use super::error::ApiError;
 use super::route::{Parts, Place, place, to_leader};
 use crate::birth;
 use crate::config::{MemberSpec, check_address};
+use crate::divergence::Checkpoint;
 use crate::membership;
 use crate::node::Node;
 use crate::transport::{NodeStatus, Request, Response as NodeResponse};
@@ -127,7 +129,9 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
     // Hashes what was written since it was asked last: not under the catalog's lock.
     let taken = tokio::task::spawn_blocking(move || image.digest()).await;
     let digest = taken.map_err(|error| ApiError::Overloaded(error.to_string()))?;
-    Ok(ok_json(&DigestResponse { applied_index, digest }, None))
+    let of = |checkpoint: Checkpoint| CheckpointDigest { index: checkpoint.index, digest: checkpoint.digest };
+    let checkpoints = node.divergence.checkpoints().into_iter().map(of).collect();
+    Ok(ok_json(&DigestResponse { applied_index, digest, format: STATE_DIGEST_FORMAT, checkpoints }, None))
 }
 
 /// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.

@@ -25,7 +25,7 @@ use raft_store::proposal::{EncodedCommand, Proposal};
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::NodeId;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub use self::queue::QUEUE_COMMANDS_MAX;
 use self::queue::{Answer, Pending, Queue};
@@ -211,6 +211,14 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
 fn answer_all(callers: VecDeque<(Instant, Answer)>, error: &ProposeError) {
     for (_, answer) in callers {
         let _ = answer.send(Err(error.clone()));
+    }
+}
+
+/// Proposes an entry that changes nothing, where all members take the digest of their state (N3). Returns its log index.
+pub async fn checkpoint(raft: &Raft) -> Result<u64, ProposeError> {
+    match timeout(REQUEST_DEADLINE, write(raft, Proposal::checkpoint())).await {
+        Ok(written) => written.map(|(log_index, _)| log_index),
+        Err(_) => Err(ProposeError::Unknown("no majority confirmed it in time".into())),
     }
 }
 

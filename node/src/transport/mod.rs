@@ -24,6 +24,7 @@ use raft_store::types::{LogTime, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::divergence::{Announcement, DigestAnswer, StatePart};
 use crate::succession::LogEnd;
 
 pub use dial::birth_call;
@@ -37,7 +38,7 @@ pub use server::{PeerRequests, serve_connection};
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
 /// Version of the messages below. Nodes of different versions refuse each other with a clear word.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,24 @@ pub enum Request {
     },
     /// How are you? For `/cluster`.
     Status,
+    /// What was the digest of your state right after this checkpoint? Asked by the leader (N3).
+    Digest {
+        /// Its log index.
+        index: u64,
+    },
+    /// How the members' states compare, in the leader's words (N3).
+    Verdict(Announcement),
+    /// Compare the members' states soon (N3).
+    Compare,
+    /// Part of your state, for a member whose own is wrong (N3).
+    State {
+        /// The log index that the state has to cover at least.
+        wanted: u64,
+        /// The one that the parts before this one covered; `None` for the first.
+        at: Option<u64>,
+        /// Where the part begins.
+        offset: u64,
+    },
     /// Who are you, and do you belong to a cluster?
     Who,
     /// Belong to this cluster, unless you belong to one that has begun.
@@ -143,6 +162,12 @@ pub enum Response {
     LeaderGone(Option<LogEnd>),
     /// To [`Request::Status`].
     Status(NodeStatus),
+    /// To [`Request::Digest`].
+    Digest(DigestAnswer),
+    /// To [`Request::Verdict`] and [`Request::Compare`].
+    Noted,
+    /// To [`Request::State`]; `None` while the state is being encoded.
+    State(Option<StatePart>),
     /// To [`Request::Who`].
     Who(Identity),
     /// To [`Request::Adopt`].

@@ -18,7 +18,7 @@ use super::frame::{self, FrameError};
 use super::{Beacon, Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead, Welcome};
 use crate::net::Stream;
 use crate::node::Node;
-use crate::succession;
+use crate::{divergence, succession};
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
@@ -179,7 +179,7 @@ async fn install_snapshot(node: &Node, head: SnapshotHead, bytes: Vec<u8>) -> Re
     }
 }
 
-async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Response {
+async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Request) -> Response {
     fn or_failed<T, E: std::fmt::Display>(outcome: Result<T, E>, wrap: impl FnOnce(T) -> Response) -> Response {
         outcome.map_or_else(|error| Response::Failed(error.to_string()), wrap)
     }
@@ -190,6 +190,9 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
         (Request::Append(rpc), _) => or_failed(node.raft.append_entries(rpc).await, Response::Append),
         (Request::Vote(rpc), _) => or_failed(node.raft.vote(rpc).await, Response::Vote),
         (Request::PreVote(rpc), _) => or_failed(node.raft.pre_vote(rpc).await, Response::Vote),
+        (Request::Transfer(_), _) if divergence::is_diverged(node) => {
+            Response::Failed("the state of this node differs from the majority's, so it does not lead".into())
+        }
         (Request::Transfer(rpc), _) => or_failed(node.raft.handle_transfer_leader(rpc).await, Response::Transfer),
         (Request::LeaderGone { leader, term }, _) => {
             Response::LeaderGone(succession::found_gone(node, leader, term).await)
@@ -199,6 +202,18 @@ async fn answer(node: &Node, allowed: PeerRequests, request: Request) -> Respons
             Some(beacon) => Response::Beacon(beacon),
             None => Response::Failed("this node does not lead".into()),
         },
+        (Request::Digest { index }, _) => Response::Digest(divergence::digest_at(node, index)),
+        (Request::Verdict(verdict), _) => {
+            divergence::judged(node, verdict);
+            Response::Noted
+        }
+        (Request::Compare, _) => {
+            node.divergence.want();
+            Response::Noted
+        }
+        (Request::State { wanted, at, offset }, _) => {
+            or_failed(divergence::state_part(node, wanted, at, offset), Response::State)
+        }
         (Request::ReadIndex, _) => or_failed(node.local_read_index().await, Response::ReadIndex),
         (Request::Snapshot(_), PeerRequests::Member) => Response::Failed("a snapshot is not answered here".into()),
     }

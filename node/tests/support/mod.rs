@@ -188,7 +188,9 @@ impl Cluster {
         eventually("all nodes have the same state", async || {
             let mut digests = Vec::new();
             for node in self.nodes.iter().filter(|node| node.child.is_some()) {
-                digests.push(self.http.get(node.url("/cluster/digest")).send().await.unwrap().text().await.unwrap());
+                let answer = self.http.get(node.url("/cluster/digest")).send().await.unwrap();
+                let json = answer.json::<Value>().await.unwrap();
+                digests.push((json["appliedIndex"].clone(), json["digest"].clone()));
             }
             digests.windows(2).all(|pair| pair[0] == pair[1])
         })

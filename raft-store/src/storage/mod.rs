@@ -105,7 +105,8 @@ impl Storage {
         let state = SharedState::new(loaded);
         let state_machine = StateMachine::new(state.clone(), Arc::clone(&files), fatal.clone(), executor.clone());
         let log_store = LogStore::new(Arc::clone(&log));
-        let repair = Repair::new(state.clone(), Arc::clone(&files), log_store.reader(), fatal.clone(), executor.clone());
+        let repair =
+            Repair::new(state.clone(), Arc::clone(&files), log_store.reader(), fatal.clone(), executor.clone());
         let stats = StatsHandle { log, files };
         Ok(Self { log_store, state_machine, state, repair, identity, fatal, stats, executor })
     }

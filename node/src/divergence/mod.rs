@@ -1,0 +1,228 @@
+//! Members compare their states at equal positions of the log (N3).
+//!
+//! ```text
+//!  leader: propose a checkpoint ─► every member takes an image right at it ─► digests it off the apply path
+//!        ─► the leader asks all for their digests ─► judges ─► tells all the verdict
+//!  member: agrees ─► serves        differs from a majority ─► `diverged`: see `repair`
+//! ```
+//!
+//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in which something changed, when it
+//! has begun to lead, and when a member asks: after its start, and after a snapshot replaced its state.
+//!
+//! Invariants
+//! * There is one comparison at a time, and what is kept of them is bounded: a few digests, and one image until it is digested.
+//! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of which this node has the digest.
+
+mod compare;
+pub mod judge;
+pub mod position;
+mod repair;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use raft_store::catalog::STATE_DIGEST_FORMAT;
+use raft_store::types::{ContentHash, NodeId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+pub use self::compare::run;
+use self::judge::MemberDigest;
+pub use self::repair::{StatePart, state_part};
+use crate::condition::Condition;
+use crate::membership;
+use crate::node::Node;
+
+/// Digests of checkpoints that are kept: `verify` looks for one that all members have.
+const CHECKPOINTS_KEPT: usize = 8;
+/// How long a leader whose state is wrong tries to hand over before it applies no more.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The digest of this node's state right after a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Log index of the checkpoint.
+    pub index: u64,
+    /// The digest there.
+    pub digest: ContentHash,
+}
+
+/// What a leader tells all members after a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// The leader's term.
+    pub term: u64,
+    /// Log index of the checkpoint.
+    pub index: u64,
+    /// The format this is about.
+    pub format: u32,
+    /// The majority's digest; `None` if different digests have no majority.
+    pub agreed: Option<ContentHash>,
+    /// Members that have it.
+    pub with: Vec<NodeId>,
+    /// Members that have another one.
+    pub odd: Vec<NodeId>,
+}
+
+/// A member's digest at a checkpoint, for the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DigestAnswer {
+    /// It is this.
+    Known(MemberDigest),
+    /// It will be known: the member has not come so far, or computes it.
+    Later,
+    /// It will not be known: the member passed the checkpoint long ago, or without applying it.
+    Never,
+}
+
+/// What a node knows of comparisons.
+#[derive(Default)]
+pub struct Divergence {
+    /// Oldest first, at most [`CHECKPOINTS_KEPT`].
+    checkpoints: Mutex<VecDeque<Checkpoint>>,
+    /// Index of the newest checkpoint whose digest is known.
+    newest: watch::Sender<u64>,
+    /// A comparison is wanted before its time.
+    wanted: AtomicBool,
+    /// Ends the repair's pause.
+    judged: Notify,
+    repairing: AtomicBool,
+    sending: repair::Sending,
+    /// Log index at which the last comparison found different digests and no majority.
+    alarm: Mutex<Option<u64>>,
+    comparisons: AtomicU64,
+    disagreements: AtomicU64,
+}
+
+impl Divergence {
+    /// Digests of the last checkpoints, oldest first.
+    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+        self.checkpoints.lock().iter().copied().collect()
+    }
+
+    /// The digest at a checkpoint, if it is one of the last.
+    fn digest_at(&self, index: u64) -> Option<ContentHash> {
+        self.checkpoints.lock().iter().find(|checkpoint| checkpoint.index == index).map(|checkpoint| checkpoint.digest)
+    }
+
+    fn keep(&self, checkpoint: Checkpoint) {
+        let mut kept = self.checkpoints.lock();
+        if kept.len() == CHECKPOINTS_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(checkpoint);
+        drop(kept);
+        self.newest.send_replace(checkpoint.index);
+    }
+
+    /// Where members' states differ and no majority agrees; `None` if the last comparison found none of that.
+    pub fn alarm(&self) -> Option<u64> {
+        *self.alarm.lock()
+    }
+
+    /// Comparisons whose outcome this node was told.
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that found different digests.
+    pub fn disagreements(&self) -> u64 {
+        self.disagreements.load(Ordering::Relaxed)
+    }
+
+    /// Compares soon, if this node leads.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// This node's digest at a checkpoint, for the leader that compares.
+pub fn digest_at(node: &Node, index: u64) -> DigestAnswer {
+    if let Some(digest) = node.divergence.digest_at(index) {
+        return DigestAnswer::Known(MemberDigest { format: STATE_DIGEST_FORMAT, digest });
+    }
+    // A distrusted state is applied to no more; a newer checkpoint's digest shows that this one was left out.
+    if node.state.is_distrusted() || *node.divergence.newest.borrow() > index {
+        return DigestAnswer::Never;
+    }
+    DigestAnswer::Later
+}
+
+/// Acts on a leader's verdict.
+pub fn judged(node: &Arc<Node>, verdict: Announcement) {
+    if verdict.term != node.term() || verdict.format != STATE_DIGEST_FORMAT {
+        return;
+    }
+    let own = node.divergence.digest_at(verdict.index);
+    let divergence = &node.divergence;
+    divergence.comparisons.fetch_add(1, Ordering::Relaxed);
+    let index = verdict.index;
+    *divergence.alarm.lock() = verdict.agreed.is_none().then_some(index);
+    let Some(agreed) = verdict.agreed else {
+        divergence.disagreements.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            index,
+            own = own.map(|own| own.to_string()),
+            "the states of the members differ, and no majority agrees: compare them with `raftshare-node verify`, and replace the \
+             members that are wrong"
+        );
+        return;
+    };
+    if !verdict.odd.is_empty() {
+        divergence.disagreements.fetch_add(1, Ordering::Relaxed);
+    }
+    match own {
+        Some(own) if own != agreed => diverged(node, verdict),
+        Some(_) if is_diverged(node) && !node.state.is_distrusted() => {
+            node.condition.set(Condition::Serving);
+            node.raft.runtime_config().elect(true);
+            tracing::info!(index, "the state of this node is that of the majority again: it serves");
+            divergence.judged.notify_waiters();
+        }
+        _ => {}
+    }
+}
+
+/// Whether this node was found to have another state than the majority.
+pub fn is_diverged(node: &Node) -> bool {
+    matches!(node.condition.get(), Condition::Diverged { .. })
+}
+
+/// This node is the odd one: it answers no client, is no candidate, hands over, and takes the state from a member that agreed.
+fn diverged(node: &Arc<Node>, verdict: Announcement) {
+    if node.divergence.repairing.swap(true, Ordering::Relaxed) {
+        // What it took over is wrong as well.
+        node.state.distrust();
+        node.divergence.judged.notify_waiters();
+        return;
+    }
+    let at = verdict.index;
+    node.condition.set(Condition::Diverged { at });
+    node.raft.runtime_config().elect(false);
+    tracing::error!(
+        at,
+        agreed = ?verdict.with,
+        "the state of this node differs from the one that a majority has: it answers no client until it has taken that one over"
+    );
+    let node = node.clone();
+    tokio::spawn(async move {
+        if node.leads() {
+            let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node)).await;
+        }
+        node.state.distrust();
+        repair::run(&node, &verdict.with).await;
+        node.divergence.repairing.store(false, Ordering::Relaxed);
+    });
+}
+
+/// Waits until the digest at a checkpoint is known here.
+async fn own_digest(node: &Node, index: u64, until: Instant) -> Option<ContentHash> {
+    let mut newest = node.divergence.newest.subscribe();
+    let known = tokio::time::timeout_at(until, newest.wait_for(|newest| *newest >= index)).await;
+    known.ok()?.ok()?;
+    node.divergence.digest_at(index)
+}

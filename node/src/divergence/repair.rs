@@ -1,0 +1,213 @@
+//! Taking the state over from a member that agreed with the majority (N3), and giving it to one that did not.
+//!
+//! The state travels in parts, each an answer of its own: the receiver asks for as much as it can take. It ends up in
+//! [`raft_store::storage::Repair`], which puts it in the place of the distrusted one.
+//!
+//! Invariant: a node keeps one state in memory to give away, until nobody has asked for a part of it for [`SENDING_IDLE`]; a receiver
+//! takes memory as parts arrive, and never more than [`STATE_BYTES_MAX`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raft_store::types::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{compare, is_diverged};
+use crate::condition::Condition;
+use crate::node::Node;
+use crate::transport::{Request, Response};
+
+/// Bytes of one part.
+const STATE_PART_BYTES: usize = 256 * 1_024;
+/// Bytes of the largest state that is taken over.
+const STATE_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
+/// How long one part may take.
+const PART_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the other member may take to encode its state.
+const PREPARE_DEADLINE: Duration = Duration::from_secs(120);
+/// Pause before it is asked again whether it is ready.
+const PREPARE_PAUSE: Duration = Duration::from_millis(200);
+/// A state that nobody asked for a part of for this long is let go of.
+const SENDING_IDLE: Duration = Duration::from_secs(30);
+/// Pause after a failed attempt; it doubles up to the longest one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a verdict on the new state may take before the leader is asked again.
+const VERDICT_DEADLINE: Duration = Duration::from_secs(10);
+/// Times that a state which is ahead of this node's own log is tried again.
+const AHEAD_TRIES: u32 = 100;
+
+/// Part of a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatePart {
+    /// The last log index that the state covers.
+    pub at: u64,
+    /// Bytes of the whole.
+    pub total: u64,
+    /// The part.
+    pub bytes: Vec<u8>,
+}
+
+/// The state that is being given away.
+#[derive(Default)]
+pub struct Sending(Mutex<Giving>);
+
+#[derive(Default)]
+enum Giving {
+    #[default]
+    Nothing,
+    /// It is being encoded.
+    Preparing,
+    Ready(Given),
+}
+
+struct Given {
+    at: u64,
+    bytes: Bytes,
+    used: Instant,
+}
+
+impl Sending {
+    /// Lets go of a state that nobody asks for any more.
+    pub fn expire(&self) {
+        let mut giving = self.0.lock();
+        if matches!(&*giving, Giving::Ready(given) if given.used.elapsed() > SENDING_IDLE) {
+            *giving = Giving::Nothing;
+        }
+    }
+
+    /// A part of the state that covers exactly this log index.
+    fn part(&self, at: u64, offset: u64) -> Option<StatePart> {
+        let mut giving = self.0.lock();
+        let Giving::Ready(given) = &mut *giving else { return None };
+        (given.at == at).then(|| given.part(offset))
+    }
+}
+
+impl Given {
+    fn part(&mut self, offset: u64) -> StatePart {
+        self.used = Instant::now();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        let upto = from.saturating_add(STATE_PART_BYTES).min(self.bytes.len());
+        StatePart { at: self.at, total: self.bytes.len() as u64, bytes: self.bytes.slice(from..upto).to_vec() }
+    }
+}
+
+/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one that covers
+/// `wanted` at least. `None` while that is being encoded.
+pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -> Result<Option<StatePart>, String> {
+    let sending = &node.divergence.sending;
+    if let Some(at) = at {
+        return sending.part(at, offset).map(Some).ok_or_else(|| "that state is gone; begin again".to_owned());
+    }
+    if node.condition.get() != Condition::Serving || node.state.is_distrusted() {
+        return Err("this node's own state is in doubt".to_owned());
+    }
+    if node.applied() < wanted {
+        return Ok(None);
+    }
+    let mut giving = sending.0.lock();
+    match &mut *giving {
+        Giving::Preparing => return Ok(None),
+        Giving::Ready(given) if given.at >= wanted => return Ok(Some(given.part(0))),
+        Giving::Ready(given) if given.used.elapsed() < PART_DEADLINE => {
+            return Err("this node gives its state to another member; ask again later".to_owned());
+        }
+        Giving::Ready(_) | Giving::Nothing => *giving = Giving::Preparing,
+    }
+    drop(giving);
+    let node = node.clone();
+    tokio::spawn(async move {
+        let ready = match node.repair.state_file().await {
+            Ok((last, bytes)) => {
+                Giving::Ready(Given { at: last.map_or(0, |last| last.index), bytes, used: Instant::now() })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not encode the state for another member");
+                Giving::Nothing
+            }
+        };
+        *node.divergence.sending.0.lock() = ready;
+    });
+    Ok(None)
+}
+
+/// Takes over the state of a member that agreed, until the leader has found that it is the right one.
+pub(super) async fn run(node: &Arc<Node>, with: &[NodeId]) {
+    let mut pause = PAUSE_MIN;
+    while is_diverged(node) {
+        // A snapshot of the leader's may replace it as well.
+        while node.state.is_distrusted() {
+            attempt(node, with, &mut pause).await;
+        }
+        let judged = node.divergence.judged.notified();
+        compare::ask_again(node).await;
+        let _ = timeout(VERDICT_DEADLINE, judged).await;
+    }
+}
+
+async fn attempt(node: &Arc<Node>, with: &[NodeId], pause: &mut Duration) {
+    for id in with.iter().filter(|id| **id != node.config.id) {
+        match take_over(node, *id).await {
+            Ok(index) => {
+                tracing::info!(index, from = id, "took the state over from a member that agrees with the majority");
+                return;
+            }
+            Err(reason) => tracing::warn!(%reason, from = id, "could not take the state over; trying again"),
+        }
+    }
+    sleep(*pause).await;
+    *pause = (2 * *pause).min(PAUSE_MAX);
+}
+
+async fn take_over(node: &Node, from: NodeId) -> Result<u64, String> {
+    let bytes = fetch(node, from).await?;
+    let mut tries = 0;
+    loop {
+        match node.repair.take_over(bytes.clone()).await {
+            Ok(last) => {
+                // Digests of the state that is gone say nothing about the new one.
+                node.divergence.checkpoints.lock().clear();
+                return Ok(last.index);
+            }
+            // The other member is ahead; its entries are on their way.
+            Err(raft_store::storage::RepairError::Ahead { .. }) if tries < AHEAD_TRIES => {
+                tries += 1;
+                sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+async fn fetch(node: &Node, from: NodeId) -> Result<Bytes, String> {
+    let member = node.members().remove(&from).ok_or_else(|| format!("node {from} is no member any more"))?;
+    let wanted = node.state.reached().map_or(0, |reached| reached.index);
+    let until = Instant::now() + PREPARE_DEADLINE;
+    let mut whole = Vec::new();
+    let mut at = None;
+    loop {
+        let request = Request::State { wanted, at, offset: whole.len() as u64 };
+        let part = match node.pool.call(from, &member, &request, PART_DEADLINE).await {
+            Ok(Response::State(Some(part))) => part,
+            Ok(Response::State(None)) if at.is_none() && Instant::now() < until => {
+                sleep(PREPARE_PAUSE).await;
+                continue;
+            }
+            Ok(_) => return Err(format!("node {from} did not have its state ready")),
+            Err(error) => return Err(error.to_string()),
+        };
+        if part.total > STATE_BYTES_MAX || at.is_some_and(|at| at != part.at) || part.bytes.is_empty() {
+            return Err(format!("node {from} sent a part that does not fit"));
+        }
+        at = Some(part.at);
+        whole.extend_from_slice(&part.bytes);
+        if whole.len() as u64 >= part.total {
+            return Ok(whole.into());
+        }
+    }
+}
