@@ -114,6 +114,9 @@ fn member_advice(node: &ClusterNode, has_quorum: bool) -> Option<String> {
             ),
         });
     }
+    if let Some(progress) = node.loading {
+        return Some(format!("node {id} loads its name index ({:.0} %) and answers no search yet", 100.0 * progress));
+    }
     let again = format!("raftshare-node replace {id} {id} --addr {address}");
     match node.condition.as_deref()? {
         "older copy" => Some(format!(

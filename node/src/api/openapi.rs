@@ -144,7 +144,7 @@ fn every_answer_has_the_fields_that_are_described() {
     fields_agree::<ClusterNode>(
         "ClusterNode",
         json!({"id": 1, "address": "h:1", "role": null, "voter": true, "lastContactMs": null, "appliedIndex": null,
-            "lag": null, "alive": null, "condition": null, "version": null}),
+            "lag": null, "alive": null, "loading": 0.5, "condition": null, "version": null}),
     );
     let stats = serde_json::to_value(StatsResponse::default()).expect("figures");
     fields_agree::<StatsResponse>("Stats", stats);
