@@ -1,7 +1,8 @@
 //! What a stated holding means: a new file, a new version, a current or a stale holder, or a contradiction (F3–F6).
 //!
-//! Invariant: a refusal changes nothing. Announcements without a token, many at once, and the pages of a registration
-//! all go through [`Catalog::hold`], so that one table decides for all of them.
+//! Invariants: a refusal changes nothing. An announcement never sets a peer's holding back to an older version; only a
+//! listing does. Announcements without a token, many at once, and the pages of a registration all go through
+//! [`Catalog::hold`], so that one table decides for all of them.
 
 use super::command::{Announce, Holding};
 use super::reply::{Event, LeaseEnd, Rejection, Reply};
@@ -9,13 +10,22 @@ use super::slab::Id;
 use super::state::{By, Catalog};
 use crate::types::{FileName, LeaseToken, PeerId, Version};
 
+/// How a holding is stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stated {
+    /// By an announcement, which may have been overtaken by a newer one.
+    Announced,
+    /// In a listing: what the peer holds now, whatever it held before (P2).
+    Listed,
+}
+
 impl Catalog {
     /// `Announce`.
     pub(super) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
         let by = self.known_as(&announce.peer)?;
         let holding = &announce.holding;
         let Some(token) = &announce.token else {
-            let version = self.hold(by, holding)?;
+            let version = self.hold(by, holding, Stated::Announced)?;
             return Ok(Reply::Announced { version, fencing_token: None });
         };
         let Some(file) = self.settled(&holding.name) else {
@@ -40,11 +50,13 @@ impl Catalog {
     /// `AnnounceMany`: each holding is decided by itself.
     pub(super) fn announce_many(&mut self, peer: &PeerId, holdings: &[Holding]) -> Result<Reply, Rejection> {
         let by = self.known_as(peer)?;
-        Ok(Reply::AnnouncedMany(holdings.iter().map(|holding| self.hold(by, holding)).collect()))
+        let hold = |holding| self.hold(by, holding, Stated::Announced);
+        Ok(Reply::AnnouncedMany(holdings.iter().map(hold).collect()))
     }
 
-    /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6).
-    pub(super) fn hold(&mut self, by: By<'_>, holding: &Holding) -> Result<Version, Rejection> {
+    /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6), or the
+    /// current one if the peer announced a newer holding before.
+    pub(super) fn hold(&mut self, by: By<'_>, holding: &Holding, stated: Stated) -> Result<Version, Rejection> {
         let known = self.settled(&holding.name);
         let Some(file) = known.filter(|file| self.files[*file].version > 0) else {
             return self.create(by, holding, known);
@@ -54,6 +66,10 @@ impl Catalog {
             return Err(self.lease_required(file));
         }
         if let Some(version) = record.version_of(&holding.hash) {
+            let held = record.holder(by.slot).map_or(0, |index| record.holders[index].version);
+            if stated == Stated::Announced && held > version {
+                return Ok(record.version);
+            }
             self.hold_version(file, by, version, holding);
             return Ok(version);
         }

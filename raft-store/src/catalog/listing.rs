@@ -3,6 +3,7 @@
 //! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the first
 //! page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that version's.
 
+use super::announce::Stated;
 use super::command::{Holding, Listing, Register};
 use super::reply::{Conflict, Event, ListingState, Rejection, Reply};
 use super::slab::Id;
@@ -124,7 +125,7 @@ impl Catalog {
             if self.peers[by.slot].listing.as_ref().is_some_and(deleted) {
                 continue;
             }
-            if self.hold(by, holding).is_err() {
+            if self.hold(by, holding, Stated::Listed).is_err() {
                 let (current_version, hash) = self.current(&holding.name);
                 conflicts.push(Conflict { name: holding.name.clone(), current_version, hash });
             }

@@ -231,6 +231,31 @@ proptest! {
         }
     }
 
+    /// F4: whatever happened before, an announcement leaves its peer with no older versions than it held.
+    #[test]
+    fn an_announcement_sets_no_holding_back(
+        history in history(40),
+        id in 0..4u8,
+        holding in holding(),
+        token in proptest::option::of((0..5u8).prop_map(token)),
+        many in any::<bool>(),
+    ) {
+        let mut catalog = after(&history);
+        let held = |catalog: &Catalog| {
+            let holders = catalog.file(&holding.name).map_or(Vec::new(), |file| file.holders);
+            holders.into_iter().find(|holder| holder.peer == peer(id)).map(|holder| holder.version)
+        };
+        let before = held(&catalog);
+        let op = match (many, token) {
+            (true, _) => Op::AnnounceMany { peer: peer(id), files: vec![holding.clone()] },
+            (false, token) => {
+                Op::Announce(Announce { peer: peer(id), holding: holding.clone(), token, keep_lease: false })
+            }
+        };
+        apply(&mut catalog, &alone(Command { key: None, op }));
+        prop_assert!(held(&catalog) >= before, "v{:?} became v{:?}", before, held(&catalog));
+    }
+
     #[test]
     fn a_key_applies_once(history in history(40), op in op(), body in 0..2u8, between in history(3)) {
         let mut catalog = after(&history);
