@@ -80,6 +80,21 @@ pub enum InvalidValue {
     LeaseToken,
 }
 
+/// The private folder of a shared folder, in lower case. A segment that is this name in any case is never part of a file
+/// name (F1).
+pub const STATE_FOLDER: &str = ".raftshare";
+
+/// Whether a disk may take this segment of a path for [`STATE_FOLDER`]. Disks that ignore case compare folded characters
+/// (`\u{17f}` is an `s` there), and some skip characters that are not shown.
+pub fn is_state_folder(segment: &str) -> bool {
+    if segment.is_ascii() {
+        return segment.eq_ignore_ascii_case(STATE_FOLDER);
+    }
+    let hidden = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let folded = segment.chars().filter(|c| !hidden(c)).flat_map(char::to_uppercase);
+    folded.eq(STATE_FOLDER.chars().flat_map(char::to_uppercase))
+}
+
 /// A valid file name (F1): a relative UTF-8 path in NFC, `/`-separated. A clone is a count, not a copy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -88,6 +103,17 @@ pub struct FileName(Arc<str>);
 impl FileName {
     /// Checks every rule of F1 and says which one is broken.
     pub fn parse(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
+        if text.as_ref().split('/').any(is_state_folder) {
+            return Err(InvalidValue::FileName(
+                "'.raftshare' holds a peer's own state and is never shared, at any depth",
+            ));
+        }
+        Self::parse_stored(text)
+    }
+
+    /// A name from a log or a snapshot. Earlier versions took `.raftshare` below the first segment; what they wrote has to
+    /// stay readable (D3).
+    pub(crate) fn parse_stored(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         match Self::broken_rule(text.as_ref()) {
             None => Ok(Self(text.into())),
             Some(rule) => Err(InvalidValue::FileName(rule)),
@@ -133,9 +159,6 @@ impl FileName {
                 _ => {}
             }
         }
-        if text.split('/').next() == Some(".raftshare") {
-            return Some("'.raftshare/' holds the peer's own state and is never shared");
-        }
         let normalized = is_ascii
             || match is_nfc_quick(text.chars()) {
                 IsNormalized::Yes => true,
@@ -157,6 +180,11 @@ impl FileName {
 pub struct PeerId(Arc<str>);
 
 impl PeerId {
+    /// See [`FileName::parse_stored`]; ids have had the same rules always.
+    fn parse_stored(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
+        Self::parse(text)
+    }
+
     /// Checks length and characters.
     pub fn parse(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         let id = text.as_ref();
@@ -193,7 +221,9 @@ macro_rules! text_type {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Text;
+                struct Text {
+                    stored: bool,
+                }
                 impl Visitor<'_> for Text {
                     type Value = $type;
 
@@ -202,10 +232,12 @@ macro_rules! text_type {
                     }
 
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        $type::parse(text).map_err(E::custom)
+                        if self.stored { $type::parse_stored(text) } else { $type::parse(text) }.map_err(E::custom)
                     }
                 }
-                deserializer.deserialize_str(Text)
+                // The binary formats are those of logs and snapshots; whatever comes from outside is JSON.
+                let stored = !deserializer.is_human_readable();
+                deserializer.deserialize_str(Text { stored })
             }
         }
         impl std::borrow::Borrow<str> for $type {
@@ -295,7 +327,15 @@ mod tests {
 
     #[test]
     fn file_names_obey_every_rule() {
-        for good in ["a", "dir/b.txt", "é.txt", ".hidden", "a/.raftshare", "x".repeat(1_024).as_str()] {
+        for good in [
+            "a",
+            "dir/b.txt",
+            "é.txt",
+            ".hidden",
+            "a/.raftshare.txt",
+            "raftshare/.raftshares",
+            "x".repeat(1_024).as_str(),
+        ] {
             assert!(FileName::parse(good).is_ok(), "{good:?} is valid");
         }
         let too_long = "x".repeat(1_025);
@@ -311,6 +351,12 @@ mod tests {
             ("./a", "'.'"),
             ("a/../b", "'..'"),
             (".raftshare/id", ".raftshare"),
+            ("a/.raftshare", ".raftshare"),
+            ("a/b/.raftshare/identity.json", ".raftshare"),
+            (".RAFTSHARE/identity.json", ".raftshare"),
+            ("a/.RaftShare/x", ".raftshare"),
+            ("a/.raft\u{17f}hare/x", ".raftshare"),
+            ("a/.raft\u{200c}share/x", ".raftshare"),
             (".raftshare", ".raftshare"),
             ("e\u{301}.txt", "NFC"),
         ] {

@@ -108,11 +108,14 @@ impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         let exit = match error {
             FolderError::Io { .. } | FolderError::DiskFull { .. } => Exit::Disk,
-            FolderError::WrongPeer { .. } => Exit::Usage,
+            FolderError::WrongPeer { .. } | FolderError::InState { .. } | FolderError::InsideServed { .. } => {
+                Exit::Usage
+            }
             FolderError::Format { .. }
             | FolderError::Damaged { .. }
             | FolderError::AlreadyServed { .. }
             | FolderError::Outside { .. }
+            | FolderError::Nested { .. }
             | FolderError::InTheWay { .. }
             | FolderError::Changed { .. } => Exit::Other,
         };

@@ -69,6 +69,31 @@ pub enum FolderError {
         /// The name.
         name: FileName,
     },
+    /// The name lies in a folder that is shared by itself (F1).
+    #[error("{name} lies in {}, which is a shared folder of its own; its files are shared only by serving it", inner.display())]
+    Nested {
+        /// The name.
+        name: FileName,
+        /// The folder inside.
+        inner: PathBuf,
+    },
+    /// The folder is, or lies in, the private folder of a shared one.
+    #[error("{} belongs to the private state of a shared folder; choose another folder", path.display())]
+    InState {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder above is being served (F1).
+    #[error(
+        "{} lies inside {}, which is being served; stop that one, or share a folder outside it \
+         (copies would nest into each other)", path.display(), outer.display()
+    )]
+    InsideServed {
+        /// The folder.
+        path: PathBuf,
+        /// The one above.
+        outer: PathBuf,
+    },
     /// The name, or a folder on the way to it, is taken by something that is not a file, or not a folder.
     #[error("{name} cannot be stored: {} is in the way", path.display())]
     InTheWay {
@@ -102,10 +127,13 @@ impl FolderError {
         match self {
             Self::DiskFull { .. } => "disk_full",
             Self::Outside { .. } => "outside",
+            Self::Nested { .. } => "nested_folder",
             Self::InTheWay { .. } => "in_the_way",
             Self::Changed { .. } => "changed",
             Self::Io { .. } | Self::Format { .. } | Self::Damaged { .. } => "io_error",
-            Self::WrongPeer { .. } | Self::AlreadyServed { .. } => "refused",
+            Self::WrongPeer { .. } | Self::AlreadyServed { .. } | Self::InState { .. } | Self::InsideServed { .. } => {
+                "refused"
+            }
         }
     }
 }

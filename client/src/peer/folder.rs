@@ -5,8 +5,8 @@
 //!            serving         held by a running `serve`   lock, install.lock   short locks between processes
 //!            leases.json     the command line's leases   tmp/  partial downloads   trash/  removed copies
 //! ```
-//! Invariants: nothing below `.raftshare/` is ever shared; no name leads out of the folder, by links neither; state files
-//! are replaced atomically. Everything here blocks: async callers go through `spawn_blocking`.
+//! Invariants: nothing below a `.raftshare/` is ever shared, nor a folder that is shared by itself; no name leads out of the
+//! folder, by links neither; state files are replaced atomically. Everything here blocks: async callers go through `spawn_blocking`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use raft_store::types::{ContentHash, FileName, PeerId};
+use raft_store::types::{ContentHash, FileName, PeerId, STATE_FOLDER, is_state_folder};
 
 use super::error::FolderError;
 use super::fsio::{self, Stamp};
@@ -24,7 +24,7 @@ use super::identity::Identity;
 use super::table::{Copy, Record, Table};
 
 /// Name of the private folder (F1).
-pub const STATE_DIR: &str = ".raftshare";
+pub const STATE_DIR: &str = STATE_FOLDER;
 /// How long `serve` tries to get its lock: a one-shot command that looks whether the folder is served holds it briefly.
 const SERVING_LOCK_WAIT: Duration = Duration::from_millis(300);
 
@@ -97,6 +97,9 @@ impl Folder {
     pub fn open(dir: &Path, peer_id: Option<PeerId>) -> Result<Self, FolderError> {
         fs::create_dir_all(dir).map_err(|error| FolderError::io("create", dir, error))?;
         let root = fs::canonicalize(dir).map_err(|error| FolderError::io("open", dir, error))?;
+        if root.components().any(|part| part.as_os_str().to_str().is_some_and(is_state_folder)) {
+            return Err(FolderError::InState { path: root });
+        }
         let state = root.join(STATE_DIR);
         for folder in [state.clone(), state.join("tmp"), state.join("trash")] {
             match fs::DirBuilder::new().mode(0o700).create(&folder) {
@@ -195,12 +198,23 @@ impl Folder {
 
     /// Whether a `serve` runs for this folder, in whatever process.
     pub fn is_served(&self) -> bool {
-        let Ok(file) = File::open(self.state.join("serving")) else { return false };
-        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        serving_lock_is_taken(&self.state)
+    }
+
+    /// The served folder that this one lies in, if there is one: its `serve` would share these files as well.
+    fn served_above(&self) -> Option<PathBuf> {
+        let served = |dir: &&Path| is_shared(dir) && serving_lock_is_taken(&dir.join(STATE_DIR));
+        self.root.ancestors().skip(1).find(served).map(Path::to_owned)
     }
 
     /// Takes the lock that says "served". `about` tells a second `serve` who has it.
+    ///
+    /// # Errors
+    /// I/O errors, another `serve` for this folder, or one for a folder above it (F1).
     pub fn lock_for_serving(&self, about: &str) -> Result<ServingLock, FolderError> {
+        if let Some(outer) = self.served_above() {
+            return Err(FolderError::InsideServed { path: self.root.clone(), outer });
+        }
         let path = self.state.join("serving");
         let failed = |error| FolderError::io("lock", &path, error);
         let mut options = File::options();
@@ -267,7 +281,8 @@ impl Folder {
     /// The real path of an existing regular file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FolderError::Outside`] if a link leads out of the folder or into its state.
+    /// [`FolderError::Outside`] if a link leads out of the folder or into its state, [`FolderError::Nested`] if the name lies
+    /// in a folder that is shared by itself.
     pub fn existing_path(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let path = self.path_of(name);
         let real = match fs::canonicalize(&path) {
@@ -278,12 +293,30 @@ impl Folder {
         if !self.contains(&real) {
             return Err(FolderError::Outside { name: name.clone() });
         }
+        self.refuse_nested(name, &path)?;
+        if real != path {
+            self.refuse_nested(name, &real)?;
+        }
         Ok(real.is_file().then_some(real))
+    }
+
+    /// The outermost folder on the way to a path that is shared by itself (F1).
+    pub(super) fn nested_share(&self, path: &Path) -> Option<PathBuf> {
+        let inner: Vec<&Path> = path.ancestors().skip(1).take_while(|above| *above != self.root).collect();
+        inner.into_iter().rev().find(|dir| is_shared(dir)).map(Path::to_owned)
+    }
+
+    fn refuse_nested(&self, name: &FileName, path: &Path) -> Result<(), FolderError> {
+        match self.nested_share(path) {
+            Some(inner) => Err(FolderError::Nested { name: name.clone(), inner }),
+            None => Ok(()),
+        }
     }
 
     /// Whether a canonical path lies in the shared part of the folder.
     pub(super) fn contains(&self, real: &Path) -> bool {
-        real.starts_with(&self.root) && !real.starts_with(&self.state)
+        let Ok(below) = real.strip_prefix(&self.root) else { return false };
+        !below.components().any(|part| part.as_os_str().to_str().is_some_and(is_state_folder))
     }
 
     /// Creates the folders on the way to a name, and answers its path.
@@ -302,6 +335,9 @@ impl Folder {
                     }
                     if !real.is_dir() {
                         return Err(FolderError::InTheWay { name: name.clone(), path });
+                    }
+                    if is_shared(&real) {
+                        return Err(FolderError::Nested { name: name.clone(), inner: path });
                     }
                 }
                 Err(error) => return Err(FolderError::io("create", &path, error)),
@@ -357,6 +393,17 @@ impl Folder {
 /// "There is no such file": also when a folder on the way is a file.
 pub(super) fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// Whether a folder has the private folder of a shared one.
+pub(super) fn is_shared(dir: &Path) -> bool {
+    dir.join(STATE_DIR).is_dir()
+}
+
+/// Whether a process holds the lock of a `serve`, in this private folder.
+fn serving_lock_is_taken(state: &Path) -> bool {
+    let Ok(file) = File::open(state.join("serving")) else { return false };
+    matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
 fn lock_file(path: &Path) -> Result<File, FolderError> {

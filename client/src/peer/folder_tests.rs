@@ -240,3 +240,51 @@ fn a_folder_in_the_way_is_an_error_and_not_a_loss() {
     }
     assert_eq!(fixture.read("d/f"), "x");
 }
+
+#[test]
+fn private_folders_are_never_part_of_the_share_at_any_depth_and_in_any_case() {
+    let fixture = fixture();
+    for path in ["a.txt", "sub/b.txt"] {
+        fixture.write(path, "shared");
+    }
+    for path in ["sub/.RaftShare/identity.json", ".RAFTSHARE/identity.json", "sub/deep/.raft\u{17f}hare/leases.json"] {
+        fixture.write(path, "secret");
+    }
+    let scan = scan::scan(&fixture.folder);
+    let mut names: Vec<_> = scan.files.iter().map(|found| found.name.to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["a.txt", "sub/b.txt"]);
+}
+
+#[test]
+fn a_shared_folder_inside_is_not_shared_again() {
+    let fixture = fixture();
+    fixture.write("a.txt", "mine");
+    fixture.hold("inner/b.txt", 1, "held before inner was shared");
+    Folder::open(&fixture.dir.path().join("inner"), None).expect("shared by itself");
+    let scan = scan::scan(&fixture.folder);
+    let names: Vec<_> = scan.files.iter().map(|found| found.name.to_string()).collect();
+    assert_eq!(names, ["a.txt"]);
+    assert_eq!(scan.skipped.iter().map(|skipped| skipped.path.as_str()).collect::<Vec<_>>(), ["inner"]);
+    let changes = scan::compare(&fixture.folder, &scan).expect("compare");
+    assert_eq!(changes.gone, [name("inner/b.txt")], "its holdings are withdrawn (F1)");
+    let nested = |result: Result<(), FolderError>| matches!(result, Err(FolderError::Nested { .. }));
+    assert!(nested(fixture.folder.existing_path(&name("inner/b.txt")).map(drop)), "not served");
+    let staged = fixture.folder.stage_bytes(b"x").expect("stage");
+    let order = fixture.order(TaskKind::Replicate, 1, "x");
+    assert!(nested(fixture.folder.install(staged, &name("inner/new.txt"), order).map(drop)), "no task writes there");
+    assert!(!fixture.dir.path().join("inner/new.txt").exists());
+}
+
+#[test]
+fn a_folder_inside_a_served_one_is_not_served() {
+    let outer = fixture();
+    let inner = Folder::open(&outer.dir.path().join("a/inner"), None).expect("opens");
+    let lock = outer.folder.lock_for_serving("test").expect("served");
+    let refused = inner.lock_for_serving("test").expect_err("copies would nest into each other");
+    assert!(matches!(&refused, FolderError::InsideServed { .. }), "{refused}");
+    drop(lock);
+    inner.lock_for_serving("test").expect("nobody serves the outer one now");
+    let private = outer.dir.path().join(STATE_DIR).join("trash");
+    assert!(matches!(Folder::open(&private, None), Err(FolderError::InState { .. })));
+}

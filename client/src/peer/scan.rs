@@ -1,17 +1,17 @@
 //! Looks through a shared folder: which files are there, and how they differ from the table.
 //!
-//! Invariant: scanning reads no bytes, follows no link to a folder and no link that leaves the shared part, and an
+//! Invariant: scanning reads no bytes, enters no private folder and no folder that is shared by itself (F1), follows no link to a folder and no link that leaves the shared part, and an
 //! unreadable folder never makes its files look deleted.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use raft_store::types::FileName;
+use raft_store::types::{FileName, is_state_folder};
 use walkdir::WalkDir;
 
 use super::conflict::is_conflict_copy;
 use super::error::FolderError;
-use super::folder::{Folder, STATE_DIR, is_absent};
+use super::folder::{Folder, is_absent, is_shared};
 use super::fsio::Stamp;
 use super::table::Record;
 
@@ -51,19 +51,33 @@ pub struct Changes {
     pub new: Vec<Found>,
     /// Held or pending files that look different now; whether the bytes differ is not known yet.
     pub touched: Vec<Found>,
-    /// Held files that are gone.
+    /// Held files that are gone, or that lie in a folder which is shared by itself now.
     pub gone: Vec<FileName>,
 }
 
-/// Walks the folder. Blocking; one `stat` a file.
+/// Why a folder inside the folder is left out.
+pub(super) const NESTED: &str = "it is a shared folder of its own; its files are shared only by serving it";
+
+/// Walks the folder. Blocking; a few `stat`s a file.
 pub fn scan(folder: &Folder) -> Scan {
     let root = folder.root();
     let mut scan = Scan::default();
     let walk = WalkDir::new(root).min_depth(1).follow_links(false);
-    let shared = |entry: &walkdir::DirEntry| entry.depth() != 1 || entry.file_name() != STATE_DIR;
-    for entry in walk.into_iter().filter_entry(shared) {
+    let mut entries = walk.into_iter();
+    while let Some(entry) = entries.next() {
         match entry {
-            Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) if entry.file_name().to_str().is_some_and(is_state_folder) => {
+                if entry.file_type().is_dir() {
+                    entries.skip_current_dir();
+                }
+            }
+            Ok(entry) if entry.file_type().is_dir() => {
+                if is_shared(entry.path()) {
+                    let path = printable(root, entry.path());
+                    scan.skipped.push(Skipped { path, reason: NESTED.to_owned() });
+                    entries.skip_current_dir();
+                }
+            }
             Ok(entry) => look_at(folder, entry.path(), &mut scan),
             Err(error) if error.io_error().is_some_and(is_absent) => {} // deleted while we walked
             Err(error) => {
@@ -133,7 +147,8 @@ pub fn compare(folder: &Folder, scan: &Scan) -> Result<Changes, FolderError> {
     for record in records.values().filter(|record| record.held.is_some() && !seen.contains(&record.name)) {
         // Not seen may also mean unreadable, or put in place after the walk passed by: look again.
         let path = folder.path_of(&record.name);
-        if folder.is_present() && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
+        let is_gone = path.symlink_metadata().is_err_and(|error| is_absent(&error));
+        if folder.is_present() && (is_gone || folder.nested_share(&path).is_some()) {
             changes.gone.push(record.name.clone());
         }
     }

@@ -15,7 +15,7 @@ use super::fsio::Stamp;
 use super::scan::{self, Changes, Found, Scan, Skipped};
 use super::table::{Copy, Record};
 use super::tasks::{Tasks, delete_holding};
-use super::transfer::blocking;
+use super::transfer::{as_accepted, blocking};
 use super::{FolderError, ServeError};
 use crate::api::{AnnounceResult, ErrorCode, FileEntry};
 use crate::cluster::IndexClient;
@@ -202,7 +202,10 @@ impl FolderSync {
         }
         for name in gone {
             self.withdraw_one(&name).await?;
-            self.events.tell(PeerEvent::LocalDelete { file: name });
+            // A file that is still there lies in a folder that has become a shared one; the scan says so (F1).
+            if self.folder.path_of(&name).symlink_metadata().is_err() {
+                self.events.tell(PeerEvent::LocalDelete { file: name });
+            }
         }
         Ok(())
     }
@@ -220,8 +223,10 @@ impl FolderSync {
         pending: Vec<(FileName, Copy, bool)>,
     ) -> Result<(), ServeError> {
         let new = new.into_iter().map(|(name, copy)| (name, copy, false));
-        let all: Vec<_> = new.chain(pending).collect();
+        let mut all: Vec<_> = new.chain(pending).collect();
+        blocking(&self.folder, |folder| folder.table.refresh()).await?;
         let folder = Arc::clone(&self.folder);
+        all.retain(|(name, copy, _)| !folder.table.get(name).is_some_and(|record| record.is_overtaken(copy.version)));
         let _stating = folder.stating(all.iter().map(|(name, copy, _)| (name, copy.hash)));
         for page in all.chunks(FILES_PER_REQUEST) {
             let entries = page.iter().map(|(name, copy, _)| entry(name, copy)).collect();
@@ -230,7 +235,10 @@ impl FolderSync {
             for ((name, copy, own), result) in page.iter().zip(&answer.results) {
                 match (result.ok, result.version) {
                     (true, Some(version)) => {
-                        accepted.insert(name.clone(), Copy { version, ..*copy });
+                        match as_accepted(&self.client, &self.folder, name, *copy, version).await {
+                            Some(copy) => drop(accepted.insert(name.clone(), copy)),
+                            None => self.retry_later(name, copy),
+                        }
                     }
                     _ => self.refused(name, copy, *own, result).await?,
                 }
@@ -275,12 +283,16 @@ impl FolderSync {
                 if (!own && current > 0) || given_up {
                     return self.conflict(name, copy, current).await;
                 }
-                self.flagged.insert(name.clone(), (copy.stamp, Some(Instant::now() + LEASE_RETRY)));
+                self.retry_later(name, copy);
                 Ok(())
             }
             // Not decided, or not now: the file still looks new at the next look.
             _ => Ok(()),
         }
+    }
+
+    fn retry_later(&mut self, name: &FileName, copy: &Copy) {
+        self.flagged.insert(name.clone(), (copy.stamp, Some(Instant::now() + LEASE_RETRY)));
     }
 
     /// The index has other bytes under this name (F4): the user's own are kept.

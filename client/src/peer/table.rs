@@ -78,6 +78,12 @@ impl Record {
         }
     }
 
+    /// Whether this peer has put, or is putting, a newer version in place than `version`: announcing that one would be late.
+    pub fn is_overtaken(&self, version: Version) -> bool {
+        let newer = |copy: &Copy| copy.version > version;
+        version > 0 && (self.held.as_ref().is_some_and(newer) || self.pending.as_ref().is_some_and(newer))
+    }
+
     /// The pending copy is settled, or given up.
     pub fn no_longer_pending(&mut self) {
         (self.pending, self.pending_own) = (None, false);
@@ -311,6 +317,17 @@ mod tests {
         record.hold(copy(3, 0));
         record.hold(copy(2, 0));
         assert_eq!((record.held, record.pending), (Some(copy(3, 0)), None));
+    }
+
+    #[test]
+    fn a_version_is_overtaken_by_a_newer_one_that_is_held_or_being_put_in_place() {
+        let mut record = Record::new(name("a"));
+        assert!(!record.is_overtaken(1));
+        record.hold(copy(2, 0));
+        assert!(record.is_overtaken(1) && !record.is_overtaken(2));
+        record.pending = Some(copy(3, 0));
+        assert!(record.is_overtaken(2) && !record.is_overtaken(3));
+        assert!(!record.is_overtaken(0), "bytes whose version is not known are announced (F6)");
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! Getting one version into the folder and telling the index: what tasks and one-shot commands have in common.
 //!
-//! Invariant: the index hears of a copy only after its verified bytes are in place and flushed.
+//! Invariants: the index hears of a copy only after its verified bytes are in place and flushed; a version that this peer
+//! has replaced by a newer one is not announced any more, and an answer about a newer one is not taken for this one (F4).
 
 use std::sync::Arc;
 
-use raft_store::types::FileName;
+use raft_store::types::{FileName, Version};
 
 use super::error::FolderError;
 use super::folder::Folder;
 use super::install::Placed;
 use super::rules::{Order, Verdict};
 use super::table::Copy;
-use crate::api::{AnnounceRequest, AnnounceResponse, FileEntry};
-use crate::cluster::{Error, IndexClient};
+use crate::api::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry};
+use crate::cluster::{Consistency, Error, IndexClient, ReadOptions};
 use crate::download::{DownloadError, Downloader, FetchRequest, ProgressFn};
 
 /// Why a version did not get into the folder.
@@ -78,7 +79,36 @@ pub async fn obtain(
     Ok((placed, size))
 }
 
-/// Tells the index that this peer has a copy, and notes its acceptance.
+/// The copy that an accepted announcement makes this peer a holder of. `None` if the index answered with a newer version
+/// that this peer announced before (F4): then these bytes are not what it holds, and nothing has changed.
+pub(super) async fn as_accepted(
+    client: &IndexClient,
+    folder: &Folder,
+    name: &FileName,
+    copy: Copy,
+    answered: Version,
+) -> Option<Copy> {
+    let accepted = Copy { version: answered, ..copy };
+    let known = folder.table.get(name).map_or(0, |record| record.version);
+    if copy.version == answered || (copy.version == 0 && known == 0) {
+        return Some(accepted);
+    }
+    // The same bytes may be a newer version as well; the hash of the current one tells.
+    let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
+    match client.with_reading(reading).file(name).await {
+        Ok(current) if current.value.version > answered => Some(accepted),
+        Ok(current) => (current.value.hash == copy.hash).then_some(accepted),
+        // Deleted: a copy of any version is stale, and a task will remove it.
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+            let version = if copy.version > 0 { copy.version.min(answered) } else { answered };
+            Some(Copy { version, ..copy })
+        }
+        Err(_) => None, // announced again at the next look
+    }
+}
+
+/// Tells the index that this peer has a copy, and notes its acceptance. A copy that a newer one has replaced meanwhile is
+/// not announced.
 ///
 /// # Errors
 /// The index's refusal, or that it cannot be told; the copy then stays noted as pending.
@@ -88,6 +118,11 @@ pub async fn announce_copy(
     name: &FileName,
     copy: Copy,
 ) -> Result<Result<AnnounceResponse, Error>, FolderError> {
+    let looked_up = name.clone();
+    let record = blocking(folder, move |folder| folder.record(&looked_up)).await?;
+    if record.is_overtaken(copy.version) {
+        return Ok(Ok(AnnounceResponse { ok: true, version: record.version, fencing_token: None, tasks: Vec::new() }));
+    }
     let entry =
         FileEntry { name: name.clone(), version: Some(copy.version), size: Some(copy.stamp.size), hash: copy.hash };
     let request = AnnounceRequest {
@@ -101,7 +136,9 @@ pub async fn announce_copy(
         Ok(answer) => answer,
         Err(error) => return Ok(Err(error)),
     };
-    let (name, copy) = (name.clone(), Copy { version: answer.version, ..copy });
-    blocking(folder, move |folder| folder.accept(&name, copy)).await?;
+    if let Some(copy) = as_accepted(client, folder, name, copy, answer.version).await {
+        let name = name.clone();
+        blocking(folder, move |folder| folder.accept(&name, copy)).await?;
+    }
     Ok(Ok(answer))
 }

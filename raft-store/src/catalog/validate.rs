@@ -66,7 +66,7 @@ impl Deadlines {
 }
 
 fn file(catalog: &Catalog, record: &FileRecord, deadlines: &mut Deadlines) -> Check {
-    FileName::parse(&*record.name).map_err(|error| error.to_string())?;
+    FileName::parse_stored(&*record.name).map_err(|error| error.to_string())?;
     require(record.version <= COUNTER_MAX, || "its version is out of range".into())?;
     require(record.version > 0 || record.hash.is_none(), || "version 0 has bytes".into())?;
     require(record.hash.is_some() || record.size.is_none(), || "a size without bytes".into())?;
