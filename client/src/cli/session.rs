@@ -28,6 +28,8 @@ pub struct Session {
     pub client: IndexClient,
     /// Where results and remarks go.
     pub output: Output,
+    /// How long a request may take, repeats included.
+    pub timeout: std::time::Duration,
     /// Whether this is the shell of a running `serve`.
     pub interactive: bool,
     dir: PathBuf,
@@ -45,6 +47,7 @@ impl Session {
         Ok(Self {
             client: IndexClient::new(options)?,
             output: Output { format: common.output, quiet: common.quiet },
+            timeout: common.timeout,
             interactive: false,
             dir: common.dir.clone(),
             peer_id: common.peer_id.clone(),

@@ -15,9 +15,11 @@ use super::args::Get;
 use super::exit::{Exit, Failure};
 use super::output::size;
 use super::session::{Session, blocking, is_served};
-use crate::api::{AnnounceRequest, FileEntry, FileResponse, TaskKind};
+use crate::api::{FileResponse, TaskKind};
+use crate::cluster::{Consistency, ReadOptions};
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
 use crate::peer::rules::{Order, Refusal, Verdict};
+use crate::peer::transfer::announce_copy;
 use crate::peer::{Folder, Placed};
 
 /// Pause between two lines of progress in JSON.
@@ -143,25 +145,17 @@ async fn install(folder: &Arc<Folder>, name: &FileName, order: Order, fetched: F
 
 /// Tells the index about the copy. If that fails the copy is still good: `serve` announces it later.
 async fn announce(session: &Session, folder: &Arc<Folder>, file: &FileResponse, copy: crate::peer::Copy) -> bool {
-    let entry = FileEntry {
-        name: file.name.clone(),
-        version: Some(copy.version),
-        size: Some(copy.stamp.size),
-        hash: copy.hash,
-    };
-    let request = AnnounceRequest {
-        peer_id: folder.peer_id(),
-        file: Some(entry),
-        files: None,
-        lease_token: None,
-        keep_lease: None,
-    };
-    if let Err(error) = session.client.announce(&request).await {
-        session.output.warn(&format!("the copy is here but not announced yet: {error}"));
-        return false;
+    match announce_copy(&session.client, folder, &file.name, copy).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            session.output.warn(&format!("the copy is here but not announced yet: {error}"));
+            false
+        }
+        Err(error) => {
+            session.output.warn(&format!("the copy is announced, but that could not be noted: {error}"));
+            false
+        }
     }
-    let (folder, name) = (Arc::clone(folder), file.name.clone());
-    matches!(blocking(move || folder.accept(&name, copy)).await, Ok(Ok(())))
 }
 
 async fn get_elsewhere(session: &Session, name: &FileName, out: &Path) -> Result<(), Failure> {
@@ -220,8 +214,41 @@ fn contributors(fetched: &Fetched) -> usize {
     fetched.sources.iter().filter(|share| share.bytes > 0).count().max(1)
 }
 
-/// Fetches the current version of a file from its live holders into a part file in `tmp`.
+/// How long a version without a holder that can send it is waited for: a new one has a single holder at first, which may
+/// just be starting again.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
+/// First and longest pause before its holders are looked up again.
+const SOURCE_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// See [`SOURCE_PAUSE_MIN`].
+const SOURCE_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that cannot be reached
+/// are looked up and tried again for a while, within the time that a request may take.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
+    let until = Instant::now() + SOURCE_PATIENCE.min(session.timeout);
+    let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
+    let client = session.client.with_reading(reading);
+    let (mut file, mut pause) = (file.clone(), SOURCE_PAUSE_MIN);
+    loop {
+        let failed = match fetch_once(session, &file, tmp).await {
+            Err(error @ (DownloadError::NoSources { .. } | DownloadError::AllFailed { .. })) => error,
+            result => return Ok(result?),
+        };
+        if Instant::now() + pause >= until {
+            return Err(failed.into());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SOURCE_PAUSE_MAX);
+        match client.file(&file.name).await {
+            Ok(answer) if (answer.value.version, answer.value.hash) == (file.version, file.hash) => file = answer.value,
+            Ok(_) => return Err(Failure::from(failed).hint("another version is the current one now; try again")),
+            Err(error) if error.is_temporary() => {}
+            Err(_) => return Err(failed.into()),
+        }
+    }
+}
+
+async fn fetch_once(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, DownloadError> {
     let holders = file.holders.iter().filter(|holder| holder.live && holder.current);
     let request = FetchRequest {
         name: file.name.clone(),
@@ -289,7 +316,9 @@ fn json_progress(file: FileName) -> ProgressFn {
 impl From<DownloadError> for Failure {
     fn from(error: DownloadError) -> Self {
         let exit = match error {
-            DownloadError::NoSources { .. } | DownloadError::AllFailed { .. } => Exit::Unavailable,
+            DownloadError::NoSources { .. } | DownloadError::AllFailed { .. } | DownloadError::TooSlow { .. } => {
+                Exit::Unavailable
+            }
             DownloadError::Mismatch { .. } => Exit::Integrity,
             DownloadError::DiskFull { .. } | DownloadError::Io { .. } => Exit::Disk,
         };

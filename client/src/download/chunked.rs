@@ -126,7 +126,8 @@ impl<'a> Executor<'a> {
                 }
                 Outcome::Done
             }
-            Err(SourceError::OtherSize(size)) => return Err(Failed::OtherSize(size)),
+            // A smaller file may be what is there; a larger one than the index says is nobody's.
+            Err(SourceError::OtherSize(size)) if size < self.size => return Err(Failed::OtherSize(size)),
             Err(error) => {
                 let outcome = error.outcome();
                 self.reasons.insert(source, error);
@@ -141,7 +142,8 @@ impl<'a> Executor<'a> {
     fn tick(&mut self) {
         let limits = self.job.target.limits;
         let enough = limits.slow_bytes_per_second as f64 * limits.slow_window.as_secs_f64();
-        let mut slow = Vec::new();
+        let least = limits.least_bytes_per_second as f64 * limits.slow_window.as_secs_f64();
+        let (mut slow, mut stuck) = (Vec::new(), Vec::new());
         let mut under_way = 0;
         for (key, running) in &mut self.running {
             let received = running.received.load(Ordering::Relaxed);
@@ -149,10 +151,20 @@ impl<'a> Executor<'a> {
             if running.window.0.elapsed() < limits.slow_window {
                 continue;
             }
-            if ((received - running.window.1) as f64) < enough {
+            let lately = received - running.window.1;
+            if (lately as f64) < least {
+                stuck.push((*key, lately / limits.slow_window.as_secs().max(1)));
+            } else if (lately as f64) < enough {
                 slow.push(*key);
             }
             running.window = (Instant::now(), received);
+        }
+        for ((chunk, source), rate) in stuck {
+            let Some(running) = self.running.remove(&(chunk, source)) else { continue };
+            running.abort.abort();
+            self.reasons.insert(source, SourceError::Slow(rate));
+            let actions = self.plan.handle(chunk, source, Outcome::Failed);
+            self.execute(actions);
         }
         for (chunk, source) in slow {
             let actions = self.plan.handle(chunk, source, Outcome::Slow);

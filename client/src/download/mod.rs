@@ -4,7 +4,8 @@
 //! fetch ── small or unknown size ──► single: one GET, hashed while it comes in
 //!    └──── large ──► chunked: plan (pure) ⇄ executor ── ranges from several holders ──► writer: hashes behind them
 //! ```
-//! Invariants: what [`Downloader::fetch`] answers has the hash that was asked for; it is in a part file, never under a
+//! Invariants: a download ends, and takes no more room than the index says the file has, whatever its sources do; what
+//! [`Downloader::fetch`] answers has the hash that was asked for; it is in a part file, never under a
 //! final name; a failed download leaves nothing behind. A lying holder costs time and is named, but does no harm.
 
 mod chunked;
@@ -15,6 +16,7 @@ pub mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
@@ -118,6 +120,14 @@ pub enum DownloadError {
         /// Each source, and why it failed.
         reasons: Vec<(String, SourceError)>,
     },
+    /// It took longer than a file of its size may take.
+    #[error("{name} was not fetched within {} s; its holders are too slow, try again later", limit.as_secs())]
+    TooSlow {
+        /// The file.
+        name: FileName,
+        /// The limit.
+        limit: Duration,
+    },
     /// Sources sent bytes that are not the announced ones, and nobody else could help.
     #[error(
         "the bytes of {name} are not the announced ones; sent by {}; nothing was kept. Ask those peers to check their copy",
@@ -162,6 +172,7 @@ impl DownloadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoSources { .. } | Self::AllFailed { .. } => "unreachable",
+            Self::TooSlow { .. } => "too_slow",
             Self::Mismatch { .. } => "hash_mismatch",
             Self::DiskFull { .. } => "disk_full",
             Self::Io { .. } => "io_error",
@@ -218,13 +229,21 @@ impl Downloader {
         progress: Option<ProgressFn>,
     ) -> Result<Fetched, DownloadError> {
         let job = Job::new(self, request, tmp, progress)?;
-        let mut known = request.size.filter(|size| *size > 0);
+        let limit = self.limits.time_for(job.stated_size().unwrap_or(single::UNSIZED_BYTES_MAX));
+        match tokio::time::timeout(limit, self.fetch_for(&job)).await {
+            Ok(result) => result,
+            Err(_) => Err(DownloadError::TooSlow { name: request.name.clone(), limit }),
+        }
+    }
+
+    async fn fetch_for(&self, job: &Job<'_>) -> Result<Fetched, DownloadError> {
+        let mut known = job.stated_size();
         let mut suspects = Vec::new();
         // Twice: the first answer may tell that the assumed size is wrong.
         for _ in 0..2 {
             let result = match known {
-                Some(size) if size > SMALL_BYTES => chunked::fetch(&job, size).await,
-                Some(_) | None => single::fetch_any(&job, Some(SMALL_BYTES)).await,
+                Some(size) if size > SMALL_BYTES => chunked::fetch(job, size).await,
+                Some(_) | None => single::fetch_any(job, Some(SMALL_BYTES)).await,
             };
             match result {
                 Ok(fetched) => return Ok(fetched),
@@ -238,7 +257,7 @@ impl Downloader {
                 Err(failed) => return Err(job.give_up(failed)),
             }
         }
-        let mut fetched = single::fetch_any(&job, None).await.map_err(|failed| job.give_up(failed))?;
+        let mut fetched = single::fetch_any(job, None).await.map_err(|failed| job.give_up(failed))?;
         let proven = fetched.suspects.clone();
         let honest: Vec<_> = fetched.sources.iter().map(|share| &share.source).collect();
         // Without proof everybody who took part and was not heard alone remains suspect.
@@ -281,6 +300,11 @@ impl<'a> Job<'a> {
             return Err(DownloadError::NoSources { name, version });
         }
         Ok(Self { target, request, sources, tmp, progress })
+    }
+
+    /// The size that the index states; a file has no more bytes than that.
+    fn stated_size(&self) -> Option<u64> {
+        self.request.size.filter(|size| *size > 0)
     }
 
     fn new_part(&self, size: Option<u64>) -> Result<PartFile, DownloadError> {

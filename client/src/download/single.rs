@@ -7,10 +7,12 @@ use raft_store::types::ContentHash;
 use sha2::{Digest, Sha256};
 
 use super::part::PartFile;
-use super::source::SourceError;
+use super::source::{Pace, SourceError};
 use super::{DownloadError, Failed, Fetched, Job, SMALL_BYTES, SourceProgress};
 use crate::peer::Staged;
 
+/// Most bytes that are taken from a source if neither the index nor the source says how long the file is.
+pub(super) const UNSIZED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes that are collected before they are written and hashed on a blocking thread.
 const FLUSH_BYTES: usize = 1024 * 1024;
 
@@ -25,8 +27,9 @@ enum OneFailed {
 /// Tries the sources one after the other. With `limit`, a larger file is answered with [`Failed::OtherSize`].
 pub(super) async fn fetch_any(job: &Job<'_>, limit: Option<u64>) -> Result<Fetched, Failed> {
     let (mut reasons, mut suspects) = (Vec::new(), Vec::new());
-    for source in &job.sources {
-        match fetch_one(job, source, limit).await {
+    for (position, source) in job.sources.iter().enumerate() {
+        let alone = position + 1 == job.sources.len();
+        match fetch_one(job, source, limit, alone).await {
             Ok(staged) if staged.hash == job.request.hash => {
                 let sources = vec![SourceProgress { source: source.clone(), bytes: staged.size }];
                 return Ok(Fetched { staged, sources, suspects });
@@ -40,16 +43,27 @@ pub(super) async fn fetch_any(job: &Job<'_>, limit: Option<u64>) -> Result<Fetch
     Err(if suspects.is_empty() { Failed::Sources(reasons) } else { Failed::Mismatch(suspects) })
 }
 
-async fn fetch_one(job: &Job<'_>, source: &str, limit: Option<u64>) -> Result<Staged, OneFailed> {
+async fn fetch_one(job: &Job<'_>, source: &str, limit: Option<u64>, alone: bool) -> Result<Staged, OneFailed> {
     let mut stream = job.target.whole(source).await.map_err(OneFailed::Source)?;
     let total = stream.size;
+    if let (Some(total), Some(stated)) = (total, job.stated_size())
+        && total > stated
+    {
+        return Err(OneFailed::Source(SourceError::OtherSize(total)));
+    }
     if let (Some(total), Some(limit)) = (total, limit)
         && total > limit
     {
         return Err(OneFailed::TooLarge(total));
     }
+    let most = job.stated_size().or(total).unwrap_or(UNSIZED_BYTES_MAX);
+    let mut pace = Pace::new(&job.target.limits, alone);
     let mut sink = Sink::new(job.new_part(total).map_err(OneFailed::Disk)?);
     while let Some(piece) = stream.next().await.map_err(OneFailed::Source)? {
+        if sink.written + (sink.buffer.len() + piece.len()) as u64 > most {
+            return Err(OneFailed::Source(SourceError::TooMuch(most)));
+        }
+        pace.count(piece.len() as u64).map_err(OneFailed::Source)?;
         sink.buffer.extend_from_slice(&piece);
         if sink.buffer.len() >= FLUSH_BYTES {
             sink = sink.flush().await.map_err(OneFailed::Disk)?;

@@ -1,10 +1,11 @@
-//! One HTTP request to one holder, with its time limits, and what its failure means.
+//! One HTTP request to one holder, with its limits of time, speed and size, and what its failure means.
 //!
-//! Invariant: bytes that are answered here have the length that was asked for, and the holder has not said that they
+//! Invariants: a source can neither send more than was asked for nor keep a download waiting by sending next to nothing;
+//! bytes that are answered here have the length that was asked for, and the holder has not said that they
 //! belong to another version. Whether they are the right bytes only the hash of the whole file tells.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +17,7 @@ use super::plan::Outcome;
 /// Characters of a path segment that need no encoding (RFC 3986 "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Time limits of a download.
+/// Limits of a download's time and speed.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For connecting.
@@ -25,8 +26,48 @@ pub struct Limits {
     pub idle: Duration,
     /// Over which time a source's speed is measured.
     pub slow_window: Duration,
-    /// Bytes per second below which a source loses its chunk to another one.
+    /// Bytes per second below which a source is given up for another one.
     pub slow_bytes_per_second: u64,
+    /// Bytes per second below which a source is given up although there is no other.
+    pub least_bytes_per_second: u64,
+    /// What a whole download may take, sources that fail included, beside its bytes at the least speed.
+    pub grace: Duration,
+}
+
+impl Limits {
+    /// How long a download of that many bytes may take.
+    pub fn time_for(&self, bytes: u64) -> Duration {
+        self.grace.saturating_add(Duration::from_secs(bytes / self.least_bytes_per_second.max(1)))
+    }
+}
+
+/// The speed of one source, window by window.
+#[derive(Debug)]
+pub(super) struct Pace {
+    window: Duration,
+    least: u64,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// `alone`: nobody else could send the bytes, so slow is better than nothing.
+    pub(super) fn new(limits: &Limits, alone: bool) -> Self {
+        let least = if alone { limits.least_bytes_per_second } else { limits.slow_bytes_per_second };
+        Self { window: limits.slow_window, least, since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts bytes that came in; an error if the window that is over brought too few.
+    pub(super) fn count(&mut self, bytes: u64) -> Result<(), SourceError> {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.window {
+            return Ok(());
+        }
+        let rate = (self.bytes as f64 / elapsed.as_secs_f64()) as u64;
+        (self.since, self.bytes) = (Instant::now(), 0);
+        if rate < self.least { Err(SourceError::Slow(rate)) } else { Ok(()) }
+    }
 }
 
 impl Default for Limits {
@@ -36,6 +77,8 @@ impl Default for Limits {
             idle: Duration::from_secs(10),
             slow_window: Duration::from_secs(10),
             slow_bytes_per_second: 16 * 1024,
+            least_bytes_per_second: 1024,
+            grace: Duration::from_secs(60),
         }
     }
 }
@@ -52,6 +95,12 @@ pub enum SourceError {
     /// It sent nothing for too long.
     #[error("it sent nothing for {} s", .0.as_secs())]
     Idle(Duration),
+    /// It sends next to nothing.
+    #[error("it sent only {0} bytes per second")]
+    Slow(u64),
+    /// It sends more than the file has.
+    #[error("it sent more than the {0} bytes that the file has")]
+    TooMuch(u64),
     /// It has another version, or none, or its bytes changed.
     #[error("it does not serve this version (HTTP {0})")]
     NotServed(u16),
@@ -73,10 +122,13 @@ impl SourceError {
     /// What the planner should make of it.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connection(_) | Self::Idle(_) | Self::Busy(_) => Outcome::Failed,
-            Self::BadAddress | Self::NotServed(_) | Self::OtherBytes | Self::NoRanges | Self::OtherSize(_) => {
-                Outcome::Unusable
-            }
+            Self::Connection(_) | Self::Idle(_) | Self::Busy(_) | Self::Slow(_) => Outcome::Failed,
+            Self::BadAddress
+            | Self::NotServed(_)
+            | Self::OtherBytes
+            | Self::NoRanges
+            | Self::OtherSize(_)
+            | Self::TooMuch(_) => Outcome::Unusable,
         }
     }
 

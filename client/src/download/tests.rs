@@ -27,6 +27,10 @@ enum Manner {
     Gone,
     /// Ignores ranges and states no length.
     Plain,
+    /// Repeats the bytes for ever, and states no length.
+    Endless,
+    /// Sends a byte at a time, each within the idle limit.
+    Dripping,
 }
 
 struct Holder {
@@ -66,7 +70,12 @@ fn answer(content: &Bytes, manner: Manner, headers: &HeaderMap) -> Response {
             return Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(content.clone())]))
                 .into_response();
         }
-        Manner::Honest | Manner::Lying | Manner::Dying | Manner::Stalling => {}
+        Manner::Endless => {
+            let content = content.clone();
+            let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(content.clone()));
+            return Body::from_stream(endless).into_response();
+        }
+        Manner::Honest | Manner::Lying | Manner::Dying | Manner::Stalling | Manner::Dripping => {}
     }
     let part = range::select(wanted, None, &etag, size);
     let (offset, length) = part.span(size);
@@ -75,6 +84,10 @@ fn answer(content: &Bytes, manner: Manner, headers: &HeaderMap) -> Response {
         bytes = bytes.iter().map(|byte| byte ^ 1).collect();
     }
     let body = match manner {
+        Manner::Dripping => Body::from_stream(futures::stream::unfold(bytes, |mut rest| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            (!rest.is_empty()).then(|| (Ok::<_, std::io::Error>(rest.split_to(1)), rest))
+        })),
         Manner::Dying | Manner::Stalling => {
             let start = futures::stream::iter([Ok(bytes.slice(..bytes.len().min(1_000)))]);
             let broken = futures::stream::iter([Err(std::io::Error::other("breaks off"))]);
@@ -126,8 +139,8 @@ async fn sizes_from_nothing_to_many_chunks_known_or_not() {
     for size in [0, 1, 300_000, 1_048_576, 1_048_577, 3_000_001] {
         let bytes = content(size);
         let (a, b) = (holder(&bytes, Manner::Honest).await, holder(&bytes, Manner::Honest).await);
-        // Unknown, right, and wrong sizes all end with the right bytes.
-        for stated in [None, Some(size as u64), Some(700), Some(5_000_000)] {
+        // Unknown and right sizes, and too large ones, all end with the right bytes.
+        for stated in [None, Some(size as u64), Some(5_000_000)] {
             let (fetched, _dir) = fetch(&request(&bytes, stated, &[&a, &b])).await;
             assert_bytes(&fetched.unwrap_or_else(|error| panic!("{size} stated {stated:?}: {error}")), &bytes);
         }
@@ -250,4 +263,70 @@ async fn a_cancelled_download_leaves_nothing_behind() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(gone());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_never_ends_gets_no_more_room_than_the_index_says() {
+    for size in [1_000, 200_000, 3_000_000] {
+        let bytes = content(size);
+        let endless = holder(&bytes, Manner::Endless).await;
+        let (failed, dir) = fetch(&request(&bytes, Some(size as u64), &[&endless])).await;
+        match failed.expect_err("it never ends") {
+            DownloadError::AllFailed { reasons, .. } => {
+                assert_eq!(reasons, [(endless.url.clone(), SourceError::TooMuch(size as u64))]);
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "nothing is left behind");
+        let honest = holder(&bytes, Manner::Honest).await;
+        let (fetched, _dir) = fetch(&request(&bytes, Some(size as u64), &[&endless, &honest])).await;
+        assert_bytes(&fetched.expect("the honest one has it"), &bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_larger_file_than_the_index_says_is_not_fetched() {
+    for size in [900, 2_000_000] {
+        let bytes = content(size);
+        let honest = holder(&bytes, Manner::Honest).await;
+        let (failed, _dir) = fetch(&request(&bytes, Some(700), &[&honest])).await;
+        match failed.expect_err("the index says 700 bytes") {
+            DownloadError::AllFailed { reasons, .. } => {
+                assert_eq!(reasons, [(honest.url.clone(), SourceError::OtherSize(size as u64))]);
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_drips_is_given_up() {
+    for size in [1_000, 3_000_000] {
+        let bytes = content(size);
+        let dripping = holder(&bytes, Manner::Dripping).await;
+        let (failed, dir) = fetch(&request(&bytes, Some(size as u64), &[&dripping])).await;
+        match failed.expect_err("nobody else has it") {
+            DownloadError::AllFailed { reasons, .. } => assert!(
+                matches!(reasons.as_slice(), [(source, SourceError::Slow(_))] if *source == dripping.url),
+                "{reasons:?}"
+            ),
+            other => panic!("{other}"),
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "nothing is left behind");
+        let honest = holder(&bytes, Manner::Honest).await;
+        let (fetched, _dir) = fetch(&request(&bytes, Some(size as u64), &[&dripping, &honest])).await;
+        assert_bytes(&fetched.expect("the honest one has it"), &bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_ends_in_time_whatever_its_sources_do() {
+    let bytes = content(1_000);
+    let dripping = [holder(&bytes, Manner::Dripping).await, holder(&bytes, Manner::Dripping).await];
+    let limits = Limits { grace: Duration::from_millis(300), least_bytes_per_second: 1 << 20, ..Limits::default() };
+    let dir = tempfile::tempdir().expect("temp dir");
+    let request = request(&bytes, Some(1_000), &[&dripping[0], &dripping[1]]);
+    let failed = Downloader::with_limits(None, limits).fetch(&request, dir.path(), None).await;
+    assert_eq!(failed.expect_err("it takes 50 s").code(), "too_slow");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "nothing is left behind");
 }
