@@ -23,9 +23,17 @@ pub(crate) fn create_directory(dir: &Path) -> Result<(), StorageError> {
     }
     // Also when it existed: the process that made it may have died before this sync.
     for ancestor in dir.ancestors().skip(1).take(2).filter(|path| path.is_dir()) {
-        sync_directory(ancestor)?;
+        unless_forbidden(sync_directory(ancestor))?;
     }
     Ok(())
+}
+
+/// A directory above that this user may not open holds up nothing: the one below was made for this user by somebody else.
+fn unless_forbidden(synced: Result<(), StorageError>) -> Result<(), StorageError> {
+    match synced {
+        Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// Puts `parts` into `path` as a whole: a crash leaves the old file or the new one.
@@ -110,4 +118,17 @@ pub extern "C" fn sync_file_range(
     REDIRECTED.fetch_add(1, Ordering::Relaxed);
     // SAFETY: a plain system call; a bad descriptor is answered with an error, which sled gets to see through errno.
     unsafe { libc::fdatasync(descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_that_may_not_be_opened_holds_up_nothing_but_a_broken_one_does() {
+        let failed = |kind| unless_forbidden(Err(StorageError::io("sync", Path::new("/a"), io::Error::from(kind))));
+        assert!(failed(io::ErrorKind::PermissionDenied).is_ok());
+        assert!(failed(io::ErrorKind::StorageFull).is_err() && failed(io::ErrorKind::NotFound).is_err());
+        assert!(unless_forbidden(Ok(())).is_ok());
+    }
 }
