@@ -1,5 +1,6 @@
 //! The raftshare peer and the library that talks to an index cluster.
 
+pub mod address;
 pub mod api;
 pub mod cli;
 pub mod cluster;

@@ -5,7 +5,7 @@
 //!      ▲ stop                                       ▲
 //! signals, quit ◄── shell thread (blocks in readline) ┴── one command at a time ──► cli::act
 //! ```
-//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT and SIGTERM; the peer is
+//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT, SIGTERM and SIGHUP; the peer is
 //! stopped in order each time, and the terminal is left as it was found.
 
 use std::io::IsTerminal;
@@ -21,7 +21,7 @@ use crate::shell::{Prompt, Shell};
 /// Runs until the user quits or the process is told to stop.
 pub async fn run(session: &Session, serve: &Serve) -> Result<(), Failure> {
     let config = ServeConfig {
-        advertise: serve.advertise.as_deref().map(with_scheme),
+        advertise: serve.advertise.clone(),
         peer_id: session.peer_id(),
         zone: serve.zone.clone(),
         capacity_bytes: serve.capacity,
@@ -59,21 +59,14 @@ async fn commands(session: &Session, shell: Option<Shell>) {
     }
 }
 
-fn with_scheme(address: &str) -> String {
-    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
-}
-
-/// Resolves at the first SIGINT or SIGTERM.
+/// Resolves at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
 async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
+    let Ok(mut signals) = signals else { return std::future::pending().await };
+    let received = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures::future::select_all(received).await;
 }
 
 /// Prints what the peer tells: its address as the result of the command, the rest as remarks.

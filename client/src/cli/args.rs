@@ -4,9 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use raft_store::types::{FileName, PeerId};
+use raft_store::types::{FileName, PeerId, limits};
 
 use super::output::Format;
+use crate::address;
+
+/// Shortest `--timeout`.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Most hits that one search answers.
+pub const SEARCH_LIMIT_MAX: usize = 1_000;
 
 /// Share a folder with other peers; find, fetch and update files under leases.
 #[derive(Debug, Parser)]
@@ -29,6 +35,7 @@ pub struct Common {
         global = true,
         value_name = "URL,URL",
         env = "RAFTSHARE_SERVER",
+        value_parser = servers,
         default_value = "http://127.0.0.1:8080"
     )]
     pub server: String,
@@ -45,7 +52,7 @@ pub struct Common {
     #[arg(short, long, global = true, value_enum, env = "RAFTSHARE_OUTPUT", default_value = "table")]
     pub output: Format,
     /// How long a request may take, repeats included.
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "10s")]
     pub timeout: Duration,
     /// Say nothing but results and errors.
     #[arg(short, long, global = true)]
@@ -69,13 +76,13 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// Address for other peers to fetch from; `:PORT` listens on loopback, port 0 picks a free one.
-    #[arg(long, value_name = "HOST:PORT", env = "RAFTSHARE_BIND", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "HOST:PORT", env = "RAFTSHARE_BIND", value_parser = bind, default_value = "127.0.0.1:0")]
     pub bind: String,
     /// Address under which other peers reach this one, if it is not the one listened at.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "URL", value_parser = advertise)]
     pub advertise: Option<String>,
     /// Failure zone: copies are spread over zones.
-    #[arg(long)]
+    #[arg(long, value_parser = zone)]
     pub zone: Option<String>,
     /// Bytes the folder may hold for others; unlimited if left out.
     #[arg(long, value_name = "BYTES")]
@@ -128,7 +135,7 @@ pub struct Search {
     /// Words of the name.
     pub query: Vec<String>,
     /// How many hits to print.
-    #[arg(short = 'n', long, default_value_t = 50)]
+    #[arg(short = 'n', long, default_value_t = 50, value_parser = limit)]
     pub limit: usize,
     /// How the query matches.
     #[arg(long, value_enum, default_value = "fuzzy")]
@@ -189,7 +196,7 @@ pub struct Waiting {
           value_parser = patience)]
     pub wait: Option<Patience>,
     /// How long the lease lasts without renewal.
-    #[arg(long, value_name = "DURATION", value_parser = duration, env = "RAFTSHARE_LEASE_TTL", default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = lease_ttl, env = "RAFTSHARE_LEASE_TTL", default_value = "60s")]
     pub ttl: Duration,
 }
 
@@ -209,13 +216,13 @@ pub struct Update {
     #[arg(value_parser = file_name)]
     pub name: FileName,
     /// The editor to open, instead of $VISUAL or $EDITOR.
-    #[arg(long, value_name = "CMD", group = "source")]
+    #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
     pub editor: Option<String>,
     /// Take the new content from this file; `-` reads the standard input.
     #[arg(long, value_name = "FILE", group = "source")]
     pub from: Option<PathBuf>,
     /// Run this shell command on the file (its path is $1) instead of an editor.
-    #[arg(long, value_name = "CMD", group = "source")]
+    #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
     pub exec: Option<String>,
     /// Waiting for the lease.
     #[command(flatten)]
@@ -244,7 +251,7 @@ pub struct Remove {
     /// Only drop the copy in this folder.
     #[arg(long)]
     pub local: bool,
-    /// Do not ask.
+    /// Do not ask; needed where there is no terminal.
     #[arg(short, long)]
     pub yes: bool,
     /// Waiting for the lease.
@@ -270,7 +277,7 @@ pub enum LeaseCommand {
         #[arg(value_parser = file_name)]
         name: FileName,
         /// How long from now; the granted duration if left out.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        #[arg(long, value_name = "DURATION", value_parser = lease_ttl)]
         ttl: Option<Duration>,
     },
     /// Give back the lease that this folder has.
@@ -322,6 +329,55 @@ fn file_name(text: &str) -> Result<FileName, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; examples: 250ms, 5s, 2h"))
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    if (least..=most).contains(&parsed) {
+        return Ok(parsed);
+    }
+    let shown = humantime::format_duration;
+    Err(format!("it must be between {} and {}", shown(least), shown(most)))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    within(text, TIMEOUT_MIN, crate::cluster::retry::DEADLINE_MAX)
+}
+
+fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let limit = Duration::from_millis;
+    within(text, limit(limits::LEASE_TTL_MS_MIN), limit(limits::LEASE_TTL_MS_MAX))
+}
+
+fn servers(text: &str) -> Result<String, String> {
+    address::base_urls(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn bind(text: &str) -> Result<String, String> {
+    address::listen(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn advertise(text: &str) -> Result<String, String> {
+    address::reachable_url(text).map_err(|error| error.to_string())
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let printable = !text.is_empty() && !text.chars().any(char::is_control);
+    if printable && text.len() <= limits::ADDRESS_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a zone is 1 to {} bytes without control characters", limits::ADDRESS_BYTES_MAX))
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit) if (1..=SEARCH_LIMIT_MAX).contains(&limit) => Ok(limit),
+        _ => Err(format!("it must be a number from 1 to {SEARCH_LIMIT_MAX}")),
+    }
+}
+
+fn command_line(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it names no command".into()) } else { Ok(text.to_owned()) }
 }
 
 fn patience(text: &str) -> Result<Patience, String> {
@@ -404,5 +460,96 @@ mod tests {
         assert_eq!(wait("raftshare append a --wait 5m"), (Some(Patience::Forever), Some("5m".into())));
         assert_eq!(wait("raftshare append a --wait=5m").0, Some(Patience::For(Duration::from_secs(300))));
         assert_eq!(wait("raftshare append a").0, None);
+    }
+
+    /// A setting, as `COMMAND --option` or `COMMAND NAME`, and values it must refuse. An empty row says that every text will
+    /// do, such as any path.
+    const WRONG: &[(&str, &[&str])] = &[
+        ("--server", &["", ",", "https://a:1", "ftp://a:1", "::1", "localhost", "http://a:1/x", "a:0", "a:65536"]),
+        ("--dir", &[]),
+        ("--peer-id", &["", "a\nb"]),
+        ("--token", &[]),
+        ("--output", &["", "yaml", "JSON"]),
+        ("--timeout", &["", "0s", "soon", "5", "-1s", "1h", "1000d"]),
+        ("serve --bind", &["", "localhost", "::1", "::1:80", "9001", "http://a:1", "a:99999", "a:-1"]),
+        ("serve --advertise", &["", "a", "0.0.0.0:1", "[::]:1", "a:0", "https://a:1", "http://a:1/x"]),
+        ("serve --zone", &["", "a\tb"]),
+        ("serve --capacity", &["", "-1", "1.5", "many", "18446744073709551616"]),
+        ("search query", &[]),
+        ("search --limit", &["", "0", "-1", "1001", "x"]),
+        ("search --mode", &["", "regex"]),
+        ("search --consistency", &["", "strong"]),
+        ("get names", &["", "/a", "../a", "a//b", "a\\b", "sub/.raftshare/identity.json", ".RAFTSHARE/x"]),
+        ("get --out", &[]),
+        ("update name", &["", "/a", ".raftshare/x"]),
+        ("update --editor", &["", " "]),
+        ("update --from", &[]),
+        ("update --exec", &["", " "]),
+        ("update --wait", &["", "soon", "-1s"]),
+        ("update --ttl", &["", "0s", "99ms", "1000d", "60", "soon"]),
+        ("append name", &["", "/a"]),
+        ("append text", &[]),
+        ("append --wait", &["", "soon"]),
+        ("append --ttl", &["", "0s", "25h"]),
+        ("rm name", &["", "/a"]),
+        ("rm --wait", &["", "soon"]),
+        ("rm --ttl", &["", "0s", "25h"]),
+        ("lease acquire name", &["", "/a"]),
+        ("lease acquire --wait", &["", "soon"]),
+        ("lease acquire --ttl", &["", "0s", "25h"]),
+        ("lease renew name", &["", "/a"]),
+        ("lease renew --ttl", &["", "0s", "25h"]),
+        ("lease release name", &["", "/a"]),
+        ("lease status name", &["", "/a"]),
+        ("lease queue name", &["", "/a"]),
+        ("peers name", &["", "/a"]),
+        ("why name", &["", "/a"]),
+    ];
+
+    /// Every argument with a value, as clap knows it: the command's words, the argument, and how it is named in the table.
+    fn settings(command: &clap::Command, words: &[String], all: &mut Vec<(Vec<String>, clap::Arg, String)>) {
+        for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+            if arg.is_global_set() && !words.is_empty() {
+                continue; // an option of every command, listed once
+            }
+            let name = arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}"));
+            let key = words.iter().cloned().chain([name]).collect::<Vec<_>>().join(" ");
+            all.push((words.to_vec(), arg.clone(), key));
+        }
+        for inner in command.get_subcommands() {
+            let words: Vec<String> = words.iter().cloned().chain([inner.get_name().to_owned()]).collect();
+            settings(inner, &words, all);
+        }
+    }
+
+    #[test]
+    fn every_setting_refuses_wrong_values() {
+        use clap::CommandFactory;
+        let mut all = Vec::new();
+        settings(&Cli::command(), &[], &mut all);
+        let mut rows: std::collections::BTreeMap<&str, &[&str]> = WRONG.iter().copied().collect();
+        assert_eq!(rows.len(), WRONG.len(), "a setting has one row");
+        for (words, arg, key) in all {
+            let wrong = rows.remove(key.as_str()).unwrap_or_else(|| panic!("'{key}' has no row with wrong values"));
+            for value in wrong {
+                let mut line = vec!["raftshare".to_owned()];
+                line.extend(if words.is_empty() { vec!["status".to_owned()] } else { words.clone() });
+                line.push(match arg.get_long() {
+                    Some(long) => format!("--{long}={value}"),
+                    None => (*value).to_owned(),
+                });
+                // What the command needs besides.
+                if arg.get_long().is_some()
+                    && ["get", "update", "append", "rm", "lease"].contains(&words.first().map_or("", String::as_str))
+                {
+                    line.push("a.txt".to_owned());
+                }
+                let error = Cli::try_parse_from(&line).err().unwrap_or_else(|| panic!("{line:?} is accepted"));
+                let kind = error.kind();
+                let about_value = [clap::error::ErrorKind::ValueValidation, clap::error::ErrorKind::InvalidValue];
+                assert!(about_value.contains(&kind), "{line:?}: {kind:?} {error}");
+            }
+        }
+        assert!(rows.is_empty(), "no such settings: {rows:?}");
     }
 }

@@ -16,9 +16,10 @@ mod remove;
 mod session;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 pub use exit::{Exit, Failure};
 pub use output::{Format, Output};
@@ -26,31 +27,25 @@ pub use session::Session;
 
 use args::{Action, Cli, Command};
 
-/// Environment variables that mean something to one of the binaries.
-const VARIABLES: [&str; 22] = [
-    "SERVER",
-    "DIR",
-    "BIND",
-    "NAME",
-    "TOKEN",
-    "CA",
-    "CERT",
-    "KEY",
-    "CONSISTENCY",
-    "OUTPUT",
-    "LOG",
-    "ID",
-    "DATA_DIR",
-    "HTTP",
-    "RAFT",
-    "JOIN",
-    "REPLICAS",
-    "LEASE_TTL",
-    "LEASE_TOKEN",
-    "FENCE",
-    "ADVERTISE",
-    "PEER_TTL",
+/// The filter of log lines; both programs read it.
+pub const LOG_VARIABLE: &str = "RAFTSHARE_LOG";
+/// Environment variables that `raftshare-node` reads. Its own tests hold this list to its command line.
+pub const NODE_VARIABLES: &[&str] = &[
+    "RAFTSHARE_DATA_DIR",
+    "RAFTSHARE_HTTP",
+    "RAFTSHARE_ID",
+    "RAFTSHARE_JOIN",
+    "RAFTSHARE_LEASE_TTL",
+    "RAFTSHARE_REPLICAS",
+    "RAFTSHARE_SERVER",
 ];
+
+/// The environment variables that a command line and its subcommands read.
+pub fn variables(command: &clap::Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env());
+    let own = own.map(|name| name.to_string_lossy().into_owned());
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
+}
 
 /// Runs the program and answers its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -132,8 +127,9 @@ pub async fn act(session: &Session, action: &Action) -> Result<(), Failure> {
 }
 
 fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    let unknown = |name: &String| name.strip_prefix("RAFTSHARE_").is_some_and(|rest| !VARIABLES.contains(&rest));
-    let mut unknown: Vec<_> = names.filter(unknown).collect();
+    let known = variables(&Cli::command());
+    let is_known = |name: &str| name == LOG_VARIABLE || NODE_VARIABLES.contains(&name) || known.contains(name);
+    let mut unknown: Vec<_> = names.filter(|name| name.starts_with("RAFTSHARE_") && !is_known(name)).collect();
     unknown.sort();
     unknown
 }
@@ -144,7 +140,7 @@ fn start_logging(verbose: u8) {
         1 => "info,client=debug",
         _ => "debug,client=trace",
     };
-    let filter = std::env::var("RAFTSHARE_LOG").unwrap_or_else(|_| default.to_owned());
+    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
     // A second start within one process keeps the first one's settings.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
@@ -156,7 +152,9 @@ mod tests {
 
     #[test]
     fn only_unknown_variables_are_reported() {
-        let names = ["PATH", "RAFTSHARE_SERVER", "RAFTSHARE_SERVERS", "RAFTSHARE_LOG"].map(str::to_owned);
-        assert_eq!(unknown_variables(names.into_iter()), ["RAFTSHARE_SERVERS"]);
+        let read = ["PATH", "RAFTSHARE_SERVER", "RAFTSHARE_BIND", "RAFTSHARE_LOG", "RAFTSHARE_ID"];
+        let unread = ["RAFTSHARE_CA", "RAFTSHARE_FENCE", "RAFTSHARE_PEER_TTL", "RAFTSHARE_SERVERS"];
+        let names = read.into_iter().chain(unread).map(str::to_owned);
+        assert_eq!(unknown_variables(names), unread);
     }
 }

@@ -1,23 +1,23 @@
 //! The commands that only look: `search`, `list`, `peers`, `status`, `why`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
-use super::args::{Level, List, Mode, Search};
+use super::args::{Level, List, Mode, SEARCH_LIMIT_MAX, Search};
 use super::exit::Failure;
 use super::output::{ago, count, minutes, size};
 use super::session::{Session, blocking};
 use crate::api::{ErrorCode, FileResponse, SearchHit};
-use crate::cluster::{Consistency, Freshness, ReadOptions, SearchMode};
+use crate::cluster::{Consistency, Freshness, Read, ReadOptions, SearchMode};
 use crate::peer::{Disk, Folder, scan};
 
 /// Files that `list` asks the index about at a time.
 const LOOKUPS_MAX: usize = 8;
-/// Files that `list --remote` prints.
+/// Files that `list --remote` prints at most.
 const REMOTE_MAX: usize = 10_000;
 
 /// `raftshare search`. No hit is a result too: an empty list, and exit code 0.
@@ -33,20 +33,36 @@ pub async fn search(session: &Session, search: &Search) -> Result<(), Failure> {
         Mode::Substring => SearchMode::Substring,
         Mode::Prefix => SearchMode::Prefix,
     };
-    hits(session, &search.query.join(" "), mode, search.limit, consistency).await
-}
-
-async fn hits(
-    session: &Session,
-    query: &str,
-    mode: SearchMode,
-    limit: usize,
-    consistency: Consistency,
-) -> Result<(), Failure> {
     let client = session.client.with_reading(ReadOptions { consistency, ..ReadOptions::default() });
     let started = Instant::now();
-    let answer = client.search(query, mode, limit).await?;
-    let took = started.elapsed();
+    let answer = client.search(&search.query.join(" "), mode, search.limit).await?;
+    print_hits(session, &answer, started.elapsed());
+    Ok(())
+}
+
+/// Everything that the index lists, page by page, up to [`REMOTE_MAX`].
+async fn remote(session: &Session) -> Result<(), Failure> {
+    let started = Instant::now();
+    let client = &session.client;
+    let mut answer = client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
+    while let Some(cursor) = answer.cursor.take() {
+        if answer.value.len() >= REMOTE_MAX {
+            break;
+        }
+        let page = client.search_page("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX, Some(&cursor)).await?;
+        answer.value.extend(page.value);
+        (answer.cursor, answer.freshness) = (page.cursor, page.freshness);
+    }
+    print_hits(session, &answer, started.elapsed());
+    let (listed, total) = (answer.value.len() as u64, answer.total.unwrap_or(0));
+    if listed < total {
+        let (listed, total) = (count(listed), count(total));
+        session.output.warn(&format!("only {listed} of {total} files are listed; find others:  raftshare search WORD"));
+    }
+    Ok(())
+}
+
+fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration) {
     let hits = &answer.value;
     session.keep_rows(hits.iter().map(|hit| hit.file_name.clone()));
     let rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
@@ -60,7 +76,6 @@ async fn hits(
         source(&answer.freshness)
     ));
     session.output.freshness(&answer.freshness);
-    Ok(())
 }
 
 fn hit_row(position: usize, hit: &SearchHit) -> Vec<String> {
@@ -135,7 +150,7 @@ struct Listed {
 /// `raftshare list`.
 pub async fn list(session: &Session, list: &List) -> Result<(), Failure> {
     if list.remote {
-        return hits(session, "", SearchMode::Fuzzy, REMOTE_MAX, Consistency::Auto).await;
+        return remote(session).await;
     }
     let folder = session.folder().await?;
     let files = local_files(&folder).await?;

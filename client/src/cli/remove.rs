@@ -1,6 +1,7 @@
 //! `raftshare rm`: the name everywhere, under a lease (F7), or only the copy in this folder.
 //!
-//! Invariant: local bytes go into the trash, and only after the index agreed.
+//! Invariants: local bytes go into the trash, and only after the index agreed; nothing is deleted that nobody confirmed, by
+//! an answer at a terminal or by `--yes`.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -29,11 +30,11 @@ struct Deleted {
 /// `raftshare rm`.
 pub async fn remove(session: &Session, remove: &Remove) -> Result<(), Failure> {
     let name = &remove.name;
-    let folder = session.folder().await?;
     let what = if remove.local { "the copy in this folder" } else { "it everywhere" };
-    if !remove.yes && !session.interactive && !confirmed(&format!("{name}: delete {what}? [y/N] "))? {
+    if !remove.yes && !confirmed(session, name, what)? {
         return Err(Failure::new(Exit::Other, "nothing was deleted"));
     }
+    let folder = session.folder().await?;
     let trash = if remove.local {
         drop_copy(session, &folder, name).await?
     } else {
@@ -47,14 +48,21 @@ pub async fn remove(session: &Session, remove: &Remove) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks only where somebody can answer.
-fn confirmed(question: &str) -> Result<bool, Failure> {
+/// Asks, where somebody can answer. What was typed at the shell's prompt needs no second answer.
+fn confirmed(session: &Session, name: &FileName, what: &str) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
-    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+    if !stdin.is_terminal() || (!session.interactive && !std::io::stderr().is_terminal()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{name} was not deleted: nobody can be asked without a terminal"),
+        )
+        .hint(format!("to delete {what}, pass --yes:  raftshare rm '{name}' --yes")));
+    }
+    if session.interactive {
         return Ok(true);
     }
     let mut stderr = std::io::stderr();
-    stderr.write_all(question.as_bytes())?;
+    stderr.write_all(format!("{name}: delete {what}? [y/N] ").as_bytes())?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin.read_line(&mut answer)?;

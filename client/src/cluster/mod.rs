@@ -273,17 +273,6 @@ impl IndexClient {
 
 /// Checks a server's address and brings it into the form `http://host:port`.
 fn base_url(server: &str) -> Result<String, Error> {
-    let bad = |detail: &str| Error::BadServer { server: server.to_owned(), detail: detail.to_owned() };
-    let text = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let url = reqwest::Url::parse(&text).map_err(|error| bad(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad("only http and https are spoken"));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad("it names no host"));
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("a server is a scheme, a host and a port, without a path"));
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    crate::address::base_url(server)
+        .map_err(|error| Error::BadServer { server: server.to_owned(), detail: error.to_string() })
 }

@@ -20,11 +20,25 @@ pub enum SearchMode {
 impl IndexClient {
     /// Names that match, best first; an empty query lists by name.
     pub async fn search(&self, query: &str, mode: SearchMode, limit: usize) -> Result<Read<Vec<SearchHit>>, Error> {
+        self.search_page(query, mode, limit, None).await
+    }
+
+    /// Like [`IndexClient::search`], from where an earlier page ended ([`Read::cursor`]).
+    pub async fn search_page(
+        &self,
+        query: &str,
+        mode: SearchMode,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Read<Vec<SearchHit>>, Error> {
         let mut pairs = vec![("q", query.to_owned()), ("limit", limit.to_string())];
         match mode {
             SearchMode::Fuzzy => {}
             SearchMode::Substring => pairs.push(("mode", "substring".into())),
             SearchMode::Prefix => pairs.push(("mode", "prefix".into())),
+        }
+        if let Some(cursor) = cursor {
+            pairs.push(("cursor", cursor.to_owned()));
         }
         self.read("/search", &pairs).await
     }

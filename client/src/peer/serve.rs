@@ -4,7 +4,7 @@
 //! Invariants: one `serve` per folder; a heartbeat names every task under way (M3); a peer that another process has
 //! replaced stops (P6); a cluster that is out of reach is waited for, never an exit.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +23,7 @@ use super::sync::FolderSync;
 use super::tasks::Tasks;
 use super::transfer::blocking;
 use super::{fsio, server};
+use crate::address::HostPort;
 use crate::api::HeartbeatRequest;
 use crate::cluster::{Error, IndexClient};
 use crate::download::{Downloader, part};
@@ -240,12 +241,10 @@ pub async fn serve(config: ServeConfig, shutdown: CancellationToken, events: Eve
 
 async fn listen(config: &ServeConfig) -> Result<TcpListener, ServeError> {
     let failed = |source| ServeError::Bind { bind: config.bind.clone(), source };
-    let bind = if config.bind.starts_with(':') {
-        format!("{}{}", if config.insecure { "0.0.0.0" } else { "127.0.0.1" }, config.bind)
-    } else {
-        config.bind.clone()
-    };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&bind).await.map_err(failed)?.collect();
+    let own = if config.insecure { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let bind = HostPort::parse_or_port_of(&config.bind, own.into())
+        .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(bind.to_string()).await.map_err(failed)?.collect();
     if !config.insecure && addresses.iter().any(|address| !address.ip().is_loopback()) {
         return Err(ServeError::NotLoopback { bind: config.bind.clone() });
     }

@@ -359,6 +359,41 @@ fn rm_deletes_everywhere_under_a_lease_and_trashes_the_copy() {
 }
 
 #[test]
+fn the_remote_list_goes_page_by_page_and_never_asks_for_more_than_a_page() {
+    let hit = |name: String| json!({"fileName": name, "version": 1, "size": 1, "hash": sha256("x"), "score": 1.0, "peers": []});
+    let fake = index(move |seen| match seen.path.as_str() {
+        "/search" => {
+            let at = if seen.query.contains("cursor=second") { 1_000..1_003 } else { 0..1_000 };
+            let mut headers = vec![("raftshare-total", "1003".to_owned())];
+            if at.start == 0 {
+                headers.push(("raftshare-cursor", "second".to_owned()));
+            }
+            Reply::Json(200, at.map(|n| hit(format!("f{n:04}"))).collect(), headers)
+        }
+        _ => no_quorum(),
+    });
+    let (code, out, err) = told(&raftshare(&fake.url(), folder().path(), &["list", "--remote", "-o", "plain"]));
+    assert_eq!((code, out.lines().count()), (0, 1_003), "{err}");
+    let seen = fake.seen("/search");
+    assert!(seen.len() == 2 && seen.iter().all(|seen| seen.query.contains("limit=1000")), "{seen:?}");
+}
+
+#[test]
+fn rm_without_a_terminal_needs_yes_and_touches_nothing_without_it() {
+    let fake = index(|_| ok(json!({})));
+    let dir = folder();
+    std::fs::write(dir.path().join("a.txt"), "old").unwrap();
+    for args in [&["rm", "a.txt"][..], &["rm", "a.txt", "--local"], &["rm", "a.txt", "-o", "json"]] {
+        let (code, out, err) = told(&with_input(&fake.url(), dir.path(), args, "y\n"));
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains("--yes"), "{err}");
+    }
+    let requests = ["/lease", "/delete", "/register"].map(|path| fake.seen(path).len());
+    assert_eq!(requests, [0, 0, 0], "the index was asked nothing");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "and nothing was written");
+}
+
+#[test]
 fn the_shell_of_serve_runs_commands_and_leaves_on_quit() {
     let hit = json!({"fileName": "a.txt", "version": 2, "size": 1, "hash": sha256("x"), "score": 1.0, "peers": []});
     let fake = index(move |seen| match seen.path.as_str() {
