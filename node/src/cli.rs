@@ -394,4 +394,11 @@ mod tests {
             config(&format!("--advertise {advertise}")).expect(advertise);
         }
     }
+
+    #[test]
+    fn the_variables_that_the_client_lists_are_those_that_are_read_here() {
+        use clap::CommandFactory;
+        let read: Vec<String> = client::cli::variables(&Cli::command()).into_iter().collect();
+        assert_eq!(read, client::cli::NODE_VARIABLES);
+    }
 }
