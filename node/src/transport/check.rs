@@ -394,11 +394,10 @@ mod tests {
             let rpc = AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit: None };
             if checked(&rpc).is_ok() {
                 prop_assert!(committed && node == LEADER);
-                let mut next = previous.map_or(0, |previous| previous.index + 1);
-                for entry in &rpc.entries {
-                    prop_assert_eq!(entry.log_id().index, next);
+                let first = previous.map_or(0, |previous| previous.index + 1);
+                for (index, entry) in (first..).zip(&rpc.entries) {
+                    prop_assert_eq!(entry.log_id().index, index);
                     prop_assert!(term_of(&entry.log_id()) <= term);
-                    next += 1;
                 }
             }
         }
