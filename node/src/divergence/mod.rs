@@ -36,6 +36,7 @@ pub use self::repair::{StatePart, state_part};
 use crate::condition::Condition;
 use crate::membership;
 use crate::node::Node;
+use crate::starts;
 
 /// Digests of checkpoints that are kept: `verify` looks for one that all members have.
 const CHECKPOINTS_KEPT: usize = 8;
@@ -178,8 +179,7 @@ pub fn judged(node: &Arc<Node>, verdict: Announcement) {
     match own {
         Some(own) if own != agreed => diverged(node, verdict),
         Some(_) if is_diverged(node) && !node.state.is_distrusted() => {
-            node.condition.set(Condition::Serving);
-            node.raft.runtime_config().elect(true);
+            starts::set_condition(node, Condition::Serving);
             tracing::info!(index, "the state of this node is that of the majority again: it serves");
             divergence.judged.notify_waiters();
         }
@@ -194,6 +194,10 @@ pub fn is_diverged(node: &Node) -> bool {
 
 /// This node is the odd one: it answers no client, is no candidate, hands over, and takes the state from a member that agreed.
 fn diverged(node: &Arc<Node>, verdict: Announcement) {
+    // One that was removed, or has an older copy, answers nobody already, and must not come back from that by this way.
+    if !node.takes_part() {
+        return;
+    }
     if node.divergence.repairing.swap(true, Ordering::Relaxed) {
         // What it took over is wrong as well.
         node.state.distrust();
@@ -201,8 +205,7 @@ fn diverged(node: &Arc<Node>, verdict: Announcement) {
         return;
     }
     let at = verdict.index;
-    node.condition.set(Condition::Diverged { at });
-    node.raft.runtime_config().elect(false);
+    starts::set_condition(node, Condition::Diverged { at });
     tracing::error!(
         at,
         agreed = ?verdict.with,
