@@ -288,3 +288,26 @@ fn a_folder_inside_a_served_one_is_not_served() {
     let private = outer.dir.path().join(STATE_DIR).join("trash");
     assert!(matches!(Folder::open(&private, None), Err(FolderError::InState { .. })));
 }
+
+#[test]
+fn a_publication_that_a_look_took_for_an_edit_is_not_withdrawn() {
+    let fixture = fixture();
+    let (file, text) = (name("a.txt"), "published meanwhile");
+    fixture.hold("a.txt", 1, "old");
+    let held = fixture.folder.record(&file).expect("record").held;
+    let staged = fixture.folder.stage_bytes(text.as_bytes()).expect("stage");
+    let publishing = fixture.folder.begin_publish(staged, &file, 2, 20).expect("begin");
+    let stamp = publishing.copy.stamp;
+    assert!(!fixture.folder.is_still_edited(&file, stamp).expect("look"), "it is being published");
+    assert!(fixture.folder.withdrawn(&file, held).expect("withdrawn"), "its outcome has to be stated again");
+    fixture.folder.complete_publish(publishing, 2, Some(20)).expect("complete");
+    assert!(!fixture.folder.is_still_edited(&file, stamp).expect("look"), "it is published");
+    assert!(fixture.folder.withdrawn(&file, held).expect("withdrawn"), "the newer copy stays");
+    assert_eq!(fixture.folder.record(&file).expect("record").held.map(|copy| copy.version), Some(2));
+
+    fixture.write("a.txt", "an edit of the user");
+    let Disk::Other { stamp, .. } = fixture.folder.disk(&file).expect("disk") else { panic!("it is an edit") };
+    assert!(fixture.folder.is_still_edited(&file, stamp).expect("look"));
+    let held = fixture.folder.record(&file).expect("record").held;
+    assert!(!fixture.folder.withdrawn(&file, held).expect("withdrawn"));
+}

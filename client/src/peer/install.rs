@@ -12,7 +12,7 @@ use raft_store::types::{ContentHash, FencingToken, FileName, Version};
 use super::conflict;
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use super::fsio;
+use super::fsio::{self, Stamp};
 use super::rules::{Order, Refusal, Verdict, decide};
 use super::table::Copy;
 use crate::download::part::PartFile;
@@ -160,6 +160,30 @@ impl Folder {
             record.no_longer_pending();
         };
         self.table.update(name, drop_it).map(drop)
+    }
+
+    /// Whether the user's edit that a look found is still what is there. A publication or a task may have put the file in
+    /// place between the look at the table and the look at the disk; then it is no edit, and its holding must stay.
+    pub(super) fn is_still_edited(&self, name: &FileName, stamp: Stamp) -> Result<bool, FolderError> {
+        let _guard = self.lock_installs()?;
+        let record = self.record(name)?;
+        let disk = self.disk_against(&record)?;
+        Ok(record.pending.is_none() && matches!(disk, Disk::Other { stamp: now, .. } if now == stamp))
+    }
+
+    /// The index dropped the holding of a copy. Answers whether a newer copy is here, or being put in place, which the
+    /// index may have dropped with it: then it has to be announced again.
+    pub(super) fn withdrawn(&self, name: &FileName, copy: Option<Copy>) -> Result<bool, FolderError> {
+        let drop_it = |record: &mut super::table::Record| {
+            if record.held == copy {
+                record.held = None;
+                if !record.pending_own {
+                    record.no_longer_pending();
+                }
+            }
+        };
+        let record = self.table.update(name, drop_it)?;
+        Ok(record.held.is_some() || record.pending_own)
     }
 
     /// Executes a `REMOVE` task (F7, F8, L8). The holding itself is dropped by the caller, once the index knows.

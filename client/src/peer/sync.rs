@@ -47,6 +47,8 @@ pub(super) struct FolderSync {
     missing: HashSet<FileName>,
     /// Since when copies have been pending.
     pending_since: HashMap<FileName, (Stamp, Instant)>,
+    /// Files whose newer copy the index may have dropped together with an older one.
+    restate: HashSet<FileName>,
     told: HashSet<Skipped>,
     /// Whether the index has heard of the whole folder.
     pub(super) registered: bool,
@@ -76,6 +78,7 @@ impl FolderSync {
             unsettled: HashMap::new(),
             missing: HashSet::new(),
             pending_since: HashMap::new(),
+            restate: HashSet::new(),
             told: HashSet::new(),
             registered: false,
         }
@@ -136,7 +139,9 @@ impl FolderSync {
         let gone = self.still_missing(changes.gone, &mut soon);
         let looked = Looked { gone, ..self.look(new, touched).await? };
         self.withdraw(looked.edited, looked.gone).await?;
-        let pending = self.overdue(looked.pending);
+        let mut pending = self.overdue(looked.pending);
+        pending.extend(self.restated().await?);
+        soon |= !self.restate.is_empty();
         self.announce_all(looked.new, pending).await?;
         Ok(soon.then_some(LOOK_AGAIN))
     }
@@ -196,6 +201,10 @@ impl FolderSync {
         gone: Vec<FileName>,
     ) -> Result<(), ServeError> {
         for (name, stamp) in edited {
+            let looked_up = name.clone();
+            if !blocking(&self.folder, move |folder| folder.is_still_edited(&looked_up, stamp)).await? {
+                continue;
+            }
             self.withdraw_one(&name).await?;
             self.flagged.insert(name.clone(), (stamp, None));
             self.events.tell(PeerEvent::LocalChange { file: name });
@@ -210,10 +219,34 @@ impl FolderSync {
         Ok(())
     }
 
-    async fn withdraw_one(&self, name: &FileName) -> Result<(), ServeError> {
+    async fn withdraw_one(&mut self, name: &FileName) -> Result<(), ServeError> {
+        let looked_up = name.clone();
+        let record = blocking(&self.folder, move |folder| folder.record(&looked_up)).await?;
         delete_holding(&self.client, &self.folder, name).await?;
-        let name = name.clone();
-        Ok(blocking(&self.folder, move |folder| folder.drop_holding(&name)).await?)
+        let withdrawn = name.clone();
+        if blocking(&self.folder, move |folder| folder.withdrawn(&withdrawn, record.held)).await? {
+            self.restate.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Copies that a publication put in place while an older one was withdrawn.
+    async fn restated(&mut self) -> Result<Vec<(FileName, Copy, bool)>, FolderError> {
+        let names = std::mem::take(&mut self.restate);
+        let (ready, waiting) = blocking(&self.folder, move |folder| {
+            let (mut ready, mut waiting) = (Vec::new(), HashSet::new());
+            for name in names {
+                match folder.disk(&name)? {
+                    Disk::Announced(copy) => ready.push((name, copy, true)),
+                    Disk::Pending(_) => drop(waiting.insert(name)),
+                    Disk::Absent | Disk::Other { .. } => {}
+                }
+            }
+            Ok((ready, waiting))
+        })
+        .await?;
+        self.restate = waiting;
+        Ok(ready)
     }
 
     /// Announces files, and deals with each answer.
