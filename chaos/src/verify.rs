@@ -113,18 +113,22 @@ async fn audit(
     existing: &BTreeSet<String>,
     published: &Published,
 ) -> Result<(), String> {
-    let body = json!({"peerId": "auditor", "address": "http://127.0.0.1:9", "files": [], "serving": false});
-    insist("registering the auditor", async || match raw.post(server, "/register", &body, None, WITHIN).await {
-        RawOutcome::Ok(..) => Ok(()),
-        RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
-    })
-    .await?;
+    for auditor in 0..AUDITED_PER_FILE {
+        let body =
+            json!({"peerId": auditor_id(auditor), "address": "http://127.0.0.1:9", "files": [], "serving": false});
+        insist("registering an auditor", async || match raw.post(server, "/register", &body, None, WITHIN).await {
+            RawOutcome::Ok(..) => Ok(()),
+            RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
+        })
+        .await?;
+    }
     let wanted = published.iter().filter(|(file, _)| existing.contains(*file)).flat_map(|(file, hashes)| {
-        hashes.iter().rev().take(AUDITED_PER_FILE).map(move |hash| (file.clone(), hash.clone()))
+        let newest = hashes.iter().rev().take(AUDITED_PER_FILE).enumerate();
+        newest.map(move |(auditor, hash)| (auditor, file.clone(), hash.clone()))
     });
     let mut found = futures::stream::iter(wanted)
-        .map(async |(file, hash)| {
-            let version = look_up((raw, server), &file, &hash).await?;
+        .map(async |(auditor, file, hash)| {
+            let version = look_up((raw, server), auditor, &file, &hash).await?;
             Ok::<_, String>((file, hash, version))
         })
         .buffer_unordered(PARALLEL);
@@ -135,8 +139,19 @@ async fn audit(
     Ok(())
 }
 
-async fn look_up((raw, server): (&RawClient, usize), file: &str, hash: &str) -> Result<Option<u64>, String> {
-    let body = json!({"peerId": "auditor", "file": {"name": file, "size": 1, "hash": hash}});
+/// Each of a file's contents is announced by a peer of its own: an announce never sets a holding back, so that a holder of a newer
+/// version would be told that one (F4).
+pub(crate) fn auditor_id(auditor: usize) -> String {
+    format!("auditor-{auditor}")
+}
+
+async fn look_up(
+    (raw, server): (&RawClient, usize),
+    auditor: usize,
+    file: &str,
+    hash: &str,
+) -> Result<Option<u64>, String> {
+    let body = json!({"peerId": auditor_id(auditor), "file": {"name": file, "size": 1, "hash": hash}});
     insist(&format!("looking up a content of {file}"), async || {
         match raw.post(server, "/announce", &body, None, WITHIN).await {
             RawOutcome::Ok(value, _) => match value.get("version").and_then(Value::as_u64) {

@@ -443,6 +443,7 @@ mod tests {
                 ("http://h:1/path", "HOST:PORT"),
             ],
         ),
+        ("log-format", &[("xml", "invalid value")]),
         ("learner", &[]),
         ("replicas", &[("0", "--replicas"), ("101", "--replicas"), ("two", "invalid")]),
         ("lease-ttl", &[("0s", "--lease-ttl"), ("99ms", "--lease-ttl"), ("1000d", "--lease-ttl"), ("60", "invalid")]),

@@ -13,6 +13,7 @@ use super::actor::call;
 use super::journal::Journal;
 use super::net::address;
 use crate::history::{Answer, Level, Record};
+use crate::verify::auditor_id;
 use crate::workload::{RawOutcome, file_answer, level_text};
 
 /// Limit of one request.
@@ -26,12 +27,15 @@ const AUDITED_PER_FILE: usize = 48;
 
 /// Reads everything back from these members.
 pub(super) async fn read_back(members: Vec<u64>, journal: Journal) -> Result<(), String> {
-    let register = json!({"peerId": "auditor", "address": "http://127.0.0.1:9", "serving": false, "files": []});
-    insist("a write", async || match post(members[0], "/register", &register).await {
-        RawOutcome::Ok(..) => Ok(()),
-        RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
-    })
-    .await?;
+    for auditor in 0..AUDITED_PER_FILE {
+        let id = auditor_id(auditor);
+        let register = json!({"peerId": id, "address": "http://127.0.0.1:9", "serving": false, "files": []});
+        insist("a write", async || match post(members[0], "/register", &register).await {
+            RawOutcome::Ok(..) => Ok(()),
+            RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
+        })
+        .await?;
+    }
     let mut existing = BTreeSet::new();
     let published = journal.published();
     for file in published.keys() {
@@ -44,8 +48,8 @@ pub(super) async fn read_back(members: Vec<u64>, journal: Journal) -> Result<(),
         }
     }
     for (file, hashes) in published.into_iter().filter(|(file, _)| existing.contains(file)) {
-        for hash in hashes.into_iter().rev().take(AUDITED_PER_FILE) {
-            let version = look_up(members[0], &file, &hash).await?;
+        for (auditor, hash) in hashes.into_iter().rev().take(AUDITED_PER_FILE).enumerate() {
+            let version = look_up(members[0], auditor, &file, &hash).await?;
             journal.record(Record::Audit { file: file.clone(), hash, version });
         }
     }
@@ -75,8 +79,8 @@ async fn final_read(node: u64, file: &str) -> Result<(u64, String), String> {
 }
 
 /// Announces contents without naming a version: the index says which version has them (F6), or that none does.
-async fn look_up(node: u64, file: &str, hash: &str) -> Result<Option<u64>, String> {
-    let body = json!({"peerId": "auditor", "file": {"name": file, "size": 1, "hash": hash}});
+async fn look_up(node: u64, auditor: usize, file: &str, hash: &str) -> Result<Option<u64>, String> {
+    let body = json!({"peerId": auditor_id(auditor), "file": {"name": file, "size": 1, "hash": hash}});
     insist(&format!("looking up a content of {file}"), async || match post(node, "/announce", &body).await {
         RawOutcome::Ok(value, _) => match value.get("version").and_then(Value::as_u64) {
             Some(version) => Ok(Some(version)),

@@ -53,7 +53,7 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
         return not_ready(&ApiError::NoQuorum, "no majority of the voters has recorded the start of this node yet");
     }
     // One that answers searches with `loading` would be sent requests in place of others that can answer them.
-    if let Some(progress) = node.names.loading() {
+    if let Some(progress) = node.names.loading().filter(|_| node.identities.cluster().is_some()) {
         let error = ApiError::Loading { progress };
         return not_ready(&error, &error.to_string());
     }

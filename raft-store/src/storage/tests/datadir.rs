@@ -41,8 +41,8 @@ async fn a_directory_has_one_user() {
     let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
     assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
     // The last part that is still alive keeps it.
-    let Storage { identity, log_store, state_machine, stats, .. } = storage;
-    drop((log_store, state_machine, stats));
+    let Storage { identity, log_store, state_machine, stats, repair, starts, .. } = storage;
+    drop((log_store, state_machine, stats, repair, starts));
     assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
     drop(identity);
     Storage::open(dir.path(), &OPTIONS).expect("free again");
@@ -52,8 +52,8 @@ async fn a_directory_has_one_user() {
 async fn every_part_keeps_the_directory_locked() {
     let dir = TempDir::new().unwrap();
     let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
-    let Storage { log_store, state_machine, stats, identity, .. } = storage;
-    drop((log_store, stats, identity));
+    let Storage { log_store, state_machine, stats, identity, repair, starts, .. } = storage;
+    drop((log_store, stats, identity, repair, starts));
     assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }), "snapshots could still be written");
     drop(state_machine);
     Storage::open(dir.path(), &OPTIONS).expect("free again");
