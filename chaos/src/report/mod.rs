@@ -13,8 +13,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checker::{Checker, Finding, Findings, replication, validity};
-use crate::history::{Event, Micros, RunInfo};
+use crate::checker::{Checker, Finding, Findings, replication, searches, validity};
+use crate::history::{Event, Micros, Op, RunInfo};
 use crate::model::Model;
 use crate::scenario::Scenario;
 
@@ -138,9 +138,16 @@ pub struct Property {
 pub fn judge(model: &Model, checkers: &[Checker], scenario: Option<&Scenario>) -> Report {
     // Copies exist only where peers share folders.
     let has_peers = !model.copies.is_empty() || scenario.is_some_and(|scenario| scenario.setup.peers > 0);
+    // A workload that never searches says nothing about searches; a batch of simulations has to search somewhere.
+    let has_searches = model.operations.values().any(|operation| matches!(operation.op, Op::Search { .. }));
+    let says_something = |checker: &&Checker| match checker.name {
+        name if name == replication::CHECKER.name => has_peers,
+        name if name == searches::CHECKER.name => has_searches,
+        _ => true,
+    };
     let properties: Vec<Property> = checkers
         .iter()
-        .filter(|checker| has_peers || checker.name != replication::CHECKER.name)
+        .filter(says_something)
         .map(|checker| Property {
             name: checker.name.into(),
             property: checker.property.into(),
