@@ -5,7 +5,7 @@
 //!
 //! Invariant: nothing here waits for a disk or the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -19,6 +19,8 @@ use crate::transport::Side;
 
 /// Directories whose address is kept; beyond that the book is emptied, and filled again by the next connections.
 const ADDRESSES_MAX: usize = 256;
+/// Callers of a node without a membership that are kept.
+const CALLERS_MAX: usize = 16;
 
 /// What another node said about this one when it refused a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +35,17 @@ pub enum Told {
 pub struct Identities {
     side: Side,
     start: StartId,
+    /// Where this node can be reached.
+    address: String,
     cluster: RwLock<Option<u64>>,
     /// Starts of this directory and of others.
     pub starts: StartsHandle,
     /// Where the command line says that members are.
     hints: Vec<MemberSpec>,
-    /// Where each directory was reached last.
-    reached: Mutex<BTreeMap<u64, String>>,
+    /// Where each directory was reached last, and in which start.
+    reached: Mutex<BTreeMap<u64, (String, u64)>>,
+    /// Where those said that they are who called while this node knew of no member.
+    callers: Mutex<BTreeSet<String>>,
     told: Mutex<Option<Told>>,
     /// Whether this node has nothing to say as a member.
     silent: AtomicBool,
@@ -47,15 +53,24 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// The identity that the data directory records, in this start.
-    pub fn new(side: Side, start: StartId, cluster: Option<u64>, starts: StartsHandle, hints: Vec<MemberSpec>) -> Self {
+    /// The identity that the data directory records, in this start, of a node that is reached at `address`.
+    pub fn new(
+        side: Side,
+        start: StartId,
+        address: String,
+        cluster: Option<u64>,
+        starts: StartsHandle,
+        hints: Vec<MemberSpec>,
+    ) -> Self {
         Self {
             side,
             start,
+            address,
             cluster: RwLock::new(cluster),
             starts,
             hints,
             reached: Mutex::default(),
+            callers: Mutex::default(),
             told: Mutex::default(),
             silent: AtomicBool::new(false),
             news: Notify::new(),
@@ -70,6 +85,11 @@ impl Identities {
     /// This start of the data directory.
     pub fn start(&self) -> StartId {
         self.start
+    }
+
+    /// Where this node can be reached.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The cluster this node belongs to.
@@ -97,27 +117,36 @@ impl Identities {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Notes that a directory was reached at an address.
-    pub fn note_reached(&self, store: u64, address: &str) {
+    /// Notes that a directory was reached at an address, and the number of its start.
+    pub fn note_reached(&self, store: u64, address: &str, start: u64) {
         let mut reached = self.reached.lock();
-        if reached.get(&store).is_some_and(|known| known == address) {
+        if reached.get(&store).is_some_and(|known| known.0 == address && known.1 == start) {
             return;
         }
         if reached.len() >= ADDRESSES_MAX {
             reached.clear();
         }
-        reached.insert(store, address.to_owned());
+        reached.insert(store, (address.to_owned(), start));
+    }
+
+    /// The number of the start in which a directory was reached last.
+    pub fn start_of(&self, store: u64) -> Option<u64> {
+        self.reached.lock().get(&store).map(|(_, start)| *start)
     }
 
     /// Where a member is now, as far as this node knows: where it was reached last, else what the membership says.
     pub fn address_of(&self, member: &Member) -> String {
-        self.reached.lock().get(&member.store_id).cloned().unwrap_or_else(|| member.address.clone())
+        self.reached_at(member).unwrap_or_else(|| member.address.clone())
+    }
+
+    fn reached_at(&self, member: &Member) -> Option<String> {
+        self.reached.lock().get(&member.store_id).map(|(address, _)| address.clone())
     }
 
     /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is, what the
     /// membership says, and what the command line says.
     pub fn addresses_of(&self, id: NodeId, member: &Member) -> Vec<String> {
-        let reached = self.reached.lock().get(&member.store_id).cloned();
+        let reached = self.reached_at(member);
         let told = self.starts.read(|starts| {
             let known = starts.store(member.store_id).filter(|known| known.start.is_some());
             known.map(|known| known.address.clone())
@@ -130,6 +159,19 @@ impl Identities {
             }
         }
         addresses
+    }
+
+    /// Notes who called while this node knew of no member, to be asked who the members are.
+    pub fn note_caller(&self, address: &str) {
+        let mut callers = self.callers.lock();
+        if callers.len() < CALLERS_MAX {
+            callers.insert(address.to_owned());
+        }
+    }
+
+    /// Those callers.
+    pub fn callers(&self) -> Vec<String> {
+        self.callers.lock().iter().cloned().collect()
     }
 
     /// Notes what another node said about this one.
@@ -168,13 +210,13 @@ mod tests {
         let hints =
             vec![MemberSpec { id: 2, address: "hint:1".into() }, MemberSpec { id: 3, address: "other:1".into() }];
         let side = Side { node: 1, store: 7 };
-        let ids = Identities::new(side, StartId::default(), None, storage.starts.clone(), hints);
+        let ids = Identities::new(side, StartId::default(), "own:1".into(), None, storage.starts.clone(), hints);
         let member = Member { address: "listed:1".into(), store_id: 9 };
         assert_eq!(ids.addresses_of(2, &member), ["listed:1", "hint:1"]);
         storage.starts.update(|starts| starts.record(9, StartId::default(), 1, "told:1")).await.expect("durable");
         assert_eq!(ids.addresses_of(2, &member), ["told:1", "listed:1", "hint:1"]);
         assert_eq!(ids.address_of(&member), "listed:1", "what nobody has checked is only tried");
-        ids.note_reached(9, "reached:1");
+        ids.note_reached(9, "reached:1", 1);
         assert_eq!(ids.addresses_of(2, &member), ["reached:1", "told:1", "listed:1", "hint:1"]);
         assert_eq!(ids.address_of(&member), "reached:1");
     }
@@ -184,7 +226,7 @@ mod tests {
         let options = OpenOptions { node_id: 1, new_store_id: 7 };
         let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("opens");
         let side = Side { node: 1, store: 7 };
-        let ids = Identities::new(side, StartId::default(), None, storage.starts, Vec::new());
+        let ids = Identities::new(side, StartId::default(), "own:1".into(), None, storage.starts, Vec::new());
         ids.tell(Told::OlderCopy("why".into()));
         ids.tell(Told::NotMember);
         assert_eq!(ids.told().await, Told::OlderCopy("why".into()));

@@ -124,12 +124,10 @@ pub async fn admit(node: &Node, parts: &Parts, params: ReadParams, source: Sourc
     let params = Timed { params, source, started: Instant::now() };
     match params.params.consistency {
         Some(Consistency::Stale) => stale(node, params).await,
-        Some(Consistency::Linearizable) => {
-            linearizable(node, source).await?;
-            wait_min_index(node, params).await?;
-            Ok(Admitted::Here)
-        }
-        Some(Consistency::Leader) => leader(node, parts, params).await,
+        // Only a leader plans: what its followers would answer is that they do not know.
+        Some(Consistency::Linearizable) if source == Source::Planner => at_leader(node, parts, params).await,
+        Some(Consistency::Linearizable) => confirmed(node, params).await,
+        Some(Consistency::Leader) => at_leader(node, parts, params).await,
         None => default(node, parts, params).await,
     }
 }
@@ -149,6 +147,12 @@ async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
 async fn wait_min_index(node: &Node, params: Timed) -> Result<(), ApiError> {
     let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(Instant::now());
     params.source.reach(node, params.params.min_index.unwrap_or(0), left).await
+}
+
+async fn confirmed(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
+    linearizable(node, params.source).await?;
+    wait_min_index(node, params).await?;
+    Ok(Admitted::Here)
 }
 
 /// Confirms a read index and waits until this node has applied it.
@@ -176,10 +180,14 @@ async fn under_lease(node: &Node, params: Timed) -> Result<(), ApiError> {
     wait_min_index(node, params).await
 }
 
-async fn leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
+/// Answers here if this node leads, else with the leader's answer; a leader looks as far as the level asks for.
+async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     let until = Instant::now() + LEADER_WAIT;
     loop {
         match place(node, until).await? {
+            Place::Here if params.params.consistency == Some(Consistency::Linearizable) => {
+                return confirmed(node, params).await;
+            }
             Place::Here => return under_lease(node, params).await.map(|()| Admitted::Here),
             Place::There(_) if parts.was_forwarded() || parts.wants_no_hop() => {
                 return Err(ApiError::NotLeader(node.confirmed_leader().map(Into::into)));

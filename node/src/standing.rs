@@ -3,13 +3,15 @@
 //! Invariant: this node calls itself removed only on the word of a leader that a majority has just confirmed, of a membership that
 //! is committed. Anything less is a suspicion.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver;
-use raft_store::raft::LogId;
+use raft_store::raft::{LogId, Member};
+use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -43,6 +45,30 @@ pub struct Standing {
     pub confirmed: bool,
     /// Where the leader is, if this node knows one.
     pub leader: Option<String>,
+    /// The members of that membership, told to one of them.
+    pub roster: Option<Roster>,
+}
+
+/// Who the members are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// All members.
+    pub nodes: BTreeMap<NodeId, Member>,
+    /// The sets of voters in force: one, or two while voters change.
+    pub voters: Vec<BTreeSet<NodeId>>,
+}
+
+impl Roster {
+    /// As this node's log has it; without members before the first entry.
+    pub fn recorded(node: &Node) -> Self {
+        let metrics = node.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        Self {
+            nodes: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+            voters: membership.get_joint_config().clone(),
+        }
+    }
 }
 
 /// Whether `side` is a member, as far as this node knows.
@@ -55,9 +81,11 @@ pub async fn of(node: &Node, side: Side) -> Standing {
     let membership = &metrics.membership_config;
     let as_of = *membership.log_id();
     let leader = node.leader().map(|leader| node.identities.address_of(&leader.member));
+    let member = membership.membership().get_node(&side.node).is_some_and(|member| member.store_id == side.store);
     Standing {
         cluster: node.identities.cluster(),
-        member: membership.membership().get_node(&side.node).is_some_and(|member| member.store_id == side.store),
+        member,
+        roster: member.then(|| Roster::recorded(node)),
         as_of,
         confirmed: confirmed && metrics.current_term == term && as_of <= metrics.cluster_committed,
         leader,
@@ -70,7 +98,8 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
     let members = node.recorded_members();
     let others = members.iter().filter(|(id, _)| **id != node.config.id);
     let listed = others.flat_map(|(id, member)| node.identities.addresses_of(*id, member));
-    let mut to_ask: Vec<String> = listed.chain(node.config.birth.addresses()).collect();
+    let listed = listed.chain(node.config.birth.addresses());
+    let mut to_ask: Vec<String> = listed.chain(node.identities.callers()).collect();
     let mut asked = FuturesUnordered::new();
     loop {
         for address in to_ask.drain(..) {

@@ -204,7 +204,8 @@ async fn assemble(
     let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
     let removed = starts.read(|starts| starts.removed);
     let hints = config.birth.members().to_vec();
-    let identities = Arc::new(Identities::new(side, start, own.cluster_id, starts, hints));
+    let address = config.advertised(bound);
+    let identities = Arc::new(Identities::new(side, start, address.clone(), own.cluster_id, starts, hints));
     let defaults = raft_store::raft::raft_config("raftshare");
     let snapshot_policy =
         config.snapshot_every.map_or(defaults.snapshot_policy, openraft::SnapshotPolicy::LogsSinceLast);
@@ -228,7 +229,7 @@ async fn assemble(
     let applied = state.applied_index().unwrap_or(0);
     let pulse = Arc::new(Pulse::new(monotonic));
     let node = Arc::new(Node {
-        address: config.advertised(bound),
+        address,
         boot: rand::random(),
         proposer: Proposer::start(raft.clone(), Arc::clone(&clock), Arc::clone(&pulse)),
         pulse,

@@ -106,9 +106,15 @@ async fn r5_what_a_node_does_not_know_is_null() {
     let why = cluster.get(follower, "/why?file=a.txt&consistency=stale").await.json;
     assert_eq!((&why["tasks"], &why["refused"], &why["rule"]["underWay"]), (&Value::Null, &Value::Null, &Value::Null));
     assert!(!cluster.get(follower, "/metrics").await.text.contains("raftshare_files_below_r"));
-    // A read without a level is the leader's.
-    assert!(cluster.get(follower, "/stats").await.json["underReplicated"].is_u64());
-    assert!(cluster.get(follower, "/peers").await.json[0]["lastSeen"].is_u64());
+    // The leader's own answer, also for the level that any node can answer from its state.
+    for level in ["leader", "linearizable"] {
+        let stats = cluster.get(follower, &format!("/stats?consistency={level}")).await.json;
+        assert!(stats["underReplicated"].is_u64(), "{level}: {stats}");
+    }
+    assert!(cluster.get(follower, "/peers?consistency=leader").await.json[0]["lastSeen"].is_u64());
+    // A read without a level is the leader's, as long as this node hears from it.
+    eventually("the leader's answer", async || cluster.get(follower, "/stats").await.json["underReplicated"].is_u64())
+        .await;
     assert!(cluster.get(leader, "/metrics").await.text.contains("raftshare_files_below_r"));
 
     // The leader alone, and then a follower alone.

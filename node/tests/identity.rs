@@ -271,7 +271,8 @@ async fn a_stranger_is_refused() {
     for node in [9, 2] {
         let side = Side { node, store: 99 };
         let start = StartId { number: 1, nonce: 1 };
-        let identities = Identities::new(side, start, identity.cluster, storage.starts.clone(), Vec::new());
+        let identities =
+            Identities::new(side, start, String::new(), identity.cluster, storage.starts.clone(), Vec::new());
         let mut link = Link::new(net.clone(), Arc::new(identities), 1, member.clone());
         let answer = link.call(&Request::Status, std::time::Duration::from_secs(5)).await;
         let error = answer.expect_err("a stranger is refused").to_string();

@@ -13,10 +13,11 @@ use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Notice, Seen, Verdict, is_majority, set_condition, voter_sets};
+use super::{Notice, Seen, Verdict, is_majority, set_condition};
 use crate::condition::Condition;
 use crate::identities::Told;
 use crate::node::Node;
+use crate::standing::{self, Roster};
 use crate::transport::{CallError, Request, Response};
 
 /// How long a member may take: it looks for the process before this one, and writes to its disk.
@@ -59,7 +60,8 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
         if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
             return Ok(());
         }
-        for (id, member) in announcing.due(&node) {
+        let roster = announcing.roster(&node).await;
+        for (id, member) in announcing.due(&node, &roster.nodes) {
             let (node, pause) = (node.clone(), announcing.pause(id, takes_part(&node)));
             waiting.push(async move {
                 sleep(pause).await;
@@ -75,7 +77,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
                     announcing.recorded.insert(id, member.store_id);
                     announcing.pauses.remove(&id);
                     learn(&node, seen).await;
-                    confirm(&node, &announcing).await;
+                    confirm(&node, &announcing, &roster).await;
                 }
                 Ok(Verdict::OlderCopy(reason)) => {
                     node.identities.tell(Told::OlderCopy(reason));
@@ -89,7 +91,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
         }
         if node.condition.get() == Condition::Starting && told_at.elapsed() > TELL_PAUSE {
             told_at = Instant::now();
-            tell_wait(&node, &announcing);
+            tell_wait(&node, &announcing, &roster);
         }
     }
 }
@@ -114,12 +116,34 @@ struct Announcing {
     under_way: BTreeSet<NodeId>,
     pauses: BTreeMap<NodeId, Duration>,
     last_error: Option<String>,
+    /// Who the members are, in the words of one of them.
+    told: Option<Roster>,
 }
 
 impl Announcing {
+    /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have voted already,
+    /// and has to ask who they are.
+    async fn roster(&mut self, node: &Node) -> Roster {
+        let recorded = Roster::recorded(node);
+        if !recorded.nodes.is_empty() || node.condition.get() != Condition::Starting {
+            return recorded;
+        }
+        if self.told.is_none() {
+            let standing = standing::ask_around(node, node.identities.side(), |standing| {
+                standing.confirmed || standing.roster.is_some()
+            });
+            match standing.await {
+                Some(standing) if !standing.member => node.identities.tell(Told::NotMember),
+                Some(standing) => self.told = standing.roster,
+                None => {}
+            }
+        }
+        self.told.clone().unwrap_or(recorded)
+    }
+
     /// Members that are to be told now; they count as under way from here on.
-    fn due(&mut self, node: &Node) -> Vec<(NodeId, Member)> {
-        let (own, members) = (node.identities.side(), node.recorded_members());
+    fn due(&mut self, node: &Node, members: &BTreeMap<NodeId, Member>) -> Vec<(NodeId, Member)> {
+        let own = node.identities.side();
         let is_member = members.get(&own.node).is_some_and(|member| member.store_id == own.store);
         let removed = matches!(node.condition.get(), Condition::Removed { .. });
         if (!is_member || removed) && !members.is_empty() {
@@ -129,10 +153,10 @@ impl Announcing {
         if removed {
             return Vec::new();
         }
-        let others = members.into_iter().filter(|(id, member)| {
-            *id != own.node && self.recorded.get(id) != Some(&member.store_id) && !self.under_way.contains(id)
+        let others = members.iter().filter(|(id, member)| {
+            **id != own.node && self.recorded.get(id) != Some(&member.store_id) && !self.under_way.contains(id)
         });
-        let due: Vec<_> = others.collect();
+        let due: Vec<_> = others.map(|(id, member)| (*id, member.clone())).collect();
         self.under_way.extend(due.iter().map(|(id, _)| *id));
         due
     }
@@ -193,13 +217,13 @@ async fn learn(node: &Node, seen: Vec<Seen>) {
 }
 
 /// Takes part once a majority has recorded the start.
-async fn confirm(node: &Node, announcing: &Announcing) {
-    let members = node.recorded_members();
-    let knows =
-        |(id, store): (&NodeId, &u64)| members.get(id).is_some_and(|member| member.store_id == *store).then_some(*id);
+async fn confirm(node: &Node, announcing: &Announcing, roster: &Roster) {
+    let knows = |(id, store): (&NodeId, &u64)| {
+        roster.nodes.get(id).is_some_and(|member| member.store_id == *store).then_some(*id)
+    };
     let mut recorded: BTreeSet<_> = announcing.recorded.iter().filter_map(knows).collect();
     recorded.insert(node.config.id);
-    if node.identities.starts.read(|starts| starts.confirmed) || !is_majority(&voter_sets(node), &recorded) {
+    if node.identities.starts.read(|starts| starts.confirmed) || !is_majority(&roster.voters, &recorded) {
         return;
     }
     if let Err(error) = node.identities.starts.update(|starts| starts.confirmed = true).await {
@@ -212,13 +236,13 @@ async fn confirm(node: &Node, announcing: &Announcing) {
     }
 }
 
-fn tell_wait(node: &Node, announcing: &Announcing) {
-    let voters: BTreeSet<_> = voter_sets(node).into_iter().flatten().collect();
-    let silent: Vec<_> = node
-        .recorded_members()
-        .into_iter()
-        .filter(|(id, _)| voters.contains(id) && *id != node.config.id && !announcing.recorded.contains_key(id))
-        .map(|(id, member)| format!("{id}={}", node.identities.addresses_of(id, &member).join(" or ")))
+fn tell_wait(node: &Node, announcing: &Announcing, roster: &Roster) {
+    let voters: BTreeSet<_> = roster.voters.iter().flatten().collect();
+    let silent: Vec<_> = roster
+        .nodes
+        .iter()
+        .filter(|(id, _)| voters.contains(id) && **id != node.config.id && !announcing.recorded.contains_key(id))
+        .map(|(id, member)| format!("{id}={}", node.identities.addresses_of(*id, member).join(" or ")))
         .collect();
     tracing::warn!(
         members = silent.join(", "),

@@ -27,7 +27,7 @@ pub(super) fn judge(known: Option<&KnownStore>, notice: &Notice) -> Judgement {
             return Judgement::OlderCopy(reason);
         }
     }
-    if let Some(seen) = known.acknowledged
+    if let Some(seen) = known.acknowledged_before(notice.start.number)
         && notice.last_log < Some(seen)
     {
         let ends = notice.last_log.map_or("is empty".to_owned(), |last| format!("ends at log index {}", last.index));
@@ -71,7 +71,7 @@ mod tests {
     fn known(number: u64, nonce: u64, acknowledged: Option<LogId>) -> KnownStore {
         let mut starts = Starts::default();
         starts.record(9, StartId { number, nonce }, nonce, "a:1");
-        acknowledged.map(|upto| starts.acknowledge(9, upto));
+        acknowledged.map(|upto| starts.acknowledge(9, upto, number));
         starts.store(9).cloned().expect("recorded")
     }
 
@@ -98,6 +98,9 @@ mod tests {
         assert!(matches!(judge(Some(&known), &notice(6, 60, None)), Judgement::OlderCopy(_)));
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(2, 30)))), Judgement::Newer(_)));
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(3, 31)))), Judgement::Newer(_)));
+        // The announcement was on its way while the node, known to a majority, went on acknowledging.
+        let late = KnownStore { start: Some(StartId { number: 4, nonce: 40 }), ..known };
+        assert!(matches!(judge(Some(&late), &notice(5, 50, Some(log_id(2, 29)))), Judgement::Newer(_)));
     }
 
     /// C5: a process whose successor was recorded does not speak for its directory any more.

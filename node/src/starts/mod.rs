@@ -72,13 +72,6 @@ fn is_majority(configs: &[BTreeSet<NodeId>], recorded: &BTreeSet<NodeId>) -> boo
     configs.iter().all(|voters| voters.intersection(recorded).count() > voters.len() / 2)
 }
 
-/// The sets of voters in force: one, or two while voters change.
-fn voter_sets(node: &Node) -> Vec<BTreeSet<NodeId>> {
-    let metrics = node.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.membership_config.membership().get_joint_config().clone()
-}
-
 /// Changes the condition, and with it whether this node may stand for election.
 pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.identities.be_silent(matches!(condition, Condition::OlderCopy { .. } | Condition::Removed { .. }));
@@ -94,15 +87,14 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let acknowledged = acknowledged(&node);
-        let news = node.identities.starts.read(|starts| {
-            acknowledged
-                .iter()
-                .any(|(store, upto)| starts.store(*store).is_none_or(|known| known.acknowledged < Some(*upto)))
-        });
+        let news = node
+            .identities
+            .starts
+            .read(|starts| acknowledged.iter().any(|(store, upto, _)| starts.is_news(*store, *upto)));
         if news {
             let noted = node.identities.starts.note(|starts| {
-                for (store, upto) in acknowledged {
-                    starts.acknowledge(store, upto);
+                for (store, upto, start) in acknowledged {
+                    starts.acknowledge(store, upto, start);
                 }
             });
             if noted.await.is_err() {
@@ -113,8 +105,9 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
     }
 }
 
-/// For each other member, the highest committed entry that it has acknowledged to this leader.
-fn acknowledged(node: &Node) -> Vec<(u64, LogId)> {
+/// For each other member, the highest committed entry that it has acknowledged to this leader, and in which start: the one that was
+/// reached last.
+fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
     let Some(replication) = &metrics.replication else { return Vec::new() };
@@ -122,7 +115,8 @@ fn acknowledged(node: &Node) -> Vec<(u64, LogId)> {
     let of = |(id, matched): (&NodeId, &Option<LogId>)| {
         let upto = (*matched).min(metrics.cluster_committed)?;
         (*id != node.config.id).then_some(())?;
-        Some((members.get_node(id)?.store_id, upto))
+        let store = members.get_node(id)?.store_id;
+        Some((store, upto, node.identities.start_of(store)?))
     };
     replication.iter().filter_map(of).collect()
 }

@@ -89,7 +89,7 @@ pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, We
     if *protocol != PROTOCOL_VERSION {
         return refused(format!("this node speaks protocol version {PROTOCOL_VERSION}, not {protocol}"));
     }
-    let Hello::Member { cluster, from, start, to, .. } = hello else { return Ok(PeerRequests::Birth) };
+    let Hello::Member { cluster, from, start, to, at, .. } = hello else { return Ok(PeerRequests::Birth) };
     let own = node.identities.side();
     if node.identities.cluster() != Some(*cluster) {
         return refused(match node.identities.cluster() {
@@ -112,7 +112,11 @@ pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, We
     let (as_of, known) = known_here(node, *from);
     match known {
         // An empty directory belongs to the cluster that took it in, and hears of its members from the first that calls.
-        None | Some(true) => Ok(PeerRequests::Member(*from)),
+        None => {
+            node.identities.note_caller(at);
+            Ok(PeerRequests::Member(*from))
+        }
+        Some(true) => Ok(PeerRequests::Member(*from)),
         Some(false) => match check(node, *from, as_of).await {
             Checked::Member => Ok(PeerRequests::Member(*from)),
             Checked::Stranger { as_of } => Err(Welcome::NotMember { as_of }),

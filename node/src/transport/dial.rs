@@ -65,7 +65,7 @@ pub(super) async fn open_any(
                     older_copy.get_or_insert(connection);
                     continue;
                 }
-                identities.note_reached(to.store, address);
+                identities.note_reached(to.store, address, start.number);
                 return Ok(connection);
             }
             Ok(Err(refusal)) => refusal,

@@ -92,7 +92,8 @@ impl Link {
         let to = Side { node: self.target, store: self.member.store_id };
         let Some(cluster) = cluster else { return Err(self.unreachable("this node belongs to no cluster yet")) };
         let start = self.identities.start();
-        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, start, to };
+        let at = self.identities.address().to_owned();
+        let hello = Hello::Member { protocol: PROTOCOL_VERSION, cluster, from, start, to, at };
         let (net, identities) = (self.net.clone(), self.identities.clone());
         let addresses = self.identities.addresses_of(self.target, &self.member);
         Ok(async move { open_any(&*net, &identities, &addresses, &hello, to).await })
@@ -145,8 +146,14 @@ mod tests {
         let options = OpenOptions { node_id: 1, new_store_id: 7 };
         let storage = Storage::open_simulated(&SimDisk::default(), &options).expect("opens");
         let side = Side { node: 1, store: 7 };
-        let identities =
-            Arc::new(Identities::new(side, StartId::default(), Some(5), storage.starts.clone(), Vec::new()));
+        let identities = Arc::new(Identities::new(
+            side,
+            StartId::default(),
+            "own:1".into(),
+            Some(5),
+            storage.starts.clone(),
+            Vec::new(),
+        ));
         let net = Arc::new(SystemNet::new().expect("a network"));
         // Port 0 reaches nobody.
         let member = Member { address: "127.0.0.1:0".into(), store_id: 9 };

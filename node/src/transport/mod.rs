@@ -71,6 +71,8 @@ pub enum Hello {
         start: StartId,
         /// Whom it wants to reach.
         to: Side,
+        /// Where the one who dials can be reached.
+        at: String,
     },
     /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`],
     /// [`Request::IsMember`] and [`Request::SetAside`].

@@ -42,9 +42,28 @@ pub struct KnownStore {
     /// Where that process said that it can be reached.
     pub address: String,
     /// The highest committed entry that this node, as leader, saw it acknowledge. A log that had it never loses it.
-    pub acknowledged: Option<LogId>,
+    acknowledged: Option<Acknowledged>,
+    /// The same of the starts before that one.
+    acknowledged_before: Option<LogId>,
     /// Grows with every change, to find what was not heard of for longest.
     touched: u64,
+}
+
+/// An entry that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Acknowledged {
+    upto: LogId,
+    /// Number of the start that acknowledged it.
+    start: u64,
+}
+
+impl KnownStore {
+    /// The highest entry that was seen to be acknowledged before the start with this number: its log has to have it. What the start
+    /// itself acknowledges proves nothing: its announcement may be older than that, and come later.
+    pub fn acknowledged_before(&self, start: u64) -> Option<LogId> {
+        let last = self.acknowledged.filter(|last| last.start < start).map(|last| last.upto);
+        last.max(self.acknowledged_before)
+    }
 }
 
 /// Everything that is remembered.
@@ -80,13 +99,22 @@ impl Starts {
         }
     }
 
-    /// Notes that a directory acknowledged a committed entry; true if that is news.
-    pub fn acknowledge(&mut self, store: u64, upto: LogId) -> bool {
-        if self.store(store).is_some_and(|known| known.acknowledged >= Some(upto)) {
-            return false;
+    /// Whether it is news that a directory acknowledged a committed entry.
+    pub fn is_news(&self, store: u64, upto: LogId) -> bool {
+        let known = self.store(store).and_then(|known| known.acknowledged);
+        known.is_none_or(|known| known.upto < upto)
+    }
+
+    /// Notes that a directory acknowledged a committed entry in the start with this number.
+    pub fn acknowledge(&mut self, store: u64, upto: LogId, start: u64) {
+        if !self.is_news(store, upto) {
+            return;
         }
-        self.touch(store).acknowledged = Some(upto);
-        true
+        let known = self.touch(store);
+        let before = known.acknowledged.replace(Acknowledged { upto, start });
+        if let Some(before) = before.filter(|before| before.start < start) {
+            known.acknowledged_before = Some(before.upto);
+        }
     }
 
     fn touch(&mut self, store: u64) -> &mut KnownStore {
@@ -177,6 +205,20 @@ mod tests {
         }
         assert_eq!(starts.stores().count(), STORES_MAX);
         assert!(starts.store(1).is_none(), "the one that was not heard of for longest goes first");
+    }
+
+    #[test]
+    fn what_a_start_acknowledges_is_owed_by_later_ones_only() {
+        let upto = |index| LogId::new(Default::default(), index);
+        let owed = |starts: &Starts, start| starts.store(1).and_then(|known| known.acknowledged_before(start));
+        let mut starts = Starts::default();
+        starts.acknowledge(1, upto(10), 4);
+        starts.acknowledge(1, upto(20), 4);
+        assert_eq!((owed(&starts, 4), owed(&starts, 5)), (None, Some(upto(20))));
+        starts.acknowledge(1, upto(15), 5);
+        assert_eq!(owed(&starts, 5), Some(upto(20)), "less than before is no news");
+        starts.acknowledge(1, upto(30), 5);
+        assert_eq!((owed(&starts, 5), owed(&starts, 6)), (Some(upto(20)), Some(upto(30))));
     }
 
     #[tokio::test]
