@@ -239,7 +239,8 @@ pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SOURCE_PAUSE_MAX);
-        match client.file(&file.name).await {
+        // Asking who has it now is part of the wait.
+        match client.with_deadline(until.saturating_duration_since(Instant::now())).file(&file.name).await {
             Ok(answer) if (answer.value.version, answer.value.hash) == (file.version, file.hash) => file = answer.value,
             Ok(_) => return Err(Failure::from(failed).hint("another version is the current one now; try again")),
             Err(error) if error.is_temporary() => {}

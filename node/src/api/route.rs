@@ -89,7 +89,8 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
                 _ => Err(ApiError::NoQuorum),
             };
         }
-        match node.leader() {
+        // One that fell silent may be paused or gone: what is sent to it is neither refused nor done (R5).
+        match node.confirmed_leader() {
             Some(leader) if leader.id != node.config.id => return Ok(Place::There(leader)),
             _ => {}
         }
