@@ -194,11 +194,17 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
     let founder = members.iter().map(|member| member.id).min() == Some(node.config.id);
     let started = Instant::now();
     let mut last_told = started;
+    let mut returning = false;
     loop {
         if await_return(node, members).await? {
             // Nothing is to be founded: the cluster of this directory goes on without it.
             tokio::time::sleep(RETURN_PAUSE).await;
+            returning = true;
             continue;
+        }
+        if returning {
+            // It was taken in.
+            return Ok(());
         }
         let outcome = if founder { found(node, members).await } else { await_adoption(node, members).await };
         match outcome {

@@ -42,7 +42,7 @@ pub struct Identities {
     pub starts: StartsHandle,
     /// Where the command line says that members are.
     hints: Vec<MemberSpec>,
-    /// Where each directory was reached last, and in which start.
+    /// Where each directory was reached last, and which process that was.
     reached: Mutex<BTreeMap<u64, (String, u64)>>,
     /// Where those said that they are who called while this node knew of no member.
     callers: Mutex<BTreeSet<String>>,
@@ -117,21 +117,21 @@ impl Identities {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Notes that a directory was reached at an address, and the number of its start.
-    pub fn note_reached(&self, store: u64, address: &str, start: u64) {
+    /// Notes that a process with this directory was reached at an address.
+    pub fn note_reached(&self, store: u64, address: &str, boot: u64) {
         let mut reached = self.reached.lock();
-        if reached.get(&store).is_some_and(|known| known.0 == address && known.1 == start) {
+        if reached.get(&store).is_some_and(|known| known.0 == address && known.1 == boot) {
             return;
         }
         if reached.len() >= ADDRESSES_MAX {
             reached.clear();
         }
-        reached.insert(store, (address.to_owned(), start));
+        reached.insert(store, (address.to_owned(), boot));
     }
 
-    /// The number of the start in which a directory was reached last.
-    pub fn start_of(&self, store: u64) -> Option<u64> {
-        self.reached.lock().get(&store).map(|(_, start)| *start)
+    /// The process with this directory that was reached last.
+    pub fn boot_of(&self, store: u64) -> Option<u64> {
+        self.reached.lock().get(&store).map(|(_, boot)| *boot)
     }
 
     /// Where a member is now, as far as this node knows: where it was reached last, else what the membership says.

@@ -141,8 +141,8 @@ fn become_older_copy(node: &Node, reason: String) {
         let id = node.config.id;
         tracing::warn!(
             %reason,
-            "this data directory is an older copy, and the node neither votes nor acknowledges with it; replace it by itself: \
-             raftshare-node replace {id} {id} --addr {}",
+            "this data directory is an older copy, and the node neither votes nor acknowledges with it; if the node runs elsewhere, \
+             stop this process, else replace the node by itself: raftshare-node replace {id} {id} --addr {}",
             node.address
         );
         set_condition(node, Condition::OlderCopy { reason });

@@ -132,7 +132,7 @@ pub async fn run_on<L: Listener>(
     });
     let (refused, mut refusal) = tokio::sync::oneshot::channel();
     let starting = node.clone();
-    tokio::spawn(async move {
+    let announcing = tokio::spawn(async move {
         if let Err(error) = starts::run(starting).await {
             let _ = refused.send(error);
         }
@@ -162,6 +162,8 @@ pub async fn run_on<L: Listener>(
         );
     }
     tracing::info!("stopping");
+    // What asks Raft from here on is told that it stopped, which openraft reports as an error.
+    announcing.abort();
     let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
     serving.abort();
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;

@@ -54,6 +54,8 @@ fn is_settled(operation: &Operation) -> bool {
                 | "storage_failed"
                 | "not_initialized"
                 | "loading"
+                | "diverged"
+                | "removed"
                 | "unknown_peer"
                 | "unreachable"
         ),

@@ -17,7 +17,12 @@ use crate::model::{Model, Operation, Outcome, file_of, peer_of};
 const STORAGE_FAULTS: [&str; 3] = ["power-cut", "disk-full", "disk-error"];
 
 /// Faults after which there is a node that belongs to no cluster yet.
-const JOINING_FAULTS: [&str; 5] = ["wipe", "bit-flip", "torn-tail", "join", "loss"];
+const JOINING_FAULTS: [&str; 8] =
+    ["wipe", "bit-flip", "torn-tail", "join", "loss", "mistake", "stale-copy", "clone"];
+/// Faults after which there is a node with an older copy of its directory.
+const COPYING_FAULTS: [&str; 2] = ["stale-copy", "clone"];
+/// Faults after which there is a node that was removed.
+const REMOVING_FAULTS: [&str; 5] = ["change", "loss", "mistake", "stale-copy", "clone"];
 
 /// Refusals are explained.
 pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusal is explained", check };
@@ -65,19 +70,21 @@ fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, 
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
         "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "loading" | "unreachable" => None,
-        "storage_failed" => {
-            let disks = |fault: &FaultRecord| STORAGE_FAULTS.contains(&fault.fault.as_str());
-            (!model.faults.iter().any(disks)).then(|| "no disk was made to fail".into())
-        }
-        "not_initialized" => {
-            let joins = |fault: &FaultRecord| JOINING_FAULTS.contains(&fault.fault.as_str());
-            (!model.faults.iter().any(joins)).then(|| "no node without data was started".into())
-        }
+        "storage_failed" => unless(model, &STORAGE_FAULTS, "no disk was made to fail"),
+        "not_initialized" => unless(model, &JOINING_FAULTS, "no node without data was started"),
+        "diverged" => unless(model, &COPYING_FAULTS, "no copy of a directory was started"),
+        "removed" => unless(model, &REMOVING_FAULTS, "no node was removed"),
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, publishes, operation),
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,
         _ => Some("this workload gives no reason for it".into()),
     }
+}
+
+/// The complaint, unless one of these faults was injected.
+fn unless(model: &Model, faults: &[&str], complaint: &str) -> Option<String> {
+    let is_one = |fault: &FaultRecord| faults.contains(&fault.fault.as_str());
+    (!model.faults.iter().any(is_one)).then(|| complaint.to_owned())
 }
 
 fn fence_of(op: &Op) -> Option<u64> {
@@ -248,7 +255,7 @@ mod tests {
 
     #[test]
     fn codes_that_this_workload_cannot_cause_are_caught() {
-        for code in ["unknown_peer", "bad_request", "key_reused", "key_expired", "storage_failed", "hash_conflict"] {
+        for code in ["unknown_peer", "bad_request", "key_reused", "key_expired", "storage_failed", "hash_conflict", "diverged", "removed"] {
             let mut sample = good();
             sample.op((300, 301), Op::Register { peer: "a".into() }, End::Refused(code));
             sample.caught_by(&CHECKER, code);

@@ -5,14 +5,16 @@
 //! Source: rules R1, R2 and R3, for the name index that searches are answered from.
 //!
 //! Cannot see: files whose holder may have expired meanwhile, so only searches that were answered soon after the announce was first
-//! sent are held against it (a repeat under its key is told the first answer, and revives nobody); searches without a level, which a node may answer from any state, unless they name an index.
+//! sent, and soon after its peer's registration was, are held against it. A repeat under its key is told the first answer, and
+//! revives nobody; an announce does not save a peer whose expiry is on its way already (P3). Nor searches without a level, which a
+//! node may answer from any state, unless they name an index.
 
 use std::collections::BTreeMap;
 
 use super::reads::voids_leader_reads;
 use super::{Checker, Findings};
 use crate::history::{Answer, Level, Micros, Op, OpId};
-use crate::model::{Model, Operation, Outcome};
+use crate::model::{Model, Operation, Outcome, peer_of};
 
 /// A holder that announced is live for so many milliseconds on the leader's clock: less than the shortest time to live of a peer in
 /// any run.
@@ -25,10 +27,14 @@ fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
     let holder_lives: Micros = model.lasts(HOLDER_LIVES_MS);
     let paused = model.faults.iter().any(|fault| voids_leader_reads(&fault.fault));
+    let mut registered: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     let mut published: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in model.operations.values() {
         if let (Op::Publish { file, .. }, Some(Answer::Published { .. })) = (&operation.op, operation.answer()) {
             published.entry(file).or_default().push(operation);
+        }
+        if let Op::Register { peer } = &operation.op {
+            registered.entry(peer).or_default().push(operation);
         }
     }
     for search in model.operations.values() {
@@ -40,7 +46,7 @@ fn check(model: &Model) -> Findings {
             });
         }
         let strong = *level == Some(Level::Linearizable) || (*level == Some(Level::Leader) && !paused);
-        let recent = |publish: &&&Operation| search.end() < publish.began + holder_lives;
+        let recent = |publish: &&&Operation| search.end() < alive_since(publish, &registered) + holder_lives;
         for publish in published.get(file.as_str()).into_iter().flatten().filter(recent) {
             let Outcome::Ok(Answer::Published { version: wanted }, written) = &publish.outcome else { continue };
             let index = written.as_ref().and_then(|seen| seen.index);
@@ -54,6 +60,14 @@ fn check(model: &Model) -> Findings {
     }
     positions_never_go_back(model, &mut findings);
     findings
+}
+
+/// The earliest moment of which an announce's peer may have been silent since.
+fn alive_since(publish: &Operation, registered: &BTreeMap<&str, Vec<&Operation>>) -> Micros {
+    let registrations = peer_of(&publish.op).and_then(|peer| registered.get(peer)).into_iter().flatten();
+    let last = registrations.filter(|registration| registration.invoked <= publish.invoked);
+    let last = last.max_by_key(|registration| registration.invoked);
+    last.map_or(publish.began, |registration| registration.began.min(publish.began))
 }
 
 fn positions_never_go_back(model: &Model, findings: &mut Findings) {
@@ -163,6 +177,22 @@ mod tests {
         sample.grant((990, 991), "a", "f", 100, 10, 2);
         sample.key("k").op((1_000, 1_001), publish("a", "f", 10, "h3", false), answer());
         search_of(&mut sample);
+        sample.caught_by(&CHECKER, "saw v0; v");
+    }
+
+    #[test]
+    fn a_holder_whose_registration_was_sent_long_ago_excuses() {
+        let mut sample = good();
+        let register = || Op::Register { peer: "z".into() };
+        sample.key("r").op((100, 101), register(), End::Unknown);
+        sample.key("r").op((1_000, 1_001), register(), End::Ok(Answer::Done));
+        let answer = End::Seen(Answer::Published { version: 3 }, seen("x", 40, Some(40)));
+        sample.op((1_002, 1_003), publish("z", "f", 10, "h3", false), answer);
+        let missed = || End::Seen(Answer::Found { version: 0 }, seen("x", 40, None));
+        sample.op((1_004, 1_005), search(Some(Level::Linearizable), None), missed());
+        sample.accepted_by(&CHECKER);
+        sample.op((999, 1_000), register(), End::Ok(Answer::Done));
+        sample.op((1_001, 1_002), register(), End::Ok(Answer::Done));
         sample.caught_by(&CHECKER, "saw v0; v");
     }
 

@@ -27,7 +27,7 @@ pub(super) fn judge(known: Option<&KnownStore>, notice: &Notice) -> Judgement {
             return Judgement::OlderCopy(reason);
         }
     }
-    if let Some(seen) = known.acknowledged_before(notice.start.number)
+    if let Some(seen) = known.acknowledged_before(notice.boot)
         && notice.last_log < Some(seen)
     {
         let ends = notice.last_log.map_or("is empty".to_owned(), |last| format!("ends at log index {}", last.index));
@@ -71,7 +71,7 @@ mod tests {
     fn known(number: u64, nonce: u64, acknowledged: Option<LogId>) -> KnownStore {
         let mut starts = Starts::default();
         starts.record(9, StartId { number, nonce }, nonce, "a:1");
-        acknowledged.map(|upto| starts.acknowledge(9, upto, number));
+        acknowledged.map(|upto| starts.acknowledge(9, upto, nonce));
         starts.store(9).cloned().expect("recorded")
     }
 
@@ -101,6 +101,9 @@ mod tests {
         // The announcement was on its way while the node, known to a majority, went on acknowledging.
         let late = KnownStore { start: Some(StartId { number: 4, nonce: 40 }), ..known };
         assert!(matches!(judge(Some(&late), &notice(5, 50, Some(log_id(2, 29)))), Judgement::Newer(_)));
+        // The start that no majority had recorded is that of the next process, too.
+        let again = Notice { boot: 7, ..notice(5, 50, Some(log_id(2, 29))) };
+        assert!(matches!(judge(Some(&late), &again), Judgement::OlderCopy(_)));
     }
 
     /// C5: a process whose successor was recorded does not speak for its directory any more.

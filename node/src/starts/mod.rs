@@ -93,8 +93,8 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
             .read(|starts| acknowledged.iter().any(|(store, upto, _)| starts.is_news(*store, *upto)));
         if news {
             let noted = node.identities.starts.note(|starts| {
-                for (store, upto, start) in acknowledged {
-                    starts.acknowledge(store, upto, start);
+                for (store, upto, boot) in acknowledged {
+                    starts.acknowledge(store, upto, boot);
                 }
             });
             if noted.await.is_err() {
@@ -105,8 +105,8 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
     }
 }
 
-/// For each other member, the highest committed entry that it has acknowledged to this leader, and in which start: the one that was
-/// reached last.
+/// For each other member, the highest committed entry that it has acknowledged to this leader, and the process that did so: the
+/// one that was reached last.
 fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -116,7 +116,7 @@ fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
         let upto = (*matched).min(metrics.cluster_committed)?;
         (*id != node.config.id).then_some(())?;
         let store = members.get_node(id)?.store_id;
-        Some((store, upto, node.identities.start_of(store)?))
+        Some((store, upto, node.identities.boot_of(store)?))
     };
     replication.iter().filter_map(of).collect()
 }

@@ -29,8 +29,17 @@ pub(super) enum NotOpened {
     OlderCopy(String),
 }
 
+/// A connection whose other side accepted the hello.
+pub(super) struct Opened {
+    stream: Connection,
+    /// The start of its directory.
+    start: StartId,
+    /// Its process.
+    boot: u64,
+}
+
 /// Connects and exchanges hellos.
-pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<(Connection, StartId), NotOpened> {
+pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<Opened, NotOpened> {
     fn unreachable(error: impl std::fmt::Display) -> NotOpened {
         NotOpened::Unreachable(error.to_string())
     }
@@ -39,7 +48,7 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
     let mut buffer = Vec::new();
     frame::write(&mut stream, &mut buffer, hello).await.map_err(unreachable)?;
     match frame::read(&mut stream, &mut buffer).await.map_err(unreachable)? {
-        Welcome::Accepted { start } => Ok((stream, start)),
+        Welcome::Accepted { start, boot } => Ok(Opened { stream, start, boot }),
         Welcome::Refused(reason) => Err(NotOpened::Refused(reason)),
         Welcome::NotMember { as_of } => Err(NotOpened::NotMember(as_of)),
         Welcome::OlderCopy(reason) => Err(NotOpened::OlderCopy(reason)),
@@ -60,13 +69,13 @@ pub(super) async fn open_any(
     for address in addresses {
         let refusal = match timeout(CONNECT_DEADLINE, open(net, address, hello)).await {
             Err(_) => NotOpened::Unreachable("no answer to the connection attempt".to_owned()),
-            Ok(Ok((connection, start))) => {
+            Ok(Ok(Opened { stream, start, boot })) => {
                 if identities.starts.read(|known| is_superseded(known.store(to.store), start)).is_some() {
-                    older_copy.get_or_insert(connection);
+                    older_copy.get_or_insert(stream);
                     continue;
                 }
-                identities.note_reached(to.store, address, start.number);
-                return Ok(connection);
+                identities.note_reached(to.store, address, boot);
+                return Ok(stream);
             }
             Ok(Err(refusal)) => refusal,
         };
@@ -92,7 +101,7 @@ pub async fn birth_call(
 ) -> Result<Response, String> {
     let exchange = async {
         let hello = Hello::Birth { protocol: PROTOCOL_VERSION };
-        let (mut stream, _) = open(net, address, &hello).await.map_err(|error| error.to_string())?;
+        let Opened { mut stream, .. } = open(net, address, &hello).await.map_err(|error| error.to_string())?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
         frame::read(&mut stream, &mut buffer).await.map_err(|error| error.to_string())

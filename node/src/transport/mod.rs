@@ -89,6 +89,8 @@ pub enum Welcome {
     Accepted {
         /// The start.
         start: StartId,
+        /// The process: a random number of its own.
+        boot: u64,
     },
     /// No, and why.
     Refused(String),

@@ -52,7 +52,7 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
             return frame::write(&mut stream, &mut out, &refusal).await;
         }
     };
-    frame::write(&mut stream, &mut out, &Welcome::Accepted { start: node.identities.start() }).await?;
+    frame::write(&mut stream, &mut out, &Welcome::Accepted { start: node.identities.start(), boot: node.boot }).await?;
     let ended = tokio::select! {
         ended = serve_requests(&node, allowed, stream) => ended,
         () = admission::revoked(&node, &hello) => {

@@ -43,7 +43,7 @@ pub struct KnownStore {
     pub address: String,
     /// The highest committed entry that this node, as leader, saw it acknowledge. A log that had it never loses it.
     acknowledged: Option<Acknowledged>,
-    /// The same of the starts before that one.
+    /// The same of the processes before that one.
     acknowledged_before: Option<LogId>,
     /// Grows with every change, to find what was not heard of for longest.
     touched: u64,
@@ -53,15 +53,15 @@ pub struct KnownStore {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Acknowledged {
     upto: LogId,
-    /// Number of the start that acknowledged it.
-    start: u64,
+    /// The process that acknowledged it.
+    boot: u64,
 }
 
 impl KnownStore {
-    /// The highest entry that was seen to be acknowledged before the start with this number: its log has to have it. What the start
-    /// itself acknowledges proves nothing: its announcement may be older than that, and come later.
-    pub fn acknowledged_before(&self, start: u64) -> Option<LogId> {
-        let last = self.acknowledged.filter(|last| last.start < start).map(|last| last.upto);
+    /// The highest entry that was seen to be acknowledged before this process: its log has to have it. What the process itself
+    /// acknowledges proves nothing: its announcement may be older than that, and come later.
+    pub fn acknowledged_before(&self, boot: u64) -> Option<LogId> {
+        let last = self.acknowledged.filter(|last| last.boot != boot).map(|last| last.upto);
         last.max(self.acknowledged_before)
     }
 }
@@ -105,14 +105,14 @@ impl Starts {
         known.is_none_or(|known| known.upto < upto)
     }
 
-    /// Notes that a directory acknowledged a committed entry in the start with this number.
-    pub fn acknowledge(&mut self, store: u64, upto: LogId, start: u64) {
+    /// Notes that a process acknowledged a committed entry for a directory.
+    pub fn acknowledge(&mut self, store: u64, upto: LogId, boot: u64) {
         if !self.is_news(store, upto) {
             return;
         }
         let known = self.touch(store);
-        let before = known.acknowledged.replace(Acknowledged { upto, start });
-        if let Some(before) = before.filter(|before| before.start < start) {
+        let before = known.acknowledged.replace(Acknowledged { upto, boot });
+        if let Some(before) = before.filter(|before| before.boot != boot) {
             known.acknowledged_before = Some(before.upto);
         }
     }
@@ -208,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_start_acknowledges_is_owed_by_later_ones_only() {
+    fn what_a_process_acknowledges_is_owed_by_others_only() {
         let upto = |index| LogId::new(Default::default(), index);
-        let owed = |starts: &Starts, start| starts.store(1).and_then(|known| known.acknowledged_before(start));
+        let owed = |starts: &Starts, boot| starts.store(1).and_then(|known| known.acknowledged_before(boot));
         let mut starts = Starts::default();
         starts.acknowledge(1, upto(10), 4);
         starts.acknowledge(1, upto(20), 4);

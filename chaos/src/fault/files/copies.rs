@@ -57,17 +57,20 @@ pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Res
     arena.cluster.wait_node_ready(id, DECIDES_WITHIN).await.map_err(|error| anyhow!(error))?;
     let (mut clone, url) = stray(id, &copy, arena)?;
     let until = Instant::now() + DECIDES_WITHIN;
-    let status = loop {
+    // It ends with the reason, or says that it is the older one of the two and does not take part.
+    let wrong = loop {
         if let Some(status) = clone.ended() {
-            break Some(status);
+            break status.success().then_some("ended as if nothing were wrong");
         }
-        if Instant::now() > until || serves(&url).await {
-            break None;
+        match look(&url).await {
+            Look::OlderCopy => break None,
+            Look::Serves => break Some("serves"),
+            Look::Other if Instant::now() > until => break Some("neither ended nor said what it is"),
+            Look::Other => tokio::time::sleep(PAUSE).await,
         }
-        tokio::time::sleep(PAUSE).await;
     };
-    if status.is_none_or(|status| status.success()) {
-        let what = format!("a copy of node {id} that was started beside it did not end with an error: {status:?}");
+    if let Some(wrong) = wrong {
+        let what = format!("a copy of node {id} that was started beside it {wrong}");
         arena.recorder.record(Record::Misbehaved { what });
     }
     clone.kill();
@@ -86,7 +89,7 @@ pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Re
     };
     let (mut clone, url) = stray(id, &copy, arena)?;
     let until = Instant::now() + FOUND_WITHIN;
-    while !serves(&url).await {
+    while !matches!(look(&url).await, Look::Serves) {
         if Instant::now() > until {
             let what = format!("node {id} at another address does not serve within {FOUND_WITHIN:?}");
             arena.recorder.record(Record::Misbehaved { what });
@@ -185,10 +188,22 @@ async fn condition(id: NodeId, arena: &Arena<'_>) -> Option<String> {
     Some(node.get("condition")?.as_str()?.to_owned())
 }
 
-async fn serves(url: &str) -> bool {
+/// What a node says about itself.
+enum Look {
+    Serves,
+    OlderCopy,
+    Other,
+}
+
+async fn look(url: &str) -> Look {
     let client = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build();
-    let Ok(client) = client else { return false };
-    matches!(client.get(format!("{url}/readyz")).send().await, Ok(answer) if answer.status().is_success())
+    let Ok(client) = client else { return Look::Other };
+    let Ok(answer) = client.get(format!("{url}/readyz")).send().await else { return Look::Other };
+    if answer.status().is_success() {
+        return Look::Serves;
+    }
+    let says = answer.text().await.unwrap_or_default();
+    if says.contains("older copy") { Look::OlderCopy } else { Look::Other }
 }
 
 fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
