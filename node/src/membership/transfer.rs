@@ -2,7 +2,7 @@
 //!
 //! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot take a
 //! transfer back. So the target is asked first, and a leader whose target did not take over stands down: it records a vote in
-//! the next term for nobody else, after which the late word of the old term counts nowhere, and whoever is fit is elected.
+//! the next term for the target, which nobody counts, after which the late word of the old term counts nowhere, and whoever is fit is elected.
 //!
 //! Invariant: a transfer happens before its deadline or not at all (W6).
 
@@ -62,7 +62,7 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    if stand_down(node, term).await {
+    if stand_down(node, term, id).await {
         tracing::warn!(target = id, term, "the target of a transfer did not take over; standing down");
     }
     let others = members.voters.iter().filter(|other| **other != id).copied().collect::<BTreeSet<_>>();
@@ -72,9 +72,10 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
     )))
 }
 
-/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term from this
-/// very node, which nobody counts, and is a follower from then on.
-async fn stand_down(node: &Node, term: u64) -> bool {
+/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term as if it came from
+/// the target, and is a follower from then on. The target is not told: it is as if the answer were lost, and a target that asks by
+/// itself later still needs a log that is long enough. A vote for this node would not do: openraft then goes on as a leader.
+async fn stand_down(node: &Node, term: u64, target: NodeId) -> bool {
     let raft = node.raft.clone();
     // A task of its own: openraft reports an answer that nobody waits for as an error.
     let asked = tokio::spawn(async move {
@@ -85,6 +86,7 @@ async fn stand_down(node: &Node, term: u64) -> bool {
         }
         let mut next = vote;
         next.leader_id.term = term + 1;
+        next.leader_id.voted_for = target;
         next.committed = false;
         let request = VoteRequest { leadership_transfer: true, ..VoteRequest::new(next, last) };
         raft.vote(request).await.ok().map(|answer| answer.vote_granted)
