@@ -2,8 +2,8 @@
 //!
 //! Invariants (N4)
 //! * There are never more connections than places, in all and per address.
-//! * A connection that is being answered is never closed for another one; one that is idle, or has not finished its request's head,
-//!   is. So silent callers cannot keep others out.
+//! * A connection that is being answered is never closed for another one; one that is idle, or has not finished its
+//!   request's head, is. So silent callers cannot keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

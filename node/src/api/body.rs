@@ -84,8 +84,8 @@ impl ReadBody {
     }
 }
 
-/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one piece, and
-/// is neither copied nor counted.
+/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one
+/// piece, and is neither copied nor counted.
 pub async fn collect(
     mut body: impl hyper::body::Body<Data = Bytes> + Unpin,
     memory: &BodyMemory,

@@ -1,7 +1,8 @@
-//! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the order of fields and white space.
+//! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the
+//! order of fields and white space.
 //!
-//! Invariant: what is hashed is what `serde_json` makes of the body read as a `Value`: fields in order, the last of equal ones. It is made
-//! here because every keyed write pays for it, and a `Value` allocates for each name and text.
+//! Invariant: what is hashed is what `serde_json` makes of the body read as a `Value`: fields in order, the last of
+//! equal ones. It is made here because every keyed write pays for it, and a `Value` allocates for each name and text.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -3,8 +3,8 @@
 //! The state travels in parts, each an answer of its own: the receiver asks for as much as it can take. It ends up in
 //! [`raft_store::storage::Repair`], which puts it in the place of the distrusted one.
 //!
-//! Invariant: a node keeps one state in memory to give away, until nobody has asked for a part of it for [`SENDING_IDLE`]; a receiver
-//! takes memory as parts arrive, and never more than [`STATE_BYTES_MAX`].
+//! Invariant: a node keeps one state in memory to give away, until nobody has asked for a part of it for
+//! [`SENDING_IDLE`]; a receiver takes memory as parts arrive, and never more than [`STATE_BYTES_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,8 +97,8 @@ impl Given {
     }
 }
 
-/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one that covers
-/// `wanted` at least. `None` while that is being encoded.
+/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one
+/// that covers `wanted` at least. `None` while that is being encoded.
 pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -> Result<Option<StatePart>, String> {
     let sending = &node.divergence.sending;
     if let Some(at) = at {

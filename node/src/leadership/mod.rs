@@ -182,7 +182,8 @@ impl Leadership {
     /// Woken when a peer has new tasks, or when this node stops leading.
     pub fn task_notify(&self, peer: &PeerId) -> Arc<Notify> {
         let mut waiters = self.waiters.lock();
-        // Going through the table is paid for by those that were added since; nobody waits on what only the table holds.
+        // Going through the table is paid for by those that were added since; nobody waits on
+        // what only the table holds.
         if waiters.tasks.len() > 2 * waiters.tasks_waited_on + IDLE_WAKE_UPS_MAX {
             waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
             waiters.tasks_waited_on = waiters.tasks.len();

@@ -1,8 +1,9 @@
 //! Handing leadership to another voter, and what follows when that one is lost on the way.
 //!
-//! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot take a
-//! transfer back. So the target is asked first, and a leader whose target did not take over stands down: it records a vote in
-//! the next term for nobody else, after which the late word of the old term counts nowhere, and whoever is fit is elected.
+//! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot
+//! take a transfer back. So the target is asked first, and a leader whose target did not take over stands down:
+//! it records a vote in the next term for nobody else, after which the late word of the old term counts
+//! nowhere, and whoever is fit is elected.
 //!
 //! Invariant: a transfer happens before its deadline or not at all (W6).
 
@@ -72,8 +73,8 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
     )))
 }
 
-/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term from this
-/// very node, which nobody counts, and is a follower from then on.
+/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term from
+/// this very node, which nobody counts, and is a follower from then on.
 async fn stand_down(node: &Node, term: u64) -> bool {
     let raft = node.raft.clone();
     // A task of its own: openraft reports an answer that nobody waits for as an error.

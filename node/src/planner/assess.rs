@@ -168,8 +168,8 @@ impl Planner {
         }
     }
 
-    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most files that are
-    /// announced for the first time are settled here.
+    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most
+    /// files that are announced for the first time are settled here.
     fn settle_idle(&mut self, file: &FileName) -> bool {
         let Some(state) = self.files.get_mut(file) else { return true };
         if !state.tasks.is_empty() {

@@ -9,8 +9,8 @@
 //! * An answer is exact: the same hits, order and total as asking every name by itself.
 //! * The order of two hits is that of their tier, then the shorter name, then the bytes of the name; scores never rise
 //!   from one hit to the next.
-//! * No lock and no thread is in here, and nothing is ever written to disk. A query borrows the index for short moments only: for
-//!   each part of the vocabulary, and for a view of the names.
+//! * No lock and no thread is in here, and nothing is ever written to disk. A query borrows the index for short moments
+//!   only: for each part of the vocabulary, and for a view of the names.
 
 mod blocks;
 mod builder;

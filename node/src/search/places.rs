@@ -1,8 +1,8 @@
 //! Where each name is: found by the number of its file in one step.
 //!
-//! Invariant: every name of the blocks has its slot there under its number. Numbers are close together, and neighbours come soon after
-//! each other: what a new name needs of the table lies where the last one's was. The table grows in parts, so that its growth is not
-//! felt.
+//! Invariant: every name of the blocks has its slot there under its number. Numbers are close together, and neighbours
+//! come soon after each other: what a new name needs of the table lies where the last one's was. The table grows in
+//! parts, so that its growth is not felt.
 
 use raft_store::catalog::FileNumber;
 

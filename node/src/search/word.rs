@@ -1,5 +1,5 @@
-//! A word with the number of its uses, in 24 bytes for all but long words: where most words are many, they are found without a detour
-//! to the heap.
+//! A word with the number of its uses, in 24 bytes for all but long words: where most words are many, they
+//! are found without a detour to the heap.
 //!
 //! Invariant: the bytes of a short word are a text, and the rest of its space is never looked at.
 

@@ -11,7 +11,8 @@ use super::Notice;
 pub(super) enum Judgement {
     /// It is the one that was recorded.
     Known,
-    /// It is newer than what is known, or the same start in another process. If a process was recorded before: which, and where.
+    /// It is newer than what is known, or the same start in another process. If a process was
+    /// recorded before: which, and where.
     Newer(Option<(u64, String)>),
     /// The directory is an older copy.
     OlderCopy(String),

@@ -1,8 +1,8 @@
 //! Sets of slots: the files that a peer holds.
 //!
-//! Invariant: an added slot that is greater than all others, as that of a new file is, costs one look at the end of the set: the last
-//! ones lie in a row, and go into the tree many at a time. Every peer's set is at another place of memory, and each level of a tree is
-//! waited for.
+//! Invariant: an added slot that is greater than all others, as that of a new file is, costs one look at the end of the
+//! set: the last ones lie in a row, and go into the tree many at a time. Every peer's set is at another place of
+//! memory, and each level of a tree is waited for.
 
 use std::collections::BTreeSet;
 

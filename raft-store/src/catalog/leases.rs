@@ -21,8 +21,8 @@ use crate::types::{FileName, LeaseToken, PeerId};
 pub(super) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
-    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over. The record may vanish with
-    /// that (L6).
+    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over.
+    /// The record may vanish with that (L6).
     pub(super) fn settled(&mut self, name: &FileName) -> Option<Id> {
         let file = self.file_id(name)?;
         let record = &self.files[file];
