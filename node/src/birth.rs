@@ -1,4 +1,4 @@
-//! How a cluster is born, exactly once, and how a node joins one (C1, C3).
+//! How a cluster is founded, exactly once, and how a node joins one (C1, C3).
 //!
 //! Invariant: nothing is founded unless every listed node answered and none of them belongs to
 //! a cluster that has begun.

@@ -1,4 +1,4 @@
-//! The leader's reading of the log clock (T2), and the only place in the node that reads clocks.
+//! The leader's reading of the log clock (T2): the only source of the time that goes into entries.
 //!
 //! Invariant: a stamp is only made from an anchor of the current term, and log time between two stamps of one anchor
 //! never passes faster than this machine's monotonic clock.

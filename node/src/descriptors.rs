@@ -1,7 +1,7 @@
 //! File descriptors: how many this process may have, and who may use how many of them.
 //!
-//! Invariant (N4): connections never use up the descriptors that the store needs. A snapshot that cannot be created
-//! because the table is full would be a failed disk, and would end the node.
+//! Invariant (N4): connections never use up the descriptors that the store needs. If a snapshot could not be created
+//! because the table is full, that would count as a storage failure and end the node.
 
 /// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is
 /// written while one is read and one is sent holds three more.

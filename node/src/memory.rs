@@ -1,7 +1,7 @@
 //! How the programs get their memory from the operating system, and when they give it back.
 //!
-//! Invariant: no request waits for two megabytes to be cleared, and memory that is needed again
-//! soon is not cleared again.
+//! Invariant: no request waits while 2 MiB of memory are cleared, and memory that is soon needed
+//! again is not returned and cleared again.
 
 use std::ffi::c_long;
 

@@ -1,14 +1,13 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
 //! Invariants:
-//! * A name is in the index exactly while its current version exists, as of the position that the index has
-//!   followed the log to; whether a live holder has it is asked of the catalog when a query is answered (P5).
+//! * The index has a name exactly while its current version exists, as of the log index that it has followed to
+//!   (its position). Whether a live holder has the file is looked up in the catalog when a query is answered (P5).
 //!   The position never goes back (R2).
-//! * While the index is loaded it has no position and answers nothing: part of an answer would
-//!   look like all of it (R1).
-//! * The index's lock may be held when the catalog's is taken, never the other way round, and is held for moments only:
-//!   no search and no load, however long, keeps an entry from being applied or a name from getting in. Searches leave
-//!   processors to Raft: a few run at once, the others wait their turn.
+//! * While it is loading, the index has no position and answers nothing: a partial answer would
+//!   look like a complete one (R1).
+//! * The index lock is never taken while the catalog lock is held, and is only held briefly: no search and no load,
+//!   however long, delays an entry or a new name. Only a few searches run at once, so that Raft keeps some processors.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each its place.
+//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each a slot.
 //!
 //! Invariants (N4)
-//! * Every connection that is accepted has a place of its kind; who is silent or idle makes room for who is not, and
-//!   clients never take the places of other nodes.
-//! * First bytes and the head of a request have a deadline. What the system cannot hand over is
-//!   tried again, ever more slowly.
+//! * Every accepted connection has a slot of its kind. Silent and idle connections are closed to make room, and clients
+//!   never take the slots of other nodes.
+//! * The first bytes of a connection and the head of a request have a deadline. A failed accept
+//!   is retried with a growing pause.
 
 use std::convert::Infallible;
 use std::io;

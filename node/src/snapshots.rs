@@ -1,10 +1,12 @@
-//! When a snapshot is taken: once the log has grown by what the last snapshot weighs, so that the cost of snapshots per
+//! When a snapshot is taken: once the log has grown by the size of the last snapshot, so that the cost of snapshots per
 //! written byte stays the same however large the catalog gets.
 //!
-//! Invariant: since its last snapshot a log grows by at most the larger of [`LOG_BYTES_MIN`] and that snapshot's bytes,
-//! by half of it more, and by what is written while the next one is made; Raft purges what a snapshot covers. Nodes
-//! with one log would take their snapshots at one time, and no majority would be undisturbed; so they wait differently
-//! long. With `--snapshot-every` Raft counts entries instead, and this does nothing.
+//! Invariant: between two snapshots a log grows by at most the larger of [`LOG_BYTES_MIN`] and the
+//! last snapshot's bytes, by half of that more, and by what is written while the next snapshot is
+//! made. Raft purges what a snapshot covers.
+//!
+//! Nodes with equal logs would all take their snapshots at the same time and disturb every majority, so each waits for
+//! a different share of that half. With `--snapshot-every` Raft counts entries instead, and this module does nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

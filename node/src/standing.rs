@@ -1,7 +1,7 @@
 //! Whether somebody is a member: what this node answers others, and how it finds out about itself (C6, N1).
 //!
-//! Invariant: this node calls itself removed only on the word of a leader that a majority has just confirmed, of a
-//! membership that is committed. Anything less is a suspicion.
+//! Invariant: this node calls itself removed only if a leader that a majority has just confirmed says so, from a
+//! committed membership. Any other answer is only a suspicion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

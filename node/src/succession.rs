@@ -1,11 +1,11 @@
-//! A quick successor for a leader whose process is gone.
+//! Fast failover when the leader's process is gone.
 //!
-//! A killed or crashed process takes its connections and its port with it, and its followers see that at once. Waiting
-//! out the election timeout would add nothing: no process is left that could still answer as the leader. So a follower
-//! whose connection from the leader ended knocks at the leader's port, asks the other voters to do the same, and if a
-//! majority found the port closed the one with the longest log stands for election without waiting for the leader's
+//! When a process dies, its connections drop and its port closes, and its followers notice at once. Waiting for the
+//! election timeout would gain nothing: no process is left that could still answer as the leader. So a follower that
+//! loses its connection from the leader probes the leader's port and asks the other voters to do the same. If a
+//! majority finds the port closed, the one with the longest log stands for election without waiting for the leader's
 //! lease (as in a transfer of leadership, Raft dissertation section 3.10). A machine that lost power, a paused process
-//! and a cut link say nothing, and are left to Raft's timeouts.
+//! and a cut link give no such sign, and are left to Raft's timeouts.
 //!
 //! Invariant: nobody stands for election here before a majority of the voters, itself among them, found the leader's
 //! port closed while they followed that very leader in that very term. Everything else is Raft's: votes, logs, terms.

@@ -1,7 +1,7 @@
 //! A batch together with its encoding, as entries carry it: encoded once, by who proposes it,
 //! and decoded once by who receives it.
 //!
-//! Invariant: the two say the same. Log records, appends to followers and cached entries share both; none of them
+//! Invariant: both have the same content. Log records, appends to followers and cached entries share both; none of them
 //! encodes, decodes or copies a command again.
 
 use std::fmt;

@@ -1,7 +1,7 @@
-//! Work on large bodies, away from the threads that serve everybody.
+//! A blocking pool for work on large bodies, away from the threads that serve everybody.
 //!
-//! Invariant: what takes longer than a small request's whole handling does not run on an async thread, and few such
-//! works run at a time, so that neither their threads nor what they hold in memory adds up.
+//! Invariant: work that takes longer than handling a small request does not run on an async thread. Only a few such
+//! tasks run at a time, which bounds their threads and their memory.
 
 use tokio::sync::Semaphore;
 

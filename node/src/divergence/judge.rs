@@ -1,7 +1,8 @@
 //! Which members are right when their digests differ (N3). Pure.
 //!
-//! Invariant: a digest is the agreed one only if more than half of the voters have it, those counted that did not
-//! answer; voters whose digest has another format do not count. So no two digests are ever agreed at one log index.
+//! Invariant: a digest is the agreed one only if more than half of the voters have it. Voters that
+//! did not answer count, voters whose digest has another format do not. So no two digests of one
+//! format are ever agreed at one log index.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,13 +6,13 @@
 //!  member: agrees ─► serves        differs from a majority ─► `diverged`: see `repair`
 //! ```
 //!
-//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in
-//! which something changed, when it has begun to lead, and when a member asks: after its start, and
+//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in which
+//! something changed, when it becomes leader, and when a member asks for one: after the member's start, and
 //! after a snapshot replaced its state.
 //!
 //! Invariants
-//! * There is one comparison at a time, and what is kept of them is bounded: a few digests, and
-//!   one image until it is digested.
+//! * There is one comparison at a time, and the memory for them is bounded: a few digests, and
+//!   one image until it is hashed.
 //! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of
 //!   which this node has the digest.
 

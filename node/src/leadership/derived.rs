@@ -1,7 +1,7 @@
 //! What is derived from applied entries, on every node: the planner's view, the name index, the event
 //! stream; and how fresh this node's state is.
 //!
-//! Invariant: events are handed on in log order and once each; whoever missed some is rebuilt from the catalog.
+//! Invariant: each event is passed on once, in log order; a consumer that missed some is rebuilt from the catalog.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The timed duties of a leader, and when a leadership begins and ends.
 //!
-//! Invariant: a node is given an anchor, and with it may stamp and propose, only once it has applied
+//! Invariant: a node gets an anchor, which lets it stamp and propose, only once it has applied
 //! the first entry of its own term (T2).
 
 use std::sync::Arc;

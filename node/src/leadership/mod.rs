@@ -1,8 +1,8 @@
 //! What only a leader does: anchor the log clock, tick while leases live, expire silent peers and waiters, plan
 //! replication, and wake the requests that wait for any of it.
 //!
-//! Soft state lives here and nowhere else (P3, M1); it is made anew with every leadership and thrown away with it.
-//! Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
+//! Soft state lives here and nowhere else (P3, M1); it is created when a leadership term begins and dropped when it
+//! ends. Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
 
 mod derived;
 mod duties;

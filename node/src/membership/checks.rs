@@ -1,8 +1,7 @@
 //! What has to hold before members change (C2, C6): the target answers now and has caught up, and the voters that do so
 //! are a majority of the voters before and after the change.
 //!
-//! Invariant: what was heard a moment ago counts for nothing; every member that a change needs
-//! is asked when the change is.
+//! Invariant: earlier answers do not count; every member that a change needs is asked when the change is requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

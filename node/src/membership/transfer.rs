@@ -1,9 +1,9 @@
-//! Handing leadership to another voter, and what follows when that one is lost on the way.
+//! Hands leadership to another voter, and recovers when that voter is lost on the way.
 //!
 //! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot
-//! take a transfer back. So the target is asked first, and a leader whose target did not take over stands down:
-//! it records a vote in the next term for nobody else, after which the late word of the old term counts
-//! nowhere, and whoever is fit is elected.
+//! cancel a transfer. So the target is asked first. A leader whose target did not take over stands down: it votes
+//! for itself in the next term without asking for votes. After that, late messages of the old term have no effect,
+//! and any suitable voter can be elected.
 //!
 //! Invariant: a transfer happens before its deadline or not at all (W6).
 

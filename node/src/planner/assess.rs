@@ -1,7 +1,8 @@
-//! Assessing a file: its demand against its tasks.
+//! Assesses a file: compares its demand with its tasks.
 //!
-//! Invariant: afterwards every task of the file makes sense, every stale holder has its task or waits for a slot or for
-//! the end of a pause, and the file is in `untried` exactly if it wants further copies that somebody could send.
+//! Invariant: afterwards every task of the file is still needed, every stale holder has a task or
+//! waits for a slot or for the end of its backoff, and the file is in `untried` exactly if it wants
+//! further copies that somebody could send.
 
 use client::api::TaskKind;
 use raft_store::catalog::Catalog;

@@ -3,8 +3,8 @@
 //!
 //! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
 //! `limits::ENTRY_COMMANDS_MAX` commands and `limits::ENTRY_BYTES_MAX` bytes, and keeps a few proposals in flight, so
-//! that one flush serves many writers. An entry waits for more only while others are under way. Time runs by the entry,
-//! with the oldest of its commands: a timer for each command would cost as much as handing it in.
+//! that one flush serves many writers. An entry waits for more commands only while others are in flight. Each entry has
+//! one timer, for its oldest command: a timer per command would cost as much as queueing it.
 //!
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.

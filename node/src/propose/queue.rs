@@ -1,10 +1,9 @@
 //! Commands that wait to become part of an entry.
 //!
 //! Invariants
-//! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were handed in.
-//! * Who takes them is woken when there are as many as it waits for, or an entry's worth of bytes; not for
-//!   every one of them. Under load that is once per entry: with a channel, which wakes for each, the
-//!   waking cost more than the handing over.
+//! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were queued.
+//! * The batching task is woken when there are as many commands as it waits for, or enough bytes for an entry: under
+//!   load once per entry, not once per command. A channel wakes for each command, which cost more than queueing it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

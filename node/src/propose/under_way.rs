@@ -1,6 +1,6 @@
-//! Entries that were proposed and are not applied yet, and what they say about when the next one goes.
+//! Entries in flight: proposed and not applied yet. Their number and size decide when the next one is proposed.
 //!
-//! Invariant: an entry is counted from before it is proposed until its fate is known, whatever ends its task.
+//! Invariant: an entry is counted from before it is proposed until its fate is known, however its task ends.
 
 use raft_store::types::limits;
 use tokio::sync::watch;

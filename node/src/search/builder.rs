@@ -1,9 +1,9 @@
-//! Makes the postings of a full block: the entries of each trigram are counted, then each entry is put in its place.
+//! Builds the postings of a full block: counts the entries of each trigram, then puts each entry in its position.
 //!
 //! Invariants:
-//! * Nothing is compared or hashed, so that no choice of names makes a block slow to close: the time grows with the
-//!   block's text and with the cells, of which there are as many as pairs of bytes times bytes that occur.
-//! * What is kept from one block to the next is scratch space of limited size, and as if new.
+//! * Nothing is compared or hashed, so that no choice of names makes a block slow to close. The time grows with the
+//!   block's text and with the number of cells: byte pairs that occur times bytes that occur.
+//! * Only scratch space of limited size is kept from one block to the next, and it is cleared.
 
 use super::postings::{EntryNo, Postings};
 

@@ -1,6 +1,6 @@
-//! Which names of a block contain which three bytes in a row: what narrows a search to the few names worth judging.
+//! Which names of a block contain which three bytes in a row; narrows a search to a few candidates.
 //!
-//! Invariant: [`Postings::candidates`] leaves out no entry that matches. It may name others: judging is not done here.
+//! Invariant: [`Postings::candidates`] leaves out no entry that matches. It may return others; `query` judges them.
 
 use super::query::{Group, Needle};
 

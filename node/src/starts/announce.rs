@@ -1,7 +1,8 @@
-//! Telling the members of this node's start, until each of them has recorded it.
+//! Announces this node's start to the members until each of them has recorded it. A node whose log has no membership
+//! yet asks others who the members are.
 //!
-//! Invariant: the condition `Starting` ends only after a majority of every set of voters in force, this node's own
-//! record among them, has recorded the start.
+//! Invariant: the condition `Starting` ends only after a majority of every set of voters in force, this
+//! node included, has recorded the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

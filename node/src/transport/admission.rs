@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! * A connection speaks for a member only if its hello names this node, this directory and this cluster, and if the
-//!   sender is a member: by this node's own membership, or by the word of a node whose membership is newer.
+//!   sender is a member: by this node's own membership, or because a node with a newer membership says so. A node that
+//!   knows no member yet takes any sender of its cluster.
 //! * It ends when the membership, or a later start of the sender's directory, says otherwise.
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! * A caller that gives up waiting leaves the connection as it is: its response is read and thrown away.
-//! * A connection that owes a response for too long is closed, and everybody who waits on it hears so.
+//! * A connection whose response is overdue for too long is closed, and every caller that waits on it gets an error.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What other nodes send is checked here before openraft sees it: openraft takes what no correct node sends for a
-//! broken store of its own, and stops the node, or lets it into the log.
+//! Checks what other nodes send before openraft sees it. openraft takes a message that no correct node sends for damage
+//! of its own store, and stops the node, or lets it into the log.
 //!
 //! Invariants (N1, N2)
 //! * A Raft message counts only in its sender's own name.

@@ -1,4 +1,4 @@
-//! Opening a connection: connect, say who calls and whom it wants, and hear whether that is right (C1).
+//! Opens a connection: connects, says who calls and whom it wants, and reads whether that is right (C1).
 
 use std::time::Duration;
 

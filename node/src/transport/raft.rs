@@ -1,4 +1,4 @@
-//! What openraft calls another member over: one [`RaftLink`] per purpose, so that a heartbeat
+//! The links over which openraft calls another member: one [`RaftLink`] per purpose, so that a heartbeat
 //! never waits behind a large append.
 //!
 //! Invariant: appends reach the other side in the order in which openraft gave them.

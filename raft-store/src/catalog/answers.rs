@@ -1,4 +1,4 @@
-//! The table of answers: what each idempotency key was answered (X1, X2, X4, X5).
+//! The idempotency table: what each idempotency key was answered (X1, X2, X4, X5).
 //!
 //! Invariant: an answer leaves the table only because its session's floor passed it, because its key is opaque and old,
 //! or because its whole session was idle for [`SESSION_RETENTION_MS`]; never to make room. The table knows peers by

@@ -1,9 +1,9 @@
 //! Canonical bytes: what a snapshot holds (D1, D3).
 //!
 //! Invariant: the bytes are a function of the replicated state, slot numbers and free lists included, so that a node
-//! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference that
-//! applying relies on is checked (`validate`) before the indexes are built. Encoding takes the memory of a piece, and a
-//! pointer per peer with keys.
+//! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference
+//! that applying relies on is checked (`validate`) before the indexes are built. Encoding needs memory for one
+//! piece, and a pointer per peer with keys.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -8,9 +8,9 @@
 //!                         └──┘ new tokens                             leased
 //! ```
 //!
-//! Invariant: a file has a lease, or a pending grant, or neither and then nobody waits (L1). Fencing tokens come from
-//! one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to it:
-//! every command settles the name it is about first.
+//! Invariant: a file has a lease, or a pending grant, or neither; with neither, nobody waits (L1). Fencing tokens come
+//! from one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to
+//! it: every command settles the name it is about first.
 
 use super::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
 use super::slab::Id;

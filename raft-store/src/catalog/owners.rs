@@ -1,4 +1,4 @@
-//! Whose idempotency keys are remembered: each peer's own, found by its id in one step.
+//! The owners of remembered idempotency keys: each peer's keys, found by its id in one step.
 //!
 //! Invariants
 //! * What is stored, compared and encoded is the owners in the order of their ids: slots are this process's own.

@@ -1,6 +1,6 @@
 //! Reading the catalog: plain values copied out of it.
 //!
-//! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
+//! Invariant: what has run out is over for a reader, even if clean-up has not reached it; results have an order.
 
 use std::ops::Range;
 

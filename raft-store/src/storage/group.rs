@@ -1,7 +1,7 @@
-//! What goes to the device together: changes in the order in which they were queued, turned into one batch.
+//! A group of changes that go to the device together: in the order in which they were queued, turned into one batch.
 //!
-//! Invariant: the batch leaves the device as if the changes had been carried out one after the other; a crash leaves
-//! all of it or nothing, or of records that are only appended a prefix.
+//! Invariant: the batch has the effect of the changes carried out one after the other. A crash leaves all of it or
+//! nothing; of append-only records it may leave a prefix.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

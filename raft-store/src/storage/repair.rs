@@ -1,8 +1,8 @@
-//! Giving a member whose state differs from the others' the right one (N3).
+//! Replaces the state of a member that differs from the others' with the right one (N3).
 //!
-//! A distrusted state is applied to no more, while the log goes on: entries are only passed over. Whoever repairs it
-//! takes the state of a member that agreed, applies the entries behind it from this node's own log, and puts it in the
-//! place of the distrusted one where applying stands.
+//! No entry is applied to a distrusted state, while the log goes on: entries are only skipped. The repair takes the
+//! state of a member that agreed, applies the entries after it from this node's own log, and replaces the distrusted
+//! state once the new one has come as far as the log was handed out.
 //!
 //! Invariants
 //! * No entry is applied twice and none is left out: the new state takes its place only if it has come exactly as far

@@ -1,11 +1,11 @@
-//! The production [`LogDevice`]: sled 0.34.7, made honest about durability.
+//! The production [`LogDevice`]: sled 0.34.7, made durable.
 //!
 //! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has
 //! succeeded. sled's own flush ends in `sync_file_range`, which flushes neither the drive's cache nor
 //! the file's size; see [`super::durable`].
 //!
 //! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
-//! * places for records to come are made ahead, so that pages are cut in two while they are
+//! * empty placeholder records are inserted ahead of the tail, so that pages are split while they are
 //!   empty (see [`SledDevice::prepare`]).
 //! * no background flusher: the log's own thread decides when to flush, once for a whole group.
 //! * checkpoints that were being written in a crash are removed: sled takes them for whole ones, and then for damage.

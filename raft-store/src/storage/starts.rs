@@ -1,13 +1,13 @@
-//! What a data directory remembers about starts: how often its own node was started, and which start of each other
-//! member's directory was the newest that was seen (C3, C5).
+//! What a data directory remembers about starts: the number of its own newest start, and the newest start that was seen
+//! of each other member's directory (C3, C5).
 //!
 //! A directory that was copied back, or copied beside its original, starts with a number that the others have already
-//! seen, or with a log that ends before what they saw it acknowledge.
+//! seen, or with a log that ends before what they saw it acknowledge in earlier starts.
 //!
 //! Invariants
 //! * A start is durable before anybody is told of it. Its number is used until a majority has recorded it, however
 //!   often the process is restarted meanwhile: an older copy does not overtake its original by being restarted.
-//! * A start that was recorded is durable before that is said; a recorded number never falls.
+//! * A recorded start is durable before the record is confirmed; a recorded number never falls.
 
 use std::collections::BTreeMap;
 use std::io;

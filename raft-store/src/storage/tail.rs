@@ -1,4 +1,4 @@
-//! What is known about the log in memory: its bounds, the vote, and a cache of its newest entries.
+//! What is kept in memory about the log: its bounds, the vote, and a cache of its newest entries.
 //!
 //! Invariants: the cache is the end of the log without gaps, and it holds at least every entry that is not on the
 //! device yet, so that an entry is readable from the moment it is appended. Above that it is bounded in bytes.
