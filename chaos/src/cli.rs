@@ -1,8 +1,8 @@
 //! The command line of `raftshare-chaos`.
 //!
-//! Invariant: results go to standard output, everything else to standard error; exit codes are 0 pass, 12 violation, 13 failure
-//! of the harness, 14 skipped because this machine lacks something, 130 interrupted, 2 wrong usage (clap's), 1 everything
-//! else (unknown, invalid).
+//! Invariant: results go to standard output, everything else to standard error; exit codes are 0 pass, 12 violation,
+//! 13 failure of the harness, 14 skipped because this machine lacks something, 130 interrupted, 2 wrong usage
+//! (clap's), 1 everything else (unknown, invalid).
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
-//! A lease holder in a process of its own, so that it can be stopped as a whole: takes the lease of one file through the
-//! library, works under it for a while, and publishes, whatever the time.
+//! A lease holder in a process of its own, so that it can be stopped as a whole: takes the lease of one file through
+//! the library, works under it for a while, and publishes, whatever the time.
 //!
-//! Invariants: every line of its history is in the file before the request that it tells of is sent; its clock is the one
-//! of the process that started it, so that both histories are one.
+//! Invariants: every line of its history is in the file before the request that it tells of is sent; its clock is the
+//! one of the process that started it, so that both histories are one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

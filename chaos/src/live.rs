@@ -1,7 +1,7 @@
 //! Violations so far, for the lines that a run prints while it goes on.
 //!
-//! Invariant: only properties that hold at every moment are looked at (what is not answered yet is unknown), and only as
-//! often and as long as it costs little; the verdict comes from the whole history, at the end.
+//! Invariant: only properties that hold at every moment are looked at (what is not answered yet is unknown), and only
+//! as often and as long as it costs little; the verdict comes from the whole history, at the end.
 
 use std::time::{Duration, Instant};
 

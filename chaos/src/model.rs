@@ -4,9 +4,9 @@
 //!
 //! Invariants:
 //! - an operation without an answer is unknown and may take effect at any later time;
-//! - a lease's *guaranteed* interval is the time in which its holder, who knows only its own clock, is right to believe that
-//!   it holds the lease: from the answer to the grant until the TTL, counted from when the request was *sent*, is over
-//!   (T4); renewals move the end, and the first release or publish that may have ended the lease cuts it.
+//! - a lease's *guaranteed* interval is the time in which its holder, who knows only its own clock, is right to believe
+//!   that it holds the lease: from the answer to the grant until the TTL, counted from when the request was *sent*, is
+//!   over (T4); renewals move the end, and the first release or publish that may have ended the lease cuts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Watches the nodes from outside while a run goes on: who leads, and what each process takes; afterwards, what the nodes'
-//! logs complain about.
+//! Watches the nodes from outside while a run goes on: who leads, and what each process takes; afterwards,
+//! what the nodes' logs complain about.
 //!
 //! Invariant: it only looks; what it cannot see is not written down.
 

@@ -1,8 +1,8 @@
 //! One child process: started with its output in a file, killed, stopped, continued and started again.
 //!
-//! Invariant: no child outlives its `Process`, nor this program: dropping kills and reaps it, and the system kills it when
-//! the thread that started it ends (so that nothing is left behind after Ctrl-C or SIGKILL). Start processes from the main
-//! thread or a runtime's worker, never from a short-lived thread.
+//! Invariant: no child outlives its `Process`, nor this program: dropping kills and reaps it, and the system kills it
+//! when the thread that started it ends (so that nothing is left behind after Ctrl-C or SIGKILL). Start processes from
+//! the main thread or a runtime's worker, never from a short-lived thread.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -162,7 +162,8 @@ pub fn interrupt(pid: u32) {
     }
 }
 
-/// Makes a command's child be interrupted when the thread that starts it ends, so that it does not outlive this program.
+/// Makes a command's child be interrupted when the thread that starts it ends, so that it does
+/// not outlive this program.
 pub fn dying_with_parent(mut command: tokio::process::Command) -> tokio::process::Command {
     #[allow(unsafe_code, reason = "prctl(2) in the child before exec is async-signal-safe and allocates nothing")]
     unsafe {

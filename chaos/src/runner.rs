@@ -1,7 +1,7 @@
 //! One run of a scenario: a cluster, clients, faults, healing, reading back, judging.
 //!
-//! Invariant: safety is examined under faults and liveness without them; what the harness itself could not do is an error,
-//! neither a pass nor a violation.
+//! Invariant: safety is examined under faults and liveness without them; what the harness itself could not do is an
+//! error, neither a pass nor a violation.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -220,7 +220,8 @@ fn arena<'a>(cluster: &'a mut Cluster, recorder: &'a Recorder, seed: u64) -> Are
     Arena { cluster, leader: None, rng: StdRng::seed_from_u64(seed), recorder, round: 0 }
 }
 
-/// Checks a saved history again, with the checkers of its scenario where that is known, and writes the report beside it.
+/// Checks a saved history again, with the checkers of its scenario where that is known, and
+/// writes the report beside it.
 pub fn check(path: &Path) -> anyhow::Result<Report> {
     let events: Vec<Event> = recorder::load(path)?;
     let model = Model::new(&events);

@@ -1,7 +1,7 @@
 //! From a scenario and a seed to what happens in each round. Pure.
 //!
-//! Invariant: the same scenario, seed and number of rounds give the same schedule. The seed constrains a run, it does not
-//! replay one: real processes on a real machine never meet twice in the same way.
+//! Invariant: the same scenario, seed and number of rounds give the same schedule. The seed constrains a run, it does
+//! not replay one: real processes on a real machine never meet twice in the same way.
 
 use std::time::Duration;
 

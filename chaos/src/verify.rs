@@ -1,7 +1,8 @@
-//! The last phase of a run: all faults removed, the cluster must heal, serve, and still hold everything it acknowledged.
+//! The last phase of a run: all faults removed, the cluster must heal, serve, and still hold
+//! everything it acknowledged.
 //!
-//! Invariant: what is written down here was read after healing, from every node by itself, linearizably; the digests are
-//! taken last, because looking up published contents is a write of its own.
+//! Invariant: what is written down here was read after healing, from every node by itself, linearizably; the digests
+//! are taken last, because looking up published contents is a write of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -106,7 +107,8 @@ async fn final_read(raw: &RawClient, (node, server): (NodeId, usize), file: &str
     .await
 }
 
-/// Announces published contents without naming a version: the index says which version has them (F6), or that none does.
+/// Announces published contents without naming a version: the index says which version has them
+/// (F6), or that none does.
 async fn audit(
     (raw, server): (&RawClient, usize),
     recorder: &Recorder,
@@ -139,8 +141,8 @@ async fn audit(
     Ok(())
 }
 
-/// Each of a file's contents is announced by a peer of its own: an announce never sets a holding back, so that a holder of a newer
-/// version would be told that one (F4).
+/// Each of a file's contents is announced by a peer of its own: an announce never sets a holding back, so that a holder
+/// of a newer version would be told that one (F4).
 pub(crate) fn auditor_id(auditor: usize) -> String {
     format!("auditor-{auditor}")
 }

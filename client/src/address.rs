@@ -1,7 +1,8 @@
 //! Addresses as people type them: `HOST:PORT` to listen at or to reach a member by, and base URLs of servers.
 //!
-//! Invariant: every option of both programs that takes an address goes through here, so that the same text means the same
-//! everywhere, and a text that is only half understood is refused with the spelling that works. Nothing here is resolved.
+//! Invariant: every option of both programs that takes an address goes through here, so that the same
+//! text means the same everywhere, and a text that is only half understood is refused with the spelling
+//! that works. Nothing here is resolved.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

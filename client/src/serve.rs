@@ -5,8 +5,8 @@
 //!      ▲ stop                                       ▲
 //! signals, quit ◄── shell thread (blocks in readline) ┴── one command at a time ──► cli::act
 //! ```
-//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT, SIGTERM and SIGHUP; the peer is
-//! stopped in order each time, and the terminal is left as it was found.
+//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT, SIGTERM and SIGHUP; the
+//! peer is stopped in order each time, and the terminal is left as it was found.
 
 use std::io::IsTerminal;
 

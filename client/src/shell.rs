@@ -1,7 +1,7 @@
 //! The interactive shell of `raftshare serve`: the command line's commands, one at a time, without leaving the peer.
 //!
-//! Invariant: the thread that reads a line does nothing else; it reads the next one only after the command has ended, so
-//! that results and the prompt never mix. Ctrl-C ends the running command, Ctrl-D the shell.
+//! Invariant: the thread that reads a line does nothing else; it reads the next one only after the command has ended,
+//! so that results and the prompt never mix. Ctrl-C ends the running command, Ctrl-D the shell.
 
 mod line;
 
@@ -108,8 +108,8 @@ impl Shell {
         self.printer.clone()
     }
 
-    /// Runs what is typed until the user leaves. Where the standard input was empty from the start, never ends: that is how
-    /// a peer is started in the background.
+    /// Runs what is typed until the user leaves. Where the standard input was empty from the start, never ends: that is
+    /// how a peer is started in the background.
     pub async fn run(mut self, session: &Session) {
         let mut any = false;
         while let Some(Typed::Line(line)) = self.typed.recv().await {

@@ -1,6 +1,7 @@
-//! How a cluster is born, exactly once, and how a node joins one (C1, C3).
+//! How a cluster is founded, exactly once, and how a node joins one (C1, C3).
 //!
-//! Invariant: nothing is founded unless every listed node answered and none of them belongs to a cluster that has begun.
+//! Invariant: nothing is founded unless every listed node answered and none of them belongs to
+//! a cluster that has begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long a node may take to set its data directory aside and start anew.
 const SET_ASIDE_DEADLINE: Duration = Duration::from_secs(4);
-/// How often the cluster may refuse a joining node with the same words before it gives up: a change under way ends by itself.
+/// How often the cluster may refuse a joining node with the same words before it gives up: a
+/// change under way ends by itself.
 const REFUSALS_MAX: u32 = 3;
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -225,8 +227,8 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
     }
 }
 
-/// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the node waits
-/// to be taken in again (C3).
+/// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the
+/// node waits to be taken in again (C3).
 async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BirthError> {
     let Some(own) = node.identities.cluster() else { return Ok(false) };
     if node.is_initialized().await.map_err(BirthError::Unreachable)? {
@@ -348,8 +350,8 @@ async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity,
     }
 }
 
-/// Another node asks this one to belong to a cluster. An empty directory takes the first that asks, but with `--members` or
-/// `--join` only the one that these lead to (N1).
+/// Another node asks this one to belong to a cluster. An empty directory takes the first that asks, but with
+/// `--members` or `--join` only the one that these lead to (N1).
 pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Result<(), String> {
     if node.identities.cluster() == Some(cluster) || node.is_initialized().await? {
         return node.adopt(cluster).await;

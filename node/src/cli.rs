@@ -395,7 +395,8 @@ mod tests {
         }
     }
 
-    /// Every setting of `start` with values it must refuse, and a word of each refusal. A setting without a row fails the test.
+    /// Every setting of `start` with values it must refuse, and a word of each refusal. A
+    /// setting without a row fails the test.
     const WRONG: &[(&str, &[(&str, &str)])] = &[
         ("id", &[("0", "--id"), ("-1", "invalid"), ("one", "invalid"), ("18446744073709551616", "invalid")]),
         (

@@ -1,4 +1,4 @@
-//! The leader's reading of the log clock (T2), and the only place in the node that reads clocks.
+//! The leader's reading of the log clock (T2): the only source of the time that goes into entries.
 //!
 //! Invariant: a stamp is only made from an anchor of the current term, and log time between two stamps of one anchor
 //! never passes faster than this machine's monotonic clock.
@@ -19,7 +19,8 @@ const SLEEP_MIN: Duration = Duration::from_millis(500);
 pub struct Monotonic {
     began: Instant,
     rate_percent: u32,
-    /// The same moment by the clock that goes on while the machine sleeps, and by the one that does not: never simulated.
+    /// The same moment by the clock that goes on while the machine sleeps, and by the one that
+    /// does not: never simulated.
     real: (BootTime, std::time::Instant),
 }
 
@@ -43,7 +44,8 @@ impl Monotonic {
         }
     }
 
-    /// What the clock shows, and in addition the time that the machine slept since the clock began, during which it stood still.
+    /// What the clock shows, and in addition the time that the machine slept since the clock
+    /// began, during which it stood still.
     pub fn awake_and_asleep(&self) -> Duration {
         let (began, awake_since) = self.real;
         let slept = began.elapsed().saturating_sub(awake_since.elapsed());

@@ -1,7 +1,8 @@
 //! Whether this node may act as a member and answer clients, beyond its role in Raft.
 //!
-//! A role says what a node does in an election; a condition says that it must not take part at all: it has not shown its data
-//! directory to a majority yet, its directory is an older copy, it was removed, or its state differs from the others'.
+//! The role says what a node does in Raft. The condition says whether it may take part at all: it may not while no
+//! majority has recorded its start, or when its data directory is an older copy or it was removed. A node whose state
+//! differs from the others' goes on storing its log, and answers no client.
 //!
 //! Invariant: a condition that [`Condition::refusal`] names is checked once for every request, before its handler runs.
 
@@ -16,7 +17,8 @@ pub enum Condition {
     /// Everything that its role allows.
     #[default]
     Serving,
-    /// It belongs to a cluster and waits until a majority has recorded its start (C3, C5): it neither votes nor acknowledges.
+    /// It belongs to a cluster and waits until a majority has recorded its start (C3, C5): it
+    /// neither votes nor acknowledges.
     Starting,
     /// Its data directory is older than what its node had acknowledged (C3).
     OlderCopy {

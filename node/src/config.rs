@@ -147,7 +147,8 @@ pub enum Birth {
 }
 
 impl Birth {
-    /// The listed members; none unless it founds a cluster. On a directory that belongs to one they say where to look (C4).
+    /// The listed members; none unless it founds a cluster. On a directory that belongs to one
+    /// they say where to look (C4).
     pub fn members(&self) -> &[MemberSpec] {
         match self {
             Self::Bootstrap { members } => members,
@@ -277,8 +278,9 @@ impl Config {
         Ok(())
     }
 
-    /// How long a leader counts as known after the newest moment at which a majority had confirmed it (R5): three of the longest
-    /// election timeouts, so that it fits slow links as well, and a second at least, so that a busy machine does not make it flicker.
+    /// How long a leader counts as known after the newest moment at which a majority had confirmed it (R5): three
+    /// of the longest election timeouts, so that it fits slow links as well, and a second at least, so that a
+    /// busy machine does not make it flicker.
     pub fn leader_word_max(&self) -> Duration {
         (3 * self.election.1).max(LEADER_WORD_MIN)
     }

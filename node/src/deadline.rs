@@ -1,7 +1,7 @@
 //! How long a request's caller waits, and what is left of it (W6).
 //!
-//! Invariant: a deadline is set once, when the request arrives, and only shrinks on its way: to another node goes what is left
-//! of it, less what the answer needs to come back.
+//! Invariant: a deadline is set once, when the request arrives, and only shrinks on its way: to another node goes what
+//! is left of it, less what the answer needs to come back.
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! File descriptors: how many this process may have, and who may use how many of them.
 //!
-//! Invariant (N4): connections never use up the descriptors that the store needs. A snapshot that cannot be created because the
-//! table is full would be a failed disk, and would end the node.
+//! Invariant (N4): connections never use up the descriptors that the store needs. If a snapshot could not be created
+//! because the table is full, that would count as a storage failure and end the node.
 
-/// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is written while
-/// one is read and one is sent holds three more.
+/// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is
+/// written while one is read and one is sent holds three more.
 const RESERVED: usize = 192;
-/// Connections that other nodes may have to this one at a time. A member opens some ten; clients cannot take these places.
+/// Connections that other nodes may have to this one at a time. A member opens some ten;
+/// clients cannot take these places.
 const NODE_CONNECTIONS_MAX: usize = 128;
 /// Connections of clients served at a time, however many descriptors there are.
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;
@@ -36,7 +37,8 @@ impl Budget {
         let free = limit.saturating_sub(RESERVED);
         let nodes = (free / 8).clamp(CONNECTIONS_MIN, NODE_CONNECTIONS_MAX);
         let undecided = (free / 16).clamp(CONNECTIONS_MIN, UNDECIDED_MAX);
-        // As many connections again are opened by this node: to the other nodes, and to the leader for every request it forwards.
+        // As many connections again are opened by this node: to the other nodes, and to the
+        // leader for every request it forwards.
         let clients = free.saturating_sub(2 * nodes + undecided) / 2;
         let clients = clients.clamp(CONNECTIONS_MIN, CLIENT_CONNECTIONS_MAX);
         Self { clients, per_address: clients / 2, nodes, undecided }

@@ -1,6 +1,6 @@
 //! `raftshare-node dev`: a whole cluster with peers on this machine, as real processes, in one command.
 //!
-//! Invariant: every process it starts ends with it, also when it is killed.
+//! Invariant: when this process ends, even by being killed, every process it started ends too.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! Keeps the digests of large peers' holdings at hand, so that their next registration is checked in no time (P2).
+//! Computes the digests of large peers' holdings in advance, so that their next registration is checked quickly (P2).
 //!
-//! A digest is derived from the catalog: whether it was computed ahead or while an entry is applied changes no answer. This
-//! only moves the work: out of the apply path, which all writers share, to a thread that holds no lock.
+//! A digest is derived from the catalog: whether it was computed ahead or while an entry is applied changes no answer.
+//! It only moves the work from the apply path, which all writers share, to a thread that holds no lock.
 //!
-//! Invariant: one digest at a time, and only of holdings that were left alone between two looks.
+//! Invariant: one digest is computed at a time, and only of holdings that did not change between two scans.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -114,8 +114,8 @@ impl EventLog {
         self.newest.subscribe()
     }
 
-    /// Waits until the entry at a log index was seen; false if it takes longer than `within`. What follows the same feed and is told
-    /// before this log, the planner, has seen it as well.
+    /// Waits until the entry at a log index was seen; false if it takes longer than `within`. What follows the same
+    /// feed and is told before this log, the planner, has seen it as well.
     pub async fn reach(&self, log_index: u64, within: Duration) -> bool {
         if self.newest() >= log_index {
             return true;

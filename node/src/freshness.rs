@@ -53,7 +53,8 @@ impl Freshness {
         }
     }
 
-    /// Notes that this node follows `leader` in `term`. If it did not before, a majority elected that leader a moment ago.
+    /// Notes that this node follows `leader` in `term`. If it did not before, a majority
+    /// elected that leader a moment ago.
     pub fn note_leader(&self, leader: NodeId, term: u64) {
         let known = &mut self.state.lock().word;
         if known.is_none_or(|known| (known.leader, known.term) != (leader, term)) {
@@ -82,7 +83,8 @@ impl Freshness {
     pub fn note(&self, committed: u64, moment: Instant) {
         let mut state = self.state.lock();
         if state.pending.len() == PENDING_MAX {
-            // Not an older one: what is reached next has to stay, or a node that keeps a little behind would never reach any.
+            // Not an older one: what is reached next has to stay, or a node that keeps a little
+            // behind would never reach any.
             state.pending.pop_back();
         }
         state.pending.push_back(Confirmation { committed, moment });

@@ -1,7 +1,8 @@
-//! Who this node is, and what every connection has to know about the others: which process of a member's directory was seen
-//! last, and where it was reached (C1, C3, C4).
+//! Who this node is, and what every connection has to know about the others: which process of a member's directory was
+//! seen last, and where it was reached (C1, C3, C4).
 //!
-//! An address says where a member is reached, not who it is: a connection counts once the hello has shown the right directory.
+//! An address says where a member is reached, not who it is: a connection counts once the hello
+//! has shown the right directory.
 //!
 //! Invariant: nothing here waits for a disk or the network.
 
@@ -107,7 +108,8 @@ impl Identities {
         &self.hints
     }
 
-    /// Whether this node calls no member: it was removed, or its directory is an older copy, and each of them would only refuse.
+    /// Whether this node calls no member: it was removed, or its directory is an older copy,
+    /// and each of them would only refuse.
     pub fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
@@ -143,8 +145,8 @@ impl Identities {
         self.reached.lock().get(&member.store_id).map(|(address, _)| address.clone())
     }
 
-    /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is, what the
-    /// membership says, and what the command line says.
+    /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is,
+    /// what the membership says, and what the command line says.
     pub fn addresses_of(&self, id: NodeId, member: &Member) -> Vec<String> {
         let reached = self.reached_at(member);
         let told = self.starts.read(|starts| {

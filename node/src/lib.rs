@@ -7,7 +7,8 @@
 //!  transport ◄──► other nodes                                        one port for both kinds of traffic
 //! ```
 //!
-//! Only `propose` gives commands to Raft, only `clock` reads clocks, only `api::error` knows status codes of failures.
+//! Only `propose` gives commands to Raft, only `clock` gives the time that goes into entries, only
+//! `api::error` gives failures their status codes.
 
 mod addresses;
 pub mod api;

@@ -4,11 +4,12 @@
 //! `silent_waiters` answer, and the catalog ignores a proposal that no longer fits.
 //!
 //! Invariants:
-//! * Silence is measured in *counted time*: the time between two ticks that both confirmed a majority and lie at most
-//!   [`Config::gap_ms`] apart. A paused, partitioned or starved leader therefore never blames a peer for its own absence.
+//! * Silence is measured in *counted time*: the time between two ticks that both confirmed a majority
+//!   and lie at most [`Config::gap_ms`] apart. A paused, partitioned or starved leader therefore never
+//!   blames a peer for its own absence.
 //! * After a start and after every longer gap there is a grace period in which nobody expires.
-//! * A sign of life costs one look-up. What else a call costs grows with what it returns and what became due, not with the number
-//!   of peers: both kinds are ordered by due time, and a peer with newer signs is due once per TTL.
+//! * A sign of life costs one look-up. What else a call costs grows with what it returns and what became due, not with
+//!   the number of peers: both kinds are ordered by due time, and a peer with newer signs is due once per TTL.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,7 +38,8 @@ impl Default for Config {
 /// Items one call of `expired_peers` or `silent_waiters` returns; the rest follows in the next call.
 pub const REPORT_ITEMS_MAX: usize = limits::CLEANUP_ITEMS_MAX;
 
-/// Peers one call of `expired_peers` looks at, a millisecond's work in which nothing can be applied; each is due once per TTL.
+/// Peers one call of `expired_peers` looks at, a millisecond's work in which nothing can be
+/// applied; each is due once per TTL.
 pub const LOOKS_MAX: usize = 2 * 1_024;
 
 /// Counted time until an item that was reported, but is still here, is reported again: its proposal may have been lost.
@@ -135,7 +137,8 @@ impl Liveness {
         liveness
     }
 
-    /// The leader's timer ran; `majority_confirmed` tells whether a majority confirmed the leadership since the last tick.
+    /// The leader's timer ran; `majority_confirmed` tells whether a majority confirmed the
+    /// leadership since the last tick.
     ///
     /// Call it about once a second, and before the questions below.
     pub fn tick(&mut self, now_ms: u64, majority_confirmed: bool) {
@@ -164,8 +167,8 @@ impl Liveness {
         seen.last_sign = now;
     }
 
-    /// A waiter asked for its place, or its hanging request is still open (L5). Places that are not in line are ignored:
-    /// only a join adds one.
+    /// A waiter asked for its place, or its hanging request is still open (L5). Places that are not in
+    /// line are ignored: only a join adds one.
     pub fn waiter_polled(&mut self, file: &FileName, peer: &PeerId, ticket: u64, now_ms: u64) {
         let due = (self.counted_at(now_ms) + self.config.waiter_silence_ms, self.next_serial());
         let Some(waiter) = self.waiters.get_mut(&(file.clone(), peer.clone())) else { return };
@@ -275,7 +278,8 @@ impl Liveness {
         if self.unheard == 0 { 0 } else { self.grace_until.saturating_sub(self.counted_ms) }
     }
 
-    /// Counted time since the peer's newest sign of life, or since the start of the leadership; `None` if it is not live.
+    /// Counted time since the peer's newest sign of life, or since the start of the leadership;
+    /// `None` if it is not live.
     pub fn silent_for_ms(&self, peer: &PeerId, now_ms: u64) -> Option<u64> {
         let seen = self.peers.get(peer).filter(|seen| seen.heard_in > 0)?;
         Some(self.counted_at(now_ms).saturating_sub(seen.last_sign))

@@ -1,8 +1,8 @@
 //! The program's log: lines for the standard error, written by a thread of its own.
 //!
-//! Invariant: logging never stops or slows a node (N4). Whoever logs puts a line into a bounded queue and goes on; a line that finds
-//! the queue full, or that the standard error refuses, is dropped and counted. Nothing here panics, whatever the standard error is: a
-//! full disk, a pipe without a reader, one that nobody empties, or closed.
+//! Invariant: logging never stops or slows a node (N4). A caller puts its line into a bounded queue and goes on. A line
+//! is dropped and counted if the queue is full or it cannot be written. Nothing here panics if the standard error is a
+//! full disk, a pipe without a reader, a pipe that nobody empties, or closed.
 //!
 //! Only the programs' `main` starts it; a node under simulation logs to whatever its process has set up.
 
@@ -153,7 +153,8 @@ impl Drop for Logging {
     }
 }
 
-/// A panic is a line of the log like any other: the standard hook would write to the standard error itself, and wait for it.
+/// A panic is a line of the log like any other: the standard hook would write to the standard
+/// error itself, and wait for it.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);

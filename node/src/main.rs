@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A node under load allocates and frees several hundred thousand small things a second, on one thread what another made.
+/// A node under load allocates and frees several hundred thousand small things a second, on one
+/// thread what another made.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Invariants
-//! * A change is proposed only if the voters that answer now are a majority before and after it, and only against the very
-//!   membership that was checked.
-//! * What was not given to Raft by the caller's deadline is refused; what was given and is not done by then is `unknown` (W6).
+//! * A change is proposed only if the voters that answer now are a majority before and after it, and only against
+//!   the very membership that was checked.
+//! * What was not given to Raft by the caller's deadline is refused; what was given and is not
+//!   done by then is `unknown` (W6).
 
 mod checks;
 mod finish;
@@ -154,8 +155,9 @@ async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) 
     change(node, &members, changes, stays_learner, until).await
 }
 
-/// Gives a change to Raft and waits for it, `until` at the latest. On a task of its own, which goes on when the caller's time is
-/// over: a change of voters is two entries, and the second one is proposed by whoever waits for the first.
+/// Gives a change to Raft and waits for it, `until` at the latest. On a task of its own, which goes
+/// on when the caller's time is over: a change of voters is two entries, and the second one is
+/// proposed by whoever waits for the first.
 async fn change(
     node: &Node,
     checked: &Members,

@@ -1,13 +1,15 @@
 //! How the programs get their memory from the operating system, and when they give it back.
 //!
-//! Invariant: no request waits for two megabytes to be cleared, and memory that is needed again soon is not cleared again.
+//! Invariant: no request waits while 2 MiB of memory are cleared, and memory that is soon needed
+//! again is not returned and cleared again.
 
 use std::ffi::c_long;
 
 use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 
-/// Milliseconds after which freed memory goes back to the operating system. What comes back is cleared page by page: with mimalloc's
-/// own second, the log's buffers and snapshots of a busy node were cleared again and again, for 7 to 9 % of its processor time.
+/// Milliseconds after which freed memory goes back to the operating system. What comes back is cleared page by
+/// page: with mimalloc's own second, the log's buffers and snapshots of a busy node were cleared again and
+/// again, for 7 to 9 % of its processor time.
 const KEPT_MS: c_long = 10_000;
 /// `mi_option_purge_delay` of `mimalloc.h`, which the bindings do not name.
 const PURGE_DELAY: mi_option_t = 15;
@@ -18,16 +20,17 @@ pub fn configure() {
     refuse_huge_pages();
 }
 
-/// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment goes before; without effect on another allocator.
+/// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment goes before;
+/// without effect on another allocator.
 #[allow(unsafe_code)] // a call into the allocator, which is C
 fn keep_freed() {
     // SAFETY: sets a number; one of an option that does not exist would be ignored.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
 }
 
-/// Has memory cleared in pages of 4 KiB when it is first touched. The allocator asks for 2 MiB at a time: whoever touches that first waits for
-/// all of it, and everybody with him if he is applying an entry; up to 5 ms where the hypervisor has to find the memory first. Redis
-/// refuses them for the same reason (its `disable-thp`).
+/// Has memory cleared in pages of 4 KiB when it is first touched. The allocator asks for 2 MiB at a time: whoever
+/// touches that first waits for all of it, and everybody with him if he is applying an entry; up to 5 ms where the
+/// hypervisor has to find the memory first. Redis refuses them for the same reason (its `disable-thp`).
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // a system call
 fn refuse_huge_pages() {

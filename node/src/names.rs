@@ -1,12 +1,13 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
 //! Invariants:
-//! * A name is in the index exactly while its current version exists, as of the position that the index has followed the log to;
-//!   whether a live holder has it is asked of the catalog when a query is answered (P5). The position never goes back (R2).
-//! * While the index is loaded it has no position and answers nothing: part of an answer would look like all of it (R1).
-//! * The index's lock may be held when the catalog's is taken, never the other way round, and is held for moments only: no search
-//!   and no load, however long, keeps an entry from being applied or a name from getting in. Searches leave processors to Raft: a
-//!   few run at once, the others wait their turn.
+//! * The index has a name exactly while its current version exists, as of the log index that it has followed to
+//!   (its position). Whether a live holder has the file is looked up in the catalog when a query is answered (P5).
+//!   The position never goes back (R2).
+//! * While it is loading, the index has no position and answers nothing: a partial answer would
+//!   look like a complete one (R1).
+//! * The index lock is never taken while the catalog lock is held, and is only held briefly: no search and no load,
+//!   however long, delays an entry or a new name. Only a few searches run at once, so that Raft keeps some processors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,8 +102,8 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Waits until another search may run; it does while what this returns is held. `None` if too many wait already, or for too
-    /// long.
+    /// Waits until another search may run; it does while what this returns is held. `None` if
+    /// too many wait already, or for too long.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let _place = self.waiting.try_acquire().ok()?;
         timeout(TURN_WAIT, self.running.clone().acquire_owned()).await.ok()?.ok()
@@ -113,8 +114,8 @@ impl Names {
         &self.freshness
     }
 
-    /// The catalog was read or replaced as a whole, up to this log index: loads what of it is not in the index. Events from there on
-    /// have to come through [`Names::follow`].
+    /// The catalog was read or replaced as a whole, up to this log index: loads what of it is not in the index. Events
+    /// from there on have to come through [`Names::follow`].
     pub fn begin(&self, upto: u64) {
         let mut held = self.held.write();
         held.followed = held.followed.max(upto);
@@ -140,8 +141,8 @@ impl Names {
 
     /// Loads a bounded number of names; false if there is nothing left to load.
     ///
-    /// Between the look at the catalog and the index there is no room for an event: it is taken in before both or after both, so
-    /// that a name that was deleted meanwhile does not stay.
+    /// Between the look at the catalog and the index there is no room for an event: it is taken in before both or after
+    /// both, so that a name that was deleted meanwhile does not stay.
     fn load_step(&self, state: &SharedState) -> bool {
         for _ in 0..LOADS_PER_STEP {
             let mut held = self.held.write();
@@ -227,7 +228,8 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Names that match, best first, among those that `filter` accepts. It may take the catalog's lock, for each name anew.
+    /// Names that match, best first, among those that `filter` accepts. It may take the
+    /// catalog's lock, for each name anew.
     pub fn finish(&self, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
         self.search.finish(&self.found, limit, filter)
     }

@@ -1,5 +1,5 @@
-//! The border between a node and its network: connections that it opens, connections that it accepts, and requests that it
-//! forwards. In production these are TCP and a pool of HTTP connections; a simulation puts its own in their place.
+//! The border between a node and its network: connections that it opens, connections that it accepts, and requests that
+//! it forwards. In production these are TCP and a pool of HTTP connections; a simulation puts its own in their place.
 //!
 //! Invariant: [`Undelivered::NotSent`] is definite, the other side never saw the request; everything else is not (W5).
 

@@ -152,7 +152,8 @@ impl Node {
         role_name(self.raft.metrics().borrow_watched().state)
     }
 
-    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate (R5).
+    /// The role that it tells others: a leader that no majority confirms any more leads nobody,
+    /// and is a candidate (R5).
     pub fn told_role(&self) -> &'static str {
         match self.leader_confirmation() {
             Some((_, _, age)) if age <= self.config.leader_word_max() => "leader",
@@ -180,14 +181,14 @@ impl Node {
         is_sole_voter(&self.raft.metrics().borrow_watched())
     }
 
-    /// Whether this node votes, acknowledges and answers members about itself: not before its start was recorded, nor with an older
-    /// copy of its directory, nor once it was removed (C3, C6).
+    /// Whether this node votes, acknowledges and answers members about itself: not before its start was recorded, nor
+    /// with an older copy of its directory, nor once it was removed (C3, C6).
     pub fn takes_part(&self) -> bool {
         matches!(self.condition.get(), Condition::Serving | Condition::Diverged { .. })
     }
 
-    /// The leader, if this node knows that it leads now: a majority elected or confirmed it a moment ago (R5). One that fell silent,
-    /// or that no majority confirms any more, is none.
+    /// The leader, if this node knows that it leads now: a majority elected or confirmed it a moment ago (R5). One that
+    /// fell silent, or that no majority confirms any more, is none.
     pub fn confirmed_leader(&self) -> Option<KnownLeader> {
         let leader = self.leader()?;
         let age = match leader.id == self.config.id {
@@ -257,8 +258,8 @@ impl Node {
         self.freshness.staleness_ms(self.applied())
     }
 
-    /// When the newest moment was at which a majority had confirmed a leader whose commit index of then the name index has
-    /// followed to, of which `followed` is the position (R2).
+    /// When the newest moment was at which a majority had confirmed a leader whose commit index of then the name index
+    /// has followed to, of which `followed` is the position (R2).
     pub fn names_as_of(&self, followed: u64) -> Option<Instant> {
         if let Some((_, committed, age)) = self.leader_confirmation()
             && let Some(moment) = Instant::now().checked_sub(age)
@@ -326,8 +327,8 @@ impl Node {
 
     /// Whether this node's cluster has begun: there is a log or a vote.
     ///
-    /// Asked on a task of its own: who asks may give up (the member that asked this one was killed), and openraft reports an
-    /// answer that nobody waits for as an error.
+    /// Asked on a task of its own: who asks may give up (the member that asked this one was killed), and openraft
+    /// reports an answer that nobody waits for as an error.
     pub async fn is_initialized(&self) -> Result<bool, String> {
         let raft = self.raft.clone();
         let asked = tokio::spawn(async move { raft.is_initialized().await });

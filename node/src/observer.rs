@@ -1,10 +1,11 @@
-//! Says in the log what happens to the cluster as this node sees it: leaders, the quorum, members and peers that come, go, fall silent
-//! and return.
+//! Says in the log what happens to the cluster as this node sees it: leaders, the quorum, members and peers
+//! that come, go, fall silent and return.
 //!
-//! Invariant: it follows what is published anyway (Raft's metrics and the catalog's events), so that nothing waits for it, and each
-//! change is one line. What is told is a pure function of two views, so that a test can hold it against a table.
+//! Invariant: it follows what is published anyway (Raft's metrics and the catalog's events), so that nothing waits for
+//! it, and each change is one line. The lines are a pure function of two views, which a test checks against a table.
 //!
-//! What only the place itself knows is logged there: snapshots and slow syncs by the storage, the node's own start and end by `start`.
+//! Other events are logged where they happen: snapshots and slow syncs by the storage, the
+//! node's own start and end by `start`.
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;

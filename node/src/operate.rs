@@ -18,7 +18,8 @@ pub use backup::backup;
 
 /// How long a command may take unless `--timeout` says otherwise: the 5 s of W6.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
-/// The same for commands that wait for a snapshot, for a new node to catch up, or for all members to stand at one log index.
+/// The same for commands that wait for a snapshot, for a new node to catch up, or for all
+/// members to stand at one log index.
 pub const LONG_DEADLINE: Duration = Duration::from_secs(60);
 /// What a command may take beyond its deadline before it is ended from outside.
 const OVERTIME: Duration = Duration::from_millis(500);
@@ -41,8 +42,8 @@ pub enum Change {
     Snapshot,
 }
 
-/// Resolves on SIGINT, SIGTERM or SIGHUP: a terminal that goes away is no reason to skip the handover. A process that was
-/// started with SIGHUP ignored, as `nohup` does, goes on ignoring it.
+/// Resolves on SIGINT, SIGTERM or SIGHUP: a terminal that goes away is no reason to skip the handover. A process that
+/// was started with SIGHUP ignored, as `nohup` does, goes on ignoring it.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let until = async |kind| match signal(kind) {

@@ -1,9 +1,9 @@
-//! Who has a connection to this node, and who has to go when there are too many.
+//! Slots for connections to this node, and which connection is closed when all are taken.
 //!
 //! Invariants (N4)
-//! * There are never more connections than places, in all and per address.
-//! * A connection that is being answered is never closed for another one; one that is idle, or has not finished its request's head,
-//!   is. So silent callers cannot keep others out.
+//! * There are never more connections than slots, in total and per address.
+//! * A connection that is being answered is never closed for another one. A connection that is idle, or has not sent
+//!   the whole head of its request, may be. So silent callers cannot keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

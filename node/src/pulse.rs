@@ -1,9 +1,9 @@
-//! Notices that this process stood still: it was stopped, its machine was suspended, or its virtual machine was (W6).
+//! Notices that this process was paused: it was stopped, or its machine or virtual machine was suspended (W6).
 //!
-//! Requests wait in the system's buffers meanwhile, and look as if they had just arrived when the process goes on. Their callers may
-//! have given up long ago, so nothing that may have waited through a pause is carried out.
+//! Meanwhile requests wait in the system's buffers, and look as if they had just arrived when the process continues.
+//! Their callers may have given up long ago, so nothing that may have waited through a pause is carried out.
 //!
-//! Invariant: whoever asks after a pause hears of it, even before the timer has run again.
+//! Invariant: a caller that asks after a pause learns of it, even before the timer has run again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,8 @@ use crate::clock::{Monotonic, millis};
 
 /// How often the timer runs.
 const BEAT: Duration = Duration::from_millis(100);
-/// Silence of the timer that counts as a pause, in milliseconds: a busy machine is late by less, and callers wait longer.
+/// Silence of the timer that counts as a pause, in milliseconds: a busy machine is late by
+/// less, and callers wait longer.
 const PAUSE_MS_MIN: u64 = 1_000;
 /// How long after a pause a request may be one that waited through it, in milliseconds.
 const BACKLOG_MS: u64 = 250;

@@ -1,8 +1,8 @@
 //! Read consistency (R1–R4): decides whether this node may answer a read now, has to wait, or sends it on.
 //!
 //! Invariant: a `linearizable` read is answered only from a state at or past a read index that a majority confirmed
-//! after the read arrived; a `stale` read never leaves the asked node. What an answer comes from has to have come that far: the
-//! catalog, or what is derived from it ([`Source`]).
+//! after the read arrived; a `stale` read never leaves the asked node. The source of the answer, the catalog or state
+//! derived from it ([`Source`]), must have followed the log that far.
 
 use std::time::Duration;
 
@@ -201,8 +201,8 @@ async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted
     }
 }
 
-/// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer, unless the node
-/// is loading what it would answer from and the leader cannot be asked.
+/// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer, unless
+/// the node is loading what it would answer from and the leader cannot be asked.
 async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     if node.leads() {
         if under_lease(node, params).await.is_ok() {

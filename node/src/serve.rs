@@ -1,9 +1,10 @@
-//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each its place.
+//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each a slot.
 //!
 //! Invariants (N4)
-//! * Every connection that is accepted has a place of its kind; who is silent or idle makes room for who is not, and clients never
-//!   take the places of other nodes.
-//! * First bytes and the head of a request have a deadline. What the system cannot hand over is tried again, ever more slowly.
+//! * Every accepted connection has a slot of its kind. Silent and idle connections are closed to make room, and clients
+//!   never take the slots of other nodes.
+//! * The first bytes of a connection and the head of a request have a deadline. A failed accept
+//!   is retried with a growing pause.
 
 use std::convert::Infallible;
 use std::io;
@@ -39,8 +40,8 @@ const HEAD_LOOK: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// How long writing a refusal may take.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-/// Answers up to this size, in bytes, are with the system as soon as they are given; a larger one keeps its connection busy until it
-/// is sent.
+/// Answers up to this size, in bytes, are with the system as soon as they are given; a larger one keeps
+/// its connection busy until it is sent.
 const SMALL_ANSWER_BYTES: u64 = 64 * 1_024;
 /// Pause after an accept error, such as too many open files; each further one in a row is twice as long.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -1,10 +1,12 @@
-//! When a snapshot is taken: once the log has grown by what the last snapshot weighs, so that the cost of snapshots per
+//! When a snapshot is taken: once the log has grown by the size of the last snapshot, so that the cost of snapshots per
 //! written byte stays the same however large the catalog gets.
 //!
-//! Invariant: since its last snapshot a log grows by at most the larger of [`LOG_BYTES_MIN`] and that snapshot's bytes, by half of
-//! it more, and by what is written while the next one is made; Raft purges what a snapshot covers. Nodes with one log would take their
-//! snapshots at one time, and no majority would be undisturbed; so they wait differently long. With `--snapshot-every` Raft counts
-//! entries instead, and this does nothing.
+//! Invariant: between two snapshots a log grows by at most the larger of [`LOG_BYTES_MIN`] and the
+//! last snapshot's bytes, by half of that more, and by what is written while the next snapshot is
+//! made. Raft purges what a snapshot covers.
+//!
+//! Nodes with equal logs would all take their snapshots at the same time and disturb every majority, so each waits for
+//! a different share of that half. With `--snapshot-every` Raft counts entries instead, and this module does nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +16,8 @@ use raft_store::types::NodeId;
 
 use crate::node::Node;
 
-/// Growth of the log below which no snapshot is taken, in bytes with [`ENTRY_BYTES`] counted for each entry; bounds what is
-/// applied again after a restart. About a second's work.
+/// Growth of the log below which no snapshot is taken, in bytes with [`ENTRY_BYTES`] counted for each entry; bounds
+/// what is applied again after a restart. About a second's work.
 pub const LOG_BYTES_MIN: u64 = 48 * 1_024 * 1_024;
 /// What an entry weighs besides its bytes: a record of its own on disk, and its purge.
 pub const ENTRY_BYTES: u64 = 256;
@@ -51,8 +53,8 @@ struct Policy {
 }
 
 impl Policy {
-    /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so that
-    /// restarts do not let it grow for ever.
+    /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so
+    /// that restarts do not let it grow for ever.
     fn since(snapshot: u64, id: NodeId) -> Self {
         let covered = Look { appended_bytes: 0, applied: snapshot, snapshot };
         Self { covered, triggered: None, class: id % CLASSES }

@@ -1,7 +1,7 @@
 //! Whether somebody is a member: what this node answers others, and how it finds out about itself (C6, N1).
 //!
-//! Invariant: this node calls itself removed only on the word of a leader that a majority has just confirmed, of a membership that
-//! is committed. Anything less is a suspicion.
+//! Invariant: this node calls itself removed only if a leader that a majority has just confirmed says so, from a
+//! committed membership. Any other answer is only a suspicion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -149,8 +149,8 @@ fn become_older_copy(node: &Node, reason: String) {
     }
 }
 
-/// The leader wants to take this node in again, and its data directory is an older copy. Done only once a confirmed leader says that
-/// the directory is no member's any more, whoever asks for it.
+/// The leader wants to take this node in again, and its data directory is an older copy. Done only once a confirmed
+/// leader says that the directory is no member's any more, whoever asks for it.
 pub async fn set_aside(node: &Node) -> Result<(), String> {
     if !matches!(node.condition.get(), Condition::OlderCopy { .. }) {
         return Err("the data directory of this node is not an older copy".into());

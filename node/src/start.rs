@@ -81,8 +81,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// Puts a new process of this program in the place of this one: that lets go of everything that the old one has open. Returns only
-/// if it cannot.
+/// Puts a new process of this program in the place of this one: that lets go of everything that the old one
+/// has open. Returns only if it cannot.
 fn start_again() -> anyhow::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
@@ -170,7 +170,8 @@ pub async fn run_on<L: Listener>(
     Ok(ended)
 }
 
-/// One line for people and scripts: where this node serves. A standard output that cannot be written does not end a node (N4).
+/// One line for people and scripts: where this node serves. A standard output that cannot be
+/// written does not end a node (N4).
 fn announce_start(node: &Node) {
     let cluster = match node.identities.cluster() {
         Some(cluster) => format!("cluster {cluster:016x}"),

@@ -1,14 +1,14 @@
-//! A quick successor for a leader whose process is gone.
+//! Fast failover when the leader's process is gone.
 //!
-//! A killed or crashed process takes its connections and its port with it, and its followers see that at once. Waiting out
-//! the election timeout would add nothing: no process is left that could still answer as the leader. So a follower whose
-//! connection from the leader ended knocks at the leader's port, asks the other voters to do the same, and if a majority
-//! found the port closed the one with the longest log stands for election without waiting for the leader's lease (as in a
-//! transfer of leadership, Raft dissertation section 3.10). A machine that lost power, a paused process and a cut link say
-//! nothing, and are left to Raft's timeouts.
+//! When a process dies, its connections drop and its port closes, and its followers notice at once. Waiting for the
+//! election timeout would gain nothing: no process is left that could still answer as the leader. So a follower that
+//! loses its connection from the leader probes the leader's port and asks the other voters to do the same. If a
+//! majority finds the port closed, the one with the longest log stands for election without waiting for the leader's
+//! lease (as in a transfer of leadership, Raft dissertation section 3.10). A machine that lost power, a paused process
+//! and a cut link give no such sign, and are left to Raft's timeouts.
 //!
-//! Invariant: nobody stands for election here before a majority of the voters, itself among them, found the leader's port
-//! closed while they followed that very leader in that very term. Everything else is Raft's: votes, logs, terms.
+//! Invariant: nobody stands for election here before a majority of the voters, itself among them, found the leader's
+//! port closed while they followed that very leader in that very term. Everything else is Raft's: votes, logs, terms.
 
 use std::cmp::Reverse;
 use std::io;
@@ -30,8 +30,8 @@ use crate::transport::{Request, Response};
 
 /// How long a knock at the leader's port may take; a closed port answers at once.
 const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
-/// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before its port
-/// is closed: the first knock may come too early.
+/// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before
+/// its port is closed: the first knock may come too early.
 const KNOCKS_MAX: u32 = 5;
 /// Pause after the first knock that found the port open; each further one is twice as long (30 ms in all).
 const KNOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -89,8 +89,8 @@ pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
     });
 }
 
-/// What this voter says when it is asked whether the leader of `term` is gone: where its log ends, if it followed that leader
-/// and finds its port closed.
+/// What this voter says when it is asked whether the leader of `term` is gone: where its log ends, if it followed
+/// that leader and finds its port closed.
 pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd> {
     if !node.takes_part() {
         return None;
@@ -108,8 +108,8 @@ pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd
     Some(last.await?.unwrap_or_default())
 }
 
-/// Asks Raft's core. On a task of its own: who asks may give up (the voter that asked this one was killed as well), and openraft
-/// reports an answer that nobody waits for as an error.
+/// Asks Raft's core. On a task of its own: who asks may give up (the voter that asked this one was killed as well), and
+/// openraft reports an answer that nobody waits for as an error.
 async fn of_raft<T: Send + 'static>(
     node: &Node,
     ask: impl FnOnce(&RaftState<TypeConfig>) -> T + Send + 'static,

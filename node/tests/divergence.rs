@@ -81,7 +81,8 @@ async fn a_member_with_another_state_is_found_refuses_clients_and_takes_the_righ
     let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
     assert!(log.contains("took the state over from a member that agrees"), "{log}");
 
-    // `verify` finds a position that all members have in common, and so would a restart: what was taken over is on disk.
+    // `verify` finds a position that all members have in common, and so would a restart: what
+    // was taken over is on disk.
     cluster.nodes[odd].kill();
     cluster.nodes[odd].start();
     cluster.ready().await;

@@ -1,5 +1,5 @@
-//! Changes of members against dead, lagging, unknown and paused targets: no single command takes the quorum away, each is refused
-//! at once with the reason, and nothing happens after its deadline (C2, C6, W6).
+//! Changes of members against dead, lagging, unknown and paused targets: no single command takes the quorum away, each
+//! is refused at once with the reason, and nothing happens after its deadline (C2, C6, W6).
 #![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 mod support;
@@ -101,7 +101,8 @@ async fn leadership_goes_to_nobody_who_does_not_answer() {
     assert_eq!(cluster.leader().await, target);
 }
 
-/// W6: what waited while the process was paused is refused when it goes on, although it had just arrived as far as the node knows.
+/// W6: what waited while the process was paused is refused when it goes on, although it had
+/// just arrived as far as the node knows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_done_that_waited_through_a_pause() {
     let cluster = Cluster::start(1).await;

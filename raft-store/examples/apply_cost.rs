@@ -4,8 +4,8 @@
 //! cargo run --release -p raft-store --example apply_cost [FILES] [PEERS]
 //! ```
 //!
-//! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only that every command succeeds,
-//! so that a refusal is never measured as a fast write.
+//! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only
+//! that every command succeeds, so that a refusal is never measured as a fast write.
 
 use std::io;
 use std::time::Instant;

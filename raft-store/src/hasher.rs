@@ -1,7 +1,7 @@
 //! How names, words and ids are hashed in tables of one process.
 //!
-//! Invariant: every hasher has a secret of its own beside one of this process, both from the system's randomness by way of the
-//! standard library, so that nobody can choose names that collide. Nothing that is replicated depends on a hash.
+//! Invariant: every hasher has a secret of its own beside one of this process, both from the system's randomness by way
+//! of the standard library, so that nobody can choose names that collide. Nothing that is replicated depends on a hash.
 
 use std::hash::BuildHasher;
 use std::sync::OnceLock;

@@ -7,9 +7,9 @@
 //!  openraft ──► storage::log ──► LogDevice (sled | simulated)     storage::snapshot (checksummed files)
 //! ```
 //!
-//! Replicated state never depends on a clock or a random number: both travel inside entries (rules T1, D2); the tables of a process
-//! hash with a secret of its own ([`hasher`], [`name_table`]), and nothing that is replicated depends on that. Rule numbers
-//! (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
+//! Replicated state never depends on a clock or a random number: both travel inside entries (rules T1, D2); the tables
+//! of a process hash with a secret of its own ([`hasher`], [`name_table`]), and nothing that is replicated depends on
+//! that. Rule numbers (T1, F4, L5 …) in comments are explained in `docs/consistency.md`.
 
 pub mod catalog;
 mod checksum;

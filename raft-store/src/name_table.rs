@@ -1,8 +1,8 @@
-//! Values by names, in tables that grow in parts.
+//! A hash table from names to values that grows in parts.
 //!
-//! Invariant: what one call does is bounded, however many names there are: a table that grows moves one part in [`SHARDS`] of them,
-//! and hashes none of them again; a table in one part is for few names. Hashing has secrets of this process, so that nobody can choose names that collide, and nothing
-//! that is replicated depends on the order of the tables.
+//! Invariant: the work of one call is bounded, however many names there are: growing moves one part in [`SHARDS`] of
+//! them, and hashes none of them again. A table in one part is for few names. Hashing has secrets of this process, so
+//! that nobody can choose names that collide, and nothing that is replicated depends on the order of the tables.
 
 use std::hash::BuildHasher;
 

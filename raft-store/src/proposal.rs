@@ -1,7 +1,8 @@
-//! A batch together with its encoding, as entries carry it: encoded once, by who proposes it, and decoded once by who receives it.
+//! A batch together with its encoding, as entries carry it: encoded once, by who proposes it,
+//! and decoded once by who receives it.
 //!
-//! Invariant: the two say the same. Log records, appends to followers and cached entries share both; none of them encodes, decodes or
-//! copies a command again.
+//! Invariant: both have the same content. Log records, appends to followers and cached entries share both; none of them
+//! encodes, decodes or copies a command again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,8 +62,8 @@ impl Proposal {
         Self { batch: Arc::new(Batch { stamp, commands }), encoded: encoded.into() }
     }
 
-    /// An entry that changes nothing: every member takes the digest of its state right after it (N3). Builds that know no checkpoints
-    /// apply it as an entry without commands.
+    /// An entry that changes nothing: every member takes the digest of its state right after it (N3). Builds that know
+    /// no checkpoints apply it as an entry without commands.
     pub fn checkpoint() -> Self {
         Self::of(None, Vec::new())
     }

@@ -60,9 +60,9 @@ pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, crate::s
 
 /// openraft's settings for this store (`cluster` appears in logs only).
 ///
-/// `enable_leader_restore` has to stay off: this store groups flushes, and openraft replicates an entry before the leader's
-/// own flush. A leader that crashed in between and resumed its old term would write another entry under the same log id,
-/// and replicas would diverge. With it off a restarted leader stands for election in a new term.
+/// `enable_leader_restore` has to stay off: this store groups flushes, and openraft replicates an entry before the
+/// leader's own flush. A leader that crashed in between and resumed its old term would write another entry under the
+/// same log id, and replicas would diverge. With it off a restarted leader stands for election in a new term.
 pub fn raft_config(cluster: &str) -> openraft::Config {
     let config = openraft::Config {
         cluster_name: cluster.to_owned(),
@@ -81,10 +81,10 @@ pub fn raft_config(cluster: &str) -> openraft::Config {
 
 /// The settings with other timeouts, in milliseconds; everything that depends on them is set here as well.
 ///
-/// A leader that has lost its quorum falls silent for `quorum_loss_probe_interval` before it sends heartbeats again. Without
-/// that pause a follower that it still reaches would never vote for anybody else, and where this follower is the bridge between
-/// the others no leader could be elected (C7). The pause lets that follower's lease run out and then leaves room for one
-/// election: two of the longest election timeouts, because openraft's lease is as long as one.
+/// A leader that has lost its quorum falls silent for `quorum_loss_probe_interval` before it sends heartbeats again.
+/// Without that pause a follower that it still reaches would never vote for anybody else, and where this follower is
+/// the bridge between the others no leader could be elected (C7). The pause lets that follower's lease run out and then
+/// leaves room for one election: two of the longest election timeouts, because openraft's lease is as long as one.
 pub fn with_timeouts(config: openraft::Config, heartbeat: u64, election: (u64, u64)) -> openraft::Config {
     openraft::Config {
         heartbeat_interval: heartbeat,

@@ -80,12 +80,12 @@ pub enum InvalidValue {
     LeaseToken,
 }
 
-/// The private folder of a shared folder, in lower case. A segment that is this name in any case is never part of a file
-/// name (F1).
+/// The private folder of a shared folder, in lower case. A segment that is this name in any
+/// case is never part of a file name (F1).
 pub const STATE_FOLDER: &str = ".raftshare";
 
-/// Whether a disk may take this segment of a path for [`STATE_FOLDER`]. Disks that ignore case compare folded characters
-/// (`\u{17f}` is an `s` there), and some skip characters that are not shown.
+/// Whether a disk may take this segment of a path for [`STATE_FOLDER`]. Disks that ignore case compare folded
+/// characters (`\u{17f}` is an `s` there), and some skip characters that are not shown.
 pub fn is_state_folder(segment: &str) -> bool {
     if segment.is_ascii() {
         return segment.eq_ignore_ascii_case(STATE_FOLDER);
@@ -111,8 +111,8 @@ impl FileName {
         Self::parse_stored(text)
     }
 
-    /// A name from a log or a snapshot. Earlier versions took `.raftshare` below the first segment; what they wrote has to
-    /// stay readable (D3).
+    /// A name from a log or a snapshot. Earlier versions took `.raftshare` below the first segment; what
+    /// they wrote has to stay readable (D3).
     pub(crate) fn parse_stored(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         match Self::broken_rule(text.as_ref()) {
             None => Ok(Self(text.into())),

@@ -1,7 +1,7 @@
 //! Announces of new names per second, by so many clients over HTTP.
 //!
-//! Invariant: each client has one connection to the leader and begins its next announce when the last one was answered; what
-//! began during the warm-up is not counted.
+//! Invariant: each client has one connection to the leader and begins its next announce when the last one was answered;
+//! what began during the warm-up is not counted.
 
 use std::time::Duration;
 

@@ -47,8 +47,8 @@ pub struct BenchArgs {
     /// A short form of everything
     #[arg(long)]
     quick: bool,
-    /// Only these of the fixed measurements, such as cycle,failover; may be repeated. Without it, all but saturate, which
-    /// takes many minutes
+    /// Only these of the fixed measurements, such as cycle,failover; may be repeated. Without it, all
+    /// but saturate, which takes many minutes
     #[arg(
         long,
         value_delimiter = ',',
@@ -56,8 +56,8 @@ pub struct BenchArgs {
         conflicts_with_all = ["peers", "clients", "mix", "rate", "against"]
     )]
     only: Vec<String>,
-    /// Runs of each measurement, each on a fresh cluster, in rounds: all once, then all again. Figures are the medians of
-    /// the runs, with their range
+    /// Runs of each measurement, each on a fresh cluster, in rounds: all once, then all again. Figures are the
+    /// medians of the runs, with their range
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=REPEAT_MAX))]
     repeat: u32,
     /// A load instead of the fixed measurements: points of so many registered peers, such as 10,100,500

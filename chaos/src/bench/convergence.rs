@@ -1,8 +1,8 @@
-//! How long it takes until a new file has a second copy: two real peers, a file of a few KiB put into the folder of one,
-//! and the time from sending its announcement until the index lists two current holders.
+//! How long it takes until a new file has a second copy: two real peers, a file of a few KiB put into the folder of
+//! one, and the time from sending its announcement until the index lists two current holders.
 //!
-//! Invariant: the bytes are in place before the clock starts, by the same steps as `raftshare update`; the clock ends when a
-//! read shows both holders, so the pause between two reads is part of the figure.
+//! Invariant: the bytes are in place before the clock starts, by the same steps as `raftshare update`; the clock ends
+//! when a read shows both holders, so the pause between two reads is part of the figure.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! One measured figure, what it comes to over several runs, and the table of all of them.
 //!
-//! Invariant: a figure that comes of samples says how many there were, and its 99th percentile with the median. Nothing that
-//! differs between two runs is in its name or its words, so that runs can be told to be of the same thing.
+//! Invariant: a figure that comes of samples says how many there were, and its 99th percentile with the median. Nothing
+//! that differs between two runs is in its name or its words, so that runs can be told to be of the same thing.
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! How long nobody's writes are acknowledged when the leader is paused (SIGSTOP) or stops in order (SIGTERM).
 //!
-//! Invariant: every node is asked all the time, the old leader included, without waiting for earlier answers; the gap is the
-//! longest time without an acknowledgement of anybody's write that ends after the signal.
+//! Invariant: every node is asked all the time, the old leader included, without waiting for earlier answers; the gap
+//! is the longest time without an acknowledgement of anybody's write that ends after the signal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,7 +90,8 @@ async fn one(bench: &mut Bench, signal: Signal) -> anyhow::Result<Duration> {
     Ok(longest_gap(&moments, signalled))
 }
 
-/// Sends a write every few milliseconds, whatever became of the ones before: one that hangs must not hide that others pass.
+/// Sends a write every few milliseconds, whatever became of the ones before: one that hangs
+/// must not hide that others pass.
 async fn write(raw: Arc<RawClient>, server: usize, acked: Arc<Mutex<Vec<Instant>>>, over: Arc<AtomicBool>) {
     let body =
         json!({"peerId": format!("gap-{server}"), "address": "http://127.0.0.1:9", "files": [], "serving": false});

@@ -1,7 +1,7 @@
 //! What 10,000 peers cost the leader that does nothing but hear from them.
 //!
-//! Invariant: heartbeats are sent at fixed moments, whatever the answers take; processor time is the kernel's account of
-//! the leader's process, less what it takes when nobody asks it anything.
+//! Invariant: heartbeats are sent at fixed moments, whatever the answers take; processor time is the kernel's account
+//! of the leader's process, less what it takes when nobody asks it anything.
 
 use std::time::Duration;
 

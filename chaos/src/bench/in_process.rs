@@ -1,7 +1,7 @@
 //! Writers inside the leader's process, without HTTP: what the write path itself takes.
 //!
-//! Invariant: the node is the product's, assembled as the program assembles it, on the data of the member whose place it
-//! takes; the other two are processes of their own.
+//! Invariant: the node is the product's, assembled as the program assembles it, on the data of the member whose place
+//! it takes; the other two are processes of their own.
 
 use std::fmt;
 use std::sync::Arc;

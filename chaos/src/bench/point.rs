@@ -1,7 +1,7 @@
 //! One point of a sweep: so many peers, one load, on a cluster of its own.
 //!
-//! Invariant: processor time is that of the measured time alone, without set-up and warm-up; a change of leader during the
-//! point is in its result.
+//! Invariant: processor time is that of the measured time alone, without set-up and warm-up; a change of
+//! leader during the point is in its result.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use crate::fault::network::Pids;
 pub const NODES: u64 = 3;
 /// Open files that this process and a node need besides the clients' connections.
 const OPEN_FILES_SPARE: u64 = 500;
-/// Settings of the nodes unless they are given: replication that nobody carries out is not what is measured, and the peers
-/// are not real, so that those who only read send no signs of life.
+/// Settings of the nodes unless they are given: replication that nobody carries out is not what is measured, and the
+/// peers are not real, so that those who only read send no signs of life.
 const NODE_DEFAULTS: [(&str, &str); 3] = [("--grace", "0s"), ("--replicas", "1"), ("--peer-ttl", "1h")];
 
 /// How reads are to be answered.

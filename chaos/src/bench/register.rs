@@ -1,8 +1,8 @@
-//! A peer with 100,000 files registers while others write: what they notice of it, and what it costs the peer to register
-//! again when nothing has changed.
+//! A peer with 100,000 files registers while others write: what they notice of it, and what it costs the peer to
+//! register again when nothing has changed.
 //!
-//! Invariant: the pages are those a peer sends, and the digest is the library's; the others write before, during and after
-//! without a pause.
+//! Invariant: the pages are those a peer sends, and the digest is the library's; the others write
+//! before, during and after without a pause.
 
 use std::time::{Duration, Instant};
 

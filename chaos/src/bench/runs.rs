@@ -1,7 +1,8 @@
 //! What several runs of one measurement come to.
 //!
-//! Invariant: a rate, a latency or a memory is the median of the runs', whatever their order, and lies within the range that
-//! stands beside it; what was counted is the sum. Runs are made in rounds, so that a machine that drifts hits all alike.
+//! Invariant: a rate, a latency or a memory is the median of the runs', whatever their order, and lies
+//! within the range that stands beside it; what was counted is the sum. Runs are made in rounds, so that
+//! a machine that drifts hits all alike.
 
 use std::path::{Path, PathBuf};
 

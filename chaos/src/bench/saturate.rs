@@ -1,9 +1,9 @@
 //! A cluster under as many writes as it takes, for a long time, over names that were all there after the first minute:
 //! neither the rate, nor memory, nor what is on disk may show how long it has been going on.
 //!
-//! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a figure. So is
-//! memory, which swings with what is freed and given back: its figures are the means of the run's thirds, so that what fills up and
-//! then stays can be told from what grows.
+//! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a
+//! figure. So is memory, which swings with what is freed and given back: its figures are the means of the run's thirds,
+//! so that what fills up and then stays can be told from what grows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What one client sees: a lease-and-publish cycle, a read while the leader is dead, and a failover.
 //!
-//! Invariant: the client is the library's, with its own search for the leader and its own repeats; nothing is asked of a
-//! node that the library would not ask.
+//! Invariant: the client is the library's, with its own search for the leader and its own repeats; nothing is asked of
+//! a node that the library would not ask.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

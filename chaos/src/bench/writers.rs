@@ -30,8 +30,8 @@ pub(super) struct Plan {
 /// What they came to.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// When each request was sent, and how long its answer took; not kept for clients with a bounded set of names, which may
-    /// go on for long.
+    /// When each request was sent, and how long its answer took; not kept for clients with a bounded
+    /// set of names, which may go on for long.
     pub(super) answered: Vec<(Instant, Duration)>,
     pub(super) errors: u64,
 }

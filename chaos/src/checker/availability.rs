@@ -2,8 +2,8 @@
 //!
 //! Source: rules R2 and R4: whoever lost the leader reads from the nodes that are left.
 //!
-//! Cannot see: whether a node answers whose process was killed, paused or started shortly before; such a node counts only
-//! when it does answer.
+//! Cannot see: whether a node answers whose process was killed, paused or started shortly before; such a
+//! node counts only when it does answer.
 
 use super::{Checker, Findings, while_apart};
 use crate::history::{Level, Micros, Op};

@@ -1,5 +1,5 @@
-//! Proves: after healing, the nodes are the same: every node's linearizable read of a file gives the same version and hash,
-//! and all digests, taken at one applied index, are equal.
+//! Proves: after healing, the nodes are the same: every node's linearizable read of a file gives the same version and
+//! hash, and all digests, taken at one applied index, are equal.
 //!
 //! Source: rule D1; etcd's comparison of hashes at the end of its robustness runs.
 //!

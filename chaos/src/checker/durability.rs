@@ -4,8 +4,8 @@
 //!
 //! Source: rules W1, W3 and F2; the durability checks of etcd's robustness tests and of openraft's simulation.
 //!
-//! Cannot see: versions older than the index remembers (16 per file), and whether disks kept what a killed process had not
-//! synced; only a power cut shows that.
+//! Cannot see: versions older than the index remembers (16 per file), and whether disks kept what a killed process had
+//! not synced; only a power cut shows that.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Proves: fencing tokens grow. A grant that was asked for after another grant was answered has the greater token, on
-//! whatever file; no token is granted twice; a renewal keeps its token; and a file's versions were published in the order
-//! of their tokens, so a holder that was overtaken never wrote after its successor.
+//! whatever file; no token is granted twice; a renewal keeps its token; and a file's versions were published in the
+//! order of their tokens, so a holder that was overtaken never wrote after its successor.
 //!
 //! Source: rules L2, L4 and L8; Kleppmann's argument for fencing tokens.
 //!

@@ -1,6 +1,7 @@
-//! Proves: leases of one file follow each other. Of two grants the one with the smaller fencing token came first, so the
-//! other may be answered only when the first could be over: its release or publish was sent, its holder registered again
-//! and asked again, or its guaranteed time ended. That holds for grants to waiters as well; and no grant has two holders.
+//! Proves: leases of one file follow each other. Of two grants the one with the smaller fencing token came
+//! first, so the other may be answered only when the first could be over: its release or publish was sent,
+//! its holder registered again and asked again, or its guaranteed time ended. That holds for grants to
+//! waiters as well; and no grant has two holders.
 //!
 //! Source: rules L1, L3 and L5; Jepsen's etcd 3.4.3 analysis (a lock that is not looked at again after waiting for it).
 //! Stronger than mutual exclusion, which knows only what holders could believe: here the order is that of the tokens.

@@ -83,8 +83,8 @@ impl Findings {
     }
 }
 
-/// Judges every operation that began while some nodes reached no majority. Where none ever did there is nothing to decide, which
-/// counts as one fact.
+/// Judges every operation that began while some nodes reached no majority. Where none ever did there is nothing
+/// to decide, which counts as one fact.
 fn while_apart(model: &Model, mut judge: impl FnMut(&Operation, &Apart, &mut Findings)) -> Findings {
     let mut findings = Findings::default();
     let mut taken_apart = false;

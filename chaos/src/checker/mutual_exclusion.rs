@@ -1,10 +1,11 @@
-//! Proves: no two peers could both be right to believe that they held the lease of one file at the same moment, and nobody
-//! published a version while another peer's lease was guaranteed.
+//! Proves: no two peers could both be right to believe that they held the lease of one file at the same moment, and
+//! nobody published a version while another peer's lease was guaranteed.
 //!
 //! Source: rules L1, L3 and T4; the lock test of Jepsen's etcd 3.4.3 analysis, restated for leases with a TTL.
 //!
-//! Cannot see: two leases inside the cluster that no client could notice, for example one whose holder never got its
-//! answer. Intervals are those of `model.rs`: they begin late and end early, so an overlap is never an artefact of delay.
+//! Cannot see: two leases inside the cluster that no client could notice, for example one whose holder
+//! never got its answer. Intervals are those of `model.rs`: they begin late and end early, so an
+//! overlap is never an artefact of delay.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Proves: a client of the library that waits long enough sees no failure, only answers and refusals by the index's rules.
+//! Proves: a client of the library that waits long enough sees no failure, only answers and
+//! refusals by the index's rules.
 //!
 //! Source: rules X3 and W5; a rolling restart is work of every day.
 //!

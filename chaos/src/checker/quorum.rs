@@ -2,8 +2,8 @@
 //!
 //! Source: rules W1, R1 and R4; the partitions of Jepsen's tests. That its stale reads go on is `availability`'s.
 //!
-//! Cannot see: which node was asked where the library chose it; those operations count only while no node at all reaches a
-//! majority.
+//! Cannot see: which node was asked where the library chose it; those operations count only
+//! while no node at all reaches a majority.
 
 use super::{Checker, Findings, while_apart};
 use crate::history::{Level, Micros, Op};
@@ -12,8 +12,8 @@ use crate::model::{Apart, Model, Operation, Outcome};
 /// A leader that lost its majority may serve reads at the level `leader` for as long as its lease lasts.
 const LEADER_LEASE: Micros = 2_000_000;
 
-/// A client that waited this long for an answer of a node without a majority, in vain, is evidence: an answer of one that
-/// has a majority takes a few milliseconds.
+/// A client that waited this long for an answer of a node without a majority, in vain, is evidence: an answer of one
+/// that has a majority takes a few milliseconds.
 const WAITED_MIN: Micros = 100_000;
 
 /// The code with which a node says that it reaches no majority.

@@ -1,5 +1,6 @@
-//! Proves: a read that names the log index of an acknowledged write includes that write. Whatever node answers, its applied
-//! index is at least the named one, and the version it tells is at least every version that was published at or below it.
+//! Proves: a read that names the log index of an acknowledged write includes that write. Whatever node
+//! answers, its applied index is at least the named one, and the version it tells is at least every
+//! version that was published at or below it.
 //!
 //! Source: rule R3; Jepsen's session guarantees (read your writes, writes follow reads).
 //!

@@ -1,11 +1,11 @@
-//! Proves: linearizable reads (and `leader` reads while no process was stopped) see every version acknowledged before they
-//! were sent and never one older than an earlier read saw; no read sees a version from the future; and within one node
-//! process the applied index of stale answers never goes back.
+//! Proves: linearizable reads (and `leader` reads while no process was stopped) see every version acknowledged before
+//! they were sent and never one older than an earlier read saw; no read sees a version from the future; and within one
+//! node process the applied index of stale answers never goes back.
 //!
 //! Source: rules R1, R2; Jepsen's Consul analysis; etcd #15271 and #20221 (revisions that go back).
 //!
-//! Across restarts of a node nothing is promised (R2 speaks of one process): a new process may know less than the old one
-//! did, until it hears from the leader. Reads with a log index close that gap (`read_your_writes.rs`).
+//! Across restarts of a node nothing is promised (R2 speaks of one process): a new process may know less than the old
+//! one did, until it hears from the leader. Reads with a log index close that gap (`read_your_writes.rs`).
 //!
 //! Cannot see: the order of reads and writes that were under way at the same moment. Versions of one file only grow, so
 //! order rules are complete for single files; order across files is not examined.
@@ -30,8 +30,8 @@ fn check(model: &Model) -> Findings {
     findings
 }
 
-/// Whether a fault voids the clock assumption of leader reads (R1): a process that was stopped or starved, a clock that runs
-/// at another rate.
+/// Whether a fault voids the clock assumption of leader reads (R1): a process that was stopped or
+/// starved, a clock that runs at another rate.
 pub fn voids_leader_reads(fault: &str) -> bool {
     fault == "stop" || fault == "clock-rate" || fault.starts_with("cpu") || fault.starts_with("starve")
 }

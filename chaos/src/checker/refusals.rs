@@ -1,11 +1,11 @@
 //! Proves: every refusal has a reason that a client can accept. A lease is called over only when it could have ended; a
-//! request for a lease is denied only in favour of a peer that could have it; and no registered peer is unknown, no valid
-//! request bad, no key of ours used before.
+//! request for a lease is denied only in favour of a peer that could have it; and no registered peer is unknown, no
+//! valid request bad, no key of ours used before.
 //!
 //! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, and is of no use).
 //!
-//! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of a
-//! leader or of room, which are accepted as long as a fault can explain them.
+//! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of
+//! a leader or of room, which are accepted as long as a fault can explain them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,8 +17,7 @@ use crate::model::{Model, Operation, Outcome, file_of, peer_of};
 const STORAGE_FAULTS: [&str; 3] = ["power-cut", "disk-full", "disk-error"];
 
 /// Faults after which there is a node that belongs to no cluster yet.
-const JOINING_FAULTS: [&str; 8] =
-    ["wipe", "bit-flip", "torn-tail", "join", "loss", "mistake", "stale-copy", "clone"];
+const JOINING_FAULTS: [&str; 8] = ["wipe", "bit-flip", "torn-tail", "join", "loss", "mistake", "stale-copy", "clone"];
 /// Faults after which there is a node with an older copy of its directory.
 const COPYING_FAULTS: [&str; 2] = ["stale-copy", "clone"];
 /// Faults after which there is a node that was removed.
@@ -255,7 +254,16 @@ mod tests {
 
     #[test]
     fn codes_that_this_workload_cannot_cause_are_caught() {
-        for code in ["unknown_peer", "bad_request", "key_reused", "key_expired", "storage_failed", "hash_conflict", "diverged", "removed"] {
+        for code in [
+            "unknown_peer",
+            "bad_request",
+            "key_reused",
+            "key_expired",
+            "storage_failed",
+            "hash_conflict",
+            "diverged",
+            "removed",
+        ] {
             let mut sample = good();
             sample.op((300, 301), Op::Register { peer: "a".into() }, End::Refused(code));
             sample.caught_by(&CHECKER, code);

@@ -1,9 +1,10 @@
-//! Proves: after healing, every file is back at its number of live copies, and every copy that counts has the file's bytes.
+//! Proves: after healing, every file is back at its number of live copies, and every copy that
+//! counts has the file's bytes.
 //!
 //! Source: rules M1, M2, M4, F8; bug class B14 (a damaged copy that counts, spreads).
 //!
-//! Cannot see: anything in scenarios without peers that share folders; there it finds nothing to check and says so nowhere,
-//! because it is not among their checkers.
+//! Cannot see: anything in scenarios without peers that share folders; there it finds nothing to check and says so
+//! nowhere, because it is not among their checkers.
 
 use super::{Checker, Findings};
 use crate::model::Model;

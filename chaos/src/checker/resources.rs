@@ -1,10 +1,11 @@
-//! Proves: nodes do not grow without bound. No sample of a node's memory or data directory is above a ceiling, and over a
-//! long run the last quarter's smallest sample is not far above the second quarter's greatest: what a run settles on stays.
+//! Proves: nodes do not grow without bound. No sample of a node's memory or data directory is above a
+//! ceiling, and over a long run the last quarter's smallest sample is not far above the second quarter's
+//! greatest: what a run settles on stays.
 //!
 //! Source: the soak of the fault matrix (memory and file sizes bounded).
 //!
-//! Cannot see: leaks smaller than the slack, and peaks between two samples. Runs shorter than [`LONG`] are held against the
-//! ceilings alone.
+//! Cannot see: leaks smaller than the slack, and peaks between two samples. Runs shorter than [`LONG`]
+//! are held against the ceilings alone.
 
 use std::collections::BTreeMap;
 

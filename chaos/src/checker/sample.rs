@@ -1,6 +1,7 @@
 //! Histories for the checkers' tests: one that every checker accepts, and a short notation to build broken ones.
 //!
-//! Invariant: times are milliseconds; `op` puts the answer at the end of the given span, so a test reads like a diagram.
+//! Invariant: times are milliseconds; `op` puts the answer at the end of the given span, so a
+//! test reads like a diagram.
 
 use crate::checker::{Checker, Findings};
 use crate::history::{Answer, Event, FaultOutcome, FaultRecord, Level, Micros, Op, OpId, Record, RunInfo, Seen};

@@ -1,13 +1,13 @@
-//! Proves: a search at level `linearizable` (and `leader`, while no process was stopped) finds every file whose announce was
-//! acknowledged before it was sent, and one that names a log index finds what was written at or below it; its position is at least
-//! that index; and within one node process the position of searches never goes back.
+//! Proves: a search at level `linearizable` (and `leader`, while no process was stopped) finds every file whose
+//! announce was acknowledged before it was sent, and one that names a log index finds what was written at or below it;
+//! its position is at least that index; and within one node process the position of searches never goes back.
 //!
 //! Source: rules R1, R2 and R3, for the name index that searches are answered from.
 //!
-//! Cannot see: files whose holder may have expired meanwhile, so only searches that were answered soon after the announce was first
-//! sent, and soon after its peer's registration was, are held against it. A repeat under its key is told the first answer, and
-//! revives nobody; an announce does not save a peer whose expiry is on its way already (P3). Nor searches without a level, which a
-//! node may answer from any state, unless they name an index.
+//! Cannot see: files whose holder may have expired meanwhile, so only searches that were answered soon after the
+//! announce was first sent, and soon after its peer's registration was, are held against it. A repeat under its key is
+//! told the first answer, and revives nobody; an announce does not save a peer whose expiry is on its way already (P3).
+//! Nor does it see searches without a level, which a node may answer from any state, unless they name an index.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use super::{Checker, Findings};
 use crate::history::{Answer, Level, Micros, Op, OpId};
 use crate::model::{Model, Operation, Outcome, peer_of};
 
-/// A holder that announced is live for so many milliseconds on the leader's clock: less than the shortest time to live of a peer in
-/// any run.
+/// A holder that announced is live for so many milliseconds on the leader's clock: less than the
+/// shortest time to live of a peer in any run.
 const HOLDER_LIVES_MS: u64 = 700;
 
 /// Searches are as fresh as they claim.

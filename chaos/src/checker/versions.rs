@@ -1,9 +1,9 @@
 //! Proves: a file's versions are 1, 2, 3, … without gaps, each acknowledged once and with one hash. The versions that
-//! nobody acknowledged are no more than the publishes whose outcome is unknown; a publish under a lease continues from the
-//! version that its grant named.
+//! nobody acknowledged are no more than the publishes whose outcome is unknown; a publish under a lease continues
+//! from the version that its grant named.
 //!
-//! Source: rules F2, F3 and F5. The count also catches a retry that was applied twice (X1): it leaves a version behind that
-//! no unknown publish can explain.
+//! Source: rules F2, F3 and F5. The count also catches a retry that was applied twice (X1): it leaves a version behind
+//! that no unknown publish can explain.
 //!
 //! Cannot see: which of several unknown publishes made a version, unless the audit after healing found its hash.
 

@@ -1,15 +1,15 @@
-//! Search for a linearization of one object's history: the algorithm of Wing and Gong with Lowe's just-in-time order and a
-//! memo, generic over a sequential specification.
+//! Search for a linearization of one object's history: the algorithm of Wing and Gong with Lowe's just-in-time order
+//! and a memo, generic over a sequential specification.
 //!
-//! The history is walked event by event. A *configuration* is a state of the object together with the open operations that
-//! already took effect. When an operation returns, every configuration in which it has not taken effect yet is extended by
-//! open operations, in every order, until it has; configurations that cannot are dropped. If none is left, no order of the
-//! operations explains the answers. Equal configurations are searched once. At a quiescent point there are as many
-//! configurations as states, so the cost depends on how many operations overlap, not on how many there are.
+//! The history is walked event by event. A *configuration* is a state of the object together with the open operations
+//! that already took effect. When an operation returns, every configuration in which it has not taken effect yet is
+//! extended by open operations, in every order, until it has; configurations that cannot are dropped. If none is left,
+//! no order of the operations explains the answers. Equal configurations are searched once. At a quiescent point there
+//! are as many configurations as states, so the cost depends on how many operations overlap, not on how many there are.
 //!
-//! Two rules keep the number small and lose no linearization: an operation that never changes a state takes effect as soon as
-//! it is possible (later it may not be, and nothing gains by waiting); and operations that may or may not have been applied
-//! are never forced, only offered.
+//! Two rules keep the number small and lose no linearization: an operation that never changes a state takes effect as
+//! soon as it is possible (later it may not be, and nothing gains by waiting); and operations that may or may not have
+//! been applied are never forced, only offered.
 //!
 //! Invariant: `Rejected` only if every order was tried; what the budget cut short is `Undecided`.
 
@@ -56,8 +56,8 @@ pub struct Call<O> {
 pub enum Verdict {
     /// There is a linearization.
     Accepted,
-    /// There is none: the call at this index is the first that cannot be explained; with it, the calls open at that moment
-    /// and the states that were possible before it, in words.
+    /// There is none: the call at this index is the first that cannot be explained; with it, the calls open at that
+    /// moment and the states that were possible before it, in words.
     Rejected {
         /// Index of the call.
         call: usize,

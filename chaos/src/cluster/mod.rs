@@ -1,7 +1,8 @@
-//! A cluster of real `raftshare-node` processes on loopback: started, found ready, asked who leads, and broken on purpose.
+//! A cluster of real `raftshare-node` processes on loopback: started, found ready, asked who
+//! leads, and broken on purpose.
 //!
-//! Invariant: a node keeps its id, port and data directory for its whole life, so that a restart is a restart and not a new
-//! member; no id is used for a second node.
+//! Invariant: a node keeps its id, port and data directory for its whole life, so that a restart is a restart and not a
+//! new member; no id is used for a second node.
 
 mod error;
 mod looks;
@@ -156,7 +157,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a process on a copy of a node's directory, as that node at another address; it is no member of this cluster's list.
+    /// Starts a process on a copy of a node's directory, as that node at another address; it is
+    /// no member of this cluster's list.
     pub fn stray(&self, id: NodeId, listen: String, data: PathBuf) -> Result<Process, ClusterError> {
         let mut plan = self.members.get(&id).ok_or(ClusterError::NoNode(id))?.plan.clone();
         (plan.listen, plan.advertise, plan.data) = (listen, None, data);

@@ -1,7 +1,7 @@
 //! Ports for nodes.
 //!
-//! Invariant: a port that was given out is outside the range of outgoing connections, so that it is still free when its node is
-//! started again.
+//! Invariant: a port that was given out is outside the range of outgoing connections, so that it is still
+//! free when its node is started again.
 
 use std::net::TcpListener;
 

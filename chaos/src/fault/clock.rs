@@ -1,7 +1,7 @@
 //! Faults of the nodes' clocks, by a preloaded library that the system's clock is read through.
 //!
-//! Invariants: a healed clock is the machine's; a fault counts as installed only once the node itself tells the wrong time,
-//! in the `Date` of its answers.
+//! Invariants: a healed clock is the machine's; a fault counts as installed only once the node itself tells the
+//! wrong time, in the `Date` of its answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! Strangers on the nodes' ports: idle connections, half requests, bodies that never end, garbage, false hellos and hostile names.
+//! Strangers on the nodes' ports: idle connections, half requests, bodies that never end,
+//! garbage, false hellos and hostile names.
 //!
-//! Invariants: everything is bounded by the constants here; what was opened is closed by healing; honest clients are not
-//! touched. That they are still served, and that no node ends, others see; how much memory the flood costs is seen here.
+//! Invariants: everything is bounded by the constants here; what was opened is closed by healing; honest
+//! clients are not touched. That they are still served, and that no node ends, others see; how much
+//! memory the flood costs is seen here.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The whole matrix, unattended: every scenario as often as a release demands, each run in a process of its own.
 //!
-//! What is done is written to `matrix.jsonl` line by line, so the matrix can be stopped at any moment and goes on where it
-//! was: a run without a line is done again from its beginning, under the same seed.
+//! What is done is written to `matrix.jsonl` line by line, so the matrix can be stopped at any moment and goes on where
+//! it was: a run without a line is done again from its beginning, under the same seed.
 //!
-//! Invariants: a run counts only with its report; a run that did not pass keeps everything it wrote; a scenario that this
-//! machine cannot do is skipped with the reason, and is no pass.
+//! Invariants: a run counts only with its report; a run that did not pass keeps everything it wrote; a scenario that
+//! this machine cannot do is skipped with the reason, and is no pass.
 
 mod state;
 mod table;

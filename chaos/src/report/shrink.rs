@@ -1,7 +1,7 @@
 //! The smallest part of a history that still shows a finding.
 //!
-//! Starting from the operations on the files of the finding, operations are taken away, many at once and then one by one, as
-//! long as the same checker reports the very same finding, word by word.
+//! Starting from the operations on the files of the finding, operations are taken away, many at once and then one by
+//! one, as long as the same checker reports the very same finding, word by word.
 //!
 //! Invariant: what is left shows the finding by itself; the work is bounded by [`TRIES_MAX`] and [`WITHIN`].
 

@@ -1,4 +1,5 @@
-//! The data of the timeline: what each node was doing, who led, faults, operations per moment, and spans without writes.
+//! The data of the timeline: what each node was doing, who led, faults, operations per moment,
+//! and spans without writes.
 //!
 //! Invariant: bounded by [`BUCKETS_MAX`] and [`MARKS_MAX`], however long the run was.
 

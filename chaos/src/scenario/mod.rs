@@ -1,4 +1,5 @@
-//! The named scenarios, as data: a workload, what happens in every round, the checkers, and what a run must show at least.
+//! The named scenarios, as data: a workload, what happens in every round, the checkers, and
+//! what a run must show at least.
 //!
 //! Invariant: a scenario holds no code of its own; adding one is adding a value to its family's list.
 

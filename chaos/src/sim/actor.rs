@@ -1,8 +1,9 @@
-//! A client of the simulated cluster: takes leases, some in line, renews, publishes, keeps, releases, registers again, reads
-//! and searches at every level, repeats requests under their keys to other nodes, and publishes under leases that are over.
+//! A client of the simulated cluster: takes leases, some in line, renews, publishes, keeps, releases,
+//! registers again, reads and searches at every level, repeats requests under their keys to other nodes, and
+//! publishes under leases that are over.
 //!
-//! Invariants: a repeat carries the very body of the first request; an operation is recorded as refused only if its answer
-//! proves that it was not applied.
+//! Invariants: a repeat carries the very body of the first request; an operation is recorded as refused only if its
+//! answer proves that it was not applied.
 
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ impl Actor {
     /// Creates a file that a peer of its own holds, which serves, and searches for it at once at several nodes.
     async fn publish_and_search(&mut self) {
         let peer = format!("{}-seeker-{}", self.name, self.seekers);
-        // If this is not told to have been done, it may be done later and take the file away again: not this peer any more.
+        // If this is not told to have been done, it may be done later and take the file away
+        // again: not this peer any more.
         self.seekers += 1;
         let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "files": []});
         let registration = self.write("/register", body, Op::Register { peer: peer.clone() });

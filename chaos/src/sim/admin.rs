@@ -1,4 +1,5 @@
-//! Changes members while faults go on: a machine joins as a learner, is promoted, demoted, removed, and leadership moves.
+//! Changes members while faults go on: a machine joins as a learner, is promoted, demoted,
+//! removed, and leadership moves.
 //!
 //! Invariant: it asks for nothing but what an operator may ask for; what the cluster refuses stays refused.
 

@@ -1,8 +1,8 @@
 //! Runs many seeds, each in a process of its own, and adds up what they came to.
 //!
-//! Invariants: a batch passes only if every seed passed, and, when it is large enough to expect it, every kind of fault and
-//! every property came up at least once. With a report directory each result is appended as soon as it is known, and a
-//! later batch goes on where an earlier one stopped.
+//! Invariants: a batch passes only if every seed passed, and, when it is large enough to expect it, every kind of fault
+//! and every property came up at least once. With a report directory each result is appended as soon as it is known,
+//! and a later batch goes on where an earlier one stopped.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -24,8 +24,9 @@ impl Cuts {
         up.iter().copied().filter(|other| !self.0.contains(&(id.min(*other), id.max(*other)))).collect()
     }
 
-    /// Those of `up` that can win an election among `voters` machines: a majority in their reach has a log that reaches no
-    /// further than theirs. Raft elects nobody else: a node that reaches a majority whose logs are all ahead of its own waits.
+    /// Those of `up` that can win an election among `voters` machines: a majority in their reach has a log
+    /// that reaches no further than theirs. Raft elects nobody else: a node that reaches a majority whose
+    /// logs are all ahead of its own waits.
     pub(super) fn electable(&self, voters: usize, up: &[u64], last_log: impl Fn(u64) -> u64) -> Vec<u64> {
         let wins = |id: &u64| {
             let votes = self.reached_by(*id, up).into_iter().filter(|other| last_log(*other) <= last_log(*id)).count();

@@ -1,7 +1,8 @@
-//! Chance that follows from a seed: takes the place of the C library's `getrandom` in every program that links this crate.
+//! Chance that follows from a seed: takes the place of the C library's `getrandom` in every
+//! program that links this crate.
 //!
-//! Invariant: on the thread of a simulation all randomness (hash maps' keys, tokens, election timeouts) comes from its seed;
-//! every other thread gets the kernel's.
+//! Invariant: on the thread of a simulation all randomness (hash maps' keys, tokens, election timeouts) comes from its
+//! seed; every other thread gets the kernel's.
 
 use std::cell::Cell;
 

@@ -1,6 +1,7 @@
 //! Breaks the simulated cluster, as its plan allows, and repairs what it broke.
 //!
-//! Invariant: everything it does follows from the seed and from what the cluster did; [`Faults::heal`] removes all of it.
+//! Invariant: everything it does follows from the seed and from what the cluster did;
+//! [`Faults::heal`] removes all of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A peer that serves and falls silent, and registers again at the moment at which the leader gives it up.
 //!
-//! Invariant: it is silent for about its time to live, so that its registration and its expiry cross on their way into the
-//! log; what must not happen then is that the registration is expired (P3), which the watch looks for.
+//! Invariant: it is silent for about its time to live, so that its registration and its expiry cross on their way into
+//! the log; what must not happen then is that the registration is expired (P3), which the watch looks for.
 
 use std::time::Duration;
 

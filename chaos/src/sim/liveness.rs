@@ -1,7 +1,7 @@
 //! Demands that writes go on under a fault wherever somebody can lead (C7).
 //!
-//! Invariants: it is asked in quiet worlds only, where one fault lasts at a time; a gap is counted from the fault or from
-//! the newest acknowledged write, whichever is later; where Raft can elect nobody, nothing is demanded.
+//! Invariants: it is asked in quiet worlds only, where one fault lasts at a time; a gap is counted from the fault or
+//! from the newest acknowledged write, whichever is later; where Raft can elect nobody, nothing is demanded.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::watch::Watch;
 
-/// Longest time without a write that is sent and acknowledged: two seconds (C7) and the slack of a network and disks that are
-/// slower, and election timeouts that are longer, than those of the default settings.
+/// Longest time without a write that is sent and acknowledged: two seconds (C7) and the slack of a network and disks
+/// that are slower, and election timeouts that are longer, than those of the default settings.
 const GAP_MAX: Duration = Duration::from_millis(2_500);
 
 /// What is demanded, and whether it was missed already.

@@ -41,7 +41,8 @@ pub(super) struct SimNet {
 }
 
 impl Net for SimNet {
-    /// turmoil refuses a connection whose packets it drops; on a real network only a machine without a listener refuses.
+    /// turmoil refuses a connection whose packets it drops; on a real network only a machine
+    /// without a listener refuses.
     fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Connection>> {
         let runs = self.runs.clone();
         Box::pin(async move {

@@ -20,7 +20,8 @@ pub(super) enum Kind {
     CrashOne,
     /// Some or all machines lose power at once.
     CrashMany,
-    /// A machine loses power at a delicate moment: it just voted, took or installed a snapshot, purged, changed members.
+    /// A machine loses power at a delicate moment: it just voted, took or installed a snapshot,
+    /// purged, changed members.
     CrashAtMoment,
     /// The cluster falls into two parts.
     Partition,

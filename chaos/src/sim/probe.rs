@@ -1,6 +1,7 @@
 //! A client that only writes, through one node, again and again: it tells when writes are acknowledged.
 //!
-//! Invariant: what counts is when an acknowledged write was sent, so that one from before a fault says nothing about it.
+//! Invariant: what counts is when an acknowledged write was sent, so that one from before a
+//! fault says nothing about it.
 
 use std::time::Duration;
 

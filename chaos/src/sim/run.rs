@@ -1,6 +1,7 @@
 //! Runs one seed from its first step to its verdict.
 //!
-//! Invariant: nothing here waits for real time; a step of the simulation, the faults and the watch alternate on one thread.
+//! Invariant: nothing here waits for real time; a step of the simulation, the faults and the
+//! watch alternate on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

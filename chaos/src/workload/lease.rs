@@ -1,7 +1,8 @@
-//! A client that uses the library: takes leases, some by waiting in line, renews, publishes, releases, and sometimes lets a
-//! lease run out and publishes all the same.
+//! A client that uses the library: takes leases, some by waiting in line, renews, publishes, releases, and sometimes
+//! lets a lease run out and publishes all the same.
 //!
-//! Invariant: it acts only through `client::cluster::IndexClient`, so that the library's repeats and keys are what is tested.
+//! Invariant: it acts only through `client::cluster::IndexClient`, so that the library's
+//! repeats and keys are what is tested.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! A client that asks one node alone for writes, all the time and with short patience, so that a node which loses its majority
-//! is asked for one while it has none.
+//! A client that asks one node alone for writes, all the time and with short patience, so that a node which loses its
+//! majority is asked for one while it has none.
 //!
-//! Invariant: each write is a registration of the client's own peer, which holds nothing: it needs the log as any other does, and
-//! its open outcomes, of which there are many, touch no file and no lease.
+//! Invariant: each write is a registration of the client's own peer, which holds nothing: it needs the log as any other
+//! does, and its open outcomes, of which there are many, touch no file and no lease.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use super::raw::{UNREACHABLE, write_answer};
 use super::{Context, RawClient, RawOutcome, WorkloadError};
 use crate::history::Op;
 
-/// Limit of one request, in milliseconds: enough for an answer, and two of them are over within the shortest cut (300 ms).
+/// Limit of one request, in milliseconds: enough for an answer, and two of them are over within
+/// the shortest cut (300 ms).
 const WITHIN_MS: std::ops::Range<u64> = 100..180;
 /// Pause between two requests.
 const PAUSE: Duration = Duration::from_millis(25);

@@ -1,7 +1,7 @@
 //! What the clients of a run do, and how every answer is written down.
 //!
-//! Invariant: an operation is recorded as refused only if its answer proves that it was not applied; everything that is not
-//! understood is unknown.
+//! Invariant: an operation is recorded as refused only if its answer proves that it was not applied;
+//! everything that is not understood is unknown.
 
 mod lease;
 mod loyal;
@@ -67,8 +67,8 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients, two readers for each node, and for each that is there from the beginning a client that writes through
-/// it alone; they run until `stop` turns true.
+/// Starts `count` clients, two readers for each node, and for each that is there from the beginning a client that
+/// writes through it alone; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);

@@ -1,6 +1,7 @@
 //! Raw HTTP requests to chosen nodes, and what their answers prove.
 //!
-//! Invariant: a request counts as refused only if no connection came about or an error body of the contract says so (W5).
+//! Invariant: a request counts as refused only if no connection came about or an error body of
+//! the contract says so (W5).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! A client that reads the shared files at every level, also so as to see its own or another's write, from one node. There
-//! are two for every node, one for stale reads: what answers late keeps nobody from asking for the rest.
+//! A client that reads the shared files at every level, also so as to see its own or another's write, from one node.
+//! There are two for every node, one for stale reads: what answers late keeps nobody from asking for the rest.
 //!
 //! Invariant: a stale read names the node it asks and is answered by that node alone, so that what it sees can be held
-//! against what the same process showed before (R2). A read with a log index names that of a write which was acknowledged
-//! before the read was sent (R3).
+//! against what the same process showed before (R2). A read with a log index names that of a write which was
+//! acknowledged before the read was sent (R3).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A client without the library's manners: raw requests to any node with deadlines far too short, repeated under the same
-//! key to other nodes and long after they were answered, and publishes under leases that are long over.
+//! A client without the library's manners: raw requests to any node with deadlines far too short, repeated under the
+//! same key to other nodes and long after they were answered, and publishes under leases that are long over.
 //!
 //! Invariant: a repeat carries the very body of the first request.
 

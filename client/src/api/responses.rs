@@ -299,7 +299,8 @@ pub struct LeaseStatus {
     pub holder: PeerId,
     /// Its fencing token; 0 while the grant is unclaimed.
     pub fencing_token: FencingToken,
-    /// When it ends, Unix seconds; for people (T4). `null` if the asked node knows no leader, whose time it would be (R5).
+    /// When it ends, Unix seconds; for people (T4). `null` if the asked node knows no leader,
+    /// whose time it would be (R5).
     pub expiration: Option<u64>,
     /// How long it still lives, in milliseconds; `null` as above.
     pub remaining_ms: Option<u64>,
@@ -366,11 +367,11 @@ pub struct ClusterNode {
     pub applied_index: Option<u64>,
     /// Entries it is behind the leader; `null` if one of the two does not answer or there is no leader.
     pub lag: Option<u64>,
-    /// Whether it answered the asked node's probe just now; `null` if the asked node is in no position to tell, because it was
-    /// removed or its data directory is an older copy.
+    /// Whether it answered the asked node's probe just now; `null` if the asked node is in no position to tell, because
+    /// it was removed or its data directory is an older copy.
     pub alive: Option<bool>,
-    /// What it may do beyond its role, in its own words: `ok`, `starting`, `older copy`, `removed` or `diverged`; `null` if it does
-    /// not answer.
+    /// What it may do beyond its role, in its own words: `ok`, `starting`, `older copy`, `removed` or
+    /// `diverged`; `null` if it does not answer.
     #[serde(default)]
     pub condition: Option<String>,
     /// How much of its name index is loaded, 0 to 1; left out once all is.
@@ -442,7 +443,8 @@ pub struct StatsResponse {
     pub snapshot_bytes: u64,
     /// Log index of the newest snapshot.
     pub snapshot_index: u64,
-    /// What is left of the planner's grace period (P4), in milliseconds; `null` anywhere but at a confirmed leader (R5).
+    /// What is left of the planner's grace period (P4), in milliseconds; `null` anywhere but at
+    /// a confirmed leader (R5).
     pub grace_remaining_ms: Option<u64>,
 }
 

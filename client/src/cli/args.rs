@@ -462,8 +462,8 @@ mod tests {
         assert_eq!(wait("raftshare append a").0, None);
     }
 
-    /// A setting, as `COMMAND --option` or `COMMAND NAME`, and values it must refuse. An empty row says that every text will
-    /// do, such as any path.
+    /// A setting, as `COMMAND --option` or `COMMAND NAME`, and values it must refuse. An empty row says that
+    /// every text will do, such as any path.
     const WRONG: &[(&str, &[&str])] = &[
         ("--server", &["", ",", "https://a:1", "ftp://a:1", "::1", "localhost", "http://a:1/x", "a:0", "a:65536"]),
         ("--dir", &[]),
@@ -506,7 +506,8 @@ mod tests {
         ("why name", &["", "/a"]),
     ];
 
-    /// Every argument with a value, as clap knows it: the command's words, the argument, and how it is named in the table.
+    /// Every argument with a value, as clap knows it: the command's words, the argument, and
+    /// how it is named in the table.
     fn settings(command: &clap::Command, words: &[String], all: &mut Vec<(Vec<String>, clap::Arg, String)>) {
         for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
             if arg.is_global_set() && !words.is_empty() {

@@ -6,7 +6,8 @@
 //!            (renewed in the background all the while, L7)                        ├► refused: conflict copy, exit 5
 //!                                                                                 └► unknown: said so, exit 8
 //! ```
-//! Invariant: an edit is never lost. Whatever cannot be published is kept as `NAME.conflict-PEER-TIME` next to the file.
+//! Invariant: an edit is never lost. Whatever cannot be published is kept as
+//! `NAME.conflict-PEER-TIME` next to the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! How a command ends: the documented exit codes, and errors that say what is wrong, why, and what to type next.
 //!
-//! Invariant: exit codes are a contract with scripts. "Unknown whether it was applied" has the code of a time-out, never
-//! that of a success or of a refusal (W5).
+//! Invariant: exit codes are a contract with scripts. "Unknown whether it was applied" has the code of a time-out,
+//! never that of a success or of a refusal (W5).
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! The cluster's health and members, as `raftshare` and `raftshare-node` both show them.
 //!
-//! Invariant: the exit code follows from the same facts as the words: every member is well, a majority is, or less. What the asked
-//! node does not know is shown as unknown (R5), and no advice is given that cannot work in the state that is shown.
+//! Invariant: the exit code follows from the same facts as the words: every member is well, a majority
+//! is, or less. What the asked node does not know is shown as unknown (R5), and no advice is given that
+//! cannot work in the state that is shown.
 
 use std::time::Duration;
 

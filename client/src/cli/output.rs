@@ -1,8 +1,8 @@
 //! What commands print: results on the standard output as a table, JSON or tab-separated text; everything else on the
 //! standard error.
 //!
-//! Invariant: the standard output holds nothing but the result, so that it can be piped; JSON has the API's shapes. No write
-//! to it panics: the first failure is remembered, and [`conclude`] turns it into the exit code.
+//! Invariant: the standard output holds nothing but the result, so that it can be piped; JSON has the API's shapes. No
+//! write to it panics: the first failure is remembered, and [`conclude`] turns it into the exit code.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;

@@ -1,7 +1,7 @@
 //! `raftshare rm`: the name everywhere, under a lease (F7), or only the copy in this folder.
 //!
-//! Invariants: local bytes go into the trash, and only after the index agreed; nothing is deleted that nobody confirmed, by
-//! an answer at a terminal or by `--yes`.
+//! Invariants: local bytes go into the trash, and only after the index agreed; nothing is deleted that nobody
+//! confirmed, by an answer at a terminal or by `--yes`.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

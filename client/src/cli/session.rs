@@ -1,7 +1,8 @@
 //! What every command works with: the cluster, the folder, and the peer it acts as.
 //!
-//! Invariant: a one-shot command acts as the folder's peer and registers it only if the index does not know it. A needless
-//! registration would start a new incarnation, which takes leases over from other commands of this folder (L4).
+//! Invariant: a one-shot command acts as the folder's peer and registers it only if the index does
+//! not know it. A needless registration would start a new incarnation, which takes leases over
+//! from other commands of this folder (L4).
 
 use std::path::PathBuf;
 use std::sync::Arc;

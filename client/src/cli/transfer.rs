@@ -1,7 +1,7 @@
 //! `raftshare get`, and fetching one version of a file with a progress bar where there is a terminal.
 //!
-//! Invariant: a file appears under its name only complete and with the SHA-256 that the index names; the user's own bytes
-//! are never overwritten.
+//! Invariant: a file appears under its name only complete and with the SHA-256 that the index names; the
+//! user's own bytes are never overwritten.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -214,16 +214,16 @@ fn contributors(fetched: &Fetched) -> usize {
     fetched.sources.iter().filter(|share| share.bytes > 0).count().max(1)
 }
 
-/// How long a version without a holder that can send it is waited for: a new one has a single holder at first, which may
-/// just be starting again.
+/// How long a version without a holder that can send it is waited for: a new one has a single holder at
+/// first, which may just be starting again.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
 /// First and longest pause before its holders are looked up again.
 const SOURCE_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`SOURCE_PAUSE_MIN`].
 const SOURCE_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that cannot be reached
-/// are looked up and tried again for a while, within the time that a request may take.
+/// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that cannot be
+/// reached are looked up and tried again for a while, within the time that a request may take.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
     let until = Instant::now() + SOURCE_PATIENCE.min(session.timeout);
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };

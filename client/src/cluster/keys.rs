@@ -1,7 +1,7 @@
 //! Idempotency keys of the form `session:sequence`, and the floor below which nothing is awaited any more (X2).
 //!
-//! Invariant: a key is used for one operation only, and the floor sent with any request never exceeds the sequence of an
-//! operation that is still awaited. Once an operation is given up, later floors pass it, so a late copy of it on the
+//! Invariant: a key is used for one operation only, and the floor sent with any request never exceeds the sequence of
+//! an operation that is still awaited. Once an operation is given up, later floors pass it, so a late copy of it on the
 //! network is refused with `key_expired` instead of being applied behind the caller's back.
 
 use std::collections::BTreeSet;

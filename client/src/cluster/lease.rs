@@ -5,8 +5,8 @@
 //!   └ counted on a clock that runs during sleep (T4)            └ is_safe() turns false, lost() returns
 //! ```
 //!
-//! Invariant: `is_safe()` is false from a margin before the earliest moment at which the cluster may have given the lease
-//! to somebody else; once it was lost it never becomes safe again.
+//! Invariant: `is_safe()` is false from a margin before the earliest moment at which the cluster may have given the
+//! lease to somebody else; once it was lost it never becomes safe again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,7 +18,8 @@ use super::{Error, IndexClient};
 use crate::api::{ErrorCode, headers};
 use raft_store::types::NodeId;
 
-/// How long one server may take for a read before it counts as silent; a strong read without a majority fails within 5 s.
+/// How long one server may take for a read before it counts as silent; a strong read without a
+/// majority fails within 5 s.
 const READ_ATTEMPT_MAX: Duration = Duration::from_secs(6);
 
 /// How consistent a read has to be (R1).
@@ -194,8 +195,8 @@ impl IndexClient {
         }
     }
 
-    /// The answer of a follower that misses what this client wrote, or does not know what was asked for: it may have been started a moment
-    /// ago, and somebody else may know better. Who asked for a stale read takes what he gets.
+    /// The answer of a follower that misses what this client wrote, or does not know what was asked for: it may have
+    /// been started a moment ago, and somebody else may know better. Who asked for a stale read takes what he gets.
     fn is_second_best(&self, answer: &Result<Reply, Failure>) -> bool {
         self.reading.consistency == Consistency::Auto
             && match answer {

@@ -1,9 +1,9 @@
 //! What to do after a failed attempt: wait and repeat, or give up and say what is known. Pure: time and chance are
 //! arguments.
 //!
-//! Invariants: an attempt that may have been applied is repeated only under the same key (X3); once any attempt may have
-//! been applied, giving up says *unknown* unless the catalog itself decided under that key; nothing goes on for more than
-//! five minutes.
+//! Invariants: an attempt that may have been applied is repeated only under the same key (X3); once any
+//! attempt may have been applied, giving up says *unknown* unless the catalog itself decided under that key;
+//! nothing goes on for more than five minutes.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// While no server could even be connected to, a call gives up after this long: the address is probably wrong.
 pub const UNREACHABLE_MAX: Duration = Duration::from_secs(3);
 
-/// With less time left than this no further attempt is begun: its answer would hardly arrive, and a failure that is definite would
-/// become one that is not.
+/// With less time left than this no further attempt is begun: its answer would hardly arrive, and a failure that is
+/// definite would become one that is not.
 pub const ATTEMPT_MIN: Duration = Duration::from_millis(200);
 
 /// What an attempt's failure says about the request.

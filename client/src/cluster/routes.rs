@@ -1,7 +1,8 @@
-//! Which servers there are, which of them leads, and which are not worth asking right now. Pure: the time is an argument.
+//! Which servers there are, which of them leads, and which are not worth asking right now.
+//! Pure: the time is an argument.
 //!
-//! Invariants: a leader is believed only from the highest term heard of; a node whose breaker is open is asked last, never
-//! forgotten, so a cluster whose every node was down for a moment is found again.
+//! Invariants: a leader is believed only from the highest term heard of; a node whose breaker is open is asked last,
+//! never forgotten, so a cluster whose every node was down for a moment is found again.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! One attempt: one HTTP request to one server, and what its failure proves.
 //!
-//! Invariant: an attempt counts as not sent only if no connection came about; everything after that may have reached the
-//! server.
+//! Invariant: an attempt counts as not sent only if no connection came about; everything after
+//! that may have reached the server.
 
 use std::time::Duration;
 

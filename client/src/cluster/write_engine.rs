@@ -1,7 +1,7 @@
 //! How a write reaches the leader: pick a server, attempt, learn, and repeat as the retry policy says.
 //!
-//! Invariant: every attempt of a keyed write carries the same key and the same bytes, so that the catalog applies it once
-//! (X1); an attempt that kept silent is never counted as "not applied".
+//! Invariant: every attempt of a keyed write carries the same key and the same bytes, so that the catalog applies it
+//! once (X1); an attempt that kept silent is never counted as "not applied".
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::transport::{Call, Failure, Reply};
 use super::{BootTime, Error, IndexClient};
 use crate::api::{ErrorCode, Problem};
 
-/// How long the first attempt may take beyond the time it is asked to hang; a node without a majority says so within 5 s.
+/// How long the first attempt may take beyond the time it is asked to hang; a node without a
+/// majority says so within 5 s.
 const ATTEMPT_MAX: Duration = Duration::from_secs(6);
 /// What an answer needs to come back: a server is told to answer by so much less than the time it is waited for.
 const RETURN_MARGIN: Duration = Duration::from_millis(250);
@@ -87,7 +88,8 @@ impl Effort {
         Error::Unknown { after: self.started.elapsed(), last: self.last.clone() }
     }
 
-    /// How the call ends if there is no time for another attempt: one that is cut short would leave open what was definite so far.
+    /// How the call ends if there is no time for another attempt: one that is cut short would
+    /// leave open what was definite so far.
     fn out_of_time(&mut self) -> Option<Error> {
         if self.attempts == 0 || self.remaining() >= retry::ATTEMPT_MIN {
             return None;

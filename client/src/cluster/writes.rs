@@ -1,6 +1,7 @@
 //! The writes of the contract, one method each; and the wait in line for a lease (L5).
 //!
-//! Invariant: the polls of one wait carry one key and one body, so that they are one operation whose grant is remembered.
+//! Invariant: the polls of one wait carry one key and one body, so that they are one operation
+//! whose grant is remembered.
 
 use std::time::Duration;
 

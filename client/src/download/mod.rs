@@ -208,8 +208,8 @@ impl Downloader {
 
     /// The same, with other time limits.
     pub fn with_limits(bearer: Option<String>, limits: Limits) -> Self {
-        // HTTP/1.1: one connection per chunk, so that one slow holder's window holds up nobody else. No redirects and no
-        // proxy: bytes come from the holder that the index named.
+        // HTTP/1.1: one connection per chunk, so that one slow holder's window holds up nobody else. No redirects and
+        // no proxy: bytes come from the holder that the index named.
         let builder = reqwest::Client::builder()
             .connect_timeout(limits.connect)
             .http1_only()

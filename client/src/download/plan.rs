@@ -1,8 +1,8 @@
 //! Who fetches which chunk: a pure planner. Events go in, actions come out; it knows no clock and no network.
 //!
-//! Invariants, held by property tests: a chunk has one fetcher, or two in the end game (nothing unassigned is left and a
-//! connection would idle); a source never has more than [`CONNECTIONS_PER_SOURCE`] fetches, and no more than [`SOURCES_MAX`]
-//! sources work at once; it terminates, with every chunk done as long as one source keeps answering.
+//! Invariants, held by property tests: a chunk has one fetcher, or two in the end game (nothing unassigned is left and
+//! a connection would idle); a source never has more than [`CONNECTIONS_PER_SOURCE`] fetches, and no more than
+//! [`SOURCES_MAX`] sources work at once; it terminates, with every chunk done as long as one source keeps answering.
 
 use std::collections::BTreeSet;
 

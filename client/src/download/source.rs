@@ -1,7 +1,7 @@
 //! One HTTP request to one holder, with its limits of time, speed and size, and what its failure means.
 //!
-//! Invariants: a source can neither send more than was asked for nor keep a download waiting by sending next to nothing;
-//! bytes that are answered here have the length that was asked for, and the holder has not said that they
+//! Invariants: a source can neither send more than was asked for nor keep a download waiting by sending next to
+//! nothing; bytes that are answered here have the length that was asked for, and the holder has not said that they
 //! belong to another version. Whether they are the right bytes only the hash of the whole file tells.
 
 use std::sync::atomic::{AtomicU64, Ordering};

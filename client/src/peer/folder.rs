@@ -5,8 +5,9 @@
 //!            serving         held by a running `serve`   lock, install.lock   short locks between processes
 //!            leases.json     the command line's leases   tmp/  partial downloads   trash/  removed copies
 //! ```
-//! Invariants: nothing below a `.raftshare/` is ever shared, nor a folder that is shared by itself; no name leads out of the
-//! folder, by links neither; state files are replaced atomically. Everything here blocks: async callers go through `spawn_blocking`.
+//! Invariants: nothing below a `.raftshare/` is ever shared, nor a folder that is shared by itself; no name leads
+//! out of the folder, by links neither; state files are replaced atomically. Everything here blocks: async
+//! callers go through `spawn_blocking`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -281,8 +282,8 @@ impl Folder {
     /// The real path of an existing regular file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FolderError::Outside`] if a link leads out of the folder or into its state, [`FolderError::Nested`] if the name lies
-    /// in a folder that is shared by itself.
+    /// [`FolderError::Outside`] if a link leads out of the folder or into its state, [`FolderError::Nested`] if the
+    /// name lies in a folder that is shared by itself.
     pub fn existing_path(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let path = self.path_of(name);
         let real = match fs::canonicalize(&path) {

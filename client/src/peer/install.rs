@@ -1,9 +1,9 @@
 //! Puts bytes in place, and takes them away, without ever losing what was there.
 //!
-//! Everything happens under the folder's install lock: look again, note what is about to be put in place, move. So a crash
-//! at any point leaves either the old bytes or noted new ones. Invariants: nothing but bytes that were announced is ever
-//! replaced; the user's own bytes go to a conflict copy first, also when they appear in the very last moment; a final name
-//! always has complete, verified bytes. Everything here blocks.
+//! Everything happens under the folder's install lock: look again, note what is about to be put in place, move. So a
+//! crash at any point leaves either the old bytes or noted new ones. Invariants: nothing but bytes that were announced
+//! is ever replaced; the user's own bytes go to a conflict copy first, also when they appear in the very last moment; a
+//! final name always has complete, verified bytes. Everything here blocks.
 
 use std::path::{Path, PathBuf};
 
@@ -162,8 +162,8 @@ impl Folder {
         self.table.update(name, drop_it).map(drop)
     }
 
-    /// Whether the user's edit that a look found is still what is there. A publication or a task may have put the file in
-    /// place between the look at the table and the look at the disk; then it is no edit, and its holding must stay.
+    /// Whether the user's edit that a look found is still what is there. A publication or a task may have put the file
+    /// in place between the look at the table and the look at the disk; then it is no edit, and its holding must stay.
     pub(super) fn is_still_edited(&self, name: &FileName, stamp: Stamp) -> Result<bool, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -291,8 +291,8 @@ impl Folder {
 
     /// First half of a publication: puts the new bytes in place, to be announced as `version` under a lease.
     ///
-    /// Then announce, and finish with [`Folder::complete_publish`] if it was accepted or [`Folder::roll_back`] if it was
-    /// definitely refused. While the outcome is unknown do neither: the next registration settles it.
+    /// Then announce, and finish with [`Folder::complete_publish`] if it was accepted or [`Folder::roll_back`] if it
+    /// was definitely refused. While the outcome is unknown do neither: the next registration settles it.
     pub fn begin_publish(
         &self,
         staged: Staged,

@@ -1,7 +1,7 @@
 //! `Range`, `If-Range`, `If-Match` and `If-None-Match` of RFC 9110, as pure functions over header texts.
 //!
-//! Invariant: a range that is answered lies within the file; anything unclear means "send the whole file", never an error,
-//! as the RFC wants it.
+//! Invariant: a range that is answered lies within the file; anything unclear means "send the whole file",
+//! never an error, as the RFC wants it.
 
 /// What part of a file to send. Both ends are inclusive byte positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

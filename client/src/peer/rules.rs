@@ -91,7 +91,8 @@ pub fn decide(record: &Record, disk: &Disk, order: Order) -> Verdict {
     if order.fence < record.fence {
         return Verdict::Refuse(Refusal::Fenced { has: order.fence, seen: record.fence });
     }
-    // Moving those bytes away would leave their publication without a holder. A newer grant proves that it was too late.
+    // Moving those bytes away would leave their publication without a holder. A newer grant
+    // proves that it was too late.
     if let Disk::Pending(copy) = disk
         && record.pending_own
         && order.fence <= copy.fence
@@ -128,7 +129,8 @@ fn decide_fetch(record: &Record, disk: &Disk, order: Order) -> Verdict {
     if disk.hash() == Some(hash) {
         return Verdict::Adopt;
     }
-    // One version has one hash for ever (F2): other bytes under the same version are the user's, and no update's business.
+    // One version has one hash for ever (F2): other bytes under the same version are the
+    // user's, and no update's business.
     match (order.kind, disk) {
         (TaskKind::Update, Disk::Absent) if record.held.is_some() => Verdict::Refuse(Refusal::DeletedHere),
         (TaskKind::Update, _) if order.version == record.version => not_newer,

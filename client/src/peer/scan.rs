@@ -1,6 +1,7 @@
 //! Looks through a shared folder: which files are there, and how they differ from the table.
 //!
-//! Invariant: scanning reads no bytes, enters no private folder and no folder that is shared by itself (F1), follows no link to a folder and no link that leaves the shared part, and an
+//! Invariant: scanning reads no bytes, enters no private folder and no folder that is shared by
+//! itself (F1), follows no link to a folder and no link that leaves the shared part, and an
 //! unreadable folder never makes its files look deleted.
 
 use std::collections::HashSet;

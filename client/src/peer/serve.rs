@@ -1,8 +1,8 @@
 //! A serving peer: binds, registers, answers other peers, and keeps a heartbeat waiting so that tasks arrive at once.
 //!
-//! Three loops share the folder: the server, the sync loop (registration, then looks at the folder) and the heartbeat loop.
-//! Invariants: one `serve` per folder; a heartbeat names every task under way (M3); a peer that another process has
-//! replaced stops (P6); a cluster that is out of reach is waited for, never an exit.
+//! Three loops share the folder: the server, the sync loop (registration, then looks at the folder) and the heartbeat
+//! loop. Invariants: one `serve` per folder; a heartbeat names every task under way (M3); a peer that another process
+//! has replaced stops (P6); a cluster that is out of reach is waited for, never an exit.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,8 +1,9 @@
 //! A peer's own HTTP server: `GET /files` lists, `GET /files/NAME` serves bytes, in whole or in one range.
 //!
-//! Invariants: only copies that the index knows this peer to hold are served; bytes that changed on disk since they were
-//! announced are never served as the announced version, and a transfer during which they change is broken off; nothing
-//! outside the shared part of the folder can be reached, by names or by links. Peers upload while they download.
+//! Invariants: only copies that the index knows this peer to hold are served; bytes that changed on disk
+//! since they were announced are never served as the announced version, and a transfer during which they
+//! change is broken off; nothing outside the shared part of the folder can be reached, by names or by
+//! links. Peers upload while they download.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -174,8 +175,8 @@ fn servable(record: &Record, disk: Disk, version: Option<Version>) -> Result<Cop
     let name = &record.name;
     match disk {
         Disk::Announced(copy) if version.is_none_or(|version| version == copy.version) => Ok(copy),
-        // Whoever asks for a pending version by its number has heard of it from the index: it was accepted, and only the
-        // answer is still on its way to us.
+        // Whoever asks for a pending version by its number has heard of it from the index: it was accepted, and only
+        // the answer is still on its way to us.
         Disk::Pending(copy) if version == Some(copy.version) || (version.is_none() && !record.pending_own) => Ok(copy),
         Disk::Announced(copy) => Err(other_version(name, copy.version)),
         Disk::Pending(copy) if version.is_some() => Err(other_version(name, copy.version)),

@@ -1,7 +1,7 @@
 //! Keeps the index's view of the folder true: registers what is there, then announces what changes.
 //!
-//! Invariants: only bytes that were looked at are stated; an edit of a shared file is never published silently (it needs
-//! the file's lease), it is taken out of the index and reported once; bytes the index refuses are kept.
+//! Invariants: only bytes that were looked at are stated; an edit of a shared file is never published silently (it
+//! needs the file's lease), it is taken out of the index and reported once; bytes the index refuses are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,7 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LEASE_RETRY: Duration = Duration::from_secs(15);
 /// A copy that stays pending longer than this is announced by us: whoever put it in place is gone, or could not.
 const PENDING_PATIENCE: Duration = Duration::from_secs(5);
-/// A publication that is undecided for longer than the library tries (X3) has lost its process: its bytes are set aside.
+/// A publication that is undecided for longer than the library tries (X3) has lost its process:
+/// its bytes are set aside.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(6 * 60);
 
 /// Looks at the folder and talks to the index about it. Owned by one task.
@@ -330,8 +331,8 @@ impl FolderSync {
 
     /// The index has other bytes under this name (F4): the user's own are kept.
     ///
-    /// An edit of a file this peer once shared stays where the user made it, withdrawn; anything else that is in the way
-    /// of the index's version goes to a conflict copy.
+    /// An edit of a file this peer once shared stays where the user made it, withdrawn; anything else that is in the
+    /// way of the index's version goes to a conflict copy.
     pub(super) async fn conflict(&mut self, name: &FileName, copy: &Copy, current: Version) -> Result<(), ServeError> {
         let (file, stamp) = (name.clone(), copy.stamp);
         let record = blocking(&self.folder, move |folder| folder.record(&file)).await?;

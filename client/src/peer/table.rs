@@ -1,9 +1,10 @@
-//! The table of known files of a shared folder: a journal on disk that several processes append to, and its memory copy.
+//! The table of known files of a shared folder: a journal on disk that several processes append
+//! to, and its memory copy.
 //!
 //! `serve` and one-shot commands work on one folder at the same time, so every change is one JSON line appended under a
-//! file lock and flushed; a reader that sees the file grown reads just the new lines. Records are whole, so the last line
-//! of a name wins. Invariants: the highest version and the highest fencing token of a name never go down (L8), also when
-//! its bytes are gone; a half-written last line (a crash) is ignored and cut off by the next writer.
+//! file lock and flushed; a reader that sees the file grown reads just the new lines. Records are whole, so the last
+//! line of a name wins. Invariants: the highest version and the highest fencing token of a name never go down (L8),
+//! also when its bytes are gone; a half-written last line (a crash) is ignored and cut off by the next writer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -78,7 +79,8 @@ impl Record {
         }
     }
 
-    /// Whether this peer has put, or is putting, a newer version in place than `version`: announcing that one would be late.
+    /// Whether this peer has put, or is putting, a newer version in place than `version`:
+    /// announcing that one would be late.
     pub fn is_overtaken(&self, version: Version) -> bool {
         let newer = |copy: &Copy| copy.version > version;
         version > 0 && (self.held.as_ref().is_some_and(newer) || self.pending.as_ref().is_some_and(newer))

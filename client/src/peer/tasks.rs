@@ -1,7 +1,7 @@
 //! Carries out the index's tasks, a few at once, and remembers what to report about them (M3).
 //!
-//! Invariants: a task that is repeated while it is worked on is not started again; every task that is not done is reported
-//! as failed exactly until the index has heard it; what a task may do to a file is decided by `rules` alone.
+//! Invariants: a task that is repeated while it is worked on is not started again; every task that is not done is
+//! reported as failed exactly until the index has heard it; what a task may do to a file is decided by `rules` alone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ impl Tasks {
                 self.0.tracker.spawn(async move {
                     tokio::select! {
                         () = this.carry_out(task) => {}
-                        () = this.0.shutdown.cancelled() => {} // whatever was under way is decided again after the start
+                        // Whatever was under way is decided again after the start.
+                        () = this.0.shutdown.cancelled() => {}
                     }
                 });
             }

@@ -1,7 +1,8 @@
 //! Getting one version into the folder and telling the index: what tasks and one-shot commands have in common.
 //!
-//! Invariants: the index hears of a copy only after its verified bytes are in place and flushed; a version that this peer
-//! has replaced by a newer one is not announced any more, and an answer about a newer one is not taken for this one (F4).
+//! Invariants: the index hears of a copy only after its verified bytes are in place and flushed; a
+//! version that this peer has replaced by a newer one is not announced any more, and an answer about a
+//! newer one is not taken for this one (F4).
 
 use std::sync::Arc;
 
@@ -79,8 +80,8 @@ pub async fn obtain(
     Ok((placed, size))
 }
 
-/// The copy that an accepted announcement makes this peer a holder of. `None` if the index answered with a newer version
-/// that this peer announced before (F4): then these bytes are not what it holds, and nothing has changed.
+/// The copy that an accepted announcement makes this peer a holder of. `None` if the index answered with a newer
+/// version that this peer announced before (F4): then these bytes are not what it holds, and nothing has changed.
 pub(super) async fn as_accepted(
     client: &IndexClient,
     folder: &Folder,
@@ -107,8 +108,8 @@ pub(super) async fn as_accepted(
     }
 }
 
-/// Tells the index that this peer has a copy, and notes its acceptance. A copy that a newer one has replaced meanwhile is
-/// not announced.
+/// Tells the index that this peer has a copy, and notes its acceptance. A copy that a newer one has
+/// replaced meanwhile is not announced.
 ///
 /// # Errors
 /// The index's refusal, or that it cannot be told; the copy then stays noted as pending.

@@ -1,5 +1,5 @@
-//! The library and the command line against scripted index servers on loopback: what is sent, what is repeated, and what
-//! the caller gets to know.
+//! The library and the command line against scripted index servers on loopback: what is sent, what is
+//! repeated, and what the caller gets to know.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

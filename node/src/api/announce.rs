@@ -1,6 +1,7 @@
 //! `POST /announce`: one file, perhaps under a lease, or many.
 //!
-//! Invariant: many files that need several entries are answered file by file; what follows a failed entry is not tried (R4).
+//! Invariant: many files that need several entries are answered file by file; what follows a
+//! failed entry is not tried (R4).
 
 use std::sync::Arc;
 

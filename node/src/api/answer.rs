@@ -26,7 +26,8 @@ const HEADERS: usize = 8;
 const NUMBERS_KEPT: usize = 16;
 
 thread_local! {
-    /// Values of numbers lately stated: answers to one entry's writes name the same ones, and each value is memory of its own.
+    /// Values of numbers lately stated: answers to one entry's writes name the same ones, and
+    /// each value is memory of its own.
     static NUMBERS: RefCell<[Option<(u64, HeaderValue)>; NUMBERS_KEPT]> = const { RefCell::new([const { None }; NUMBERS_KEPT]) };
 }
 

@@ -2,8 +2,8 @@
 //! and checked.
 //!
 //! Invariants (N4)
-//! * Bodies of more than one piece hold no more than [`BODIES_BYTES_MAX`] together, whoever sends them.
-//! * A body that comes too slowly ends; it does not hold its share any longer.
+//! * Bodies that arrive in several pieces hold at most [`BODIES_BYTES_MAX`] together, whoever sends them.
+//! * A body that arrives too slowly is given up, and its share of the memory is released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,8 +84,8 @@ impl ReadBody {
     }
 }
 
-/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one piece, and
-/// is neither copied nor counted.
+/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one
+/// piece, and is neither copied nor counted.
 pub async fn collect(
     mut body: impl hyper::body::Body<Data = Bytes> + Unpin,
     memory: &BodyMemory,

@@ -1,7 +1,9 @@
-//! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the order of fields and white space.
+//! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the
+//! order of fields and white space.
 //!
-//! Invariant: what is hashed is what `serde_json` makes of the body read as a `Value`: fields in order, the last of equal ones. It is made
-//! here because every keyed write pays for it, and a `Value` allocates for each name and text.
+//! Invariant: the hashed bytes are those that `serde_json` writes for the body read as a `Value`: fields in
+//! order, the last of duplicate ones. They are produced here without a `Value`, which would allocate for
+//! each name and text of every keyed write.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Events in the words of the contract; the log's own encoding never leaves the node.
+//! Converts events to the types of the contract; the log's own encoding never leaves the node.
 
 use raft_store::catalog::{Event, LeaseEnd, LineEnd};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Failures and their HTTP form. The only file that names status codes of failures.
+//! Failures and their HTTP form. The only file that gives failures their status codes.
 //!
 //! Invariant: every failed write says whether it was applied (W5), and only [`ApiError::Unknown`] says `unknown`.
 

@@ -1,14 +1,14 @@
-//! Work on large bodies, away from the threads that serve everybody.
+//! A blocking pool for work on large bodies, away from the threads that serve everybody.
 //!
-//! Invariant: what takes longer than a small request's whole handling does not run on an async thread, and few such works
-//! run at a time, so that neither their threads nor what they hold in memory adds up.
+//! Invariant: work that takes longer than handling a small request does not run on an async thread. Only a few such
+//! tasks run at a time, which bounds their threads and their memory.
 
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 
-/// Bodies from this size on, in bytes, are parsed, hashed and cut on a thread of their own; a smaller one takes less than
-/// the change of threads is worth.
+/// Bodies from this size on, in bytes, are parsed, hashed and cut on a thread of their own; a smaller one takes less
+/// than the change of threads is worth.
 pub const LARGE_BODY_BYTES: usize = 64 * 1_024;
 
 /// Works on large bodies that run at a time; more wait for their turn. One may hold some ten times the body's bytes.

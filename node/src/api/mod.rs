@@ -86,8 +86,8 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-/// The API as a connection sees it. What every request needs is done here, by plain calls: as layers of the router each would
-/// cost every request several allocations. Cheap to clone.
+/// The API as a connection sees it. What every request needs is done here, by plain calls: as layers of the router each
+/// would cost every request several allocations. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
     node: Arc<Node>,
@@ -111,7 +111,8 @@ impl Edge {
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
         let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal() };
-        // What came while this process was paused waited somewhere in the system, and its caller may have given up (W6).
+        // What came while this process was paused waited somewhere in the system, and its
+        // caller may have given up (W6).
         let refusal = match refusal {
             None if !request.method().is_safe() && self.node.pulse.was_paused() => Some(ApiError::Overloaded(
                 "this node was paused a moment ago, and the request may have waited since; nothing was done".into(),

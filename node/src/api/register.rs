@@ -1,7 +1,7 @@
 //! `POST /register`: a peer, and what it holds.
 //!
-//! Invariant: a listing that does not fit an entry is taken in as pages of one listing; the last one is handed in only when all others
-//! were taken in. A failure after the first page is not definite (X4).
+//! Invariant: a listing that does not fit an entry is taken in as pages of one listing; the last one is handed in only
+//! when all others were taken in. A failure after the first page is not definite (X4).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -116,11 +116,11 @@ async fn register_inner(write: &Write) -> Result<Response, ApiError> {
 /// Pages handed in at a time while nobody else writes: about as many as fit into one entry.
 const PAGES_TOGETHER: usize = 12;
 
-/// How many of the pages that are left go next, in one request. A large listing is more work than all that others write; beside them it
-/// takes one place in an entry like anybody else.
+/// How many of the pages that are left go next, in one request. A large listing is more work than all that others
+/// write; beside them it takes one place in an entry like anybody else.
 ///
-/// The last page goes when all others are in: it may complete the listing, and must not where one is missing. The first one goes alone as
-/// well, as nobody knows yet who else writes; the order of those between is of no consequence.
+/// The last page goes when all others are in: it may complete the listing, and must not where one is missing. The first
+/// one goes alone as well, as nobody knows yet who else writes; the order of those between is of no consequence.
 fn turn(left: usize, alone: bool) -> usize {
     if alone { PAGES_TOGETHER.min(left - 1).max(1) } else { 1 }
 }

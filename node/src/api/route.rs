@@ -149,8 +149,8 @@ fn speaks_of_one_attempt(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried again: many
-/// requests wait here at once, and each attempt is a connection.
+/// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried
+/// again: many requests wait here at once, and each attempt is a connection.
 async fn another_leader(node: &Node, unreachable: &KnownLeader) {
     let again = Instant::now() + UNREACHABLE_PAUSE;
     while Instant::now() < again && node.leader().as_ref().is_none_or(|known| known == unreachable) {
@@ -194,7 +194,8 @@ pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline:
     };
     tokio::select! {
         hop = hop => hop,
-        // A leader that was paused or cut off would hold the caller until the deadline, long after its successor serves.
+        // A leader that was paused or cut off would hold the caller until the deadline, long
+        // after its successor serves.
         () = replaced(node, leader) => Hop::Lost("another node leads now".into()),
     }
 }

@@ -1,4 +1,5 @@
-//! What all logged writes have in common, and the simplest of them: parse → check → here or the leader → propose → answer.
+//! What all logged writes have in common, and the simplest of them: parse → check → here or the
+//! leader → propose → answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,8 @@ use crate::propose::Committed;
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
 /// Pause before a write whose leader was lost looks for the next one.
 const ELSEWHERE_PAUSE: Duration = Duration::from_millis(5);
-/// How long after its arrival a write may still set out for another leader; finding one may take `LEADER_WAIT`, and all of it
-/// has to fit into the 5 s of R4.
+/// How long after its arrival a write may still set out for another leader; finding one may take `LEADER_WAIT`, and all
+/// of it has to fit into the 5 s of R4.
 const ELSEWHERE_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// Paths whose requests may ask to wait before they are decided.
@@ -57,8 +58,8 @@ impl Write {
         Ok(Self { node, parts, key, waits, arrived: Instant::now() })
     }
 
-    /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request then
-    /// goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
+    /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the
+    /// request then goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
     pub async fn go_elsewhere(&self, refusal: ApiError) -> Result<(), ApiError> {
         if self.parts.was_forwarded() || self.parts.wants_no_hop() || self.node.config.reject_writes_on_followers {
             return Err(refusal);
@@ -86,8 +87,8 @@ impl Write {
         Ok(committed)
     }
 
-    /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait that the
-    /// request asked for, have the usual time of their own, within the deadline that the caller named (W6).
+    /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait
+    /// that the request asked for, have the usual time of their own, within the deadline that the caller named (W6).
     fn due(&self, chunk: u32) -> Instant {
         let usual = Instant::now() + REQUEST_DEADLINE;
         match self.parts.deadline.named() {

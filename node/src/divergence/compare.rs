@@ -1,7 +1,7 @@
 //! The leader's part of a comparison, and what makes it compare.
 //!
-//! Invariant: an idle cluster writes nothing (T3): a checkpoint is proposed only if something was written since the last one, when a
-//! leader begins, when a member asks, and again while the last comparison found a difference.
+//! Invariant: an idle cluster writes nothing (T3): a checkpoint is proposed only if something was written since the
+//! last one, when a leader begins, when a member asks, and again while the last comparison found a difference.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Which members are right when their digests differ (N3). Pure.
 //!
-//! Invariant: a digest is the agreed one only if more than half of the voters have it, those counted that did not answer; voters whose
-//! digest has another format do not count. So no two digests are ever agreed at one log index.
+//! Invariant: a digest is the agreed one only if more than half of the voters have it. Voters that
+//! did not answer count, voters whose digest has another format do not. So no two digests of one
+//! format are ever agreed at one log index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +61,8 @@ pub fn judge(voters: &BTreeSet<NodeId>, format: u32, digests: &BTreeMap<NodeId, 
 mod tests {
     use super::*;
 
-    /// Judges members 1, 2, … of which the first are voters; a letter is a digest, `-` no answer, upper case another format.
+    /// Judges members 1, 2, … of which the first are voters; a letter is a digest, `-` no
+    /// answer, upper case another format.
     fn judged(voters: u64, told: &str) -> Verdict {
         let voters = (1..=voters).collect();
         let digests = (1..).zip(told.bytes()).filter(|(_, letter)| *letter != b'-');

@@ -6,12 +6,15 @@
 //!  member: agrees ─► serves        differs from a majority ─► `diverged`: see `repair`
 //! ```
 //!
-//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in which something changed, when it
-//! has begun to lead, and when a member asks: after its start, and after a snapshot replaced its state.
+//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in which
+//! something changed, when it becomes leader, and when a member asks for one: after the member's start, and
+//! after a snapshot replaced its state.
 //!
 //! Invariants
-//! * There is one comparison at a time, and what is kept of them is bounded: a few digests, and one image until it is digested.
-//! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of which this node has the digest.
+//! * There is one comparison at a time, and the memory for them is bounded: a few digests, and
+//!   one image until it is hashed.
+//! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of
+//!   which this node has the digest.
 
 mod compare;
 pub mod judge;
@@ -192,7 +195,8 @@ pub fn is_diverged(node: &Node) -> bool {
     matches!(node.condition.get(), Condition::Diverged { .. })
 }
 
-/// This node is the odd one: it answers no client, is no candidate, hands over, and takes the state from a member that agreed.
+/// This node is the odd one: it answers no client, is no candidate, hands over, and takes the
+/// state from a member that agreed.
 fn diverged(node: &Arc<Node>, verdict: Announcement) {
     // One that was removed, or has an older copy, answers nobody already, and must not come back from that by this way.
     if !node.takes_part() {

@@ -8,7 +8,8 @@ use raft_store::types::{ContentHash, NodeId};
 /// Digests at one position.
 pub type Position = (u64, Vec<(NodeId, ContentHash)>);
 
-/// The newest position that all answers have in common: where the members stand, if they stand at one index, else a checkpoint.
+/// The newest position that all answers have in common: where the members stand, if they stand
+/// at one index, else a checkpoint.
 pub fn in_common(answers: &[(NodeId, DigestResponse)]) -> Option<Position> {
     let (_, first) = answers.first()?;
     if answers.iter().any(|(_, answer)| answer.format != first.format) {

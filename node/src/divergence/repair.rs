@@ -1,10 +1,10 @@
-//! Taking the state over from a member that agreed with the majority (N3), and giving it to one that did not.
+//! Takes the state from a member that agreed with the majority, and gives it to one that did not (N3).
 //!
-//! The state travels in parts, each an answer of its own: the receiver asks for as much as it can take. It ends up in
-//! [`raft_store::storage::Repair`], which puts it in the place of the distrusted one.
+//! The receiver asks for the state part by part, at its own pace. [`raft_store::storage::Repair`] then
+//! replaces the distrusted state with it.
 //!
-//! Invariant: a node keeps one state in memory to give away, until nobody has asked for a part of it for [`SENDING_IDLE`]; a receiver
-//! takes memory as parts arrive, and never more than [`STATE_BYTES_MAX`].
+//! Invariant: a node keeps at most one encoded state in memory for others, and drops it when nobody has asked for a
+//! part of it for [`SENDING_IDLE`]. A receiver allocates memory as parts arrive, at most [`STATE_BYTES_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,8 +97,8 @@ impl Given {
     }
 }
 
-/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one that covers
-/// `wanted` at least. `None` while that is being encoded.
+/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one
+/// that covers `wanted` at least. `None` while that is being encoded.
 pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -> Result<Option<StatePart>, String> {
     let sending = &node.divergence.sending;
     if let Some(at) = at {

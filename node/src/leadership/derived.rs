@@ -1,7 +1,7 @@
-//! What is derived from applied entries, on every node: the planner's view, the name index, the event stream; and how fresh
-//! this node's state is.
+//! What is derived from applied entries, on every node: the planner's view, the name index, the event
+//! stream; and how fresh this node's state is.
 //!
-//! Invariant: events are handed on in log order and once each; whoever missed some is rebuilt from the catalog.
+//! Invariant: each event is passed on once, in log order; a consumer that missed some is rebuilt from the catalog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::transport::{Request, Response};
 /// How often a follower asks its leader how fresh its state is.
 const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event stream comes last:
-/// how far it has come, all have come.
+/// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event
+/// stream comes last: how far it has come, all have come.
 pub async fn follow_events(node: Arc<Node>) {
     let mut feed = begin(&node);
     loop {
@@ -56,8 +56,8 @@ fn begin(node: &Node) -> Feed {
     feed
 }
 
-/// The name index is loaded step by step by a task of its own, the planner's list by its duties. Not under the catalog's lock, which
-/// the loader takes when it has the index's.
+/// The name index is loaded step by step by a task of its own, the planner's list by its duties. Not under the
+/// catalog's lock, which the loader takes when it has the index's.
 fn restart(node: &Node, upto: u64) {
     node.names.begin(upto);
     node.events.gap(upto);

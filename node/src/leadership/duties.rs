@@ -1,7 +1,7 @@
 //! The timed duties of a leader, and when a leadership begins and ends.
 //!
-//! Invariant: a node is given an anchor, and with it may stamp and propose, only once it has applied the first entry of its own
-//! term (T2).
+//! Invariant: a node gets an anchor, which lets it stamp and propose, only once it has applied
+//! the first entry of its own term (T2).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use crate::node::Node;
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
 const TICK_INTERVAL: Duration = Duration::from_millis(900);
-/// A leader that no majority has confirmed for so long proposes an empty entry: over links whose round trip is longer than a
-/// heartbeat waits, only answers to entries arrive in time.
+/// A leader that no majority has confirmed for so long proposes an empty entry: over links whose round trip is longer
+/// than a heartbeat waits, only answers to entries arrive in time.
 const PROBE_AFTER: Duration = Duration::from_millis(500);
 /// How long this outlives Raft.
 const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);

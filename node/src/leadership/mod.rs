@@ -1,8 +1,8 @@
 //! What only a leader does: anchor the log clock, tick while leases live, expire silent peers and waiters, plan
 //! replication, and wake the requests that wait for any of it.
 //!
-//! Soft state lives here and nowhere else (P3, M1); it is made anew with every leadership and thrown away with it.
-//! Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
+//! Soft state lives here and nowhere else (P3, M1); it is created when a leadership term begins and dropped when it
+//! ends. Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
 
 mod derived;
 mod duties;
@@ -182,7 +182,8 @@ impl Leadership {
     /// Woken when a peer has new tasks, or when this node stops leading.
     pub fn task_notify(&self, peer: &PeerId) -> Arc<Notify> {
         let mut waiters = self.waiters.lock();
-        // Going through the table is paid for by those that were added since; nobody waits on what only the table holds.
+        // Going through the table is paid for by those that were added since; nobody waits on
+        // what only the table holds.
         if waiters.tasks.len() > 2 * waiters.tasks_waited_on + IDLE_WAKE_UPS_MAX {
             waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
             waiters.tasks_waited_on = waiters.tasks.len();

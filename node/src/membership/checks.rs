@@ -1,7 +1,7 @@
-//! What has to hold before members change (C2, C6): the target answers now and has caught up, and the voters that do so are a
-//! majority of the voters before and after the change.
+//! What has to hold before members change (C2, C6): the target answers now and has caught up, and the voters that do so
+//! are a majority of the voters before and after the change.
 //!
-//! Invariant: what was heard a moment ago counts for nothing; every member that a change needs is asked when the change is.
+//! Invariant: earlier answers do not count; every member that a change needs is asked when the change is requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::transport::{Request, Response};
 pub(super) const CAUGHT_UP_ENTRIES: u64 = 250;
 /// How long a member may take to answer before a change that needs it.
 pub(super) const ASK_DEADLINE: Duration = Duration::from_millis(500);
-/// How long a change waits for an earlier one to be completed, and a new leader for the first word of how far the others are.
+/// How long a change waits for an earlier one to be completed, and a new leader for the first
+/// word of how far the others are.
 const SETTLE_DEADLINE: Duration = Duration::from_millis(1_000);
 /// Pause between two looks at what settles by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
@@ -95,8 +96,8 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ApiE
     }
 }
 
-/// Asks the named members how they are, all at once. Right after an election the leader does not know yet how far they are:
-/// that is waited for, a moment.
+/// Asks the named members how they are, all at once. Right after an election the leader does not know yet how far
+/// they are: that is waited for, a moment.
 pub(super) async fn ability(node: &Node, members: &Members, ids: &BTreeSet<NodeId>, until: Instant) -> Ability {
     let patience = until.min(Instant::now() + SETTLE_DEADLINE);
     let within = ASK_DEADLINE.min(left(until));
@@ -200,8 +201,8 @@ mod tests {
         voters.intersection(able).count() > voters.len() / 2
     }
 
-    /// C6 over every cluster of up to five voters, every set of dead members and every change by one voter: what is allowed can
-    /// be committed, and leaves a cluster that can commit the next entry.
+    /// C6 over every cluster of up to five voters, every set of dead members and every change by one voter: what is
+    /// allowed can be committed, and leaves a cluster that can commit the next entry.
     #[test]
     fn no_single_change_takes_the_quorum() {
         let (mut allowed, mut refusals) = (0, 0);

@@ -1,4 +1,4 @@
-//! Completes a change of voters whose leader was lost halfway, in a joint configuration (W6).
+//! Completes a change of voters that lost its leader in a joint configuration (W6).
 //!
 //! Invariant: one task changes members at a time; a change that is still being made here is left to whoever makes it.
 

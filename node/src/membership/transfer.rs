@@ -1,8 +1,9 @@
-//! Handing leadership to another voter, and what follows when that one is lost on the way.
+//! Hands leadership to another voter, and recovers when that voter is lost on the way.
 //!
-//! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot take a
-//! transfer back. So the target is asked first, and a leader whose target did not take over stands down: it records a vote in
-//! the next term for the target, which nobody counts, after which the late word of the old term counts nowhere, and whoever is fit is elected.
+//! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot
+//! cancel a transfer. So the target is asked first. A leader whose target did not take over stands down: it votes
+//! for the target in the next term without telling it. After that, late messages of the old term have no effect, and
+//! any suitable voter can be elected.
 //!
 //! Invariant: a transfer happens before its deadline or not at all (W6).
 
@@ -72,9 +73,10 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
     )))
 }
 
-/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term as if it came from
-/// the target, and is a follower from then on. The target is not told: it is as if the answer were lost, and a target that asks by
-/// itself later still needs a log that is long enough. A vote for this node would not do: openraft then goes on as a leader.
+/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term as
+/// if it came from the target, and is a follower from then on. The target is not told: it is as if the answer were
+/// lost, and a target that asks by itself later still needs a log that is long enough. A vote for this node would not
+/// do: openraft then goes on as a leader.
 async fn stand_down(node: &Node, term: u64, target: NodeId) -> bool {
     let raft = node.raft.clone();
     // A task of its own: openraft reports an answer that nobody waits for as an error.

@@ -1,7 +1,7 @@
-//! `backup`: saves a snapshot of the whole index that checks itself.
+//! `backup`: saves a snapshot of the whole index with a checksum of its own.
 //!
-//! Invariant: a backup appears under its name only when it is whole and checked; devices and pipes, which cannot be replaced by
-//! renaming, are written to directly.
+//! Invariant: a backup appears under its name only when it is whole and checked; devices and pipes, which cannot be
+//! replaced by renaming, are written to directly.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

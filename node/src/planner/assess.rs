@@ -1,7 +1,8 @@
-//! Assessing a file: its demand against its tasks.
+//! Assesses a file: compares its demand with its tasks.
 //!
-//! Invariant: afterwards every task of the file makes sense, every stale holder has its task or waits for a slot or for
-//! the end of a pause, and the file is in `untried` exactly if it wants further copies that somebody could send.
+//! Invariant: afterwards every task of the file is still needed, every stale holder has a task or
+//! waits for a slot or for the end of its backoff, and the file is in `untried` exactly if it wants
+//! further copies that somebody could send.
 
 use client::api::TaskKind;
 use raft_store::catalog::Catalog;
@@ -168,8 +169,8 @@ impl Planner {
         }
     }
 
-    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most files that are
-    /// announced for the first time are settled here.
+    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most
+    /// files that are announced for the first time are settled here.
     fn settle_idle(&mut self, file: &FileName) -> bool {
         let Some(state) = self.files.get_mut(file) else { return true };
         if !state.tasks.is_empty() {

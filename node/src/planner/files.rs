@@ -1,7 +1,7 @@
 //! What the planner remembers of files, by their names.
 //!
-//! Invariant: a file for which nothing can be done is not in it. However many need something, remembering one more costs the same: the
-//! catalog is not applied to meanwhile.
+//! Invariant: a file for which nothing can be done is not in it. Adding a file costs the same however many there are,
+//! because no entry is applied meanwhile.
 
 use std::collections::BTreeMap;
 

@@ -42,8 +42,8 @@ impl Foreign {
 impl Planner {
     /// Takes in what a heartbeat says. Call `plan` after it if `failed` is not empty.
     ///
-    /// `working` replaces what the peer said before: a task it no longer names is repeated. A failed task rests for this
-    /// peer and goes to another one (M2). `free_bytes` are what the peer would still take.
+    /// `working` replaces what the peer said before: a task it no longer names is repeated. A failed task rests for
+    /// this peer and goes to another one (M2). `free_bytes` are what the peer would still take.
     pub fn heartbeat(
         &mut self,
         peer: &PeerId,
@@ -81,13 +81,15 @@ impl Planner {
         self.foreign.set(peer, foreign);
     }
 
-    /// Tasks of a peer that it is not working on, ready to be sent (M3). A task that no longer fits the catalog is left out.
+    /// Tasks of a peer that it is not working on, ready to be sent (M3). A task that no longer
+    /// fits the catalog is left out.
     pub fn tasks_for(&self, catalog: &Catalog, peer: &PeerId) -> Vec<Task> {
         let given = self.peers.get(peer).into_iter().flat_map(|state| &state.given);
         given.filter_map(|no| self.render(catalog, *no)).collect()
     }
 
-    /// Gives up the tasks that are overdue: each pair rests, and the file goes to another peer (M2). `plan` does this too.
+    /// Gives up the tasks that are overdue: each pair rests, and the file goes to another peer
+    /// (M2). `plan` does this too.
     pub fn abandon_overdue(&mut self, now_ms: u64) {
         while let Some(no) = self.tasks.first_overdue(now_ms) {
             self.give_up(no, "overdue", now_ms);

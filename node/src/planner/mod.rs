@@ -6,14 +6,16 @@
 //!  heartbeats ──► room, working, failed ──────────────────────────────────────────► place ◄────┘
 //! ```
 //!
-//! The planner lives on the leader and is soft state: a new leader calls [`Planner::rebuild`] and learns the rest from the
-//! first heartbeats. It has no clock, no lock and no I/O; the caller brings the catalog, the time and what peers say.
+//! The planner lives on the leader and is soft state: a new leader calls [`Planner::rebuild`] and learns
+//! the rest from the first heartbeats. It has no clock, no lock and no I/O; the caller brings the
+//! catalog, the time and what peers say.
 //!
 //! Invariants:
 //! * Live current holders plus replications and updates under way never exceed what is wanted because of the planner:
 //!   a surplus is withdrawn, and copies are never deleted (M2).
 //! * One task at most for a peer and a file; [`TASKS_PER_PEER_MAX`] for a peer.
-//! * What a call costs is proportional to what changed, and bounded by [`PLAN_FILES_MAX`]; the rest is kept for the next.
+//! * What a call costs is proportional to what changed, and bounded by [`PLAN_FILES_MAX`]; the
+//!   rest is kept for the next.
 
 mod assess;
 mod demand;
@@ -58,8 +60,8 @@ type Place = (u32, FileName);
 enum Sweep {
     /// Through the files, on from this place.
     Files(u32),
-    /// Through the stale holdings of the live peers: stale copies of deleted files are no files. On with this peer at that
-    /// place, or after it.
+    /// Through the stale holdings of the live peers: stale copies of deleted files are no files. On with
+    /// this peer at that place, or after it.
     Peers(Option<PeerId>, Option<u32>),
 }
 
@@ -165,7 +167,8 @@ impl Planner {
         }
     }
 
-    /// Decides what is marked and answers the peers that have new tasks, so that their waiting heartbeats can be answered.
+    /// Decides what is marked and answers the peers that have new tasks, so that their waiting
+    /// heartbeats can be answered.
     ///
     /// In the grace period (`grace`) no replication is planned (P4); updates and removals are. Work beyond
     /// [`PLAN_FILES_MAX`] files stays for the next call, see [`Planner::has_more`].

@@ -1,7 +1,7 @@
 //! The live peers as places to put copies: slots, room, zones, and who is preferred (M2).
 //!
 //! Invariants:
-//! * A peer is in `zones` exactly while it is live and has a free slot, at the place its room and load give it.
+//! * A peer is in `zones` exactly while it is live and has a free slot, ordered by its free room and load.
 //! * Choosing a peer visits the best peers of each zone, not all peers.
 
 use std::cmp::Reverse;

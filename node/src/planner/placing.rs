@@ -1,7 +1,7 @@
 //! Finding peers for the files that want copies, fewest copies first (M2, M4).
 //!
-//! Two sources are merged by urgency: files nobody was sought for yet (`untried`), and the files that found no peer
-//! (`waiting`), through which every peer with a new slot looks once, from where it stopped.
+//! Two sources are merged by urgency: files for which no peer was sought yet (`untried`), and files that found none
+//! (`waiting`). Each peer with a new slot scans `waiting` once, continuing where it stopped.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -1,7 +1,7 @@
-//! Pauses of pairs of peer and file after a failure (M2): 1 s, doubled by every further failure, up to 10 minutes.
+//! Backoff of a pair of peer and file after a failure (M2): 1 s, doubled by every further failure, up to 10 minutes.
 //!
-//! Invariant: a pair that has rested is forgotten after it stayed out of trouble for the longest pause; what is kept
-//! never exceeds [`RESTS_MAX`].
+//! Invariant: a pair is forgotten once it has had no failure for the longest pause after its backoff;
+//! at most [`RESTS_MAX`] pairs are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 

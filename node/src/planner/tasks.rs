@@ -1,7 +1,8 @@
 //! The tasks under way: their ids, deadlines, and what peers say about them (M2, M3).
 //!
-//! A task's id names its leader's term, a counter, and a fingerprint of what it is about. The fingerprint is how a new
-//! leader, which has never seen the task, recognises it in the `working` list of a heartbeat and counts it as under way (M1).
+//! A task's id names its leader's term, a counter, and a fingerprint of what it is about. The
+//! fingerprint is how a new leader, which has never seen the task, recognises it in the `working` list
+//! of a heartbeat and counts it as under way (M1).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

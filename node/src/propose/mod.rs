@@ -3,8 +3,8 @@
 //!
 //! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
 //! `limits::ENTRY_COMMANDS_MAX` commands and `limits::ENTRY_BYTES_MAX` bytes, and keeps a few proposals in flight, so
-//! that one flush serves many writers. An entry waits for more only while others are under way. Time runs by the entry, with the
-//! oldest of its commands: a timer for each command would cost as much as handing it in.
+//! that one flush serves many writers. An entry waits for more commands only while others are in flight. Each entry has
+//! one timer, for its oldest command: a timer per command would cost as much as queueing it.
 //!
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
@@ -34,8 +34,8 @@ use crate::config::REQUEST_DEADLINE;
 use crate::node::Raft;
 use crate::pulse::Pulse;
 
-/// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller would hardly hear what
-/// became of it.
+/// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller
+/// would hardly hear what became of it.
 const TIME_LEFT_MIN: Duration = Duration::from_millis(250);
 
 /// What became of a command that was applied.
@@ -179,8 +179,8 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
     }
 }
 
-/// Leaves out whose caller is gone, and refuses who is almost out of time, or waited while the node was paused: they are told that
-/// nothing was proposed, rather than that nobody knows.
+/// Leaves out whose caller is gone, and refuses who is almost out of time, or waited while the node was paused: they
+/// are told that nothing was proposed, rather than that nobody knows.
 fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
     let now = Instant::now();
     let mut wanted = Vec::with_capacity(batch.len());
@@ -199,7 +199,8 @@ fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
     wanted
 }
 
-/// Proposes an entry and answers its commands, each by its time; returns once the entry's fate is known, which may be later.
+/// Proposes an entry and answers its commands, each by its time; returns once the entry's fate
+/// is known, which may be later.
 async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
     let (commands, mut callers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|pending| (pending.command, Some((pending.due, pending.answer)))).unzip();
@@ -245,7 +246,8 @@ fn answer_all(callers: Vec<Option<(Instant, Answer)>>, error: &ProposeError) {
     }
 }
 
-/// Proposes an entry that changes nothing, where all members take the digest of their state (N3). Returns its log index.
+/// Proposes an entry that changes nothing, where all members take the digest of their state
+/// (N3). Returns its log index.
 pub async fn checkpoint(raft: &Raft) -> Result<u64, ProposeError> {
     match timeout(REQUEST_DEADLINE, write(raft, Proposal::checkpoint())).await {
         Ok(written) => written.map(|(log_index, _)| log_index),
@@ -282,7 +284,8 @@ mod tests {
         (Pending { command, due, margin: TIME_LEFT_MIN, pauses, answer }, answered)
     }
 
-    /// W6: nothing that waited through a pause, or is about to be given up, is proposed; its caller hears that it was not.
+    /// W6: nothing that waited through a pause, or is about to be given up, is proposed; its
+    /// caller hears that it was not.
     #[tokio::test(start_paused = true)]
     async fn what_waited_too_long_or_through_a_pause_is_refused() {
         let later = Instant::now() + REQUEST_DEADLINE;

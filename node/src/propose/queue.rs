@@ -1,9 +1,9 @@
 //! Commands that wait to become part of an entry.
 //!
 //! Invariants
-//! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were handed in.
-//! * Who takes them is woken when there are as many as it waits for, or an entry's worth of bytes; not for every one of them. Under load
-//!   that is once per entry: with a channel, which wakes for each, the waking cost more than the handing over.
+//! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were queued.
+//! * The batching task is woken when there are as many commands as it waits for, or enough bytes for an entry: under
+//!   load once per entry, not once per command. A channel wakes for each command, which cost more than queueing it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,7 +27,8 @@ pub(super) struct Pending {
     pub(super) command: EncodedCommand,
     /// When its caller is answered at the latest.
     pub(super) due: Instant,
-    /// How much of its time it has to have left when it is proposed; with less its caller would hardly hear what became of it.
+    /// How much of its time it has to have left when it is proposed; with less its caller would
+    /// hardly hear what became of it.
     pub(super) margin: Duration,
     /// How many pauses the node had had when it came (W6).
     pub(super) pauses: u64,
@@ -52,10 +53,11 @@ struct Waiting {
     commands: VecDeque<Pending>,
     /// Bytes that the commands add to an entry.
     bytes: usize,
-    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`]. It stays when that one gives up waiting: woken in vain, it
-    /// looks again.
+    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`]. It stays when that one gives up
+    /// waiting: woken in vain, it looks again.
     wake_at: usize,
-    /// Whether each command is due no earlier than those before it, as it is unless callers name deadlines of their own.
+    /// Whether each command is due no earlier than those before it, as it is unless callers
+    /// name deadlines of their own.
     in_order: bool,
     closed: bool,
 }
@@ -105,7 +107,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until there are so many commands, or as many bytes as fit into an entry, or nobody hands in any more. One caller at a time.
+    /// Waits until there are so many commands, or as many bytes as fit into an entry, or nobody
+    /// hands in any more. One caller at a time.
     pub(super) async fn until(&self, count: usize) {
         loop {
             {

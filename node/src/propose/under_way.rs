@@ -1,15 +1,15 @@
-//! Entries that were proposed and are not applied yet, and what they say about when the next one goes.
+//! Entries in flight: proposed and not applied yet. Their number and size decide when the next one is proposed.
 //!
-//! Invariant: an entry is counted from before it is proposed until its fate is known, whatever ends its task.
+//! Invariant: an entry is counted from before it is proposed until its fate is known, however its task ends.
 
 use raft_store::types::limits;
 use tokio::sync::watch;
 
 /// Entries proposed and not yet applied.
 const PROPOSALS_IN_FLIGHT: usize = 4;
-/// While so many are under way, the next one waits until it is full: each entry costs every voter a flush and all of them together
-/// a millisecond and more, whatever is in it. Before that it goes as soon as it is as large as what is under way; so the entries of
-/// many writers grow to a good part of them, and a few writers wait for nobody.
+/// While so many are under way, the next one waits until it is full: each entry costs every voter a flush and all of
+/// them together a millisecond and more, whatever is in it. Before that it goes as soon as it is as large as what is
+/// under way; so the entries of many writers grow to a good part of them, and a few writers wait for nobody.
 const PARTIAL_IN_FLIGHT: usize = 2;
 
 /// See the module.

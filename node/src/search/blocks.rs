@@ -1,12 +1,14 @@
-//! The folded names in blocks of one text each: full blocks are looked up by trigrams, the one that is being filled is scanned.
+//! The folded names in blocks of one text each: full blocks are searched by trigrams, the open one is scanned.
 //!
 //! Invariants:
-//! * A block's text is `LF name LF name … LF`: no term contains a line feed, so no find spans two names.
-//! * Entries of a block lie in the order of their text, so that finds and entries are walked together.
-//! * Names are only added to the open block; a full one is closed for good. A block in which half the names are gone is dissolved and
-//!   its names are added again: no text is dead for ever, and a removal moves at most half a block.
-//! * A query works on a [`View`]: full blocks are shared with it and copied before they change, at most the few bytes that say which
-//!   names are gone. The open block is scanned when the view is taken, so that adding a name never copies a block.
+//! * A block's text is `LF name LF name … LF`: no term contains a line feed, so no match spans two names.
+//! * Entries of a block are in the order of their text, so that matches and entries are walked together.
+//! * Names are only added to the open block; a full one is never opened again. A block that has lost half its
+//!   names is dissolved, and its remaining names are added again: no dead text is kept for ever, and a
+//!   removal moves at most half a block.
+//! * A query works on a [`View`], which shares the full blocks; before one changes, only the few bytes
+//!   that say which names are gone are copied. The open block is scanned when the view is taken, so that
+//!   adding a name never copies a block.
 
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ use super::postings::{EntryNo, Postings};
 use super::query::{Group, Needle, Terms, judge};
 use super::{Mode, Tier};
 
-/// Names in a full block: closing one has to be done in milliseconds, and looking one up costs a microsecond, full or not.
+/// Names in a full block: closing one has to be done in milliseconds, and looking one up costs
+/// a microsecond, full or not.
 pub(super) const BLOCK_NAMES: usize = 4_096;
 
 /// Size at which a block of long names is full, in bytes.

@@ -1,9 +1,9 @@
-//! Makes the postings of a full block: the entries of each trigram are counted, then each entry is put in its place.
+//! Builds the postings of a full block: counts the entries of each trigram, then puts each entry in its position.
 //!
 //! Invariants:
-//! * Nothing is compared or hashed, so that no choice of names makes a block slow to close: the time grows with the block's text and
-//!   with the cells, of which there are as many as pairs of bytes times bytes that occur.
-//! * What is kept from one block to the next is scratch space of limited size, and as if new.
+//! * Nothing is compared or hashed, so that no choice of names makes a block slow to close. The time grows with the
+//!   block's text and with the number of cells: byte pairs that occur times bytes that occur.
+//! * Only scratch space of limited size is kept from one block to the next, and it is cleared.
 
 use super::postings::{EntryNo, Postings};
 
@@ -16,15 +16,16 @@ const ABSENT: u32 = u32::MAX;
 /// Cells that are kept between two blocks: more than names in one or two scripts need.
 const CELLS_KEPT: usize = 1 << 20;
 
-/// See the module. Every trigram has a cell: its first two bytes tell the row, its last the column, both in ascending order.
+/// See the module. Every trigram has a cell: its first two bytes tell the row, its last the
+/// column, both in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     /// For each pair of bytes the first cell of its row, or [`ABSENT`].
     rows: Vec<u32>,
     /// The pairs that have a row, ascending.
     pairs: Vec<u16>,
-    /// For a cell first the number of entries with its trigram, and in the upper half the last of them, counted from 1. Then the place
-    /// of the next of them.
+    /// For a cell first the number of entries with its trigram, and in the upper half the last of them, counted
+    /// from 1. Then the place of the next of them.
     cells: Vec<u32>,
     /// The cells of all entries, one entry after the other, each cell once in an entry.
     found: Vec<u32>,
@@ -104,7 +105,8 @@ impl Builder {
         }
     }
 
-    /// Tells each cell where its entries go, and answers how many there are in lists of their own, and whether one is in every entry.
+    /// Tells each cell where its entries go, and answers how many there are in lists of their
+    /// own, and whether one is in every entry.
     fn place(&mut self, columns: &Columns) -> (usize, bool) {
         let count = self.found_ends.len() as u32;
         let mut end = 0;

@@ -50,8 +50,8 @@ pub(super) fn fold_into(folded: &mut String, text: &str) {
     *folded = String::from_utf8(bytes).unwrap_or_default();
 }
 
-/// Adds the folded form of a text, and a space if it ends in a separator. Every byte is written and only some are kept: there is no
-/// foreseeing where the separators are.
+/// Adds the folded form of a text, and a space if it ends in a separator. Every byte is written and only some are kept:
+/// there is no foreseeing where the separators are.
 fn fold_ascii(folded: &mut Vec<u8>, text: &str) {
     let start = folded.len();
     let mut last = folded.last().copied().unwrap_or(b' ');
@@ -77,8 +77,8 @@ fn fold_letters(folded: &mut Vec<u8>, letters: impl Iterator<Item = char>) {
     }
 }
 
-/// By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the capital sharp s, which
-/// has no other upper case; NFC last, because changing the case may take a letter apart.
+/// By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the
+/// capital sharp s, which has no other upper case; NFC last, because changing the case may take a letter apart.
 fn any_case(text: &str) -> impl Iterator<Item = char> {
     text.nfc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc()
 }

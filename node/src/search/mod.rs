@@ -1,4 +1,4 @@
-//! Search over file names: a derived index, rebuilt from the catalog at start and kept up by its events.
+//! Search over file names: a derived index, rebuilt from the catalog at start and kept up to date by its events.
 //!
 //! ```text
 //!   FileName ──fold──► "docs report 2024"  ──► blocks (by trigrams) exact > prefix > word start > substring
@@ -9,7 +9,7 @@
 //! * An answer is exact: the same hits, order and total as asking every name by itself.
 //! * The order of two hits is that of their tier, then the shorter name, then the bytes of the name; scores never rise
 //!   from one hit to the next.
-//! * No lock and no thread is in here, and nothing is ever written to disk. A query borrows the index for short moments only: for
+//! * This module has no lock and no thread, and writes nothing to disk. A query borrows the index only briefly: for
 //!   each part of the vocabulary, and for a view of the names.
 
 mod blocks;

@@ -1,8 +1,8 @@
-//! Where each name is: found by the number of its file in one step.
+//! Where each name is stored, found by the number of its file in one step.
 //!
-//! Invariant: every name of the blocks has its slot there under its number. Numbers are close together, and neighbours come soon after
-//! each other: what a new name needs of the table lies where the last one's was. The table grows in parts, so that its growth is not
-//! felt.
+//! Invariant: every name of the blocks has its slot in the table under its number. Files are numbered
+//! one after the other, so a new name's slot is beside the last one's in memory. The table grows in
+//! parts, so that no single insertion is slow.
 
 use raft_store::catalog::FileNumber;
 

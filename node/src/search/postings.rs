@@ -1,6 +1,6 @@
-//! Which names of a block contain which three bytes in a row: what narrows a search to the few names worth judging.
+//! Which names of a block contain which three bytes in a row; narrows a search to a few candidates.
 //!
-//! Invariant: [`Postings::candidates`] leaves out no entry that matches. It may name others: judging is not done here.
+//! Invariant: [`Postings::candidates`] leaves out no entry that matches. It may return others; `query` judges them.
 
 use super::query::{Group, Needle};
 
@@ -18,9 +18,11 @@ pub(super) type EntryNo = u16;
 pub(super) struct Postings {
     /// Ascending.
     pub(super) trigrams: Box<[u32]>,
-    /// Where the entries of each trigram end; they begin where those of the one before end. A trigram without any is in every entry.
+    /// Where the entries of each trigram end; they begin where those of the one before end. A
+    /// trigram without any is in every entry.
     pub(super) ends: Box<[u32]>,
-    /// Ascending within a trigram. If some trigram is in every entry, all entries are at the end: one list for all such trigrams.
+    /// Ascending within a trigram. If some trigram is in every entry, all entries are at the
+    /// end: one list for all such trigrams.
     pub(super) entries: Box<[EntryNo]>,
     /// Entries in the block.
     pub(super) count: usize,

@@ -10,7 +10,8 @@ use raft_store::hasher::Hasher;
 
 use super::word::Word;
 
-/// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found word, the longer counts).
+/// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found
+/// word, the longer counts).
 pub(super) const TYPO_LETTERS_MIN: usize = 5;
 
 /// Words one term may be corrected to, the most used first; bounds what a query can cost.
@@ -94,8 +95,8 @@ impl Vocabulary {
     }
 }
 
-/// A part of the vocabulary, which is looked through in one go: the tables of millions of words together take too long for anybody
-/// to be kept waiting.
+/// A part of the vocabulary, which is looked through in one go: the tables of millions of words together take too
+/// long for anybody to be kept waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     letters: usize,
@@ -144,7 +145,8 @@ fn shard(hash: u64) -> usize {
     (hash >> 32) as usize % SHARDS
 }
 
-/// False only if two words, one of which has four letters or more, are not one typo apart: a typo leaves the first letter or the last.
+/// False only if two words, one of which has four letters or more, are not one typo apart: a typo
+/// leaves the first letter or the last.
 fn may_be_one_typo(a: &[u8], b: &[u8]) -> bool {
     a.first() == b.first() || a.last() == b.last()
 }

@@ -1,7 +1,6 @@
-//! A word with the number of its uses, in 24 bytes for all but long words: where most words are many, they are found without a detour
-//! to the heap.
+//! A word with the number of its uses, in 24 bytes for all but long words, so that most words need no heap access.
 //!
-//! Invariant: the bytes of a short word are a text, and the rest of its space is never looked at.
+//! Invariant: the bytes of a short word are valid text, and the rest of its space is never read.
 
 /// Bytes of the longest word that needs no heap.
 const SHORT_BYTES: usize = 18;

@@ -1,7 +1,8 @@
-//! Telling the members of this node's start, until each of them has recorded it.
+//! Announces this node's start to the members until each of them has recorded it. A node whose log has no membership
+//! yet asks others who the members are.
 //!
-//! Invariant: the condition `Starting` ends only after a majority of every set of voters in force, this node's own record among
-//! them, has recorded the start.
+//! Invariant: the condition `Starting` ends only after a majority of every set of voters in force, this
+//! node included, has recorded the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -121,8 +122,8 @@ struct Announcing {
 }
 
 impl Announcing {
-    /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have voted already,
-    /// and has to ask who they are.
+    /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have
+    /// voted already, and has to ask who they are.
     async fn roster(&mut self, node: &Node) -> Roster {
         let recorded = Roster::recorded(node);
         if !recorded.nodes.is_empty() || node.condition.get() != Condition::Starting {
@@ -147,7 +148,8 @@ impl Announcing {
         let is_member = members.get(&own.node).is_some_and(|member| member.store_id == own.store);
         let removed = matches!(node.condition.get(), Condition::Removed { .. });
         if (!is_member || removed) && !members.is_empty() {
-            // Its own log says that it was removed, or that another directory took its place; or it may have been taken in again.
+            // Its own log says that it was removed, or that another directory took its place;
+            // or it may have been taken in again.
             node.identities.tell(Told::NotMember);
         }
         if removed {

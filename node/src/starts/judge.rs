@@ -1,6 +1,8 @@
-//! What is to be thought of a start, given what is known. Pure.
+//! Judges a start by what is known of its directory. Pure.
 //!
-//! Invariant: the start that is recorded is accepted again, and no other with its number or a lower one.
+//! Invariants
+//! * The recorded start is accepted again, and no other start with its number or a lower one.
+//! * What a start acknowledged counts only against later starts.
 
 use raft_store::storage::{KnownStore, StartId};
 
@@ -11,7 +13,8 @@ use super::Notice;
 pub(super) enum Judgement {
     /// It is the one that was recorded.
     Known,
-    /// It is newer than what is known, or the same start in another process. If a process was recorded before: which, and where.
+    /// It is newer than what is known, or the same start in another process. If a process was
+    /// recorded before: which, and where.
     Newer(Option<(u64, String)>),
     /// The directory is an older copy.
     OlderCopy(String),

@@ -1,11 +1,14 @@
 //! Starts of members: this node shows its own to the others before it takes part, and judges those of others (C3, C5).
 //!
-//! A directory that was restored from an older copy, or copied beside its original, has forgotten votes and entries that others
-//! still count on. So each start has a number, and a voter takes part only after a majority has recorded its number.
+//! A directory that was restored from an older copy, or copied beside its original, has forgotten votes
+//! and entries that others still count on. So each start has a number, and a voter takes part only
+//! after a majority has recorded its number.
 //!
 //! Invariants
-//! * A node that belongs to a cluster of several voters neither votes nor acknowledges before a majority has recorded its start.
-//! * Of two processes with one directory's identity, a member that saw the first refuses the second while the first answers.
+//! * A node that belongs to a cluster of several voters neither votes nor acknowledges before a
+//!   majority has recorded its start.
+//! * Of two processes with one directory's identity, a member that saw the first refuses the
+//!   second while the first answers.
 
 mod announce;
 mod judge;
@@ -79,8 +82,8 @@ pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.condition.set(condition)
 }
 
-/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a directory is told
-/// from the directory later.
+/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a
+/// directory is told from the directory later.
 pub async fn follow_acknowledgements(node: Arc<Node>) {
     /// Time between two notes: an older copy that lacks less than this is told by its number alone.
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -105,8 +108,8 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
     }
 }
 
-/// For each other member, the highest committed entry that it has acknowledged to this leader, and the process that did so: the
-/// one that was reached last.
+/// For each other member, the highest committed entry that it has acknowledged to this leader, and the process that
+/// did so: the one that was reached last.
 fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();

@@ -1,6 +1,6 @@
-//! A member's answer to a start: look whether the recorded process still runs, then record the new one (C3, C5).
+//! A member's answer to a start: probes whether the recorded process still runs, then records the new one (C3, C5).
 //!
-//! Invariant: `Recorded` is said after the record is durable.
+//! Invariant: `Recorded` is answered only after the record is durable.
 
 use std::time::Duration;
 

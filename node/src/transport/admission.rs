@@ -1,8 +1,9 @@
 //! Who may say what on a connection that came in: the check of its hello, and whether it still holds later (C1, N1).
 //!
 //! Invariants
-//! * A connection speaks for a member only if its hello names this node, this directory and this cluster, and if the sender is a
-//!   member: by this node's own membership, or by the word of a node whose membership is newer.
+//! * A connection speaks for a member only if its hello names this node, this directory and this cluster, and if the
+//!   sender is a member: by this node's own membership, or because a node with a newer membership says so. A node that
+//!   knows no member yet takes any sender of its cluster.
 //! * It ends when the membership, or a later start of the sender's directory, says otherwise.
 
 use std::collections::BTreeMap;
@@ -111,7 +112,8 @@ pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, We
     }
     let (as_of, known) = known_here(node, *from);
     match known {
-        // An empty directory belongs to the cluster that took it in, and hears of its members from the first that calls.
+        // An empty directory belongs to the cluster that took it in, and hears of its members
+        // from the first that calls.
         None => {
             node.identities.note_caller(at);
             Ok(PeerRequests::Member(*from))

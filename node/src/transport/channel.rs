@@ -1,9 +1,9 @@
-//! One connection to one member with many requests under way: they go out in order, and their responses come back in the same
-//! order.
+//! One connection to one member with many requests under way: they go out in order, and their
+//! responses come back in the same order.
 //!
 //! Invariants
 //! * A caller that gives up waiting leaves the connection as it is: its response is read and thrown away.
-//! * A connection that owes a response for too long is closed, and everybody who waits on it hears so.
+//! * A connection whose response is overdue for too long is closed, and every caller that waits on it gets an error.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::net::Connection;
 pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 /// Bytes of waiting frames that go out with one write.
 const WRITE_BYTES_MAX: usize = 256 * 1_024;
-/// How long a small request may stay without its response. Round trips of distant sites have to fit in, with what a busy disk
-/// takes; a connection that says nothing for longer is dead.
+/// How long a small request may stay without its response. Round trips of distant sites have to fit in, with what a
+/// busy disk takes; a connection that says nothing for longer is dead.
 const RESPONSE_DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// What a larger one may take beyond that: bytes per second.
 const BYTES_PER_SECOND_MIN: u64 = 1_024 * 1_024;

@@ -1,5 +1,5 @@
-//! What other nodes send is checked here before openraft sees it: openraft takes what no correct node sends for a broken store of
-//! its own, and stops the node, or lets it into the log.
+//! Checks what other nodes send before openraft sees it. openraft takes a message that no correct node sends for damage
+//! of its own store, and stops the node, or lets it into the log.
 //!
 //! Invariants (N1, N2)
 //! * A Raft message counts only in its sender's own name.
@@ -18,8 +18,8 @@ use super::frame::FrameError;
 use super::{Request, Response, SnapshotHead};
 use crate::node::Node;
 
-/// How far a term may lie ahead of the one it is compared with: more elections than a cluster holds in a hundred years. Beyond it a
-/// single message could use up the terms, and with them all elections.
+/// How far a term may lie ahead of the one it is compared with: more elections than a cluster holds in a hundred years.
+/// Beyond it a single message could use up the terms, and with them all elections.
 const TERMS_AHEAD_MAX: u64 = 1 << 32;
 /// Highest log index that is taken from another node; what follows it can still be counted.
 const INDEX_MAX: u64 = 1 << 60;
@@ -71,7 +71,8 @@ impl Own {
         Ok(())
     }
 
-    /// Whether a log id of a leader agrees with what is committed here. The leader of an older term is answered by Raft.
+    /// Whether a log id of a leader agrees with what is committed here. The leader of an older
+    /// term is answered by Raft.
     fn agrees(&self, leader: &Vote, log_id: &LogId) -> Result<(), Refusal> {
         let Some(committed) = &self.committed else { return Ok(()) };
         let (term, own) = (term_of(log_id), term_of(committed));

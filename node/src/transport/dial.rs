@@ -1,4 +1,4 @@
-//! Opening a connection: connect, say who calls and whom it wants, and hear whether that is right (C1).
+//! Opens a connection: connects, says who calls and whom it wants, and reads whether that is right (C1).
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
     }
 }
 
-/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only if nothing
-/// else answers. What others say about this node on the way is passed on.
+/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
+/// if nothing else answers. What others say about this node on the way is passed on.
 pub(super) async fn open_any(
     net: &dyn Net,
     identities: &Identities,

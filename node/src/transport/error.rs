@@ -1,4 +1,4 @@
-//! Why a call to another node has no answer, and what openraft makes of it.
+//! Why a call to another node has no answer, and what openraft is told.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@
 //!
 //! Invariants (N2)
 //! * A message is decoded only after the checksum over all its bytes matched.
-//! * A frame longer than its kind of message may be is neither sent nor read, and memory is taken as bytes arrive: a length alone
-//!   reserves no more than [`STEP_BYTES`].
+//! * A frame longer than its kind of message may be is neither sent nor read, and memory is taken as bytes arrive: a
+//!   length alone reserves no more than [`STEP_BYTES`].
 //! * The rest of a frame that has begun has a deadline; the pause between two frames has none.
 
 use std::time::Duration;
@@ -20,7 +20,8 @@ use tokio::time::timeout;
 
 use super::{Hello, Request, Response, Welcome};
 
-/// Longest append, in bytes: 256 entries of 56 KiB. What is read from the log for one append is far less, unless entries are large.
+/// Longest append, in bytes: 256 entries of 56 KiB. What is read from the log for one append is
+/// far less, unless entries are large.
 pub const APPEND_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Longest message of any other kind, in bytes: a snapshot's head and its membership, the reasons of refusals.
 pub const SMALL_BYTES_MAX: usize = 256 * 1_024;

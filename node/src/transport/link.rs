@@ -64,7 +64,8 @@ impl Link {
         }
     }
 
-    /// The connection; a new one if there is none. The attempt to open one goes on when this is cancelled or takes too long.
+    /// The connection; a new one if there is none. The attempt to open one goes on when this is
+    /// cancelled or takes too long.
     pub(super) async fn open(&mut self, within: Duration) -> Result<&Channel, CallError> {
         if !self.is_open() {
             self.channel = None;

@@ -1,4 +1,5 @@
-//! What openraft calls another member over: one [`RaftLink`] per purpose, so that a heartbeat never waits behind a large append.
+//! The links over which openraft calls another member: one [`RaftLink`] per purpose, so that a heartbeat
+//! never waits behind a large append.
 //!
 //! Invariant: appends reach the other side in the order in which openraft gave them.
 
@@ -34,8 +35,8 @@ const APPENDS_IN_FLIGHT_MAX: usize = 8;
 
 type AppendOutcome = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
-/// A link of openraft's, and the pool that its rare calls go over: openraft makes a client for each vote, which would have to be
-/// answered in the time of three round trips.
+/// A link of openraft's, and the pool that its rare calls go over: openraft makes a client for each vote, which would
+/// have to be answered in the time of three round trips.
 pub struct RaftLink {
     own: NodeId,
     link: Link,
@@ -134,8 +135,8 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
         }
     }
 
-    /// Appends go out as they come, up to a limit, and are answered in order. Their deadline is the connection's and not the
-    /// heartbeat interval that openraft names: an append is late only if the connection is dead.
+    /// Appends go out as they come, up to a limit, and are answered in order. Their deadline is the connection's and
+    /// not the heartbeat interval that openraft names: an append is late only if the connection is dead.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
@@ -146,7 +147,8 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
     {
         let (node, from) = (self.link.target, self.own);
         let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
-        // openraft counts the pause after an error when it is asked for the next append: nothing is dialled before that.
+        // openraft counts the pause after an error when it is asked for the next append:
+        // nothing is dialled before that.
         let stream = async move {
             let mut input = input.peekable();
             if Pin::new(&mut input).peek().await.is_none() {

@@ -1,7 +1,7 @@
 //! The listening side: checks the hello, then answers requests in order until the connection ends.
 //!
-//! Invariant: work on requests begins in the order in which they came, and so do their answers; later ones do not wait for the
-//! disk of earlier ones.
+//! Invariant: work on requests begins in the order in which they came, and so do their answers; later ones do
+//! not wait for the disk of earlier ones.
 
 use std::future::ready;
 use std::sync::Arc;

@@ -87,7 +87,8 @@ impl Catalog {
         }
     }
 
-    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6); `known` is the name's record, if it has one.
+    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6); `known`
+    /// is the name's record, if it has one.
     fn create(&mut self, by: By<'_>, holding: &Holding, known: Option<Id>) -> Result<Version, Rejection> {
         if !matches!(holding.version, None | Some(1)) {
             return Err(match known {

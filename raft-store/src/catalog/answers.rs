@@ -1,4 +1,4 @@
-//! The table of answers: what each idempotency key was answered (X1, X2, X4, X5).
+//! The idempotency table: what each idempotency key was answered (X1, X2, X4, X5).
 //!
 //! Invariant: an answer leaves the table only because its session's floor passed it, because its key is opaque and old,
 //! or because its whole session was idle for [`SESSION_RETENTION_MS`]; never to make room. The table knows peers by
@@ -24,8 +24,8 @@ pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Bytes of an encoded answer that need no memory of their own: enough for most.
 const INLINE_RESULT_BYTES: usize = 16;
 
-/// Everything remembered, by the peer that asked. Every level is copied on write, in parts: however many answers there are, a snapshot
-/// shares them, and the next key of a peer copies a few hundred of them at most.
+/// Everything remembered, by the peer that asked. Every level is copied on write, in parts: however many answers there
+/// are, a snapshot shares them, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
     pub(super) owners: Owners,
@@ -137,8 +137,8 @@ impl Answers {
     /// A session's floor rises to what the key states: here, or if the command is to be applied, with its answer
     /// ([`Answers::put_session`]), or instead of one ([`Answers::raise_floor`]).
     ///
-    /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot shares what it
-    /// changes, all the way down.
+    /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot
+    /// shares what it changes, all the way down.
     pub(super) fn admit(&mut self, owner: Option<Id>, tag: &KeyTag, limits: &Limits) -> Admission {
         let keys = owner.map(|slot| self.owners.get_at(slot));
         let known = match KeyForm::of(&tag.key) {
@@ -204,8 +204,8 @@ impl Answers {
         }
     }
 
-    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has one;
-    /// `due` is the deadline of a session that is new.
+    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has
+    /// one; `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
     pub(super) fn put_session(

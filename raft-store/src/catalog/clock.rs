@@ -1,7 +1,7 @@
 //! The log clock, and the clean-up that time drives (T1, T2, D4).
 //!
-//! Invariant: the clock moves by stamps of the entry's own term alone and never back. One entry cleans up a bounded
-//! number of items, earliest deadline first; what it does not reach is over all the same (see `leases`).
+//! Invariant: only stamps of the entry's own term move the clock, and never back. One entry cleans up a bounded number
+//! of items, earliest deadline first; items that it does not reach count as over all the same (see `leases`).
 
 use super::command::Stamp;
 use super::state::{Catalog, Due};

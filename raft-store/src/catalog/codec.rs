@@ -1,9 +1,9 @@
 //! Canonical bytes: what a snapshot holds (D1, D3).
 //!
 //! Invariant: the bytes are a function of the replicated state, slot numbers and free lists included, so that a node
-//! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference that
-//! applying relies on is checked (`validate`) before the indexes are built. Encoding takes the memory of a piece, and a
-//! pointer per peer with keys.
+//! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference
+//! that applying relies on is checked (`validate`) before the indexes are built. Encoding needs memory for one
+//! piece, and a pointer per peer with keys.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -24,11 +24,12 @@ const FORMAT: u8 = 2;
 /// The format before it: its limits end before `answers_per_peer`.
 const FORMAT_BEFORE: u8 = 1;
 
-/// What two digests must have in common to be compared (N3): the digest's own version, and that of the state's encoding.
+/// What two digests must have in common to be compared (N3): the digest's own version, and that
+/// of the state's encoding.
 pub const STATE_DIGEST_FORMAT: u32 = (DIGEST_FORMAT as u32) << 8 | FORMAT as u32;
 
-/// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's cache until they
-/// are hashed and written.
+/// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's
+/// cache until they are hashed and written.
 const PIECE_BYTES: usize = 256 * 1_024;
 
 /// Scalars in the order of the format.
@@ -111,7 +112,8 @@ impl Image {
         root.finish()
     }
 
-    /// SHA-256 over the canonical bytes, all of them: independent of [`Image::state_digest`], and slow with a large state.
+    /// SHA-256 over the canonical bytes, all of them: independent of [`Image::state_digest`],
+    /// and slow with a large state.
     pub fn digest(&self) -> ContentHash {
         let mut hashed = Checksummed::new(io::sink());
         self.encode_to(&mut hashed).expect("plain values have an encoding, and a sink takes everything");

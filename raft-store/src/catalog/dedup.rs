@@ -38,8 +38,9 @@ impl Catalog {
         }
     }
 
-    /// Where a peer's keys are, if it has any, and whether it is registered. Whoever applies a command finds the peer by its id anyway; with the peer it is remembered
-    /// where its keys are, so that their table is searched once and not for every command.
+    /// Where a peer's keys are, if it has any, and whether it is registered. Whoever applies a command finds
+    /// the peer by its id anyway; with the peer it is remembered where its keys are, so that their table is
+    /// searched once and not for every command.
     fn keys_of(&mut self, owner: &PeerId) -> (Option<Id>, bool) {
         let Some(peer) = self.peer_slot(owner) else { return (self.answers.owners.slot(owner), false) };
         let forgotten = self.answers.owners.forgotten();

@@ -1,12 +1,14 @@
 //! The digest of the whole replicated state, kept up to date record by record (N3).
 //!
-//! Every occupied slot has a leaf: a 128-bit hash of its record's canonical bytes and of its number. A chunk keeps the sum of its leaves,
-//! and a write only marks the slot. Whoever asks for the digest hashes what was marked since somebody asked last, and adds up the chunks.
+//! Every occupied slot has a leaf: a 128-bit hash of its record's canonical bytes and of its number. A chunk keeps the
+//! sum of its leaves, and a write only marks the slot. Whoever asks for the digest hashes what was marked since
+//! somebody asked last, and adds up the chunks.
 //!
 //! Invariants
-//! * Equal states have equal digests, whatever path led to them: replayed, loaded or installed. What a process numbers by itself (the
-//!   slots of the owners of keys) has no part in it.
-//! * A write costs one bit. Hashing happens on an image, off the apply path, and costs what was written since the last digest.
+//! * Equal states have equal digests, whatever path led to them: replayed, loaded or installed. What a process numbers
+//!   by itself (the slots of the owners of keys) has no part in it.
+//! * A write costs one bit. Hashing happens on an image, off the apply path, and costs what was
+//!   written since the last digest.
 //! * Digests of different [`DIGEST_FORMAT`]s say nothing about each other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +22,8 @@ use super::slab::{CHUNK_SLOTS, Id, Slab};
 use super::state::{FileRecord, PeerRecord};
 use crate::types::ContentHash;
 
-/// Version of what the digest covers, and how. Change it with any change of a record's encoding or of this module: members of
-/// different versions are not compared (N3).
+/// Version of what the digest covers, and how. Change it with any change of a record's encoding or of this module:
+/// members of different versions are not compared (N3).
 pub(super) const DIGEST_FORMAT: u16 = 1;
 
 /// Seed of what has no number of its own. Slots are numbered with 32 bits, so none has it.
@@ -72,8 +74,8 @@ struct Leaves {
     sum: u128,
 }
 
-/// The part of a chunk that takes part in the digest. It changes behind shared references: whoever computes a leaf keeps it for all that
-/// share the chunk.
+/// The part of a chunk that takes part in the digest. It changes behind shared references: whoever computes a leaf
+/// keeps it for all that share the chunk.
 #[derive(Debug, Default)]
 pub(super) struct ChunkDigest(Mutex<Leaves>);
 
@@ -107,7 +109,8 @@ impl ChunkDigest {
             }
             leaves.marks
         };
-        // Nobody marks meanwhile: that takes an exclusive reference. Two may compute the same; the second changes nothing.
+        // Nobody marks meanwhile: that takes an exclusive reference. Two may compute the same;
+        // the second changes nothing.
         let is_marked = |slot: usize| marks.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1);
         let leaf = |(slot, record): (usize, &Option<T>)| {
             let leaf = record.as_ref().map_or(0, |record| record.leaf(first + slot as Id, scratch));

@@ -22,7 +22,8 @@ impl FileRecord {
         self.version
     }
 
-    /// Names a holder; answers whether it was none before, or one of another version. `touched`: the command that states it.
+    /// Names a holder; answers whether it was none before, or one of another version.
+    /// `touched`: the command that states it.
     fn hold(&mut self, peer: Id, version: Version, touched: u64) -> bool {
         match self.holder(peer) {
             Ok(index) => {
@@ -54,8 +55,8 @@ impl Catalog {
         file
     }
 
-    /// The first version of a name that has no record, and its holder. The record is made whole before it is stored: each later
-    /// change of it would have to ask first whether a snapshot shares it.
+    /// The first version of a name that has no record, and its holder. The record is made whole before it is stored:
+    /// each later change of it would have to ask first whether a snapshot shares it.
     ///
     /// The caller emits the event of the version, and after it that of the holder ([`Catalog::holder_added`]).
     pub(super) fn new_version(&mut self, peer: Id, holding: &Holding) -> (Id, Version) {

@@ -1,6 +1,6 @@
 //! Commands that tests of several modules begin with.
 //!
-//! Invariant: what is made here is valid; a test says itself what matters to it.
+//! Invariant: everything made here is valid; a test states itself what matters to it.
 #![allow(clippy::expect_used)]
 
 use super::{Holding, Listing, Op, Register};

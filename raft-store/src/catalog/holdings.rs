@@ -2,8 +2,8 @@
 //! contain nor copy it.
 //!
 //! Invariants
-//! * `unnamed` are the holdings that were last stated before the peer's open listing began; without an open listing there
-//!   are none. So a listing is completed at the cost of what it drops, however much it names.
+//! * `unnamed` are the holdings that were last stated before the peer's open listing began; without an open listing
+//!   there are none. So a listing is completed at the cost of what it drops, however much it names.
 //! * A digest that is kept is that of the holdings as they are: every change forgets it. It is a function of the
 //!   replicated state, so it does not matter to any result which node has computed it already, or when.
 
@@ -208,8 +208,8 @@ impl Catalog {
         digest(&self.files, peer, self.sets(peer).holdings())
     }
 
-    /// Peers with many holdings of which the digest is not known, and a number that changes with their holdings; at most
-    /// `limit` of them.
+    /// Peers with many holdings of which the digest is not known, and a number that changes with
+    /// their holdings; at most `limit` of them.
     pub fn undigested(&self, limit: usize) -> Vec<(PeerId, u64)> {
         self.undigested.iter().take(limit).map(|peer| (self.peer_id(*peer), self.sets(*peer).changed)).collect()
     }

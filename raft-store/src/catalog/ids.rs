@@ -1,8 +1,8 @@
 //! Sets of slots: the files that a peer holds.
 //!
-//! Invariant: an added slot that is greater than all others, as that of a new file is, costs one look at the end of the set: the last
-//! ones lie in a row, and go into the tree many at a time. Every peer's set is at another place of memory, and each level of a tree is
-//! waited for.
+//! Invariant: adding a slot greater than all others, as a new file's is, costs one memory access at the end of the set.
+//! The last slots are stored in a row, and move into the tree many at a time. Every peer's set is elsewhere in memory,
+//! and each level of a tree would be a cache miss.
 
 use std::collections::BTreeSet;
 

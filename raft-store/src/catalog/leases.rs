@@ -8,9 +8,9 @@
 //!                         └──┘ new tokens                             leased
 //! ```
 //!
-//! Invariant: a file has a lease, or a pending grant, or neither and then nobody waits (L1). Fencing tokens come from
-//! one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to it:
-//! every command settles the name it is about first.
+//! Invariant: a file has a lease, or a pending grant, or neither; with neither, nobody waits (L1). Fencing tokens come
+//! from one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to
+//! it: every command settles the name it is about first.
 
 use super::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
 use super::slab::Id;
@@ -21,8 +21,8 @@ use crate::types::{FileName, LeaseToken, PeerId};
 pub(super) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
-    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over. The record may vanish with
-    /// that (L6).
+    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over.
+    /// The record may vanish with that (L6).
     pub(super) fn settled(&mut self, name: &FileName) -> Option<Id> {
         let file = self.file_id(name)?;
         let record = &self.files[file];

@@ -1,4 +1,4 @@
-//! The line of those who wait for a lease (L5).
+//! The wait queue ("line") for a lease (L5).
 //!
 //! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
 //! grant is pending nobody but the offered peer gets the lease.

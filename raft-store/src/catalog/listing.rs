@@ -1,7 +1,8 @@
 //! Registrations: how a peer states everything it holds, whole, in pages, or by a digest (P2).
 //!
-//! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the first
-//! page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that version's.
+//! Invariant: when a listing is complete, the peer's holdings are those it named, and those it
+//! announced since the first page. A holding that was named but contradicts the catalog is reported and
+//! not kept: its bytes are not that version's.
 
 use super::announce::Stated;
 use super::command::{Holding, Listing, Register};

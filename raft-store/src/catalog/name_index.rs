@@ -1,6 +1,7 @@
-//! Records by their names, files by theirs and peers by theirs: found by the name's bytes in one step.
+//! Finds files and peers by name: a hash index over the records.
 //!
-//! Invariant: every record is in it once. The index is this process's own, and nothing that is replicated depends on its order.
+//! Invariant: every record is in it once. The index is this process's own, and nothing that is
+//! replicated depends on its order.
 
 use super::slab::{Id, Slab};
 use crate::name_table::NameTable;

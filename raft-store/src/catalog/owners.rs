@@ -1,8 +1,9 @@
-//! Whose idempotency keys are remembered: each peer's own, found by its id in one step.
+//! The owners of remembered idempotency keys: each peer's keys, found by its id in one step.
 //!
 //! Invariants
 //! * What is stored, compared and encoded is the owners in the order of their ids: slots are this process's own.
-//! * Cloning for a snapshot copies a pointer for a few hundred owners; the next key of a peer copies those, and that peer's keys.
+//! * Cloning for a snapshot copies a pointer for a few hundred owners; the next key of a peer
+//!   copies those, and that peer's keys.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Peers: incarnations, liveness, forgetting (P1, P3, P5).
 //!
-//! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant cost.
-//! Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
+//! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant
+//! cost. Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::slab::Id;
 use super::state::{Catalog, Due, PeerRecord};
 use crate::types::{Incarnation, PeerId, limits};
 
-/// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that only writes
-/// would otherwise change the table of deadlines with each of its commands.
+/// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that
+/// only writes would otherwise change the table of deadlines with each of its commands.
 const RETENTION_STEP_MS: u64 = 60 * 1_000;
 
 impl Catalog {

@@ -1,6 +1,6 @@
 //! Reading the catalog: plain values copied out of it.
 //!
-//! Invariant: what time has ended is over for a reader, even if clean-up has not come to it; results have an order.
+//! Invariant: what has run out is over for a reader, even if clean-up has not reached it; results have an order.
 
 use std::ops::Range;
 
@@ -21,7 +21,8 @@ impl Catalog {
         Some(self.file_view(&self.files[self.file_id(name)?], |_| true))
     }
 
-    /// The same with the file's number, and without the holders that are not live: what planning needs, at the cost of what is live.
+    /// The same with the file's number, and without the holders that are not live: what
+    /// planning needs, at the cost of what is live.
     pub fn file_with_live_holders(&self, name: &FileName) -> Option<(FileNumber, FileView)> {
         let is_live = |holder: &Holder| self.peers[holder.peer].is_live();
         let file = self.file_id(name)?;
@@ -52,8 +53,8 @@ impl Catalog {
         self.files.end()
     }
 
-    /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and where to go
-    /// on, `None` at the end. A walk in steps misses no file that exists throughout it.
+    /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and
+    /// where to go on, `None` at the end. A walk in steps misses no file that exists throughout it.
     pub fn file_names_from(&self, from: u32, limit: usize) -> (Vec<FileName>, Option<u32>) {
         let mut next = None;
         let step = self.files.iter_from(from).filter(|(_, record)| record.hash.is_some()).take(limit);
@@ -172,8 +173,8 @@ impl Catalog {
         }))
     }
 
-    /// Up to `limit` of a peer's holdings, each with whether it is current, from `from` on in an order of the catalog's own;
-    /// and where to go on, `None` at the end. A walk in steps misses nothing that is held throughout it.
+    /// Up to `limit` of a peer's holdings, each with whether it is current, from `from` on in an order of the catalog's
+    /// own; and where to go on, `None` at the end. A walk in steps misses nothing that is held throughout it.
     pub fn holdings_from(&self, peer: &PeerId, from: u32, limit: usize) -> (Vec<(FileName, bool)>, Option<u32>) {
         let Some(peer) = self.peer_slot(peer) else { return (Vec::new(), None) };
         let files = self.sets(peer).holdings_from(from, limit);

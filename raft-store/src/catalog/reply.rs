@@ -175,8 +175,8 @@ pub enum Rejection {
     },
 }
 
-/// What observers may keep their own tables of files by. Numbers are small, equal on all nodes, and a file's own from its first version
-/// on: a tombstone keeps it.
+/// What observers may keep their own tables of files by. Numbers are small, equal on all nodes, and a file's own from
+/// its first version on: a tombstone keeps it.
 pub type FileNumber = u32;
 
 /// What an applied entry changed, in log order (L7). Consumed by the planner, the event stream and the tests.

@@ -1,7 +1,7 @@
 //! An ordered map in copy-on-write segments: what [`super::small_map`] becomes with many entries, and is tested as.
 //!
-//! Invariant: keys grow within a segment and from each to the next. None is empty but the only one. Cloning copies one pointer per
-//! segment; the first write to a segment that a clone still shares copies that segment alone.
+//! Invariant: keys grow within a segment and from each to the next. None is empty but the only one. Cloning copies one
+//! pointer per segment; the first write to a segment that a clone still shares copies that segment alone.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! A slab: records in numbered slots, with a free list, in copy-on-write chunks.
 //!
-//! Invariant: the slot an insertion gets depends only on the insertions and removals before it, so that two nodes that
-//! applied the same log number their records alike (D1). Cloning copies one pointer per chunk; the first write to a
-//! chunk that a snapshot still shares copies that chunk alone. Whoever gets a record to change it has marked its slot for the digest.
+//! Invariant: the slot an insertion gets depends only on the insertions and removals before it, so that two
+//! nodes that applied the same log number their records alike (D1). Cloning copies one pointer per chunk; the
+//! first write to a chunk that a snapshot still shares copies that chunk alone. Whoever gets a record to change
+//! it has marked its slot for the digest.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! An ordered map that has few entries most of the time, as remembered answers do: a peer has a session or two, and a session an answer
-//! or two above its floor. Every keyed command looks at them, each peer's at another place of memory: each pointer on the way is waited
-//! for.
+//! An ordered map that usually has few entries, as remembered answers do: a peer has a session or two, and a session
+//! an answer or two above its floor. Every keyed command reads them, and each peer's are elsewhere in memory, so
+//! each pointer on the way is a cache miss.
 //!
-//! Invariant: few entries lie in one piece, up to `INLINE` of them in the map itself; more than [`FEW_ENTRIES_MAX`] in
-//! segments that clones share, so that what a change copies stays bounded.
+//! Invariant: few entries are stored in one piece, up to `INLINE` of them in the map itself. More than
+//! [`FEW_ENTRIES_MAX`] are stored in segments that clones share, so that what a change copies stays bounded.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -177,7 +177,8 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
         last
     }
 
-    /// Begins anew when many have gone, not when they have become few: a map that goes up and down does not move each time.
+    /// Begins anew when many have gone, not when they have become few: a map that goes up and
+    /// down does not move each time.
     fn let_go_if_empty(&mut self) {
         if matches!(self, Many(many) if many.is_empty()) {
             *self = Self::default();

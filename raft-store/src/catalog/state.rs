@@ -113,8 +113,8 @@ pub(super) struct Totals {
     pub(super) waiting: u64,
 }
 
-/// Who states a holding. Events name the peer by the id that came with the command: the one in the peer's record would be counted up and
-/// down for every event, by all processors in turns.
+/// Who states a holding. Events name the peer by the id that came with the command: the one in the peer's record would
+/// be counted up and down for every event, by all processors in turns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct By<'a> {
     pub(super) slot: Id,
@@ -124,7 +124,8 @@ pub(super) struct By<'a> {
 /// Holders that need no memory of their own: most files have one, for a while at least.
 const FEW_HOLDERS: usize = 1;
 
-/// One name: its versions, its holders, and who wants to write it. There are millions of them: what most have not takes a pointer.
+/// One name: its versions, its holders, and who wants to write it. There are millions of them:
+/// what most have not takes a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
     pub(super) name: Arc<str>,

@@ -1,7 +1,7 @@
 //! Setting the contents of a data directory aside, so that its node starts anew with an empty one (C3).
 //!
-//! Nothing is deleted: what was there moves to `<data>/older-N`. A running node only notes that it wants this; the next start carries
-//! it out before it opens anything.
+//! Nothing is deleted: what was there moves to `<data>/older-N`. A running node only notes that it wants this; the next
+//! start carries it out before it opens anything.
 //!
 //! Invariant: a crash at any moment leaves the old directory, or a note by which the next start finishes the move.
 
@@ -18,7 +18,8 @@ const UNFINISHED: &str = "older.unfinished";
 /// The cluster that the empty directory is to belong to.
 const REJOIN: &str = "REJOIN";
 
-/// Notes that the next start is to set the contents of `dir` aside, and to belong to `cluster` with an empty directory. Blocks.
+/// Notes that the next start is to set the contents of `dir` aside, and to belong to `cluster`
+/// with an empty directory. Blocks.
 pub fn request(dir: &Path, cluster: u64) -> Result<(), StorageError> {
     durable::replace_file(&dir.join(REJOIN), &[format!("{cluster:016x}\n").as_bytes()])?;
     durable::create_directory(&dir.join(UNFINISHED))

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::StorageError;
 
-/// The record format of this build. In format 1 the commands of an entry were part of it; since then their encoding is, as a whole.
+/// The record format of this build. In format 1 the commands of an entry were part of it; since
+/// then their encoding is, as a whole.
 pub(crate) const RECORD_VERSION: u8 = 2;
 
 const CHECKSUM_BYTES: usize = 4;

@@ -70,8 +70,8 @@ impl IdentityHandle {
         *self.current.lock()
     }
 
-    /// Makes this the directory of a member of `cluster_id`, durably. Allowed once; again only while the node has neither
-    /// voted nor stored an entry (C1).
+    /// Makes this the directory of a member of `cluster_id`, durably. Allowed once; again only while the node has
+    /// neither voted nor stored an entry (C1).
     pub async fn adopt_cluster(&self, cluster_id: u64) -> Result<(), StorageError> {
         let _one_at_a_time = self.adopting.lock().await;
         let mut identity = self.get();

@@ -1,7 +1,7 @@
 //! The border between the log and the thing that stores it: a small synchronous key-value device.
 //!
-//! Invariant every device keeps: a batch is atomic (after a crash all of it is there or nothing), batches survive in the
-//! order in which they were applied (what survives is a prefix), and everything applied before a successful
+//! Invariant every device keeps: a batch is atomic (after a crash all of it is there or nothing), batches survive in
+//! the order in which they were applied (what survives is a prefix), and everything applied before a successful
 //! [`LogDevice::sync`] survives loss of power.
 
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! The border between snapshots and what keeps their files: a flat directory with the few steps that publishing takes.
 //!
-//! Invariant every directory keeps: a file that [`Directory::create`] returned for keeps its bytes over loss of power, if
-//! its name survives; names made, changed or removed survive in that order, and all of them after
-//! [`Directory::sync_names`].
+//! Invariant every directory keeps: a file that [`Directory::create`] returned for keeps its bytes over
+//! loss of power, if its name survives; names made, changed or removed survive in that order, and all of
+//! them after [`Directory::sync_names`].
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -32,8 +32,8 @@ pub(crate) trait Directory: Debug + Send + Sync + 'static {
     /// The length of a file.
     fn length(&self, name: &str) -> io::Result<u64>;
 
-    /// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error, of
-    /// `fill` or its own, there may be a file with some of them.
+    /// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an
+    /// error, of `fill` or its own, there may be a file with some of them.
     fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()>;
 
     /// Gives a file another name, taking that name from whatever had it.

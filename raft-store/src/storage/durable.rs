@@ -28,7 +28,8 @@ pub(crate) fn create_directory(dir: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// A directory above that this user may not open holds up nothing: the one below was made for this user by somebody else.
+/// A directory above that this user may not open holds up nothing: the one below was made for
+/// this user by somebody else.
 fn unless_forbidden(synced: Result<(), StorageError>) -> Result<(), StorageError> {
     match synced {
         Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -47,11 +48,12 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Bytes of a large file that are made durable at a time: the log's own syncs, which writers wait for, queue up behind each.
+/// Bytes of a large file that are made durable at a time: the log's own syncs, which writers
+/// wait for, queue up behind each.
 const SYNC_PIECE_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error there may
-/// be a file with some of them.
+/// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error
+/// there may be a file with some of them.
 pub(crate) fn create_file(path: &Path, fill: impl FnOnce(&mut SyncedFile) -> io::Result<()>) -> io::Result<()> {
     let mut file = SyncedFile { file: File::create(path)?, unsynced: 0 };
     fill(&mut file)?;
@@ -101,11 +103,11 @@ pub(crate) fn redirected_syncs() -> u64 {
 /// was asked for: `fdatasync`.
 ///
 /// sled 0.34 ends every write with `sync_file_range`, which starts and awaits the writing of data pages but flushes
-/// neither the drive's cache nor the file's size and extents: after loss of power the file has holes or is empty.
-/// The power-cut test finds that (9 of 30 cuts lost acknowledged votes or entries with sled as it is). It finds nothing with
-/// either remedy: an `fdatasync` of our own after each flush, or this. This one is used because sled also relies on its
-/// inner syncs for *order*: it overwrites a freed segment once the copies of what was in it are "stable", which a sync
-/// that comes later cannot give. It costs one system call instead of two per flush.
+/// neither the drive's cache nor the file's size and extents: after loss of power the file has holes or is empty. The
+/// power-cut test finds that (9 of 30 cuts lost acknowledged votes or entries with sled as it is). It finds nothing
+/// with either remedy: an `fdatasync` of our own after each flush, or this. This one is used because sled also relies
+/// on its inner syncs for *order*: it overwrites a freed segment once the copies of what was in it are "stable", which
+/// a sync that comes later cannot give. It costs one system call instead of two per flush.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // a symbol for the linker, and a system call on a descriptor that this crate does not own
 #[unsafe(no_mangle)]

@@ -1,4 +1,5 @@
-//! Where the storage's blocking work, and a node's long computations, run: on threads, or in a simulation on the simulated machine's own runtime.
+//! Where the storage's blocking work, and a node's long computations, run: on threads, or in a simulation on
+//! the simulated machine's own runtime.
 //!
 //! Invariant: this is the only place that knows the difference; what is written, in which order, and when it is
 //! acknowledged is the same code in both.
@@ -32,8 +33,8 @@ impl Executor {
         }
     }
 
-    /// Runs a computation that takes longer than the small work of an async thread. A simulated one takes a moment of simulated
-    /// time, in which others may run, and touches no disk.
+    /// Runs a computation that takes longer than the small work of an async thread. A simulated one takes a moment of
+    /// simulated time, in which others may run, and touches no disk.
     pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),

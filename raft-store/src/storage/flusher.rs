@@ -1,8 +1,8 @@
 //! Group commit: one queue, one thread (in a simulation: one task), one durable flush for everything that waited.
 //!
 //! Invariants
-//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike. Only lazy
-//!   records wait for a later group, and may go ahead of a record appended in it.
+//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike. Only
+//!   lazy records wait for a later group, and may go ahead of a record appended in it.
 //! * An operation is completed with success only after a sync that began after it was applied has succeeded.
 //! * After the first error nothing is written, synced or acknowledged any more: everything queued and later fails, and
 //!   the [`FatalSignal`] is raised (W4). A failed sync is never repeated.
@@ -35,8 +35,8 @@ pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of records in one group; what is queued beyond waits for the next flush.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Purged records deleted in one step between two groups. What is queued meanwhile waits for the step: with 512 records of full
-/// entries it took a quarter of a second, longer than a leader may go without a majority's word.
+/// Purged records deleted in one step between two groups. What is queued meanwhile waits for the step: with 512 records
+/// of full entries it took a quarter of a second, longer than a leader may go without a majority's word.
 pub const PURGE_STEP_RECORDS: usize = 32;
 
 /// Told the outcome of an operation, from the flusher's thread.
@@ -69,8 +69,8 @@ pub(crate) struct OnDisk {
 }
 
 impl Flusher {
-    /// Starts the thread, or the task of a simulated machine. `on_device` is called with the new end after each group that
-    /// succeeded.
+    /// Starts the thread, or the task of a simulated machine. `on_device` is called with the new
+    /// end after each group that succeeded.
     pub(crate) fn start(
         OnDisk { device, end, held, mark }: OnDisk,
         fatal: FatalSignal,

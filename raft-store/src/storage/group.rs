@@ -1,7 +1,7 @@
-//! What goes to the device together: changes in the order in which they were queued, turned into one batch.
+//! A group of changes that go to the device together: in the order in which they were queued, turned into one batch.
 //!
-//! Invariant: the batch leaves the device as if the changes had been carried out one after the other; a crash leaves all of it or
-//! nothing, or of records that are only appended a prefix.
+//! Invariant: the batch has the effect of the changes carried out one after the other. A crash leaves all of it or
+//! nothing; of append-only records it may leave a prefix.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -52,8 +52,8 @@ pub(super) struct Before {
 /// Changes that go to the device together.
 pub(super) struct Group {
     /// Named records that go to the device before records that are only appended: together they would cost a second
-    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without those records, and nothing else: what follows a
-    /// truncation, or makes one, is one batch with them.
+    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without those records, and nothing else: what
+    /// follows a truncation, or makes one, is one batch with them.
     pub(super) lazy: DeviceBatch,
     pub(super) batch: DeviceBatch,
     /// Nothing but records at the end of the log: they need not be there together, a prefix of them is a log as well.
@@ -71,8 +71,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Turns changes into one batch; a later change of the same record wins. `None` if nothing needs a flush. Named records
-    /// that cause no flush themselves wait in `lazy` for the next one.
+    /// Turns changes into one batch; a later change of the same record wins. `None` if nothing needs a flush. Named
+    /// records that cause no flush themselves wait in `lazy` for the next one.
     pub(super) fn of(changes: Vec<Change>, before: Before, lazy: &mut BTreeMap<MetaKey, Vec<u8>>) -> Option<Self> {
         let mut group = Self {
             lazy: DeviceBatch::default(),

@@ -375,10 +375,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         }
         let record = codec::encode(&log_id).map_err(io::Error::other)?;
-        // Readers learn it first: the records may start to go before this call returns, and that must not look like a hole.
+        // Readers learn it first: the records may start to go before this call returns, and
+        // that must not look like a hole.
         self.shared.memory.lock().purge(log_id);
-        // Nobody waits for it: Raft's main loop would, heartbeats and all, behind whatever is being flushed. A purge that a crash
-        // undoes only leaves entries that a snapshot covers; the queue keeps it in order with what is appended later.
+        // Nobody waits for it: Raft's main loop would, heartbeats and all, behind whatever is being
+        // flushed. A purge that a crash undoes only leaves entries that a snapshot covers; the queue keeps
+        // it in order with what is appended later.
         self.shared.flusher.submit(Change::Purge { record, upto: log_id }, None).await
     }
 }

@@ -1,11 +1,11 @@
 //! `<data>/MARK`: a small note, beside the log, of how far the log has been acknowledged.
 //!
-//! sled takes damage in its file for the torn end of its last write, and silently goes back to what came before. The
-//! mark tells a log that lost its end, or its vote, from one that never had it.
+//! sled mistakes damage in its file for the torn end of its last write, and silently returns to an earlier state. The
+//! mark distinguishes a log that lost its end, or its vote, from one that never had it.
 //!
-//! Invariant: the mark never says more than the log has. It is raised after the log's sync, and lowered durably before a
-//! truncation. It may say less after loss of power, since it is synced only now and then (always with a vote); a killed
-//! process leaves it exact. Two slots are written in turn, so that one of them is always whole.
+//! Invariant: the mark never says more than the log has. It is raised after the log's sync, and lowered durably before
+//! a truncation. It may say less after loss of power, since it is synced only now and then (always with a vote); a
+//! killed process leaves it exact. Two slots are written in turn, so that one of them is always whole.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! Opening a log: every record is read and checked, an interrupted purge is finished, the bounds are found.
 //!
-//! Invariant: a log that opens has an intact entry at every index from the purge point to its end, with terms that never
-//! fall. Anything else is an error for the operator; nothing is repaired by guessing.
+//! Invariant: a log that opens has an intact entry at every index from the purge point to its end, with terms that
+//! never fall. Anything else is an error for the operator; nothing is repaired by guessing.
 
 use std::io;
 

@@ -1,13 +1,14 @@
-//! Giving a member whose state differs from the others' the right one (N3).
+//! Replaces the state of a member that differs from the others' with the right one (N3).
 //!
-//! A distrusted state is applied to no more, while the log goes on: entries are only passed over. Whoever repairs it takes the state of a
-//! member that agreed, applies the entries behind it from this node's own log, and puts it in the place of the distrusted one where
-//! applying stands.
+//! No entry is applied to a distrusted state, while the log goes on: entries are only skipped. The repair takes the
+//! state of a member that agreed, applies the entries after it from this node's own log, and replaces the distrusted
+//! state once the new one has come as far as the log was handed out.
 //!
 //! Invariants
-//! * No entry is applied twice and none is left out: the new state takes its place only if it has come exactly as far as the log was
-//!   handed to the state machine.
-//! * The new state is in a snapshot file before it is used, so that a restart begins with it and not with an older one that may be wrong.
+//! * No entry is applied twice and none is left out: the new state takes its place only if it has come exactly as far
+//!   as the log was handed to the state machine.
+//! * The new state is in a snapshot file before it is used, so that a restart begins with it and not
+//!   with an older one that may be wrong.
 //! * Nothing that came from the other member is a storage error of this node.
 
 use std::io;
@@ -90,8 +91,8 @@ impl Repair {
         Ok((last, bytes))
     }
 
-    /// Puts the state in a snapshot file that came from another member in the place of the distrusted one. Returns the last entry that
-    /// the file covered.
+    /// Puts the state in a snapshot file that came from another member in the place of the distrusted one. Returns
+    /// the last entry that the file covered.
     pub async fn take_over(&self, file: Bytes) -> Result<LogId, RepairError> {
         let bytes = file.clone();
         let decoded = self.executor.run(move || snapshot::decode(&bytes, "the received state")).await??;

@@ -99,8 +99,8 @@ impl DigestImage {
         self.0.last_applied
     }
 
-    /// The digest that members compare (N3): of everything a snapshot carries. Blocks for as long as hashing what was written since
-    /// the last digest takes.
+    /// The digest that members compare (N3): of everything a snapshot carries. Blocks for as long as hashing what was
+    /// written since the last digest takes.
     pub fn digest(self) -> ContentHash {
         let Self(StateImage { catalog, last_applied, membership }) = self;
         let rest = postcard::to_stdvec(&(last_applied, membership)).expect("plain values have an encoding");
@@ -223,7 +223,8 @@ impl SharedState {
         self.inner.replaced.load(Ordering::Relaxed)
     }
 
-    /// Waits for a checkpoint and takes the state as it was exactly there. One that nobody took in time gives way to the next.
+    /// Waits for a checkpoint and takes the state as it was exactly there. One that nobody took
+    /// in time gives way to the next.
     pub async fn checkpoint(&self) -> DigestImage {
         loop {
             let came = self.inner.checkpoint_came.notified();
@@ -285,8 +286,8 @@ impl SharedState {
         Ok(Replacement::Done(Box::new(before)))
     }
 
-    /// Prepares the digest of a peer's holdings (P2) to be computed off the apply path; `None` if there are few holdings or
-    /// it is known already.
+    /// Prepares the digest of a peer's holdings (P2) to be computed off the apply path; `None` if there are
+    /// few holdings or it is known already.
     pub fn holdings_digest(&self, peer: &PeerId) -> Option<DigestWork> {
         let view = self.read();
         let image = view.holdings_image(peer)?;

@@ -1,8 +1,8 @@
 //! A simulated disk: a [`LogDevice`] that loses what was not synced when it crashes, and fails when it is told to.
 //!
 //! Invariant: after [`SimDisk::crash`] exactly the synced batches are there, plus the chosen number of the ones applied
-//! after the last sync, in order. That is what [`LogDevice`] promises and no more, so a log that survives here relies on
-//! nothing that a real device need not keep.
+//! after the last sync, in order. That is what [`LogDevice`] promises and no more, so a log that survives here relies
+//! on nothing that a real device need not keep.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -95,8 +95,8 @@ impl SimDisk {
         Arc::new(SimDevice { disk: self.clone(), epoch })
     }
 
-    /// Cuts the power. Of the batches applied since the last sync the first `keep` survive, whole. Devices opened before
-    /// fail from now on.
+    /// Cuts the power. Of the batches applied since the last sync the first `keep` survive, whole.
+    /// Devices opened before fail from now on.
     pub fn crash(&self, keep: usize) {
         let (disk, wake) = &*self.inner;
         let mut disk = disk.lock();

@@ -3,8 +3,8 @@
 //! Invariants
 //! * A synced file keeps its bytes; an unsynced one may keep its old bytes, some of the new ones, or all.
 //! * Names change in order: after a crash a prefix of the changes since the last directory sync is there.
-//! * Work that was under way when the machine crashed may have been cut at any of its steps, although the simulation runs
-//!   it in one go: steps are settled only when the work has ended.
+//! * Work that was under way when the machine crashed may have been cut at any of its steps, although the simulation
+//!   runs it in one go: steps are settled only when the work has ended.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};

@@ -1,10 +1,12 @@
-//! The production [`LogDevice`]: sled 0.34.7, made honest about durability.
+//! The production [`LogDevice`]: sled 0.34.7, made durable.
 //!
-//! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has succeeded. sled's own
-//! flush ends in `sync_file_range`, which flushes neither the drive's cache nor the file's size; see [`super::durable`].
+//! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has
+//! succeeded. sled's own flush ends in `sync_file_range`, which flushes neither the drive's cache nor
+//! the file's size; see [`super::durable`].
 //!
 //! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
-//! * places for records to come are made ahead, so that pages are cut in two while they are empty (see [`SledDevice::prepare`]).
+//! * empty placeholder records are inserted ahead of the tail, so that pages are split while they are
+//!   empty (see [`SledDevice::prepare`]).
 //! * no background flusher: the log's own thread decides when to flush, once for a whole group.
 //! * checkpoints that were being written in a crash are removed: sled takes them for whole ones, and then for damage.
 //! * every file is synced once opened: sled's settings are not, by sled itself.
@@ -33,7 +35,8 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Records that sled puts into one page before it cuts the page in two.
 const PAGE_RECORDS_MAX: u64 = 16;
-/// Places prepared at a time for records to come, and how close to the last of them a record may come. See [`SledDevice::prepare`].
+/// Places prepared at a time for records to come, and how close to the last of them a record
+/// may come. See [`SledDevice::prepare`].
 const PREPARED: u64 = 4 * PAGE_RECORDS_MAX;
 const PREPARED_AHEAD: u64 = PAGE_RECORDS_MAX + 1;
 
@@ -113,8 +116,8 @@ impl SledDevice {
         Ok(())
     }
 
-    /// A single change is atomic by itself. As a sled batch it would be announced in a write of its own, and so cost two
-    /// `fdatasync`s per flush.
+    /// A single change is atomic by itself. As a sled batch it would be announced in a write of its own,
+    /// and so cost two `fdatasync`s per flush.
     fn apply_one(&self, batch: &DeviceBatch) -> sled::Result<()> {
         for (index, record) in &batch.log {
             match record {
@@ -134,8 +137,8 @@ impl SledDevice {
 
     /// Makes places for this record and those that will follow it: records without bytes, which nobody gets to see.
     ///
-    /// sled writes a page anew when it cuts it in two, and at the end of a log that is after every eighth record. So it had
-    /// better happen to pages in which the records are still empty.
+    /// sled writes a page anew when it cuts it in two, and at the end of a log that is after every eighth record. So it
+    /// had better happen to pages in which the records are still empty.
     fn prepare(&self, index: u64) -> sled::Result<()> {
         let prepared = self.prepared.load(Ordering::Relaxed);
         if index + PREPARED_AHEAD <= prepared {
@@ -290,8 +293,8 @@ fn to_io(error: sled::Error) -> io::Error {
     }
 }
 
-/// Opens as soon as the files are free: a database of this process that was just dropped holds its lock until sled's own threads
-/// have let go of it, which is after the last flush has returned.
+/// Opens as soon as the files are free: a database of this process that was just dropped holds its lock until sled's
+/// own threads have let go of it, which is after the last flush has returned.
 fn patiently<T>(open: impl Fn() -> sled::Result<T>) -> Result<sled::Result<T>, String> {
     let began = Instant::now();
     loop {

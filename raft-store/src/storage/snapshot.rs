@@ -9,8 +9,8 @@
 //!  magic "RSHARESN" | version u32 | meta bytes u32 | catalog bytes u64 | SHA-256 of meta and catalog | meta | catalog
 //! ```
 //! Numbers are little-endian; meta is postcard. Between nodes the file travels as it is, header included, so that the
-//! receiver checks what it got before it uses any of it. A state goes to its file piece by piece, and the header last; only
-//! a file that is sent, received or loaded is in memory as a whole.
+//! receiver checks what it got before it uses any of it. A state goes to its file piece by piece, and the header last;
+//! only a file that is sent, received or loaded is in memory as a whole.
 
 use std::io::{self, Cursor, SeekFrom, Write};
 
@@ -85,8 +85,8 @@ pub(crate) fn decode(file: &[u8], name: &str) -> Result<State, StorageError> {
     Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership, ..State::default() })
 }
 
-/// Checks the bytes of a snapshot, and reads what it says about itself. What another node sent is decoded as well before Raft sees
-/// it: [`super::SnapshotReceiver`].
+/// Checks the bytes of a snapshot, and reads what it says about itself. What another node sent is decoded as well
+/// before Raft sees it: [`super::SnapshotReceiver`].
 pub fn check_snapshot(file: &[u8]) -> Result<SnapshotMeta, StorageError> {
     let (meta, _) = check(file, "the received snapshot")?;
     Ok(SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership })
@@ -124,8 +124,8 @@ fn check<'a>(file: &'a [u8], name: &str) -> Result<(FileMeta, &'a [u8]), Storage
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
     dir: Box<dyn Directory>,
-    /// Serialises publishing: building and installing may overlap, and make the same file. Who installs one meanwhile waits until the
-    /// other is encoded and on disk.
+    /// Serialises publishing: building and installing may overlap, and make the same file. Who installs one meanwhile
+    /// waits until the other is encoded and on disk.
     publishing: Mutex<()>,
 }
 
@@ -225,8 +225,8 @@ impl SnapshotFiles {
         self.sync_names()
     }
 
-    /// Makes a snapshot of what `fill` writes, durably, then removes those that are too many. If writing fails, what there is
-    /// of it stays aside, and the next opening removes it. Blocks.
+    /// Makes a snapshot of what `fill` writes, durably, then removes those that are too many. If writing fails, what
+    /// there is of it stays aside, and the next opening removes it. Blocks.
     pub(crate) fn publish(&self, last: LogId, fill: Fill<'_>) -> Result<SnapshotFile, StorageError> {
         let _one_at_a_time = self.publishing.lock();
         let name = format!("{}-{}.snap", term_of(&last), last.index);

@@ -1,13 +1,13 @@
-//! What a data directory remembers about starts: how often its own node was started, and which start of each other member's
-//! directory was the newest that was seen (C3, C5).
+//! What a data directory remembers about starts: the number of its own newest start, and the newest start that was seen
+//! of each other member's directory (C3, C5).
 //!
-//! A directory that was copied back, or copied beside its original, starts with a number that the others have already seen, or
-//! with a log that ends before what they saw it acknowledge.
+//! A directory that was copied back, or copied beside its original, starts with a number that the others have already
+//! seen, or with a log that ends before what they saw it acknowledge in earlier starts.
 //!
 //! Invariants
-//! * A start is durable before anybody is told of it. Its number is used until a majority has recorded it, however often the
-//!   process is restarted meanwhile: an older copy does not overtake its original by being restarted.
-//! * A start that was recorded is durable before that is said; a recorded number never falls.
+//! * A start is durable before anybody is told of it. Its number is used until a majority has recorded it, however
+//!   often the process is restarted meanwhile: an older copy does not overtake its original by being restarted.
+//! * A recorded start is durable before the record is confirmed; a recorded number never falls.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,8 +58,8 @@ struct Acknowledged {
 }
 
 impl KnownStore {
-    /// The highest entry that was seen to be acknowledged before this process: its log has to have it. What the process itself
-    /// acknowledges proves nothing: its announcement may be older than that, and come later.
+    /// The highest entry that was seen to be acknowledged before this process: its log has to have it. What the
+    /// process itself acknowledges proves nothing: its announcement may be older than that, and come later.
     pub fn acknowledged_before(&self, boot: u64) -> Option<LogId> {
         let last = self.acknowledged.filter(|last| last.boot != boot).map(|last| last.upto);
         last.max(self.acknowledged_before)
@@ -148,8 +148,8 @@ impl StartsHandle {
         look(&self.current.lock())
     }
 
-    /// The start of the own directory that this process is, durably: the next one if a majority has recorded the last one. The
-    /// crate itself draws nothing (D2), so the nonce of a new one is given.
+    /// The start of the own directory that this process is, durably: the next one if a majority has recorded the last
+    /// one. The crate itself draws nothing (D2), so the nonce of a new one is given.
     pub async fn begin(&self, nonce: u64) -> io::Result<StartId> {
         if self.read(|starts| !starts.confirmed && starts.own.number > 0) {
             return Ok(self.read(|starts| starts.own));

@@ -24,8 +24,8 @@ use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
-/// Where a snapshot's bytes are: the whole file, as [`super::snapshot`] describes it. Cheap to clone. One that was read or
-/// received is in memory; Raft drops one that was built without a look at it, so that is only in its file.
+/// Where a snapshot's bytes are: the whole file, as [`super::snapshot`] describes it. Cheap to clone. One that was read
+/// or received is in memory; Raft drops one that was built without a look at it, so that is only in its file.
 #[derive(Debug, Clone)]
 pub struct SnapshotData(Place);
 
@@ -46,8 +46,8 @@ impl std::fmt::Debug for Decoded {
     }
 }
 
-/// Takes in snapshots that other nodes send: Raft takes a snapshot that does not install for a failure of this node's own storage,
-/// so nothing that may fail is left for then but writing the file (N2). Cheap to clone.
+/// Takes in snapshots that other nodes send: Raft takes a snapshot that does not install for a failure of this node's
+/// own storage, so nothing that may fail is left for then but writing the file (N2). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SnapshotReceiver {
     executor: Executor,
@@ -78,7 +78,8 @@ impl SnapshotData {
         }
     }
 
-    /// The bytes, read and checked if they are not in memory. That fails once newer snapshots have taken the file's place.
+    /// The bytes, read and checked if they are not in memory. That fails once newer snapshots
+    /// have taken the file's place.
     pub async fn bytes(self) -> io::Result<Bytes> {
         match self.0 {
             Place::Memory(bytes) | Place::Received { bytes, .. } => Ok(bytes),

@@ -1,7 +1,7 @@
-//! What is known about the log in memory: its bounds, the vote, and a cache of its newest entries.
+//! What is kept in memory about the log: its bounds, the vote, and a cache of its newest entries.
 //!
-//! Invariants: the cache is the end of the log without gaps, and it holds at least every entry that is not on the device
-//! yet, so that an entry is readable from the moment it is appended. Above that it is bounded in bytes.
+//! Invariants: the cache is the end of the log without gaps, and it holds at least every entry that is not on the
+//! device yet, so that an entry is readable from the moment it is appended. Above that it is bounded in bytes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,8 +10,8 @@ use openraft::entry::RaftEntry;
 
 use super::{Entry, LogId, Vote};
 
-/// Bytes of encoded entries that are kept in memory although they are on the device; decoded they take several times as much. Half a
-/// second of a saturated log: who lags further behind is sent what is read from the device.
+/// Bytes of encoded entries that are kept in memory although they are on the device; decoded they take several times as
+/// much. Half a second of a saturated log: who lags further behind is sent what is read from the device.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The log as its users see it; the device may lag behind by what is queued.

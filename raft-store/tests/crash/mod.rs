@@ -1,8 +1,8 @@
 //! What both crash tests share: a child that writes and says what was acknowledged, and a model that judges what is
 //! found afterwards.
 //!
-//! Invariant: the child says that it tries something before it does, and that it was acknowledged only after the storage
-//! said so. What is found must hold everything acknowledged and nothing that was never tried.
+//! Invariant: the child says that it tries something before it does, and that it was acknowledged only after the
+//! storage said so. What is found must hold everything acknowledged and nothing that was never tried.
 #![allow(clippy::expect_used, clippy::unwrap_used, dead_code)]
 
 pub mod child;

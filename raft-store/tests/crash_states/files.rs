@@ -1,9 +1,9 @@
 //! Every operation on every file as the last one.
 //!
-//! What has to hold in each state: once `Storage::open` has returned for the first time, the directory opens, with every
-//! acknowledged entry, vote, purge point, snapshot and cluster id, and with nothing that was never written. Before that,
-//! a directory that is being made is either opened (as a new one, or as what it became) or refused as damaged; nobody
-//! has been promised anything about it.
+//! What has to hold in each state: once `Storage::open` has returned for the first time, the directory opens, with
+//! every acknowledged entry, vote, purge point, snapshot and cluster id, and with nothing that was never written.
+//! Before that, a directory that is being made is either opened (as a new one, or as what it became) or refused as
+//! damaged; nobody has been promised anything about it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Records every file operation that this process makes below one directory.
 //!
-//! The C library's functions through which Rust's standard library, and sled with it, change files are defined again here;
-//! the linker prefers these. Each makes the real system call and notes it. Nothing but this test executable is affected.
+//! The C library's functions through which Rust's standard library, and sled with it, change files are
+//! defined again here; the linker prefers these. Each makes the real system call and notes it. Nothing
+//! but this test executable is affected.
 //!
 //! Invariants
 //! * The recording is one sequence: an operation and its note happen under one lock. So it is an execution that the

@@ -1,4 +1,5 @@
-//! The writer: a seeded sequence of everything that Raft does to a store, saying what it tries and what was acknowledged.
+//! The writer: a seeded sequence of everything that Raft does to a store, saying what it tries
+//! and what was acknowledged.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

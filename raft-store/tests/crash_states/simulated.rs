@@ -1,4 +1,5 @@
-//! Every call of the log device as the last one, with every prefix of the unsynced batches, and again during the recovery.
+//! Every call of the log device as the last one, with every prefix of the unsynced batches, and
+//! again during the recovery.
 
 use std::io;
 use std::ops::Range;

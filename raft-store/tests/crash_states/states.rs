@@ -1,8 +1,8 @@
 //! What a disk may hold after the power went at some point of a recording.
 //!
 //! The rules, which promise less than any file system in use does:
-//! * What was written to a file before a sync of it that returned is there. Each later write is there, or not, or in part:
-//!   any choice of its 512-byte sectors. A sector holds what it held after one of the writes that touched it.
+//! * What was written to a file before a sync of it that returned is there. Each later write is there, or not, or in
+//!   part: any choice of its 512-byte sectors. A sector holds what it held after one of the writes that touched it.
 //! * A name that was made, renamed or removed is certain once its directory was synced. Before, each such change has
 //!   happened or not, on its own. A sync of the file says nothing about its name.
 //! * A length grows with the data or ahead of it; a gap reads as zeros.
@@ -267,8 +267,8 @@ impl Chooser {
         Self { rng: StdRng::seed_from_u64(seed), seen: HashSet::new() }
     }
 
-    /// States of the disk now that were not chosen yet, `subsets` pairs of random ones among them. `promised` changes with
-    /// every line that the writer said: the same disk is looked at again when more was promised.
+    /// States of the disk now that were not chosen yet, `subsets` pairs of random ones among them. `promised` changes
+    /// with every line that the writer said: the same disk is looked at again when more was promised.
     pub fn choices(&mut self, disk: &Disk, ops: &[Op], promised: usize, subsets: usize) -> Vec<Choice> {
         let pending = disk.pending.len();
         let mut choices = vec![vec![Fate::Lost; pending], vec![Fate::Kept; pending]];

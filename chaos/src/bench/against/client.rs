@@ -1,7 +1,7 @@
 //! A client of etcd's JSON gateway, driven by the same loops and over the same connections as ours.
 //!
-//! Invariant: a lock-and-update cycle counts only if every request of it took effect: the lock was free, and the value was
-//! written while the lock was still this client's.
+//! Invariant: a lock-and-update cycle counts only if every request of it took effect: the lock was free, and the value
+//! was written while the lock was still this client's.
 
 use std::fmt::Write as _;
 

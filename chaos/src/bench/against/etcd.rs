@@ -1,7 +1,7 @@
 //! A cluster of three etcd members on loopback, with etcd's own defaults.
 //!
-//! Invariant: the members' data is below the directory they are given, beside ours and on the same file system; no member
-//! outlives this program.
+//! Invariant: the members' data is below the directory they are given, beside ours and on the same file
+//! system; no member outlives this program.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

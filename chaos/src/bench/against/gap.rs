@@ -1,7 +1,7 @@
 //! For how long nothing can be written after the leader was killed, for ours and for etcd in the same way.
 //!
-//! Invariant: probes begin at every survivor at fixed distances, whether or not earlier ones have been answered, so that a
-//! probe that hangs in a member without a leader does not lengthen the gap.
+//! Invariant: probes begin at every survivor at fixed distances, whether or not earlier ones have been answered, so
+//! that a probe that hangs in a member without a leader does not lengthen the gap.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

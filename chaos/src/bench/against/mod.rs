@@ -1,5 +1,5 @@
-//! Ours and etcd on this machine, in the same minutes, with the same generator: writes, lock-and-update cycles, and the gap
-//! after the leader was killed.
+//! Ours and etcd on this machine, in the same minutes, with the same generator: writes, lock-and-update cycles, and
+//! the gap after the leader was killed.
 //!
 //! Invariant: the two take turns, each cell on a fresh cluster of three that has the machine to itself; both send their
 //! requests to the leader, over as many connections, for as long.

@@ -1,7 +1,7 @@
 //! What a comparison came to, as a table and as JSON.
 //!
-//! Invariant: failures stand beside the figure they belong to. Of several runs rates and latencies are medians, operations
-//! and processor time are sums, and the greatest gap is the greatest of all.
+//! Invariant: failures stand beside the figure they belong to. Of several runs rates and latencies are medians,
+//! operations and processor time are sums, and the greatest gap is the greatest of all.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,6 +1,8 @@
-//! One kept-alive HTTP/1.1 connection that costs little: buffers are reused, and of an answer only what is asked for is read.
+//! One kept-alive HTTP/1.1 connection that costs little: buffers are reused, and of an answer
+//! only what is asked for is read.
 //!
-//! Invariant: a status is returned only when the whole answer was read; after an error the connection is of no use any more.
+//! Invariant: a status is returned only when the whole answer was read; after an error the
+//! connection is of no use any more.
 
 use std::io::{self, Write as _};
 use std::ops::Range;

@@ -1,9 +1,9 @@
-//! Drives workers: in a closed loop, where each begins its next operation when the last one ended, or in an open loop, where
-//! operations begin at a fixed rate whatever becomes of the earlier ones.
+//! Drives workers: in a closed loop, where each begins its next operation when the last one ended, or in an open loop,
+//! where operations begin at a fixed rate whatever becomes of the earlier ones.
 //!
-//! Invariant: in an open loop a latency runs from the moment the operation was due, not from when a worker was free to begin
-//! it, so that a stall is in the latency of everything that was due meanwhile. Only operations that began (or were due)
-//! after the warm-up and before the end are counted.
+//! Invariant: in an open loop a latency runs from the moment the operation was due, not from when a worker was free to
+//! begin it, so that a stall is in the latency of everything that was due meanwhile. Only operations that began (or
+//! were due) after the warm-up and before the end are counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::tally::Tally;
 const OPERATION_WITHIN: Duration = Duration::from_secs(10);
 /// Pause of a worker after a failure, so that a node that is gone does not cost a processor.
 const FAILURE_PAUSE: Duration = Duration::from_millis(5);
-/// Operations of an open loop that may be due and not begun; more are dropped and counted as failures named [`BACKLOG`].
+/// Operations of an open loop that may be due and not begun; more are dropped and counted as
+/// failures named [`BACKLOG`].
 pub const BACKLOG_MAX: usize = 10_000;
 /// Name of the failure of operations that were dropped.
 pub const BACKLOG: &str = "backlog full";

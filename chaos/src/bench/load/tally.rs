@@ -1,7 +1,7 @@
 //! What became of the operations of a load: latencies by kind, failures by status and code.
 //!
-//! Invariant: every operation that began in the measured time is in here exactly once, as a latency or as a failure; a latency
-//! is kept to three digits, so that memory does not grow with the length of a run.
+//! Invariant: every operation that began in the measured time is in here exactly once, as a latency or as a failure; a
+//! latency is kept to three digits, so that memory does not grow with the length of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A point from its runs.
 //!
-//! Invariant: what was counted, processor time and measured time included, is summed, so that their ratios stay what they are;
-//! rates, latencies and memory are medians. A change of leader in any run is one of the point.
+//! Invariant: what was counted, processor time and measured time included, is summed, so that their ratios stay what
+//! they are; rates, latencies and memory are medians. A change of leader in any run is one of the point.
 
 use std::collections::{BTreeMap, BTreeSet};
 

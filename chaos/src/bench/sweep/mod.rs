@@ -1,7 +1,7 @@
 //! A load over numbers of peers, and its results: a table, `bench.json`, `bench.csv` and four charts.
 //!
-//! Invariant: every point that was measured is in every form of the result, as the median of its runs; the results name the
-//! machine, the sources and the options they came from.
+//! Invariant: every point that was measured is in every form of the result, as the median of its runs; the results name
+//! the machine, the sources and the options they came from.
 
 mod merge;
 mod text;

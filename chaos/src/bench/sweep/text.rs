@@ -1,7 +1,8 @@
 //! A sweep as a table for people and as one for other programs.
 //!
-//! Invariant: both have a row for each point, the table with what went wrong below it; processor time is that of a single run
-//! in the table, to be held against the processors there are, and that of all runs beside their time in the other.
+//! Invariant: both have a row for each point, the table with what went wrong below it; processor time
+//! is that of a single run in the table, to be held against the processors there are, and that of all
+//! runs beside their time in the other.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! One file as a sequential object: its register, its lease, and what each operation does to them (Rules L1 to L4, F2, F5).
+//! One file as a sequential object: its register, its lease, and what each operation does to
+//! them (Rules L1 to L4, F2, F5).
 //!
 //! Invariant: [`File::step`] is the only description of the rules that the search judges by.
 

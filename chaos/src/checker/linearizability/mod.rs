@@ -1,19 +1,20 @@
-//! Proves: every file is a linearizable object. Its register (version and hash) and its lease (fencing token, holder, and
-//! the moment until which it is guaranteed) went through one order of operations that agrees with real time and explains
-//! every answer: grants, renewals, releases, publishes, strong reads, and refusals that say that a lease is over.
+//! Proves: every file is a linearizable object. Its register (version and hash) and its lease (fencing
+//! token, holder, and the moment until which it is guaranteed) went through one order of operations that
+//! agrees with real time and explains every answer: grants, renewals, releases, publishes, strong reads, and
+//! refusals that say that a lease is over.
 //!
-//! Source: Herlihy and Wing; the search is `wgl.rs`, one object per file (linearizability is local). Rules L1 to L3, F2, F5,
-//! R1.
+//! Source: Herlihy and Wing; the search is `wgl.rs`, one object per file (linearizability is
+//! local). Rules L1 to L3, F2, F5, R1.
 //!
-//! How leases end by themselves: log time is not the checker's time, but a TTL begins no earlier than its request was sent.
-//! So every grant and renewal brings an *expiry*: an operation that may take effect at any time from the moment at which
-//! the TTL could be over at the earliest, or never, and only if no renewal moved that moment on.
+//! How leases end by themselves: log time is not the checker's time, but a TTL begins no earlier than its request was
+//! sent. So every grant and renewal brings an *expiry*: an operation that may take effect at any time from the moment
+//! at which the TTL could be over at the earliest, or never, and only if no renewal moved that moment on.
 //!
 //! Requests under one key are one operation (X1), from the first request to the first answer. One without an answer may
 //! take effect at any time or never; it is offered to the search until a later lease proves that its time is over.
 //!
-//! Cannot see: what only stale reads saw, denials in favour of a peer that waits in line, and order across files. What the
-//! budget cuts short is undecided.
+//! Cannot see: what only stale reads saw, denials in favour of a peer that waits in line, and order across files.
+//! What the budget cuts short is undecided.
 
 mod file;
 mod reading;

@@ -1,7 +1,7 @@
 //! Translates what the clients of a run recorded about one file into calls for the search.
 //!
-//! Invariant: a call may begin no later and end no earlier than its operation could have taken effect; what nobody was told
-//! of is offered, never asserted.
+//! Invariant: a call may begin no later and end no earlier than its operation could have taken effect; what nobody
+//! was told of is offered, never asserted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -146,8 +146,8 @@ impl<'a> Reading<'a> {
                         let holder = sign(&mut self.peers, holder);
                         self.push(Step::Taken { holder }, began, returned, true, owner);
                     }
-                    // Whether it was granted matters only if somebody was denied the lease in its favour, or if it took the
-                    // place of a longer lease of the same peer (L4).
+                    // Whether it was granted matters only if somebody was denied the lease in its favour, or if it took
+                    // the place of a longer lease of the same peer (L4).
                     (Fate::Unknown, _) => {
                         let denied = denied.get(peer.as_str()).filter(|&&last| !wait && last >= began);
                         let took_over = self.again.contains(peer.as_str());

@@ -1,7 +1,7 @@
 //! One node's disk: an ext4 file system in an image of its own, mounted over a loop device.
 //!
-//! Invariant: a dropped image is not mounted. What is on it after a power cut is what an ext4 journal recovers, so what a
-//! process had not synced is gone, unlike after SIGKILL.
+//! Invariant: a dropped image is not mounted. What is on it after a power cut is what an ext4 journal recovers, so what
+//! a process had not synced is gone, unlike after SIGKILL.
 
 use std::fs::File;
 use std::io::Write;

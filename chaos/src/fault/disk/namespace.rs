@@ -1,5 +1,5 @@
-//! A mount namespace of this program's own, so that the system itself unmounts everything when the program ends, however
-//! it ends.
+//! A mount namespace of this program's own, so that the system itself unmounts everything when
+//! the program ends, however it ends.
 //!
 //! Invariant: entered before the program has a second thread; a thread is born into its parent's namespace.
 

@@ -1,9 +1,9 @@
 //! Data directories that are copied: an older copy put back in the place of its original, a copy started beside its
 //! original, and one started instead of it.
 //!
-//! Invariants: a directory is copied while its node is down; at the end of each fault one process runs on one directory, as a
-//! whole member. What the product has to make of it is in C3 to C5: an older copy says what it is and does not take part until
-//! `replace N N`, and of two processes with one directory the second one ends.
+//! Invariants: a directory is copied while its node is down; at the end of each fault one process runs on one
+//! directory, as a whole member. What the product has to make of it is in C3 to C5: an older copy says what it is and
+//! does not take part until `replace N N`, and of two processes with one directory the second one ends.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

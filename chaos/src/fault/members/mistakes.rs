@@ -1,7 +1,7 @@
 //! Commands that would take the cluster's quorum away, or ask for what cannot be: an operator's mistakes.
 //!
-//! Invariant: every mistake is made while the cluster has a quorum, and after each one a write has to be acknowledged: what a
-//! single command broke cannot be hidden by the next one (C6). Each is answered within its deadline (W6).
+//! Invariant: every mistake is made while the cluster has a quorum, and after each one a write has to be acknowledged:
+//! what a single command broke cannot be hidden by the next one (C6). Each is answered within its deadline (W6).
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! What happens to the bytes of one direction between two nodes: rules that change at any time, and counters that show
 //! what they did.
 //!
-//! Invariants: a rule acts on existing connections as on new ones; a healed link delivers what it held, in order; faults of one
-//! direction add up, so that none lifts another before healing.
+//! Invariants: a rule acts on existing connections as on new ones; a healed link delivers what it held, in order;
+//! faults of one direction add up, so that none lifts another before healing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

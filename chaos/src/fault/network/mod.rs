@@ -1,8 +1,8 @@
-//! Faults of the links between nodes: every node is told to others at the address of a proxy, so that all traffic between
-//! nodes passes one; clients dial the nodes themselves.
+//! Faults of the links between nodes: every node is told to others at the address of a proxy, so that all traffic
+//! between nodes passes one; clients dial the nodes themselves.
 //!
-//! Invariants: a healed link passes every byte, in order; a cut counts as installed only after a request that passed before
-//! was held by it.
+//! Invariants: a healed link passes every byte, in order; a cut counts as installed only after a
+//! request that passed before was held by it.
 
 mod diag;
 mod link;
@@ -345,7 +345,8 @@ impl Network {
     }
 }
 
-/// Which nodes reach no majority, and whether others do, when each of these parts is cut off from all that is outside of it.
+/// Which nodes reach no majority, and whether others do, when each of these parts is cut off
+/// from all that is outside of it.
 fn without_majority(ids: &[NodeId], parts: &[BTreeSet<NodeId>]) -> (Vec<NodeId>, bool) {
     let together = |a: NodeId, b: NodeId| parts.iter().all(|part| part.contains(&a) == part.contains(&b));
     let reaches = |id: NodeId| ids.iter().filter(|other| together(id, **other)).count();

@@ -1,6 +1,7 @@
 //! Nodes that come back where nobody knows them yet.
 //!
-//! Invariant: a moved node keeps its port and its directory; what moves is the address at which the others are told to reach it.
+//! Invariant: a moved node keeps its port and its directory; what moves is the address at which
+//! the others are told to reach it.
 
 use std::time::{Duration, Instant};
 

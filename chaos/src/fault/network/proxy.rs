@@ -1,12 +1,12 @@
-//! A proxy in front of one node: takes the connections that others make to it, and passes their bytes as the links' rules
-//! allow.
+//! A proxy in front of one node: takes the connections that others make to it, and passes their
+//! bytes as the links' rules allow.
 //!
 //! Invariants:
 //! - bytes are delivered in order, or their connection is reset: nothing is dropped out of the middle;
-//! - bits are flipped only in connections that speak Raft's own protocol, and never in the bytes that say so: HTTP that one
-//!   node forwards to another has no checksum of its own;
-//! - what a cut holds is bounded ([`CHUNKS_MAX`] chunks of [`CHUNK_BYTES`] per direction of a connection); beyond it the
-//!   sender is no longer read from, as with a full window;
+//! - bits are flipped only in connections that speak Raft's own protocol, and never in the bytes that say so: HTTP that
+//!   one node forwards to another has no checksum of its own;
+//! - what a cut holds is bounded ([`CHUNKS_MAX`] chunks of [`CHUNK_BYTES`] per direction of a connection); beyond it
+//!   the sender is no longer read from, as with a full window;
 //! - a connection that is made while a link is cut is accepted, and reaches the node only once the link is open and if
 //!   its maker still waits.
 

@@ -1,7 +1,7 @@
 //! Peers that share folders, come, go, and have copies that change behind their backs.
 //!
-//! Invariants: the peers are real `raftshare serve` processes with files that no other peer began with; a healed network
-//! has all its peers; what is counted at the end is held against the bytes on the peers' disks.
+//! Invariants: the peers are real `raftshare serve` processes with files that no other peer began with; a healed
+//! network has all its peers; what is counted at the end is held against the bytes on the peers' disks.
 
 mod copies;
 
