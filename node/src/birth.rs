@@ -14,7 +14,7 @@ use openraft::errors::{InitializeError, RaftError};
 use raft_store::catalog::Op;
 use raft_store::raft::Member;
 use raft_store::types::{NodeId, limits};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Birth, MemberSpec};
 use crate::net::Net;
@@ -23,6 +23,8 @@ use crate::transport::{Identity, Request, Response, birth_call};
 
 /// How long one listed node may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
+/// How long one attempt to found may take.
+const FOUND_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause between two attempts to found or join.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause of a node that waits to be taken in again.
@@ -56,21 +58,26 @@ pub enum BirthError {
     BadList(String),
 }
 
-/// Founds a cluster of these members; this node must be among them.
-pub async fn found(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+/// Founds a cluster of these members, `until` at the latest; this node must be among them.
+pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Result<(), BirthError> {
     if node.is_initialized().await.map_err(BirthError::Unreachable)? {
         return Err(BirthError::AlreadyInitialized("this node already belongs to a cluster".into()));
     }
     if !members.iter().any(|member| member.id == node.config.id) {
         return Err(BirthError::BadList(format!("the list does not name this node, {}", node.config.id)));
     }
-    let identities = join_all(members.iter().map(|member| ask(node, member))).await;
+    let too_late =
+        |_| BirthError::Unreachable("the listed nodes did not all answer in time; nothing was founded".into());
+    let asked = join_all(members.iter().map(|member| ask(node, member)));
+    let identities = timeout_at(until, asked).await.map_err(too_late)?;
     let mut founding = BTreeMap::new();
     for (member, identity) in members.iter().zip(identities) {
         founding.insert(member.id, check(member, identity?)?);
     }
     let cluster = rand::random::<u64>().max(1);
-    for outcome in join_all(members.iter().map(|member| adopt(node, member, cluster, members))).await {
+    // A node that was bound to a cluster that was not founded is bound to the next one.
+    let adopted = join_all(members.iter().map(|member| adopt(node, member, cluster, members)));
+    for outcome in timeout_at(until, adopted).await.map_err(too_late)? {
         outcome?;
     }
     match node.raft.initialize(founding).await {
@@ -208,7 +215,8 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
             // It was taken in.
             return Ok(());
         }
-        let outcome = if founder { found(node, members).await } else { await_adoption(node, members).await };
+        let until = Instant::now() + FOUND_DEADLINE;
+        let outcome = if founder { found(node, members, until).await } else { await_adoption(node, members).await };
         match outcome {
             Ok(()) if founder => {
                 set_replicas(node).await;

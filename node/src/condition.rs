@@ -19,7 +19,10 @@ pub enum Condition {
     Serving,
     /// It belongs to a cluster and waits until a majority has recorded its start (C3, C5): it
     /// neither votes nor acknowledges.
-    Starting,
+    Starting {
+        /// Where its state was found to be wrong before the start (N3).
+        wrong_at: Option<u64>,
+    },
     /// Its data directory is older than what its node had acknowledged (C3).
     OlderCopy {
         /// What showed it.
@@ -42,7 +45,7 @@ impl Condition {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Serving => "ok",
-            Self::Starting => "starting",
+            Self::Starting { .. } => "starting",
             Self::OlderCopy { .. } => "older copy",
             Self::Removed { .. } => "removed",
             Self::Diverged { .. } => "diverged",
@@ -57,13 +60,13 @@ impl Condition {
     /// What a client is answered instead of what it asked for; `None` if it is answered.
     pub fn refusal(&self) -> Option<ApiError> {
         match self {
-            Self::Serving | Self::Starting => None,
+            Self::Serving | Self::Starting { wrong_at: None } => None,
             Self::OlderCopy { reason } => Some(ApiError::Diverged(format!(
                 "the data directory of this node is an older copy: {reason}; replace the node by itself: \
                  raftshare-node replace ID ID --addr HOST:PORT"
             ))),
             Self::Removed { as_of } => Some(ApiError::Removed { as_of: *as_of }),
-            Self::Diverged { at } => Some(ApiError::Diverged(format!(
+            Self::Diverged { at } | Self::Starting { wrong_at: Some(at) } => Some(ApiError::Diverged(format!(
                 "the state of this node differs from the one that a majority has at log index {at}; it is being replaced"
             ))),
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use raft_store::raft::Member;
+use raft_store::raft::{LogId, Member};
 use raft_store::storage::{StartId, StartsHandle};
 use raft_store::types::NodeId;
 use tokio::sync::Notify;
@@ -20,8 +20,21 @@ use crate::transport::Side;
 
 /// Directories whose address is kept; beyond that the book is emptied, and filled again by the next connections.
 const ADDRESSES_MAX: usize = 256;
+/// Processes of one directory whose acknowledgements are kept.
+const ACKED_PROCESSES_MAX: usize = 2;
 /// Callers of a node without a membership that are kept.
 const CALLERS_MAX: usize = 16;
+
+/// What a process acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// The process: a random number of its own.
+    pub boot: u64,
+    /// The term of the leader that it acknowledged it to.
+    pub term: u64,
+    /// The last log entry.
+    pub upto: LogId,
+}
 
 /// What another node said about this one when it refused a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +56,10 @@ pub struct Identities {
     pub starts: StartsHandle,
     /// Where the command line says that members are.
     hints: Vec<MemberSpec>,
-    /// Where each directory was reached last, and which process that was.
-    reached: Mutex<BTreeMap<u64, (String, u64)>>,
+    /// Where each directory was reached last.
+    reached: Mutex<BTreeMap<u64, String>>,
+    /// What the last processes of each directory acknowledged to this node as a leader, older ones first.
+    acked: Mutex<BTreeMap<u64, Vec<Acked>>>,
     /// Where those said that they are who called while this node knew of no member.
     callers: Mutex<BTreeSet<String>>,
     told: Mutex<Option<Told>>,
@@ -71,6 +86,7 @@ impl Identities {
             starts,
             hints,
             reached: Mutex::default(),
+            acked: Mutex::default(),
             callers: Mutex::default(),
             told: Mutex::default(),
             silent: AtomicBool::new(false),
@@ -119,21 +135,40 @@ impl Identities {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Notes that a process with this directory was reached at an address.
-    pub fn note_reached(&self, store: u64, address: &str, boot: u64) {
+    /// Notes that a directory was reached at an address.
+    pub fn note_reached(&self, store: u64, address: &str) {
         let mut reached = self.reached.lock();
-        if reached.get(&store).is_some_and(|known| known.0 == address && known.1 == boot) {
+        if reached.get(&store).is_some_and(|known| known == address) {
             return;
         }
         if reached.len() >= ADDRESSES_MAX {
             reached.clear();
         }
-        reached.insert(store, (address.to_owned(), boot));
+        reached.insert(store, address.to_owned());
     }
 
-    /// The process with this directory that was reached last.
-    pub fn boot_of(&self, store: u64) -> Option<u64> {
-        self.reached.lock().get(&store).map(|(_, boot)| *boot)
+    /// Notes that a process acknowledged log entries for its directory.
+    pub fn note_acked(&self, store: u64, acked: Acked) {
+        let mut all = self.acked.lock();
+        if all.len() >= ADDRESSES_MAX && !all.contains_key(&store) {
+            all.clear();
+        }
+        let known = all.entry(store).or_default();
+        match known.last_mut() {
+            Some(last) if (last.boot, last.term) == (acked.boot, acked.term) => last.upto = last.upto.max(acked.upto),
+            _ => {
+                if known.len() == ACKED_PROCESSES_MAX {
+                    known.remove(0);
+                }
+                known.push(acked);
+            }
+        }
+    }
+
+    /// What the last processes of a directory acknowledged to this node as the leader of a term, older ones first.
+    pub fn acked(&self, store: u64, term: u64) -> Vec<Acked> {
+        let acked = self.acked.lock();
+        acked.get(&store).into_iter().flatten().filter(|acked| acked.term == term).copied().collect()
     }
 
     /// Where a member is now, as far as this node knows: where it was reached last, else what the membership says.
@@ -142,7 +177,7 @@ impl Identities {
     }
 
     fn reached_at(&self, member: &Member) -> Option<String> {
-        self.reached.lock().get(&member.store_id).map(|(address, _)| address.clone())
+        self.reached.lock().get(&member.store_id).cloned()
     }
 
     /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is,
@@ -218,7 +253,7 @@ mod tests {
         storage.starts.update(|starts| starts.record(9, StartId::default(), 1, "told:1")).await.expect("durable");
         assert_eq!(ids.addresses_of(2, &member), ["told:1", "listed:1", "hint:1"]);
         assert_eq!(ids.address_of(&member), "listed:1", "what nobody has checked is only tried");
-        ids.note_reached(9, "reached:1", 1);
+        ids.note_reached(9, "reached:1");
         assert_eq!(ids.addresses_of(2, &member), ["reached:1", "told:1", "listed:1", "hint:1"]);
         assert_eq!(ids.address_of(&member), "reached:1");
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use axum::response::Response;
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::api::error::ApiError;
 use crate::api::route::{Hop, Parts, Place, forward, place};
 use crate::config::{LEADER_WAIT, MIN_INDEX_WAIT, REQUEST_DEADLINE};
+use crate::deadline::left;
 use crate::freshness::age_ms;
 use crate::names::NotYet;
 use crate::node::{KnownLeader, Node};
@@ -157,17 +158,22 @@ async fn confirmed(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
 
 /// Confirms a read index and waits until this node has applied it.
 async fn linearizable(node: &Node, source: Source) -> Result<(), ApiError> {
-    let until = Instant::now() + LEADER_WAIT;
+    let started = Instant::now();
+    let until = started + LEADER_WAIT;
+    // The whole read is answered within the time of a request (R4).
+    let at_most = |usual: Duration| usual.min(left(started + REQUEST_DEADLINE));
     loop {
-        let confirmed = match place(node, until).await? {
-            Place::Here => node.local_read_index().await.ok(),
-            Place::There(leader) => match node.ask(&leader, &Request::ReadIndex, REQUEST_DEADLINE / 3).await {
+        let place = place(node, until).await?;
+        let within = at_most(REQUEST_DEADLINE / 3);
+        let confirmed = match place {
+            Place::Here => timeout(within, node.local_read_index()).await.ok().and_then(Result::ok),
+            Place::There(leader) => match node.ask(&leader, &Request::ReadIndex, within).await {
                 Ok(NodeResponse::ReadIndex(index)) => Some(index),
                 _ => None,
             },
         };
         match confirmed {
-            Some(index) => return source.reach(node, index, MIN_INDEX_WAIT).await,
+            Some(index) => return source.reach(node, index, at_most(MIN_INDEX_WAIT)).await,
             None if Instant::now() >= until => return Err(ApiError::NoQuorum),
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -226,7 +232,7 @@ async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, 
 }
 
 fn another_leader(node: &Node) -> Option<KnownLeader> {
-    node.leader().filter(|leader| leader.id != node.config.id)
+    node.confirmed_leader().filter(|leader| leader.id != node.config.id)
 }
 
 fn reachable_leader(node: &Node) -> Option<KnownLeader> {

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::condition::Condition;
 use crate::identities::Told;
 use crate::node::Node;
-use crate::starts::set_condition;
+use crate::starts::{set_condition, starting, taking_part};
 use crate::transport::{Request, Response, Side, birth_call};
 
 /// How long one node may take to say whether somebody is a member.
@@ -192,7 +192,7 @@ async fn inquire(node: &Node) {
         None if matches!(node.condition.get(), Condition::Removed { .. }) => {
             // Its start may have to be recorded first.
             let recorded = node.identities.starts.read(|starts| starts.confirmed);
-            set_condition(node, if recorded { Condition::Serving } else { Condition::Starting });
+            set_condition(node, if recorded { taking_part(node) } else { starting(node) });
             tracing::info!("this node is a member again");
         }
         Some(_) | None => {}

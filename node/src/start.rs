@@ -268,8 +268,8 @@ async fn assemble(
             standing::say_removed(as_of);
             Condition::Removed { as_of }
         }
-        None if begun && !node.is_sole_voter() => Condition::Starting,
-        None => Condition::Serving,
+        None if begun && !node.is_sole_voter() => starts::starting(&node),
+        None => starts::taking_part(&node),
     };
     starts::set_condition(&node, condition);
     Ok(node)

@@ -67,17 +67,28 @@ async fn a_member_with_another_state_is_found_refuses_clients_and_takes_the_righ
     .await;
     let refused = cluster.get(odd, "/peers?consistency=stale").await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("diverged")), "{}", refused.text);
-    assert!(cluster.get(odd, "/metrics").await.text.contains("raftshare_diverged 1"));
+    let metrics = cluster.get(odd, "/metrics").await.text;
+    assert!(metrics.contains("raftshare_diverged 1"), "{metrics}");
+    assert!(!metrics.contains("raftshare_digest_disagreements_total 0\n"), "{metrics}");
+    // Neither does it answer from that state after a restart, once that is recorded.
+    let log = data.with_extension("log");
+    eventually("it says so", async || std::fs::read_to_string(&log).unwrap().contains("it answers no client")).await;
+    cluster.nodes[odd].kill();
+    cluster.nodes[odd].start();
     // The others go on, also while it repairs itself.
     assert_eq!(cluster.announce("p1", "meanwhile", 1, "a").await.status, 200);
 
-    eventually("it serves again", async || cluster.get(odd, "/peers?consistency=stale").await.status == 200).await;
-    let peers = cluster.get(odd, "/peers?consistency=stale").await;
-    assert!(!peers.text.contains("ghost"), "{}", peers.text);
+    eventually("it serves again", async || {
+        let url = cluster.nodes[odd].url("/peers?consistency=stale");
+        let Ok(answer) = cluster.http.get(url).send().await else { return false };
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        assert!(!text.contains("ghost"), "{text}");
+        status == 200
+    })
+    .await;
     cluster.equal_digests().await;
     let metrics = cluster.get(odd, "/metrics").await.text;
     assert!(metrics.contains("raftshare_diverged 0"), "{metrics}");
-    assert!(!metrics.contains("raftshare_digest_disagreements_total 0\n"), "{metrics}");
     let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
     assert!(log.contains("took the state over from a member that agrees"), "{log}");
 

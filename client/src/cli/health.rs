@@ -33,7 +33,7 @@ fn judge(cluster: &ClusterResponse, loading: bool) -> (&'static str, Exit) {
         let is_ok = node.condition.as_deref().is_none_or(|condition| condition == "ok");
         node.alive == Some(true) && is_ok && node.loading.is_none()
     };
-    match (has_quorum, !loading && cluster.nodes.iter().all(is_well)) {
+    match (has_quorum, !loading && cluster.digest_alarm.is_none() && cluster.nodes.iter().all(is_well)) {
         (false, _) => ("NO QUORUM", Exit::Unavailable),
         (true, false) => ("DEGRADED", Exit::Degraded),
         (true, true) => ("HEALTHY", Exit::Done),
@@ -98,7 +98,13 @@ fn advice(cluster: &ClusterResponse) -> Vec<String> {
         return vec![next.to_owned()];
     }
     let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy.is_some_and(|up| up >= cluster.quorum.size);
-    cluster.nodes.iter().filter_map(|node| member_advice(node, has_quorum)).collect()
+    let alarm = cluster.digest_alarm.map(|index| {
+        format!(
+            "the states of the members differ at log index {index}, and no majority agrees; compare them with  raftshare-node \
+             verify  and replace the members that are wrong"
+        )
+    });
+    alarm.into_iter().chain(cluster.nodes.iter().filter_map(|node| member_advice(node, has_quorum))).collect()
 }
 
 fn member_advice(node: &ClusterNode, has_quorum: bool) -> Option<String> {
@@ -215,6 +221,7 @@ mod tests {
             nodes,
             quorum: QuorumInfo { size: 2, healthy },
             condition: Some(own.to_owned()),
+            digest_alarm: None,
         }
     }
 

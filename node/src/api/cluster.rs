@@ -129,6 +129,7 @@ pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
             healthy: can_tell.then_some(healthy),
         },
         condition: Some(condition.name().to_owned()),
+        digest_alarm: node.divergence.alarm(),
     };
     ok_json(&answer, None)
 }
@@ -219,7 +220,9 @@ pub async fn init(State(node): State<Arc<Node>>, request: HttpRequest) -> Respon
 }
 
 async fn init_inner(node: &Node, request: HttpRequest) -> Result<Response, ApiError> {
-    let request: InitRequest = parse(&Parts::of(request)?.body)?;
+    let parts = Parts::of(request)?;
+    let until = parts.deadline.until(Duration::ZERO);
+    let request: InitRequest = parse(&parts.body)?;
     let own = || vec![MemberSpec { id: node.config.id, address: node.address.clone() }];
     let members: Vec<_> = match request.nodes {
         None => own(),
@@ -232,7 +235,7 @@ async fn init_inner(node: &Node, request: HttpRequest) -> Result<Response, ApiEr
         check_address(&member.address).map_err(ApiError::BadRequest)?;
     }
     check_distinct(&members)?;
-    birth::found(node, &members).await?;
+    birth::found(node, &members, until).await?;
     Ok(ok_json(
         &serde_json::json!({"ok": true, "clusterId": node.identities.cluster().map(|id| format!("{id:016x}"))}),
         None,

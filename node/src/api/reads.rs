@@ -171,8 +171,7 @@ fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response,
     };
     let mut response = ok_json(&hits, None);
     response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(found.total));
-    response.extensions_mut().insert(derived);
-    Ok(response)
+    Ok(with_source(response, derived))
 }
 
 fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {
@@ -307,11 +306,12 @@ async fn why_inner(read: Read) -> Result<Response, ApiError> {
     if let Some(answer) = read.admit_from(Source::Planner).await? {
         return Ok(answer);
     }
+    let derived = planned_from(&read.node);
     let catalog = read.node.catalog();
     existing(&catalog, &wanted)?;
     // Only the leader plans; a follower that answers stale knows the holders and says that it plans nothing.
     match read.node.leadership.why(&catalog, &wanted, read.node.leads_confirmed()) {
-        Some(why) => Ok(ok_json(&why, None)),
+        Some(why) => Ok(with_source(ok_json(&why, None), derived)),
         None => Err(ApiError::NotFound(format!("no file named {wanted}"))),
     }
 }
@@ -320,7 +320,19 @@ async fn stats_inner(read: Read) -> Result<Response, ApiError> {
     if let Some(answer) = read.admit_from(Source::Planner).await? {
         return Ok(answer);
     }
-    Ok(ok_json(&stats_of(&read.node), None))
+    let derived = planned_from(&read.node);
+    Ok(with_source(ok_json(&stats_of(&read.node), None), derived))
+}
+
+/// How far the plan has come: everything that follows the log has come as far as the events, which come last.
+fn planned_from(node: &Node) -> DerivedFrom {
+    let applied = node.events.newest();
+    DerivedFrom { applied, as_of: node.names_as_of(applied) }
+}
+
+fn with_source(mut response: Response, derived: DerivedFrom) -> Response {
+    response.extensions_mut().insert(derived);
+    response
 }
 
 /// The figures of `/stats`, as this node knows them.

@@ -185,6 +185,7 @@ pub fn judged(node: &Arc<Node>, verdict: Announcement) {
             starts::set_condition(node, Condition::Serving);
             tracing::info!(index, "the state of this node is that of the majority again: it serves");
             divergence.judged.notify_waiters();
+            tokio::spawn(record(node.clone(), None));
         }
         _ => {}
     }
@@ -210,13 +211,15 @@ fn diverged(node: &Arc<Node>, verdict: Announcement) {
     }
     let at = verdict.index;
     starts::set_condition(node, Condition::Diverged { at });
-    tracing::error!(
-        at,
-        agreed = ?verdict.with,
-        "the state of this node differs from the one that a majority has: it answers no client until it has taken that one over"
-    );
     let node = node.clone();
     tokio::spawn(async move {
+        record(node.clone(), Some(at)).await;
+        tracing::error!(
+            at,
+            agreed = ?verdict.with,
+            "the state of this node differs from the one that a majority has: it answers no client until it has taken \
+             that one over"
+        );
         if node.leads() {
             let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
         }
@@ -224,6 +227,13 @@ fn diverged(node: &Arc<Node>, verdict: Announcement) {
         repair::run(&node, &verdict.with).await;
         node.divergence.repairing.store(false, Ordering::Relaxed);
     });
+}
+
+/// Records what is known of this node's state, for its next start.
+async fn record(node: Arc<Node>, diverged: Option<u64>) {
+    if let Err(error) = node.identities.starts.update(|starts| starts.diverged = diverged).await {
+        tracing::debug!(%error, "could not note whether the state of this node is right");
+    }
 }
 
 /// Waits until the digest at a checkpoint is known here.

@@ -123,9 +123,20 @@ fn fit(condition: &Condition) -> Result<(), Unable> {
     match condition {
         // One whose state differs goes on storing and acknowledging its log (N3).
         Condition::Serving | Condition::Diverged { .. } => Ok(()),
-        Condition::Starting | Condition::OlderCopy { .. } | Condition::Removed { .. } => {
+        Condition::Starting { .. } | Condition::OlderCopy { .. } | Condition::Removed { .. } => {
             Err(Unable::Unfit(condition.name()))
         }
+    }
+}
+
+/// Whether a member could lead: it answers now, and is neither starting nor diverged nor anything else that keeps it from
+/// standing for election.
+pub(super) async fn could_lead(node: &Node, id: NodeId, member: &Member, until: Instant) -> Result<(), Unable> {
+    let within = ASK_DEADLINE.min(left(until));
+    match node.pool.call(id, member, &Request::Status, within).await {
+        Ok(Response::Status(status)) if status.condition.is_healthy() => Ok(()),
+        Ok(Response::Status(status)) => Err(Unable::Unfit(status.condition.name())),
+        _ => Err(Unable::Silent),
     }
 }
 
@@ -248,6 +259,8 @@ mod tests {
     #[test]
     fn who_does_not_take_part_does_not_count() {
         assert!(fit(&Condition::Serving).is_ok() && fit(&Condition::Diverged { at: 1 }).is_ok());
-        assert!(fit(&Condition::Starting).is_err() && fit(&Condition::Removed { as_of: 1 }).is_err());
+        assert!(
+            fit(&Condition::Starting { wrong_at: None }).is_err() && fit(&Condition::Removed { as_of: 1 }).is_err()
+        );
     }
 }

@@ -15,12 +15,10 @@ use openraft::raft::VoteRequest;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
-use super::checks::{self, ASK_DEADLINE, Members};
+use super::checks::{self, Members};
 use super::{known_member, refused, voters};
 use crate::api::error::ApiError;
-use crate::deadline::left;
 use crate::node::Node;
-use crate::transport::{Request, Response};
 
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
 const TAKE_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
@@ -41,7 +39,12 @@ pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), Api
         return Ok(());
     }
     let ability = checks::ability(node, &members, &members.voters, until).await;
-    if let Some(Err(why)) = ability.get(&id) {
+    let could_lead = match (members.nodes.get(&id), ability.get(&id)) {
+        (_, Some(Err(why))) => Err(why.clone()),
+        (Some(member), _) => checks::could_lead(node, id, member, until).await,
+        (None, _) => Ok(()),
+    };
+    if let Err(why) = could_lead {
         return Err(refused(format!("node {id} {why}; it could not lead")));
     }
     checks::check_commit(&members.voters, &members.voters, &ability)?;
@@ -113,8 +116,7 @@ pub async fn hand_over(node: &Node, within: Duration) {
     let Ok(members) = checks::settled(node, until).await else { return };
     for (id, _) in best {
         let Some(member) = members.nodes.get(id) else { continue };
-        let answered = node.pool.call(*id, member, &Request::Status, ASK_DEADLINE.min(left(until))).await;
-        if !matches!(answered, Ok(Response::Status(_))) {
+        if checks::could_lead(node, *id, member, until).await.is_err() {
             continue;
         }
         if let Err(error) = trigger(node, *id, &members, until).await {

@@ -14,7 +14,7 @@ use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Notice, Seen, Verdict, is_majority, set_condition};
+use super::{Notice, Seen, Verdict, is_majority, set_condition, taking_part};
 use crate::condition::Condition;
 use crate::identities::Told;
 use crate::node::Node;
@@ -90,7 +90,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
                 Err(error) => announcing.last_error = Some(error.to_string()),
             }
         }
-        if node.condition.get() == Condition::Starting && told_at.elapsed() > TELL_PAUSE {
+        if is_starting(&node) && told_at.elapsed() > TELL_PAUSE {
             told_at = Instant::now();
             tell_wait(&node, &announcing, &roster);
         }
@@ -105,6 +105,10 @@ async fn next<F: Future>(waiting: &mut FuturesUnordered<F>) -> Option<F::Output>
     }
 }
 
+fn is_starting(node: &Node) -> bool {
+    matches!(node.condition.get(), Condition::Starting { .. })
+}
+
 fn takes_part(node: &Node) -> bool {
     node.condition.get() == Condition::Serving
 }
@@ -117,8 +121,8 @@ struct Announcing {
     under_way: BTreeSet<NodeId>,
     pauses: BTreeMap<NodeId, Duration>,
     last_error: Option<String>,
-    /// Who the members are, in the words of one of them.
-    told: Option<Roster>,
+    /// Who the members are, in the words of one of them, and whether it was a confirmed leader.
+    told: Option<(Roster, bool)>,
 }
 
 impl Announcing {
@@ -126,20 +130,28 @@ impl Announcing {
     /// voted already, and has to ask who they are.
     async fn roster(&mut self, node: &Node) -> Roster {
         let recorded = Roster::recorded(node);
-        if !recorded.nodes.is_empty() || node.condition.get() != Condition::Starting {
+        if !recorded.nodes.is_empty() || !is_starting(node) {
             return recorded;
         }
-        if self.told.is_none() {
-            let standing = standing::ask_around(node, node.identities.side(), |standing| {
-                standing.confirmed || standing.roster.is_some()
+        if self.told.as_ref().is_none_or(|(_, confirmed)| !confirmed) {
+            // Of those that no majority confirms, the one with the newest membership.
+            let newest = parking_lot::Mutex::new((None, None));
+            let confirmed = standing::ask_around(node, node.identities.side(), |standing| {
+                let mut newest = newest.lock();
+                if standing.roster.is_some() && newest.0 <= standing.as_of {
+                    *newest = (standing.as_of, standing.roster.clone());
+                }
+                standing.confirmed
             });
-            match standing.await {
-                Some(standing) if !standing.member => node.identities.tell(Told::NotMember),
-                Some(standing) => self.told = standing.roster,
-                None => {}
+            let confirmed = confirmed.await;
+            if confirmed.as_ref().is_some_and(|standing| !standing.member) {
+                node.identities.tell(Told::NotMember);
+                return recorded;
             }
+            let roster = newest.into_inner().1;
+            self.told = roster.map(|roster| (roster, confirmed.is_some())).or(self.told.take());
         }
-        self.told.clone().unwrap_or(recorded)
+        self.told.as_ref().map_or(recorded, |(roster, _)| roster.clone())
     }
 
     /// Members that are to be told now; they count as under way from here on.
@@ -232,8 +244,8 @@ async fn confirm(node: &Node, announcing: &Announcing, roster: &Roster) {
         tracing::debug!(%error, "could not note that a majority has recorded this start");
         return;
     }
-    if node.condition.get() == Condition::Starting {
-        set_condition(node, Condition::Serving);
+    if is_starting(node) {
+        set_condition(node, taking_part(node));
         tracing::info!(number = node.identities.start().number, "a majority has recorded this start; taking part");
     }
 }

@@ -74,7 +74,9 @@ mod tests {
     fn known(number: u64, nonce: u64, acknowledged: Option<LogId>) -> KnownStore {
         let mut starts = Starts::default();
         starts.record(9, StartId { number, nonce }, nonce, "a:1");
-        acknowledged.map(|upto| starts.acknowledge(9, upto, nonce));
+        if let Some(upto) = acknowledged {
+            starts.acknowledge(9, upto, nonce);
+        }
         starts.store(9).cloned().expect("recorded")
     }
 
@@ -102,7 +104,10 @@ mod tests {
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(2, 30)))), Judgement::Newer(_)));
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(3, 31)))), Judgement::Newer(_)));
         // The announcement was on its way while the node, known to a majority, went on acknowledging.
-        let late = KnownStore { start: Some(StartId { number: 4, nonce: 40 }), ..known };
+        let mut late = Starts::default();
+        late.record(9, StartId { number: 4, nonce: 40 }, 40, "a:1");
+        late.acknowledge(9, log_id(2, 30), 50);
+        let late = late.store(9).cloned().expect("recorded");
         assert!(matches!(judge(Some(&late), &notice(5, 50, Some(log_id(2, 29)))), Judgement::Newer(_)));
         // The start that no majority had recorded is that of the next process, too.
         let again = Notice { boot: 7, ..notice(5, 50, Some(log_id(2, 29))) };

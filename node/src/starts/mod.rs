@@ -75,6 +75,19 @@ fn is_majority(configs: &[BTreeSet<NodeId>], recorded: &BTreeSet<NodeId>) -> boo
     configs.iter().all(|voters| voters.intersection(recorded).count() > voters.len() / 2)
 }
 
+/// The condition of a node that does not take part yet.
+pub fn starting(node: &Node) -> Condition {
+    Condition::Starting { wrong_at: node.identities.starts.read(|starts| starts.diverged) }
+}
+
+/// The condition of a node that takes part: a state that was found to be wrong before a restart is not served after it.
+pub fn taking_part(node: &Node) -> Condition {
+    match node.identities.starts.read(|starts| starts.diverged) {
+        Some(at) => Condition::Diverged { at },
+        None => Condition::Serving,
+    }
+}
+
 /// Changes the condition, and with it whether this node may stand for election.
 pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.identities.be_silent(matches!(condition, Condition::OlderCopy { .. } | Condition::Removed { .. }));
@@ -108,20 +121,22 @@ pub async fn follow_acknowledgements(node: Arc<Node>) {
     }
 }
 
-/// For each other member, the highest committed entry that it has acknowledged to this leader, and the process that
-/// did so: the one that was reached last.
+/// What other members' processes have acknowledged to this leader and is committed: the directory, the last such entry,
+/// and the process, older ones first.
 fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
-    let Some(replication) = &metrics.replication else { return Vec::new() };
-    let members = metrics.membership_config.membership();
-    let of = |(id, matched): (&NodeId, &Option<LogId>)| {
-        let upto = (*matched).min(metrics.cluster_committed)?;
-        (*id != node.config.id).then_some(())?;
-        let store = members.get_node(id)?.store_id;
-        Some((store, upto, node.identities.boot_of(store)?))
-    };
-    replication.iter().filter_map(of).collect()
+    if metrics.replication.is_none() {
+        return Vec::new();
+    }
+    let members = metrics.membership_config.membership().nodes();
+    let stores = members.filter(|(id, _)| **id != node.config.id).map(|(_, member)| member.store_id);
+    let acked = stores.flat_map(|store| {
+        let of_store = node.identities.acked(store, metrics.current_term).into_iter();
+        of_store.map(move |acked| (store, acked))
+    });
+    let committed = metrics.cluster_committed;
+    acked.filter_map(|(store, acked)| Some((store, committed?.min(acked.upto), acked.boot))).collect()
 }
 
 #[cfg(test)]

@@ -147,12 +147,14 @@ async fn check(node: &Node, from: Side, own: Option<LogId>) -> Checked {
         return outcome;
     }
     let Ok(_one_of_few) = node.admissions.checks.try_acquire() else { return Checked::Unknown };
-    // A member that knows less than this node proves nothing.
-    let newer = |standing: &standing::Standing| match standing.member {
-        true => standing.as_of > own,
-        false => standing.as_of >= own,
+    // One that knows no more than this node proves nothing, unless a majority has just confirmed that nothing newer is
+    // known: another one that lags must not be believed before the one who knows was heard.
+    let decides = |standing: &standing::Standing| {
+        standing.confirmed && standing.as_of >= own || standing.member && standing.as_of > own
     };
-    let outcome = match standing::ask_around(node, from, newer).await {
+    let here = standing::of(node, from).await;
+    let decided = if here.confirmed { Some(here) } else { standing::ask_around(node, from, decides).await };
+    let outcome = match decided {
         Some(standing) if standing.member => Checked::Member,
         Some(standing) => Checked::Stranger { as_of: standing.as_of.map_or(0, |log_id| log_id.index) },
         None => Checked::Unknown,

@@ -63,11 +63,13 @@ pub(super) struct Channel {
     out: mpsc::Sender<Outgoing>,
     /// Bytes of the newest frame: what the next one may come to.
     newest_bytes: AtomicUsize,
+    /// The process at the other end: a random number of its own.
+    pub(super) boot: u64,
 }
 
 impl Channel {
-    /// Runs a connection whose hello was accepted.
-    pub(super) fn run(connection: Connection) -> Self {
+    /// Runs a connection whose hello this process accepted.
+    pub(super) fn run(connection: Connection, boot: u64) -> Self {
         let (out, outgoing) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
         let (owe, owed) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
         let (reader, writer) = split(connection);
@@ -84,7 +86,7 @@ impl Channel {
                 Ok(()) => {}
             }
         });
-        Self { out, newest_bytes: AtomicUsize::new(0) }
+        Self { out, newest_bytes: AtomicUsize::new(0), boot }
     }
 
     /// Whether it still runs.
@@ -152,7 +154,7 @@ mod tests {
 
     fn pair() -> (Channel, tokio::io::DuplexStream) {
         let (near, far) = tokio::io::duplex(1 << 16);
-        (Channel::run(Box::new(near)), far)
+        (Channel::run(Box::new(near), 0), far)
     }
 
     async fn answer(far: &mut tokio::io::DuplexStream, index: u64) {

@@ -55,7 +55,7 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
     }
 }
 
-/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
+/// Opens a connection, and says which process is at its other end. Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
 /// if nothing else answers. What others say about this node on the way is passed on.
 pub(super) async fn open_any(
     net: &dyn Net,
@@ -63,7 +63,7 @@ pub(super) async fn open_any(
     addresses: &[String],
     hello: &Hello,
     to: Side,
-) -> Result<Connection, String> {
+) -> Result<(Connection, u64), String> {
     let mut reasons = Vec::new();
     let mut older_copy = None;
     for address in addresses {
@@ -71,11 +71,11 @@ pub(super) async fn open_any(
             Err(_) => NotOpened::Unreachable("no answer to the connection attempt".to_owned()),
             Ok(Ok(Opened { stream, start, boot })) => {
                 if identities.starts.read(|known| is_superseded(known.store(to.store), start)).is_some() {
-                    older_copy.get_or_insert(stream);
+                    older_copy.get_or_insert((stream, boot));
                     continue;
                 }
-                identities.note_reached(to.store, address, boot);
-                return Ok(stream);
+                identities.note_reached(to.store, address);
+                return Ok((stream, boot));
             }
             Ok(Err(refusal)) => refusal,
         };

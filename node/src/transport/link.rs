@@ -33,11 +33,11 @@ const SNAPSHOT_BYTES_PER_SECOND_MIN: u64 = 2 * 1_024 * 1_024;
 /// One connection to one member; dials when needed, and again after the connection has ended.
 pub struct Link {
     net: Arc<dyn Net>,
-    identities: Arc<Identities>,
+    pub(super) identities: Arc<Identities>,
     pub(super) target: NodeId,
     pub(super) member: Member,
     channel: Option<Channel>,
-    dialling: Option<JoinHandle<Result<Connection, String>>>,
+    dialling: Option<JoinHandle<Result<(Connection, u64), String>>>,
 }
 
 impl Link {
@@ -80,12 +80,13 @@ impl Link {
             let Ok(dialled) = dialled else { return Err(self.unreachable("no answer to the connection attempt")) };
             self.dialling = None;
             let dialled = dialled.unwrap_or_else(|error| Err(error.to_string()));
-            self.channel = Some(Channel::run(dialled.map_err(|reason| self.unreachable(&reason))?));
+            let (connection, boot) = dialled.map_err(|reason| self.unreachable(&reason))?;
+            self.channel = Some(Channel::run(connection, boot));
         }
         self.channel.as_ref().ok_or_else(|| self.unreachable("not connected"))
     }
 
-    fn dial(&self) -> Result<impl Future<Output = Result<Connection, String>> + use<>, CallError> {
+    fn dial(&self) -> Result<impl Future<Output = Result<(Connection, u64), String>> + use<>, CallError> {
         if self.identities.is_silent() {
             return Err(self.unreachable("this node takes no part in its cluster"));
         }
@@ -102,7 +103,7 @@ impl Link {
 
     pub(super) async fn send_snapshot(&mut self, head: SnapshotHead, bytes: &[u8]) -> Result<Response, CallError> {
         let node = self.target;
-        let mut stream = self.dial()?.await.map_err(|reason| self.unreachable(&reason))?;
+        let (mut stream, _) = self.dial()?.await.map_err(|reason| self.unreachable(&reason))?;
         let mut buffer = Vec::new();
         let request = Request::Snapshot(head);
         let exchange = async {

@@ -27,7 +27,7 @@ use super::error::CallError;
 use super::link::{CONNECT_DEADLINE, Link, broken};
 use super::pool::LinkPool;
 use super::{Request, Response, SnapshotHead};
-use crate::identities::Identities;
+use crate::identities::{Acked, Identities};
 use crate::net::Net;
 
 /// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
@@ -66,9 +66,11 @@ fn appends<'s>(
     channel: &'s Channel,
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 's,
     lost: impl Fn(SendError) -> RPCError<TypeConfig> + Copy + Send + 's,
+    acked: impl Fn(Acked) + Clone + Send + 's,
 ) -> impl Stream<Item = AppendOutcome> + Send + 's {
     let begun = input.map(move |rpc| {
         let (previous, last) = (rpc.prev_log_id, rpc.entries.last().map(RaftEntry::log_id).or(rpc.prev_log_id));
+        let (term, acked) = (rpc.vote.leader_id.term, acked.clone());
         // Given to the connection here, so that the order is that of the input.
         let sent = channel.send(&Request::Append(rpc));
         async move {
@@ -77,7 +79,13 @@ fn appends<'s>(
                 Ok(reply) => match reply.await {
                     // The connection itself gives up what takes too long.
                     Err(_) => Step::last(Err(lost(SendError::Ended))),
-                    Ok(response) => Step::of(response, previous, last),
+                    Ok(response) => {
+                        let step = Step::of(response, previous, last);
+                        if let Ok(Ok(Some(upto))) = &step.outcome {
+                            acked(Acked { boot: channel.boot, term, upto: *upto });
+                        }
+                        step
+                    }
                 },
             }
         }
@@ -146,6 +154,7 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let (node, from) = (self.link.target, self.own);
+        let (identities, store) = (self.link.identities.clone(), self.link.member.store_id);
         let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
         // openraft counts the pause after an error when it is asked for the next append:
         // nothing is dialled before that.
@@ -156,7 +165,10 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
             }
             match self.link.open(CONNECT_DEADLINE).await {
                 Err(error) => stream::once(ready(Err(lost(error)))).boxed(),
-                Ok(channel) => appends(channel, input, move |error| lost(broken(node, error))).boxed(),
+                Ok(channel) => {
+                    let acked = move |acked| identities.note_acked(store, acked);
+                    appends(channel, input, move |error| lost(broken(node, error)), acked).boxed()
+                }
             }
         };
         Box::pin(ready(Ok(stream.flatten_stream().boxed())))

@@ -75,6 +75,8 @@ pub struct Starts {
     pub confirmed: bool,
     /// Log index of the membership by which this node learned that it was removed (C6).
     pub removed: Option<u64>,
+    /// Log index at which this node's state was found to differ from the majority's, until it has that one (N3).
+    pub diverged: Option<u64>,
     stores: BTreeMap<u64, KnownStore>,
 }
 
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_a_process_acknowledges_is_owed_by_others_only() {
-        let upto = |index| LogId::new(Default::default(), index);
+        let upto = |index| LogId { leader_id: openraft::vote::leader_id_std::CommittedLeaderId::new(1), index };
         let owed = |starts: &Starts, boot| starts.store(1).and_then(|known| known.acknowledged_before(boot));
         let mut starts = Starts::default();
         starts.acknowledge(1, upto(10), 4);
