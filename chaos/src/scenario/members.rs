@@ -59,26 +59,24 @@ pub const SCENARIOS: &[Scenario] = &[
         release: Release { runs: 10, rounds: 4 },
         expected_errors: &[],
     },
+    Scenario {
+        name: "operator-mistakes",
+        summary: "commands that would take the quorum away, or ask for what cannot be",
+        explanation: "Each round a learner joins and dies, then a voter dies, and an operator tries what must not be: promote the \
+                dead learner, hand leadership to the dead or to a learner, remove or demote one of the two voters that are left, \
+                and the same of nodes that do not exist. Each is refused within six seconds, and after each a write is acknowledged; \
+                a dead learner can be removed all the same (rules C2, C6, W6).",
+        setup: Setup { spares: 1, ..PLAIN },
+        workload: LEASES,
+        round: &[
+            Step::Traffic((300, 600)),
+            Step::Fault(Fault::Members(Members::Mistakes)),
+            Step::AwaitWrites,
+            Step::Traffic((200, 400)),
+        ],
+        checkers: ALL,
+        demands: Demands { fault: "mistake", ..DEMANDS },
+        release: Release { runs: 10, rounds: 2 },
+        expected_errors: &["configuration change", "membership"],
+    },
 ];
-
-/// Scenarios that are not listed yet.
-pub const AWAITING: &[Scenario] = &[Scenario {
-    name: "operator-mistakes",
-    summary: "commands that would take the quorum away, or ask for what cannot be",
-    explanation: "Each round a learner joins and dies, then a voter dies, and an operator tries what must not be: promote the \
-            dead learner, hand leadership to the dead or to a learner, remove or demote one of the two voters that are left, \
-            and the same of nodes that do not exist. Each is refused within six seconds, and after each a write is acknowledged; \
-            a dead learner can be removed all the same (rules C2, C6, W6).",
-    setup: Setup { spares: 1, ..PLAIN },
-    workload: LEASES,
-    round: &[
-        Step::Traffic((300, 600)),
-        Step::Fault(Fault::Members(Members::Mistakes)),
-        Step::AwaitWrites,
-        Step::Traffic((200, 400)),
-    ],
-    checkers: ALL,
-    demands: Demands { fault: "mistake", ..DEMANDS },
-    release: Release { runs: 10, rounds: 2 },
-    expected_errors: &["configuration change", "membership"],
-}];

@@ -28,6 +28,8 @@ pub const BODIES_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 const BODY_DEADLINE_MIN: Duration = Duration::from_secs(10);
 /// What it may take beyond that for what has arrived: bytes per second.
 const BODY_BYTES_PER_SECOND_MIN: u64 = 64 * 1_024;
+/// How long a body may stop in between.
+const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes by which shares are counted.
 const SHARE_UNIT_BYTES: usize = 1_024;
 
@@ -108,7 +110,8 @@ async fn read(
     let mut total = 0;
     loop {
         let until = begun + BODY_DEADLINE_MIN + Duration::from_secs(total as u64 / BODY_BYTES_PER_SECOND_MIN);
-        let frame = match timeout_at(until, body.frame()).await {
+        // One that stops has its memory taken away, however much it brought before.
+        let frame = match timeout_at(until.min(Instant::now() + BODY_SILENCE_MAX), body.frame()).await {
             Err(_) => return ReadBody::TooSlow,
             Ok(None) => break,
             Ok(Some(Err(_))) => return ReadBody::Broken,
@@ -206,9 +209,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_ends() {
-        let (read, _) = collect(pieces(&[10], false), &BodyMemory::default()).await;
-        assert!(matches!(read, ReadBody::TooSlow), "N4: {read:?}");
-        assert!(matches!(read.whole(), Err(ApiError::BadRequest(_))));
+        for sizes in [&[10][..], &[BODY_BYTES_MAX / 2, BODY_BYTES_MAX / 2 - 1]] {
+            let begun = Instant::now();
+            let (read, _) = collect(pieces(sizes, false), &BodyMemory::default()).await;
+            assert!(matches!(read, ReadBody::TooSlow), "N4: {read:?}");
+            assert!(matches!(read.whole(), Err(ApiError::BadRequest(_))));
+            assert!(begun.elapsed() <= BODY_SILENCE_MAX, "whatever it brought before: {:?}", begun.elapsed());
+        }
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl Catalog {
             self.hold_version(file, by, version, holding);
             return Ok(version);
         }
+        if let Some(named) = holding.version.filter(|named| record.has_forgotten(*named)) {
+            // Whatever its bytes are they are old ones; the oldest version that is known stands for it.
+            let set_back = stated != Stated::Announced || record.holder(by.slot).is_err();
+            let Some(oldest) = record.past.first().map(|past| past.version).filter(|_| set_back) else {
+                return Ok(record.version);
+            };
+            self.hold_version(file, by, oldest, holding);
+            return Ok(named);
+        }
         if record.version == 1 && holding.version == Some(1) {
             // The loser of a race of two creations (F3).
             return Err(self.version_conflict(file));

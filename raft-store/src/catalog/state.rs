@@ -273,6 +273,11 @@ impl FileRecord {
         self.past.iter().rev().find(|past| past.hash == *hash).map(|past| past.version)
     }
 
+    /// Whether this is a version whose bytes are not remembered any more (F2).
+    pub(super) fn has_forgotten(&self, version: Version) -> bool {
+        version + limits::REMEMBERED_VERSIONS as u64 <= self.version
+    }
+
     /// The bytes of a remembered version.
     pub(super) fn hash_of(&self, version: Version) -> Option<ContentHash> {
         if version == self.version {
