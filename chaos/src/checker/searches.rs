@@ -174,6 +174,7 @@ mod tests {
         search_of(&mut sample);
         sample.accepted_by(&CHECKER);
         let mut sample = good();
+        sample.op((985, 986), Op::Register { peer: "a".into() }, End::Ok(Answer::Done));
         sample.grant((990, 991), "a", "f", 100, 10, 2);
         sample.key("k").op((1_000, 1_001), publish("a", "f", 10, "h3", false), answer());
         search_of(&mut sample);
@@ -199,6 +200,7 @@ mod tests {
     #[test]
     fn a_holder_expires_sooner_where_a_clock_runs_faster() {
         let mut sample = history(Some(Level::Linearizable), None, 3, 40);
+        sample.op((205, 206), Op::Register { peer: "a".into() }, End::Ok(Answer::Done));
         let late = End::Seen(Answer::Found { version: 0 }, seen("x", 90, None));
         sample.op((700, 701), search(Some(Level::Linearizable), None), late);
         sample.caught_by(&CHECKER, "saw v0; v");
