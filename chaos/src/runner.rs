@@ -29,6 +29,8 @@ use crate::verify::{self, Published};
 use crate::workload::{self, Context};
 use crate::{interrupt, recorder, schedule};
 
+/// Clients that search for what they publish.
+const SEEKERS: usize = 2;
 /// How long the clients may take to end after they were told; longer than any of their calls.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(20);
 
@@ -153,6 +155,7 @@ async fn drive(
         recorder: recorder.clone(),
         servers: Arc::new(cluster.urls()),
         founders: usize::try_from(options.nodes)?,
+        seekers: if scenario.setup.peers == 0 { SEEKERS } else { 0 },
         workload: scenario.workload,
         updates,
         stop: stopped,

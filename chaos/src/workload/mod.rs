@@ -7,6 +7,7 @@ mod lease;
 mod loyal;
 mod raw;
 mod reader;
+mod seeker;
 mod zombie;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct Context {
     pub servers: Arc<Vec<String>>,
     /// How many of them, the first ones, are there from the beginning.
     pub founders: usize,
+    /// Clients that publish and search. Where real peers are they would be asked for copies of files that nobody has.
+    pub seekers: usize,
     /// What to do.
     pub workload: Workload,
     /// Counts lease updates as they are sent; faults wait for it.
@@ -67,7 +70,7 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients, two readers for each node, and for each that is there from the beginning a client that
+/// Starts `count` clients, those that search, two readers for each node, and for each that is there from the beginning a client that
 /// writes through it alone; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
@@ -83,6 +86,9 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
     }
     for server in 0..context.founders {
         clients.spawn(loyal::Loyal::new(context.clone(), server, seed)?.run());
+    }
+    for number in 0..context.seekers {
+        clients.spawn(seeker::Seeker::new(context.clone(), number, seed)?.run());
     }
     for server in 0..context.servers.len() {
         for stale in [true, false] {
