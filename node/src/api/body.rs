@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use client::api::{Object, headers};
+use futures::FutureExt;
 use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;
 use raft_store::types::limits;
@@ -97,25 +98,45 @@ pub async fn collect(
     (read, share)
 }
 
+/// How long a body may take, from the moment when it was waited for first.
+#[derive(Debug, Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// When it is over, if so many bytes have arrived.
+    fn until(&mut self, bytes: usize) -> Instant {
+        let begun = *self.0.get_or_insert_with(Instant::now);
+        begun + BODY_DEADLINE_MIN + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND_MIN)
+    }
+}
+
 async fn read(
     body: &mut (impl hyper::body::Body<Data = Bytes> + Unpin),
     memory: &BodyMemory,
     share: &mut Option<OwnedSemaphorePermit>,
 ) -> ReadBody {
-    let begun = Instant::now();
+    let mut patience = Patience::default();
     let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
     let most = announced.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
     let mut first = Bytes::new();
     let mut kept: Option<Vec<u8>> = None;
     let mut total = 0;
     loop {
-        let until = begun + BODY_DEADLINE_MIN + Duration::from_secs(total as u64 / BODY_BYTES_PER_SECOND_MIN);
-        // One that stops has its memory taken away, however much it brought before.
-        let frame = match timeout_at(until.min(Instant::now() + BODY_SILENCE_MAX), body.frame()).await {
-            Err(_) => return ReadBody::TooSlow,
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return ReadBody::Broken,
-            Ok(Some(Ok(frame))) => frame,
+        // A small body is there with its head, and costs no look at the clock.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            // One that stops has its memory taken away, however much it brought before.
+            None => {
+                match timeout_at(patience.until(total).min(Instant::now() + BODY_SILENCE_MAX), body.frame()).await {
+                    Ok(frame) => frame,
+                    Err(_) => return ReadBody::TooSlow,
+                }
+            }
+        };
+        let frame = match frame {
+            None => break,
+            Some(Err(_)) => return ReadBody::Broken,
+            Some(Ok(frame)) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
@@ -128,7 +149,7 @@ async fn read(
             first = data;
         } else {
             if share.is_none() {
-                *share = memory.share(most.max(total), until).await;
+                *share = memory.share(most.max(total), patience.until(total)).await;
             }
             if share.is_none() {
                 return ReadBody::NoMemory;

@@ -77,17 +77,25 @@ impl Parts {
     }
 }
 
+/// Whether this node leads and may propose; refused if it leads and no majority confirms it.
+fn leads_here(node: &Node) -> Result<bool, ApiError> {
+    if let Some(reason) = node.fatal.get() {
+        return Err(ApiError::StorageFailed(reason.to_string()));
+    }
+    if !node.leads() {
+        return Ok(false);
+    }
+    match node.leader_confirmation() {
+        Some((_, _, age)) if age <= QUORUM_SILENCE_MAX => Ok(true),
+        _ => Err(ApiError::NoQuorum),
+    }
+}
+
 /// Waits for a leader, `until` at the latest.
 pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
     loop {
-        if let Some(reason) = node.fatal.get() {
-            return Err(ApiError::StorageFailed(reason.to_string()));
-        }
-        if node.leads() {
-            return match node.leader_confirmation() {
-                Some((_, _, age)) if age <= QUORUM_SILENCE_MAX => Ok(Place::Here),
-                _ => Err(ApiError::NoQuorum),
-            };
+        if leads_here(node)? {
+            return Ok(Place::Here);
         }
         // One that fell silent may be paused or gone: what is sent to it is neither refused nor done (R5).
         match node.confirmed_leader() {
@@ -108,6 +116,10 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
 ///
 /// Once a hop was lost the write may have been applied, and no later failure is definite any more (W5).
 pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<Option<Response>, ApiError> {
+    // Nearly every write of a leader ends here: no deadline is computed for it.
+    if leads_here(node)? {
+        return Ok(None);
+    }
     let deadline = parts.deadline.at_most(within);
     let until = deadline.min(Instant::now() + LEADER_WAIT);
     let mut lost: Option<ApiError> = None;
