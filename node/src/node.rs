@@ -152,11 +152,15 @@ impl Node {
         role_name(self.raft.metrics().borrow_watched().state)
     }
 
-    /// The role that it tells others: a leader that no majority confirms any more leads nobody,
-    /// and is a candidate (R5).
+    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate (R5).
     pub fn told_role(&self) -> &'static str {
-        match self.leader_confirmation() {
-            Some((_, _, age)) if age <= self.config.leader_word_max() => "leader",
+        self.told_role_as(self.leader_confirmation().as_ref())
+    }
+
+    /// The same, given what [`Node::leader_confirmation`] said.
+    pub fn told_role_as(&self, confirmation: Option<&(u64, u64, Duration)>) -> &'static str {
+        match confirmation {
+            Some((_, _, age)) if *age <= self.config.leader_word_max() => "leader",
             Some(_) => "candidate",
             None => match self.role() {
                 // Elected, and nobody has acknowledged anything yet.
@@ -250,10 +254,15 @@ impl Node {
 
     /// Age of this node's state in milliseconds (R2).
     pub fn staleness_ms(&self) -> u64 {
-        if let Some((_, committed, age)) = self.leader_confirmation()
-            && let Some(moment) = Instant::now().checked_sub(age)
+        self.staleness_ms_as(self.leader_confirmation().as_ref())
+    }
+
+    /// The same, given what [`Node::leader_confirmation`] said.
+    pub fn staleness_ms_as(&self, confirmation: Option<&(u64, u64, Duration)>) -> u64 {
+        if let Some((_, committed, age)) = confirmation
+            && let Some(moment) = Instant::now().checked_sub(*age)
         {
-            self.freshness.note(committed, moment);
+            self.freshness.note(*committed, moment);
         }
         self.freshness.staleness_ms(self.applied())
     }

@@ -8,15 +8,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Connections that are looked at to find an idle one.
 const LOOKED_AT_MAX: usize = 1_024;
+/// Looks at all connections that the head of a request may last for.
+const HEAD_LOOKS_MAX: u8 = 3;
 
 /// Places for connections of one kind.
 #[derive(Debug)]
@@ -41,9 +42,18 @@ struct Held {
     address: Option<IpAddr>,
     /// Requests that are being answered.
     busy: AtomicUsize,
-    /// When the head of a request began to arrive.
-    head_since: Mutex<Option<Instant>>,
-    leave: Notify,
+    /// Looks that the head of a request has been arriving for, the one to come included; 0 while none does. Counted
+    /// instead of timed: a request costs no look at the clock.
+    head: AtomicU8,
+    leave: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Held {
+    fn tell_to_leave(&self) {
+        self.leave.store(true, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 impl Inner {
@@ -75,7 +85,7 @@ impl Inner {
         }
         self.cursor = last + 1;
         let Some(held) = found.and_then(|id| self.remove(id)) else { return false };
-        held.leave.notify_one();
+        held.tell_to_leave();
         true
     }
 }
@@ -104,7 +114,21 @@ impl Places {
             *inner.by_address.entry(address).or_default() += 1;
         }
         drop(inner);
-        Some(Place { places: Arc::clone(self), id, held })
+        Some(Place { places: Arc::clone(self), id, held, waker: None })
+    }
+
+    /// Looks at all connections, which is to be done at equal intervals: a head that has been arriving since before
+    /// [`HEAD_LOOKS_MAX`] looks is late, and its connection is told to leave.
+    pub fn look(&self) {
+        for held in self.inner.lock().held.values() {
+            let looks = held.head.load(Ordering::Relaxed);
+            if looks >= HEAD_LOOKS_MAX && held.busy.load(Ordering::Relaxed) == 0 {
+                held.tell_to_leave();
+            } else if looks > 0 {
+                // Unless the head has ended meanwhile.
+                let _ = held.head.compare_exchange(looks, looks + 1, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -114,12 +138,24 @@ pub struct Place {
     places: Arc<Places>,
     id: u64,
     held: Arc<Held>,
+    /// Whom the held place wakes.
+    waker: Option<Waker>,
 }
 
 impl Place {
-    /// Resolves when the connection should make room for another one.
-    pub async fn leave(&self) {
-        self.held.leave.notified().await;
+    /// Resolves when the connection should close: to make room, or because the head of a request does not end. A poll
+    /// costs one look at memory that nobody writes.
+    pub fn poll_leave(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
+            self.held.waker.register(context.waker());
+            self.waker = Some(context.waker().clone());
+        }
+        if self.held.leave.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The same to wait for.
+    pub async fn leave(&mut self) {
+        std::future::poll_fn(|context| self.poll_leave(context)).await;
     }
 
     /// Whether a request is being answered.
@@ -130,11 +166,6 @@ impl Place {
     /// The connection's activity, for whoever reads it and answers.
     pub fn activity(&self) -> Activity {
         Activity(Arc::clone(&self.held))
-    }
-
-    /// Whether the head of a request has been arriving for longer than this.
-    pub fn head_is_late(&self, within: Duration) -> bool {
-        !self.is_busy() && self.held.head_since.lock().is_some_and(|since| since.elapsed() > within)
     }
 }
 
@@ -151,15 +182,15 @@ pub struct Activity(Arc<Held>);
 impl Activity {
     /// Bytes arrived: the head of a request, unless one is being answered.
     pub fn arrived(&self) {
-        if self.0.busy.load(Ordering::Relaxed) == 0 {
-            self.0.head_since.lock().get_or_insert_with(Instant::now);
+        if self.0.busy.load(Ordering::Relaxed) == 0 && self.0.head.load(Ordering::Relaxed) == 0 {
+            self.0.head.store(1, Ordering::Relaxed);
         }
     }
 
     /// A whole head arrived; the request is being answered until the guard is dropped.
     pub fn begin(&self) -> Busy {
         self.0.busy.fetch_add(1, Ordering::Relaxed);
-        *self.0.head_since.lock() = None;
+        self.0.head.store(0, Ordering::Relaxed);
         Busy(Arc::clone(&self.0))
     }
 }
@@ -186,18 +217,18 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, last).into())
     }
 
-    fn has_to_leave(place: &Place) -> bool {
+    fn has_to_leave(place: &mut Place) -> bool {
         place.leave().now_or_never().is_some()
     }
 
     #[test]
     fn an_idle_connection_makes_room_and_a_busy_one_stays() {
         let places = Places::new(2, 2);
-        let first = places.take(None).expect("free");
-        let second = places.take(None).expect("free");
+        let mut first = places.take(None).expect("free");
+        let mut second = places.take(None).expect("free");
         let answering = first.activity().begin();
         let third = places.take(None).expect("the second is idle");
-        assert!(has_to_leave(&second) && !has_to_leave(&first));
+        assert!(has_to_leave(&mut second) && !has_to_leave(&mut first));
         let both = third.activity().begin();
         assert!(places.take(None).is_none(), "N4: both are busy");
         drop((answering, both));
@@ -208,8 +239,9 @@ mod tests {
     #[test]
     fn one_address_cannot_take_all_places() {
         let places = Places::new(4, 2);
-        let greedy: Vec<_> = (0..3).map(|_| places.take(address(1)).expect("for an idle one of the same")).collect();
-        assert_eq!(greedy.iter().filter(|place| has_to_leave(place)).count(), 1);
+        let mut greedy: Vec<_> =
+            (0..3).map(|_| places.take(address(1)).expect("for an idle one of the same")).collect();
+        assert_eq!(greedy.iter_mut().filter_map(|place| place.leave().now_or_never()).count(), 1);
         let busy: Vec<_> = greedy.iter().map(|place| place.activity().begin()).collect();
         assert!(places.take(address(1)).is_none(), "N4: its share is used");
         assert!(places.take(address(2)).is_some(), "N4: others have room");
@@ -217,23 +249,26 @@ mod tests {
         assert!(places.inner.lock().by_address.is_empty(), "nothing is kept of connections that ended");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_head_that_does_not_end_is_late() {
+    #[test]
+    fn a_head_that_does_not_end_is_late() {
         let places = Places::new(1, 1);
-        let place = places.take(None).expect("free");
-        let within = Duration::from_secs(1);
-        tokio::time::advance(within * 2).await;
-        assert!(!place.head_is_late(within), "nothing was asked");
+        let mut place = places.take(None).expect("free");
+        let looks = || (0..HEAD_LOOKS_MAX).for_each(|_| places.look());
+        looks();
+        assert!(!has_to_leave(&mut place), "nothing was asked");
         place.activity().arrived();
-        tokio::time::advance(within / 2).await;
-        place.activity().arrived();
-        assert!(!place.head_is_late(within));
-        tokio::time::advance(within).await;
-        assert!(place.head_is_late(within), "N4: more bytes do not prolong it");
         let answering = place.activity().begin();
         place.activity().arrived();
+        looks();
         drop(answering);
-        tokio::time::advance(within * 2).await;
-        assert!(!place.head_is_late(within), "it was answered and is idle");
+        looks();
+        assert!(!has_to_leave(&mut place), "it was answered and is idle");
+        place.activity().arrived();
+        places.look();
+        place.activity().arrived();
+        (2..HEAD_LOOKS_MAX).for_each(|_| places.look());
+        assert!(!has_to_leave(&mut place));
+        places.look();
+        assert!(has_to_leave(&mut place), "N4: more bytes do not prolong it");
     }
 }

@@ -7,6 +7,7 @@
 //!   is retried with a growing pause.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Edge};
@@ -32,9 +34,7 @@ use crate::transport::{self, MAGIC};
 
 /// How long a connection may take to send its first bytes.
 const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the head of a request may take once it has begun.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How often that is looked at.
+/// How often it is looked for heads of requests that do not end; one may take two to three times as long.
 const HEAD_LOOK: Duration = Duration::from_secs(5);
 /// Longest head of a request, and most of a body that is read at a time, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
@@ -71,6 +71,15 @@ pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
         clients: Places::new(budget.clients, budget.per_address),
         nodes: Arc::new(Semaphore::new(budget.nodes)),
     });
+    let clients = room.clients.clone();
+    // Ends with this task.
+    let mut looking = JoinSet::new();
+    looking.spawn(async move {
+        loop {
+            sleep(HEAD_LOOK).await;
+            clients.look();
+        }
+    });
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         match listener.next().await {
@@ -95,7 +104,7 @@ async fn connection(
     node: Arc<Node>,
     edge: Edge,
     room: Arc<Room>,
-    undecided: Place,
+    mut undecided: Place,
     address: Option<IpAddr>,
     mut stream: impl Stream + 'static,
 ) {
@@ -221,7 +230,7 @@ impl<S: Stream> AsyncWrite for Rewound<S> {
     }
 }
 
-async fn http(node: &Node, edge: Edge, place: Place, first: FirstBytes, stream: impl Stream + 'static) {
+async fn http(node: &Node, edge: Edge, mut place: Place, first: FirstBytes, stream: impl Stream + 'static) {
     let activity = place.activity();
     activity.arrived();
     let answered = activity.clone();
@@ -234,29 +243,25 @@ async fn http(node: &Node, edge: Edge, place: Place, first: FirstBytes, stream: 
     let stream = Rewound { first, stream, activity: Some(activity) };
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
-    loop {
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "an HTTP connection ended");
-                }
-                return;
-            }
-            () = place.leave() => {
-                node.metrics.mishap(Mishap::Closed);
-                if !place.is_busy() {
-                    return;
-                }
-                // A request came in between.
-                served.as_mut().graceful_shutdown();
-            }
-            () = sleep(HEAD_LOOK) => {
-                if place.head_is_late(HEAD_DEADLINE) {
-                    return node.metrics.mishap(Mishap::Closed);
-                }
-            }
+    let mut leaving = false;
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(ended) = served.as_mut().poll(context) {
+            return Poll::Ready(ended);
         }
+        if !leaving && place.poll_leave(context).is_ready() {
+            leaving = true;
+            node.metrics.mishap(Mishap::Closed);
+            if !place.is_busy() {
+                return Poll::Ready(Ok(()));
+            }
+            // A request came in between.
+            served.as_mut().graceful_shutdown();
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "an HTTP connection ended");
     }
 }
 

@@ -95,16 +95,18 @@ pub fn boot(node: &Node) -> HeaderValue {
 }
 
 fn add_state(node: &Node, boot: &HeaderValue, derived: Option<DerivedFrom>, out: &mut HeaderMap) {
+    // Asked for once: every answer pays for it.
+    let confirmation = node.leader_confirmation();
     let (applied, staleness) = match derived {
         Some(DerivedFrom { applied, as_of }) => (applied, age_ms(as_of)),
         None => {
             // The applied index is read before the age: the age must hold for the state named here.
             let applied = node.applied();
-            (applied, node.staleness_ms())
+            (applied, node.staleness_ms_as(confirmation.as_ref()))
         }
     };
     out.insert(NODE, number(node.config.id));
-    out.insert(ROLE, HeaderValue::from_static(node.told_role()));
+    out.insert(ROLE, HeaderValue::from_static(node.told_role_as(confirmation.as_ref())));
     out.insert(TERM, number(node.term()));
     out.insert(APPLIED, number(applied));
     out.insert(STALENESS_MS, number(staleness));
