@@ -49,6 +49,11 @@ impl Deadline {
         Self { arrived: Instant::now(), named: Some(duration) }
     }
 
+    /// When the request arrived.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
     /// The moment that the caller named.
     pub fn named(&self) -> Option<Instant> {
         self.named.map(|named| self.arrived + named)

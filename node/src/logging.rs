@@ -161,9 +161,12 @@ fn log_panics() {
         let backtrace = std::backtrace::Backtrace::capture();
         let thread = std::thread::current();
         let message = panic.payload_as_str().unwrap_or("(no message)");
-        tracing::error!(place, thread = thread.name(), "panicked: {message}");
-        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
-            tracing::error!("{backtrace}");
+        match backtrace.status() {
+            std::backtrace::BacktraceStatus::Captured => {
+                let backtrace = backtrace.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" | ");
+                tracing::error!(place, thread = thread.name(), backtrace, "panicked: {message}");
+            }
+            _ => tracing::error!(place, thread = thread.name(), "panicked: {message}"),
         }
     }));
 }

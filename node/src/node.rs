@@ -5,6 +5,7 @@ use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -90,6 +91,8 @@ pub struct Node {
     pub observer: Observer,
     /// Counters.
     pub metrics: Metrics,
+    /// Whether this process is about to end: Raft is asked nothing any more, which it would report as an error.
+    pub stopping: AtomicBool,
     /// Rings when the data directory is to be set aside (C3).
     pub set_aside: Notify,
     /// Why this node refused to be founded: the founding node was given another list of members.
@@ -339,6 +342,9 @@ impl Node {
     /// Asked on a task of its own: who asks may give up (the member that asked this one was killed), and openraft
     /// reports an answer that nobody waits for as an error.
     pub async fn is_initialized(&self) -> Result<bool, String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("this node is stopping".into());
+        }
         let raft = self.raft.clone();
         let asked = tokio::spawn(async move { raft.is_initialized().await });
         asked.await.map_err(|ended| ended.to_string())?.map_err(|fatal| fatal.to_string())

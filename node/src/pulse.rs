@@ -43,6 +43,11 @@ impl Pulse {
         self.beat_at(millis(self.clock.awake_and_asleep()))
     }
 
+    /// How many pauses were noticed so far, without a look at the clock.
+    pub fn pauses(&self) -> u64 {
+        self.pauses.load(Ordering::Acquire)
+    }
+
     /// Whether a request that arrives now may have waited through a pause.
     pub fn was_paused(&self) -> bool {
         self.was_paused_at(millis(self.clock.awake_and_asleep()))

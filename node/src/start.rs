@@ -162,10 +162,10 @@ pub async fn run_on<L: Listener>(
         );
     }
     tracing::info!("stopping");
-    // What asks Raft from here on is told that it stopped, which openraft reports as an error.
     announcing.abort();
     let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
     serving.abort();
+    node.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
     let _ = tokio::time::timeout(STOP_DEADLINE, node.raft.shutdown()).await;
     Ok(ended)
 }
@@ -240,6 +240,7 @@ async fn assemble(
         condition: ConditionCell::default(),
         admissions: Admissions::default(),
         founding_refused: parking_lot::Mutex::default(),
+        stopping: std::sync::atomic::AtomicBool::new(false),
         set_aside: tokio::sync::Notify::new(),
         divergence: Divergence::default(),
         repair,

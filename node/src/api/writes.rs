@@ -18,7 +18,7 @@ use super::heavy;
 use super::route::{Parts, to_leader};
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
-use crate::propose::Committed;
+use crate::propose::{Committed, Due};
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
@@ -41,7 +41,6 @@ pub struct Write {
     pub key: Option<KeyTag>,
     /// Whether it asked to wait before it is decided.
     waits: bool,
-    arrived: Instant,
 }
 
 impl Write {
@@ -55,7 +54,7 @@ impl Write {
             heavy::run(body.len(), move || key_tag(&headers, uri.path(), &body)).await?
         };
         let waits = WAITING_PATHS.contains(&parts.uri.path());
-        Ok(Self { node, parts, key, waits, arrived: Instant::now() })
+        Ok(Self { node, parts, key, waits })
     }
 
     /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the
@@ -64,7 +63,7 @@ impl Write {
         if self.parts.was_forwarded() || self.parts.wants_no_hop() || self.node.config.reject_writes_on_followers {
             return Err(refusal);
         }
-        if self.arrived.elapsed() > ELSEWHERE_WITHIN {
+        if self.parts.deadline.arrived().elapsed() > ELSEWHERE_WITHIN {
             return Err(ApiError::NoQuorum);
         }
         tokio::time::sleep(ELSEWHERE_PAUSE).await;
@@ -89,12 +88,12 @@ impl Write {
 
     /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait
     /// that the request asked for, have the usual time of their own, within the deadline that the caller named (W6).
-    fn due(&self, chunk: u32) -> Instant {
-        let usual = Instant::now() + REQUEST_DEADLINE;
+    fn due(&self, chunk: u32) -> Due {
         match self.parts.deadline.named() {
-            Some(named) => named.min(usual),
-            None if chunk > 0 || self.waits => usual,
-            None => self.arrived + REQUEST_DEADLINE,
+            Some(named) => Due::named(named.min(Instant::now() + REQUEST_DEADLINE)),
+            None if chunk > 0 || self.waits => Due::usual(Instant::now() + REQUEST_DEADLINE),
+            // The usual case costs no look at the clock.
+            None => Due::usual(self.parts.deadline.arrived() + REQUEST_DEADLINE),
         }
     }
 

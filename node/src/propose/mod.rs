@@ -31,6 +31,7 @@ use self::queue::{Answer, Pending, Queue};
 use self::under_way::{Place, UnderWay};
 use crate::clock::LogClock;
 use crate::config::REQUEST_DEADLINE;
+use crate::deadline::left;
 use crate::node::Raft;
 use crate::pulse::Pulse;
 
@@ -100,6 +101,25 @@ impl Drop for Exit {
     }
 }
 
+/// When a command is answered at the latest, and what it must have left when it is proposed.
+#[derive(Debug, Clone, Copy)]
+pub struct Due {
+    at: Instant,
+    margin: Duration,
+}
+
+impl Due {
+    /// The node's own deadline.
+    pub fn usual(at: Instant) -> Self {
+        Self { at, margin: TIME_LEFT_MIN }
+    }
+
+    /// One that a caller named, which may be short.
+    pub fn named(at: Instant) -> Self {
+        Self { at, margin: TIME_LEFT_MIN.min(left(at) / 4) }
+    }
+}
+
 impl Proposer {
     /// Starts the coalescer.
     pub fn start(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>) -> Self {
@@ -110,16 +130,18 @@ impl Proposer {
 
     /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
-        self.propose_by(command, Instant::now() + REQUEST_DEADLINE).await
+        self.propose_by(command, Due::usual(Instant::now() + REQUEST_DEADLINE)).await
     }
 
     /// The same, and waits until `due` at most; a command that is not proposed by then never is (W6).
-    pub async fn propose_by(&self, command: Command, due: Instant) -> Result<Committed, ProposeError> {
+    pub async fn propose_by(&self, command: Command, due: Due) -> Result<Committed, ProposeError> {
+        let Due { at: due, margin } = due;
         let (answer, applied) = oneshot::channel();
         // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
         let command = EncodedCommand::new(command);
-        let margin = TIME_LEFT_MIN.min(crate::deadline::left(due) / 4);
-        self.entrance.0.push(Pending { command, due, margin, pauses: self.pulse.beat(), answer })?;
+        // One that came in before a pause was noticed is refused at the latest when its entry is made.
+        let pauses = self.pulse.pauses();
+        self.entrance.0.push(Pending { command, due, margin, pauses, answer })?;
         self.handed_in.fetch_add(1, Ordering::Relaxed);
         applied.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the node is shutting down".into())))
     }
