@@ -129,8 +129,8 @@ fn fit(condition: &Condition) -> Result<(), Unable> {
     }
 }
 
-/// Whether a member could lead: it answers now, and is neither starting nor diverged nor anything else that keeps it from
-/// standing for election.
+/// Whether a member could lead: it answers now, and is neither starting nor diverged nor anything else that keeps it
+/// from standing for election.
 pub(super) async fn could_lead(node: &Node, id: NodeId, member: &Member, until: Instant) -> Result<(), Unable> {
     let within = ASK_DEADLINE.min(left(until));
     match node.pool.call(id, member, &Request::Status, within).await {

@@ -55,7 +55,9 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
     }
 }
 
-/// Opens a connection, and says which process is at its other end. Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
+/// Opens a connection, and says which process is at its other end.
+///
+/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
 /// if nothing else answers. What others say about this node on the way is passed on.
 pub(super) async fn open_any(
     net: &dyn Net,
