@@ -7,7 +7,7 @@
 /// written while one is read and one is sent holds three more.
 const RESERVED: usize = 192;
 /// Connections that other nodes may have to this one at a time. A member opens some ten;
-/// clients cannot take these places.
+/// clients, and whoever is no member, cannot take these slots.
 const NODE_CONNECTIONS_MAX: usize = 128;
 /// Connections of clients served at a time, however many descriptors there are.
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;

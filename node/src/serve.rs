@@ -126,12 +126,7 @@ async fn connection(
             None => refuse(&node, stream).await,
         };
     }
-    let Ok(_place) = room.nodes.clone().try_acquire_owned() else {
-        tracing::warn!(?address, "refused a node-to-node connection: all places are taken");
-        return node.metrics.mishap(Mishap::Refused);
-    };
-    drop(undecided);
-    match transport::serve_connection(node.clone(), stream).await {
+    match transport::serve_connection(node.clone(), stream, undecided, &room.nodes).await {
         Err(error) if error.is_bad_frame() => {
             node.metrics.mishap(Mishap::BadFrame);
             tracing::warn!(%error, ?address, "ended a node-to-node connection that sent a bad frame");

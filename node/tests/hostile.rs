@@ -62,6 +62,42 @@ async fn bad_frames_end_their_connection_and_not_the_node() {
     assert_eq!(cluster.get(0, "/peers").await.json.as_array().map(Vec::len), Some(2), "nothing is lost");
 }
 
+/// A hello of somebody who is no member, and has a question.
+fn birth_hello() -> Vec<u8> {
+    let (length, message) = (2_u32.to_le_bytes(), [1_u8, 5]);
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&length);
+    checksum.update(&message);
+    [MAGIC, &length, &checksum.finalize().to_le_bytes(), &message].concat()
+}
+
+/// Connections to a node that say hello and nothing more, or nothing at all.
+fn strangers(address: &str) -> Vec<TcpStream> {
+    let stranger = |number: usize| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&if number.is_multiple_of(2) { MAGIC.to_vec() } else { birth_hello() }).unwrap();
+        stream
+    };
+    (0..300).map(stranger).collect()
+}
+
+/// There are more of them than slots for members' connections, and they take those that a member leaves behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_keep_no_member_out() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.register("p").await;
+    let follower = (cluster.leader().await + 1) % 3;
+    let addresses: Vec<_> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
+    let others = || addresses.iter().enumerate().filter(|(node, _)| *node != follower).map(|(_, address)| address);
+    let before: Vec<_> = others().flat_map(|address| strangers(address)).collect();
+    cluster.nodes[follower].kill();
+    let after: Vec<_> = others().flat_map(|address| strangers(address)).collect();
+    cluster.nodes[follower].start();
+    cluster.ready().await;
+    cluster.equal_digests().await;
+    drop((before, after));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_callers_keep_neither_clients_nor_the_store_out() {
     let mut cluster = Cluster::start(1).await;

@@ -14,7 +14,7 @@ use futures::future::Either;
 use futures::stream::FuturesOrdered;
 use raft_store::types::NodeId;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf, WriteHalf, split};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::admission::{self, PeerRequests};
@@ -22,8 +22,10 @@ use super::check::{self, Own};
 use super::frame::{self, FrameError};
 use super::link::snapshot_deadline;
 use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
+use crate::metrics::Mishap;
 use crate::net::Stream;
 use crate::node::Node;
+use crate::places::Place;
 use crate::{birth, divergence, standing, starts, succession};
 
 /// Requests of one connection that were read and not begun.
@@ -33,26 +35,37 @@ const REQUESTS_UNDER_WAY_MAX: usize = 64;
 /// Largest snapshot a node takes in, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 
-/// How long a connection may take to say who it is, in all.
+/// How long a connection may take to say who it is, in all, and how long finding out about a sender may take.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a connection of somebody who is no member may last: it has one question or two.
+const BIRTH_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest silence within a snapshot that is being received.
 const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a snapshot that are read at a time.
 const SNAPSHOT_STEP_BYTES: u64 = 1_024 * 1_024;
 
-/// Serves one connection whose magic bytes were already read.
-pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Result<(), FrameError> {
-    let (mut out, mut into) = (Vec::new(), Vec::new());
-    let hello = timeout(HELLO_DEADLINE, frame::read::<_, Hello>(&mut stream, &mut into)).await;
-    let hello = hello.map_err(|_| FrameError::Late(0))??;
-    let allowed = match admission::admit(&node, &hello).await {
-        Ok(allowed) => allowed,
-        Err(refusal) => {
-            tracing::warn!(?refusal, ?hello, "refused a node-to-node connection");
-            return frame::write(&mut stream, &mut out, &refusal).await;
-        }
+/// Serves one connection whose magic bytes were already read. It keeps the `undecided` slot, which it may have to give
+/// up for a newer one, unless it is a member's: whoever is no member cannot keep members out (N4).
+pub async fn serve_connection(
+    node: Arc<Node>,
+    mut stream: impl Stream,
+    mut undecided: Place,
+    members: &Arc<Semaphore>,
+) -> Result<(), FrameError> {
+    let greeted = tokio::select! {
+        biased;
+        greeted = timeout(HELLO_DEADLINE, greet(&node, &mut stream, members)) => greeted,
+        () = undecided.leave() => return closed(&node),
     };
-    frame::write(&mut stream, &mut out, &Welcome::Accepted { start: node.identities.start(), boot: node.boot }).await?;
+    let Some(Greeted { hello, allowed, _member }) = greeted.map_err(|_| FrameError::Late(0))?? else { return Ok(()) };
+    if allowed == PeerRequests::Birth {
+        return tokio::select! {
+            biased;
+            served = timeout(BIRTH_DEADLINE, serve_requests(&node, allowed, stream)) => served.unwrap_or(Ok(())),
+            () = undecided.leave() => closed(&node),
+        };
+    }
+    drop(undecided);
     let ended = tokio::select! {
         ended = serve_requests(&node, allowed, stream) => ended,
         () = admission::revoked(&node, &hello) => {
@@ -64,6 +77,46 @@ pub async fn serve_connection(node: Arc<Node>, mut stream: impl Stream) -> Resul
         succession::connection_ended(&node, from.node);
     }
     ended
+}
+
+fn closed(node: &Node) -> Result<(), FrameError> {
+    node.metrics.mishap(Mishap::Closed);
+    Ok(())
+}
+
+/// A connection that was let in.
+struct Greeted {
+    hello: Hello,
+    allowed: PeerRequests,
+    /// The slot of a member's connection.
+    _member: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads the hello and answers it; `None` if it was refused.
+async fn greet(node: &Node, stream: &mut impl Stream, members: &Arc<Semaphore>) -> Result<Option<Greeted>, FrameError> {
+    let (mut out, mut into) = (Vec::new(), Vec::new());
+    let hello = frame::read::<_, Hello>(stream, &mut into).await?;
+    let admitted = admission::admit(node, &hello).await.and_then(|allowed| {
+        let member = match allowed {
+            PeerRequests::Birth => None,
+            PeerRequests::Member(_) => Some(members.clone().try_acquire_owned().map_err(|_| {
+                node.metrics.mishap(Mishap::Refused);
+                Welcome::Refused("all slots for connections of members are taken".to_owned())
+            })?),
+        };
+        Ok((allowed, member))
+    });
+    let (allowed, member) = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            tracing::warn!(?refusal, ?hello, "refused a node-to-node connection");
+            frame::write(stream, &mut out, &refusal).await?;
+            return Ok(None);
+        }
+    };
+    let welcome = Welcome::Accepted { start: node.identities.start(), boot: node.boot };
+    frame::write(stream, &mut out, &welcome).await?;
+    Ok(Some(Greeted { hello, allowed, _member: member }))
 }
 
 /// Answers requests until the connection ends: reads on while the ones before are worked on, and answers in order.
