@@ -99,11 +99,11 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "partition-bridge",
-        summary: "the leader of five nodes reaches one follower, and that one reaches all the others",
-        explanation: "Each round all links of the leader are cut but one. The follower at its end reaches everybody, so that the \
-            others are a whole majority without the leader, which keeps that follower's lease alive unless it falls silent. \
-            Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving that it does), \
-            and only one node leads at a time (rules C7, L1, W1, R1).",
+        summary: "the leader of five nodes reaches one follower, and that one reaches two others; the fifth reaches nobody",
+        explanation: "Each round all links of the leader are cut but one. The follower at its end reaches two others, and the \
+            three are a majority that none of them can do without. The leader keeps that follower's lease alive unless it \
+            falls silent. Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving \
+            that it does), and only one node leads at a time (rules C7, L1, W1, R1).",
         setup: FIVE,
         workload: LEASES,
         round: BRIDGE,

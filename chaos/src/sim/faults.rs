@@ -230,7 +230,7 @@ impl Faults {
         }
     }
 
-    /// The leader keeps one follower, which keeps everybody.
+    /// The leader keeps one follower, which keeps as many others as it takes for a majority with it.
     fn bridge(
         &mut self,
         now: Duration,
@@ -240,12 +240,21 @@ impl Faults {
         watch: &Watch,
     ) {
         let Some(leader) = watch.leader() else { return };
-        let others: Vec<u64> = machines.iter().map(|machine| machine.id).filter(|id| *id != leader).collect();
+        let mut others: Vec<u64> = machines.iter().map(|machine| machine.id).filter(|id| *id != leader).collect();
         let bridge = *pick(&mut self.rng, &others);
-        for &other in others.iter().filter(|other| **other != bridge) {
+        others.retain(|other| *other != bridge);
+        for &other in &others {
             self.cut(leader, other, until, sim);
         }
-        self.tell(now, Kind::Bridge, format!("{leader} (leader) reaches {bridge} only"));
+        // Those that are left must need the bridge for a majority, or they would elect one of themselves without it.
+        let needed = machines.len() / 2;
+        let lost: Vec<u64> = others.get(needed..).unwrap_or_default().to_vec();
+        for &one in &lost {
+            for other in machines.iter().map(|machine| machine.id).filter(|other| *other != one && *other != leader) {
+                self.cut(one, other, until, sim);
+            }
+        }
+        self.tell(now, Kind::Bridge, format!("{leader} (leader) reaches {bridge} only, and {lost:?} nobody"));
     }
 
     /// Has leadership handed over to a machine that will be lost before it can take it, or just after.

@@ -223,11 +223,20 @@ impl Network {
     }
 
     async fn bridge(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
-        let followers: Vec<NodeId> = arena.cluster.ids().into_iter().filter(|id| *id != leader).collect();
-        let bridge = followers.choose(&mut arena.rng).copied().context("a cluster of one has no links")?;
-        let apart = |(from, to): Direction| (from == leader && to != bridge) || (to == leader && from != bridge);
+        let mut followers: Vec<NodeId> = arena.cluster.ids().into_iter().filter(|id| *id != leader).collect();
+        followers.shuffle(&mut arena.rng);
+        let (bridge, others) = followers.split_first().context("a cluster of one has no links")?;
+        let bridge = *bridge;
+        // Those that are left must need the bridge for a majority, or they would elect one of themselves without it.
+        let needed = (followers.len() + 1) / 2;
+        let lost = others.get(needed..).unwrap_or_default().to_vec();
+        let apart = |(from, to): Direction| {
+            let of_leader = (from == leader && to != bridge) || (to == leader && from != bridge);
+            of_leader || lost.contains(&from) || lost.contains(&to)
+        };
         let outcome = self.cut(&self.where_(apart)).await?;
-        let words = format!("n{leader} (leader) reaches n{bridge} only, which reaches all");
+        let without: String = lost.iter().map(|id| format!(", and n{id} nobody")).collect();
+        let words = format!("n{leader} (leader) reaches n{bridge} only, which reaches all others{without}");
         Ok(vec![Effect { fault: "bridge".into(), node: Some(leader), words, outcome }])
     }
 
