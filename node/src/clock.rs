@@ -132,6 +132,18 @@ impl LogClock {
     }
 }
 
+impl LogClock {
+    /// What log time has certainly reached. [`LogClock::now`] may be ahead of it on a follower, by what the leader's
+    /// answer took on its way: enough to call a lease over that is not.
+    pub fn reached(&self, applied: LogTime) -> LogTime {
+        match (self.anchor(), *self.estimate.read()) {
+            (Some(anchor), _) => anchor.now().max(applied),
+            (None, Some((log, _))) => log.max(applied),
+            (None, None) => applied,
+        }
+    }
+}
+
 /// Unix seconds, for people only (T4).
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
@@ -145,4 +157,21 @@ pub fn millis_up(duration: Duration) -> u64 {
 /// Whole milliseconds of a duration.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_follower_guesses_is_ahead_of_what_is_certain() {
+        let clock = LogClock::new(Monotonic::default());
+        assert_eq!((clock.now(7), clock.reached(7)), (7, 7));
+        clock.set_estimate(1_000, Instant::now());
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!((clock.now(7), clock.reached(7)), (1_500, 1_000));
+        assert_eq!(clock.reached(1_200), 1_200, "an entry says so");
+        clock.set_anchor(Some(Anchor::new(3, 2_000, Monotonic::default())));
+        assert_eq!(clock.reached(7), 2_000, "a leader knows");
+    }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver;
 use raft_store::raft::LogId;
-use raft_store::storage::StartId;
+use raft_store::storage::{StartId, Starts};
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -95,30 +95,33 @@ pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.condition.set(condition)
 }
 
-/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a
-/// directory is told from the directory later.
+/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a directory
+/// is told from the directory later, also by another leader.
 pub async fn follow_acknowledgements(node: Arc<Node>) {
-    /// Time between two notes: an older copy that lacks less than this is told by its number alone.
+    /// Time between two notes: a leader that is lost takes so much of what it saw with it.
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
     loop {
         tokio::time::sleep(PAUSE).await;
-        let acknowledged = acknowledged(&node);
-        let news = node
-            .identities
-            .starts
-            .read(|starts| acknowledged.iter().any(|(store, upto, _)| starts.is_news(*store, *upto)));
-        if news {
-            let noted = node.identities.starts.note(|starts| {
-                for (store, upto, boot) in acknowledged {
-                    starts.acknowledge(store, upto, boot);
-                }
-            });
-            if noted.await.is_err() {
-                // The storage failed; the node is about to end (W4).
-                std::future::pending::<()>().await;
-            }
+        if note_acknowledgements(&node).await.is_err() {
+            // The storage failed; the node is about to end (W4).
+            std::future::pending::<()>().await;
         }
     }
+}
+
+/// Notes what was acknowledged to this leader since the last time.
+async fn note_acknowledgements(node: &Node) -> std::io::Result<()> {
+    let acknowledged = acknowledged(node);
+    let is_news = |starts: &Starts| acknowledged.iter().any(|(store, upto, _)| starts.is_news(*store, *upto));
+    if !node.identities.starts.read(is_news) {
+        return Ok(());
+    }
+    let noted = node.identities.starts.note(|starts| {
+        for (store, upto, boot) in acknowledged {
+            starts.acknowledge(store, upto, boot);
+        }
+    });
+    noted.await
 }
 
 /// What other members' processes have acknowledged to this leader and is committed: the directory, the last such entry,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::judge::{Judgement, judge};
-use super::{Notice, Seen, Verdict};
+use super::{Notice, Seen, Verdict, note_acknowledgements};
 use crate::birth;
 use crate::node::Node;
 
@@ -15,6 +15,8 @@ const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// Judges a start, and records it.
 pub async fn record(node: &Node, notice: &Notice) -> Result<Verdict, String> {
     let starts = &node.identities.starts;
+    // What a leader saw a moment ago counts as well.
+    note_acknowledgements(node).await.map_err(|error| error.to_string())?;
     let judged = starts.read(|starts| judge(starts.store(notice.side.store), notice));
     match judged {
         Judgement::OlderCopy(reason) => return Ok(refuse(notice, reason)),

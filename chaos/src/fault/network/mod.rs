@@ -228,7 +228,7 @@ impl Network {
         let (bridge, others) = followers.split_first().context("a cluster of one has no links")?;
         let bridge = *bridge;
         // Those that are left must need the bridge for a majority, or they would elect one of themselves without it.
-        let needed = (followers.len() + 1) / 2;
+        let needed = followers.len().div_ceil(2);
         let lost = others.get(needed..).unwrap_or_default().to_vec();
         let apart = |(from, to): Direction| {
             let of_leader = (from == leader && to != bridge) || (to == leader && from != bridge);
