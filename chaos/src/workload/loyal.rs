@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::raw::{UNREACHABLE, write_answer};
-use super::{Context, RawClient, RawOutcome, WorkloadError};
+use super::{Context, RawClient, Settled, WorkloadError};
 use crate::history::Op;
 
 /// Limit of one request, in milliseconds: enough for an answer, and two of them are over within
@@ -47,20 +47,11 @@ impl Loyal {
             let within = Duration::from_millis(self.rng.random_range(WITHIN_MS));
             let to = Some(self.server as u64 + 1);
             let id = self.context.invoke_at(&self.name, op, Some(key.clone()), to);
-            let mut pause = PAUSE;
-            match self.raw.post(self.server, "/register", &body, Some(&key), within).await {
-                RawOutcome::Ok(value, seen) => match write_answer(&value) {
-                    Some(answer) => self.context.ok(id, answer, seen),
-                    None => self.context.unknown(id, format!("an answer that is none: {value}")),
-                },
-                RawOutcome::Refused(code, detail) => {
-                    if code == UNREACHABLE {
-                        pause = AWAY_PAUSE;
-                    }
-                    self.context.refused(id, &code, &detail);
-                }
-                RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
-            }
+            let outcome = self.raw.post(self.server, "/register", &body, Some(&key), within).await;
+            let pause = match self.context.settle(id, outcome, write_answer) {
+                Settled::Refused(code) if code == UNREACHABLE => AWAY_PAUSE,
+                _ => PAUSE,
+            };
             self.context.pause(pause).await;
         }
     }

@@ -17,6 +17,7 @@ use client::cluster::Error;
 use parking_lot::Mutex;
 use raft_store::types::{ContentHash, FileName, NodeId};
 use rand::Rng;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -54,6 +55,17 @@ pub struct Context {
     pub published: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     /// Log index of the newest acknowledged write per file, where the answer named it.
     pub indexes: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+/// What a raw request came to, once it is written down.
+#[derive(Debug)]
+pub enum Settled {
+    /// It was answered: in the words of the history, whole, and by whom.
+    Answered(Answer, Value, Option<Seen>),
+    /// It was refused, with this code.
+    Refused(String),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// A client that cannot even be made.
@@ -159,6 +171,25 @@ impl Context {
     /// Writes down that nobody knows.
     pub fn unknown(&self, id: OpId, reason: impl Into<String>) {
         self.recorder.record(Record::Unknown { id, reason: reason.into() });
+    }
+
+    /// Writes down what a raw request came to. An answer that `read` does not understand is unknown.
+    pub fn settle(&self, id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -> Option<Answer>) -> Settled {
+        match outcome {
+            RawOutcome::Ok(value, seen) => match read(&value) {
+                Some(answer) => {
+                    self.ok(id, answer.clone(), seen.clone());
+                    return Settled::Answered(answer, value, seen);
+                }
+                None => self.unknown(id, format!("an answer that is none: {value}")),
+            },
+            RawOutcome::Refused(code, detail) => {
+                self.refused(id, &code, &detail);
+                return Settled::Refused(code);
+            }
+            RawOutcome::Unknown(reason) => self.unknown(id, reason),
+        }
+        Settled::Unknown
     }
 
     /// Writes down how a call of the library failed.

@@ -68,15 +68,10 @@ impl Reader {
         let mut query = vec![("name", file.as_str()), ("consistency", level_text(level))];
         query.extend(index.as_deref().map(|index| ("min_index", index)));
         match self.raw.get(self.server, "/file", &query, within).await {
-            RawOutcome::Ok(value, seen) => match file_answer(&value) {
-                Some(answer) => self.context.ok(id, answer, seen),
-                None => self.context.unknown(id, format!("an answer that is none: {value}")),
-            },
             RawOutcome::Refused(code, _) if code == "not_found" => {
                 self.context.ok(id, Answer::File { version: 0, hash: String::new() }, None);
             }
-            RawOutcome::Refused(code, detail) => self.context.refused(id, &code, &detail),
-            RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
+            outcome => drop(self.context.settle(id, outcome, file_answer)),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::raw::write_answer;
 use super::reader::{found_answer, level_text};
-use super::{Context, RawClient, RawOutcome, WorkloadError, fresh_hash};
+use super::{Context, RawClient, Settled, WorkloadError, fresh_hash};
 use crate::history::{Answer, Level, Op, Seen};
 
 /// Limit of one request; longer than a node waits for a log index (2 s).
@@ -83,18 +83,11 @@ impl Seeker {
         let key = format!("{}-{}", self.name, self.keys);
         let server = self.server();
         let id = self.context.invoke_at(&self.name, op, Some(key.clone()), Some(node_of(server)));
-        match self.raw.post(server, path, &body, Some(&key), WITHIN).await {
-            RawOutcome::Ok(value, seen) => match write_answer(&value) {
-                Some(answer) => {
-                    self.context.ok(id, answer.clone(), seen.clone());
-                    return Some((answer, value, seen));
-                }
-                None => self.context.unknown(id, format!("an answer that is none: {value}")),
-            },
-            RawOutcome::Refused(code, detail) => self.context.refused(id, &code, &detail),
-            RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
+        let outcome = self.raw.post(server, path, &body, Some(&key), WITHIN).await;
+        match self.context.settle(id, outcome, write_answer) {
+            Settled::Answered(answer, value, seen) => Some((answer, value, seen)),
+            Settled::Refused(_) | Settled::Unknown => None,
         }
-        None
     }
 
     async fn search(&mut self, written: u64) {
@@ -112,14 +105,8 @@ impl Seeker {
         let mut query = vec![("q", file.as_str()), ("mode", "prefix")];
         query.extend(level.map(|level| ("consistency", level_text(level))));
         query.extend(index.as_deref().map(|index| ("min_index", index)));
-        match self.raw.get(server, "/search", &query, WITHIN).await {
-            RawOutcome::Ok(value, seen) => match found_answer(&value, &file) {
-                Some(answer) => self.context.ok(id, answer, seen),
-                None => self.context.unknown(id, format!("an answer that is none: {value}")),
-            },
-            RawOutcome::Refused(code, detail) => self.context.refused(id, &code, &detail),
-            RawOutcome::Unknown(reason) => self.context.unknown(id, reason),
-        }
+        let outcome = self.raw.get(server, "/search", &query, WITHIN).await;
+        self.context.settle(id, outcome, |value| found_answer(value, &file));
     }
 
     fn server(&mut self) -> usize {

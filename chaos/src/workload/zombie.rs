@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::raw::write_answer;
-use super::{Context, RawClient, RawOutcome, WorkloadError, fresh_hash};
+use super::{Context, RawClient, Settled, WorkloadError, fresh_hash};
 use crate::history::{Answer, Op};
 
 /// Deadlines of single attempts, in milliseconds; most are shorter than a failover.
@@ -116,29 +116,13 @@ impl Zombie {
         let limit = Duration::from_millis(self.rng.random_range(ATTEMPT_MS));
         let (op, key, to) = (request.op.clone(), Some(request.key.clone()), Some(server as u64 + 1));
         let id = self.context.invoke_at(&self.name, op, key, to);
-        match self.raw.post(server, request.path, &request.body, Some(&request.key), limit).await {
-            RawOutcome::Ok(value, seen) => match write_answer(&value) {
-                Some(answer) => {
-                    let index = seen.as_ref().and_then(|seen| seen.index);
-                    self.context.ok(id, answer.clone(), seen);
-                    if let (Op::Publish { file, .. }, Some(index)) = (&request.op, index) {
-                        self.context.written(file, index);
-                    }
-                    Some((answer, value))
-                }
-                None => {
-                    self.context.unknown(id, format!("an answer that is none: {value}"));
-                    None
-                }
-            },
-            RawOutcome::Refused(code, detail) => {
-                self.context.refused(id, &code, &detail);
-                None
-            }
-            RawOutcome::Unknown(reason) => {
-                self.context.unknown(id, reason);
-                None
-            }
+        let outcome = self.raw.post(server, request.path, &request.body, Some(&request.key), limit).await;
+        let Settled::Answered(answer, value, seen) = self.context.settle(id, outcome, write_answer) else {
+            return None;
+        };
+        if let (Op::Publish { file, .. }, Some(index)) = (&request.op, seen.and_then(|seen| seen.index)) {
+            self.context.written(file, index);
         }
+        Some((answer, value))
     }
 }
