@@ -130,9 +130,7 @@ impl LogClock {
             None => applied,
         }
     }
-}
 
-impl LogClock {
     /// What log time has certainly reached. [`LogClock::now`] may be ahead of it on a follower, by what the leader's
     /// answer took on its way: enough to call a lease over that is not.
     pub fn reached(&self, applied: LogTime) -> LogTime {

@@ -155,7 +155,8 @@ impl Node {
         role_name(self.raft.metrics().borrow_watched().state)
     }
 
-    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate (R5).
+    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate
+    /// (R5).
     pub fn told_role(&self) -> &'static str {
         self.told_role_as(self.leader_confirmation().as_ref())
     }

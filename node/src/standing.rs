@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver;
-use raft_store::raft::{LogId, Member};
+use raft_store::raft::{LogId, Member, StoredMembership};
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
@@ -61,9 +61,10 @@ pub struct Roster {
 impl Roster {
     /// As this node's log has it; without members before the first entry.
     pub fn recorded(node: &Node) -> Self {
-        let metrics = node.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = &metrics.membership_config;
+        Self::of(&node.raft.metrics().borrow_watched().membership_config)
+    }
+
+    fn of(membership: &StoredMembership) -> Self {
         Self {
             nodes: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
             voters: membership.get_joint_config().clone(),
@@ -85,7 +86,7 @@ pub async fn of(node: &Node, side: Side) -> Standing {
     Standing {
         cluster: node.identities.cluster(),
         member,
-        roster: member.then(|| Roster::recorded(node)),
+        roster: member.then(|| Roster::of(membership)),
         as_of,
         confirmed: confirmed && metrics.current_term == term && as_of <= metrics.cluster_committed,
         leader,

@@ -270,7 +270,8 @@ async fn assemble(
             Condition::Removed { as_of }
         }
         None if begun && !node.is_sole_voter() => starts::starting(&node),
-        None => starts::taking_part(&node),
+        // It is alone, or new: there is no majority that its state could differ from.
+        None => Condition::Serving,
     };
     starts::set_condition(&node, condition);
     Ok(node)

@@ -180,8 +180,7 @@ fn granted(node: &Node, grant: Grant, replayed: bool, log_index: u64) -> Respons
     // A fresh grant may be counted from the moment it was asked for; a remembered one only from now on (X1, T4), and
     // where this node only guesses the time, for as little as that can be.
     let ttl_ms = if replayed { remaining.max(1) } else { remaining.max(grant.ttl_ms) };
-    let applied = node.catalog().now();
-    if replayed && grant.deadline <= node.clock.reached(applied) {
+    if replayed && grant.deadline <= node.clock.reached(node.catalog().now()) {
         let rejection = Rejection::LeaseExpired {
             current_version: grant.version,
             holder: None,

@@ -95,8 +95,8 @@ pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.condition.set(condition)
 }
 
-/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a directory
-/// is told from the directory later, also by another leader.
+/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a
+/// directory is told from the directory later, also by another leader.
 pub async fn follow_acknowledgements(node: Arc<Node>) {
     /// Time between two notes: a leader that is lost takes so much of what it saw with it.
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
