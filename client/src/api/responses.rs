@@ -346,8 +346,8 @@ pub struct ClusterResponse {
     /// What the asked node may do beyond its role, as in `nodes`; `null` from a node that does not say.
     #[serde(default)]
     pub condition: Option<String>,
-    /// Log index at which the members' states were found to differ without a majority that agrees (N3); `null` if the last
-    /// comparison found none of that.
+    /// Log index at which the members' states were found to differ without a majority that agrees (N3); `null` if the
+    /// last comparison found none of that.
     #[serde(default)]
     pub digest_alarm: Option<u64>,
 }
