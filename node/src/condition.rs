@@ -9,7 +9,7 @@
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::api::error::ApiError;
+use crate::http::error::ApiError;
 
 /// What a node may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

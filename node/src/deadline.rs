@@ -9,8 +9,8 @@ use axum::http::HeaderMap;
 use client::api::headers;
 use tokio::time::Instant;
 
-use crate::api::error::ApiError;
 use crate::config::REQUEST_DEADLINE;
+use crate::http::error::ApiError;
 
 /// The longest deadline that a request may name, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 300_000;

@@ -1,17 +1,16 @@
 //! The raftshare index node: a Raft member that serves the replicated index over HTTP.
 //!
 //! ```text
-//!  api ──► propose ──► openraft ──► raft-store (log, catalog)        a write
-//!  api ──► read ─────────────────► catalog                           a read
+//!  http ─► propose ──► openraft ──► raft-store (log, catalog)        a write
+//!  http ─► read ─────────────────► catalog                           a read
 //!  leadership ──► liveness, planner (pure) ──► propose, wake-ups     the leader's duties
 //!  transport ◄──► other nodes                                        one port for both kinds of traffic
 //! ```
 //!
 //! Only `propose` gives commands to Raft, only `clock` gives the time that goes into entries, only
-//! `api::error` gives failures their status codes.
+//! `http::error` gives failures their status codes.
 
 mod addresses;
-pub mod api;
 pub mod birth;
 pub mod cli;
 pub mod clock;
@@ -25,6 +24,7 @@ mod digests;
 pub mod divergence;
 pub mod events;
 pub mod freshness;
+pub mod http;
 pub mod identities;
 pub mod leadership;
 pub mod liveness;
@@ -43,7 +43,6 @@ pub mod propose;
 pub mod pulse;
 pub mod read;
 pub mod search;
-mod serve;
 mod snapshots;
 pub mod standing;
 pub mod start;

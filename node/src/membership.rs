@@ -31,8 +31,8 @@ use tokio::time::{Instant, timeout_at};
 use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
 pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
-use crate::api::error::ApiError;
 use crate::birth::{self, BirthError};
+use crate::http::error::ApiError;
 use crate::node::Node;
 
 /// Pause between two looks at a learner that catches up.

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
-use crate::api::stats_of;
 use crate::clock::millis;
 use crate::divergence::is_diverged;
+use crate::http::stats_of;
 use crate::logging::dropped_lines;
 use crate::node::Node;
 

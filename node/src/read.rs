@@ -10,11 +10,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
-use crate::api::error::ApiError;
-use crate::api::route::{Hop, Parts, Place, forward, place};
 use crate::config::{LEADER_WAIT, MIN_INDEX_WAIT, REQUEST_DEADLINE};
 use crate::deadline::left;
 use crate::freshness::age_ms;
+use crate::http::error::ApiError;
+use crate::http::route::{Hop, Parts, Place, forward, place};
 use crate::names::NotYet;
 use crate::node::{KnownLeader, Node};
 use crate::transport::{Request, Response as NodeResponse};

@@ -27,7 +27,7 @@ use crate::propose::Proposer;
 use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{Admissions, LinkPool, Links, Side};
-use crate::{addresses, birth, descriptors, digests, membership, names, serve, snapshots, standing, starts};
+use crate::{addresses, birth, descriptors, digests, http, membership, names, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -107,7 +107,7 @@ pub async fn run_on<L: Listener>(
     let Ground { listener, bound, net, storage, clock } = ground;
     let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
-    let serving = tokio::spawn(serve::accept(node.clone(), listener));
+    let serving = tokio::spawn(http::listen::accept(node.clone(), listener));
     let duties = [
         tokio::spawn(leadership::run(node.clone())),
         tokio::spawn(leadership::follow_events(node.clone())),

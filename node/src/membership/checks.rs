@@ -13,9 +13,9 @@ use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use super::refused;
-use crate::api::error::ApiError;
 use crate::condition::Condition;
 use crate::deadline::left;
+use crate::http::error::ApiError;
 use crate::node::Node;
 use crate::transport::{Request, Response};
 

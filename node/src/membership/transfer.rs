@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::checks::{self, Members};
 use super::{known_member, refused, voters};
-use crate::api::error::ApiError;
+use crate::http::error::ApiError;
 use crate::node::Node;
 
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.

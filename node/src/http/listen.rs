@@ -24,8 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::api::{self, Edge};
 use crate::descriptors::{self, Budget};
+use crate::http::Edge;
 use crate::metrics::Mishap;
 use crate::net::{Listener, Stream};
 use crate::node::Node;
@@ -64,7 +64,7 @@ struct Room {
 
 /// Accepts connections until the task is aborted.
 pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
-    let edge = api::Edge::new(node.clone());
+    let edge = Edge::new(node.clone());
     let budget = Budget::of(descriptors::limit());
     let room = Arc::new(Room {
         undecided: Places::new(budget.undecided, budget.undecided),

@@ -334,5 +334,5 @@ pub async fn openapi() -> Response {
 
 /// `GET /`.
 pub async fn console() -> Response {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("../console.html")).into_response()
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("console.html")).into_response()
 }

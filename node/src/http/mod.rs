@@ -25,6 +25,7 @@ mod events;
 mod heartbeat;
 mod heavy;
 mod leases;
+pub(crate) mod listen;
 #[cfg(test)]
 mod openapi;
 mod reads;
