@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  http ─► propose ──► openraft ──► raft-store (log, catalog)        a write
-//!  http ─► read ─────────────────► catalog                           a read
+//!  http (consistency) ────────────► catalog                           a read
 //!  leadership ──► liveness, planner (pure) ──► propose, wake-ups     the leader's duties
 //!  transport ◄──► other nodes                                        one port for both kinds of traffic
 //! ```
@@ -41,7 +41,6 @@ mod places;
 pub mod planner;
 pub mod propose;
 pub mod pulse;
-pub mod read;
 pub mod search;
 mod snapshots;
 pub mod standing;

@@ -19,6 +19,7 @@ mod answer;
 mod body;
 mod canonical;
 mod cluster;
+mod consistency;
 mod convert;
 pub mod error;
 mod events;

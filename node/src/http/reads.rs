@@ -16,13 +16,13 @@ use raft_store::types::{FileName, InvalidValue};
 use serde::de::DeserializeOwned;
 
 use super::answer::{DerivedFrom, ok_json};
+use super::consistency::{Admitted, ReadParams, Source, admit};
 use super::error::ApiError;
 use super::route::Parts;
 use crate::clock::unix_seconds;
 use crate::config::SEARCH_LIMIT_MAX;
 use crate::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
 use crate::node::Node;
-use crate::read::{Admitted, ReadParams, Source, admit};
 use crate::search::Mode;
 
 /// Hits of a search that does not say.
