@@ -27,6 +27,7 @@ mod heartbeat;
 mod heavy;
 mod leases;
 pub(crate) mod listen;
+mod metrics;
 #[cfg(test)]
 mod openapi;
 mod reads;
@@ -42,11 +43,10 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::{any, get, post};
-pub use reads::stats_of;
 use tower::Service;
 
 use self::error::ApiError;
-use crate::metrics::counted_path;
+use self::metrics::counted_path;
 use crate::node::Node;
 
 /// Every path and its handler.
@@ -80,7 +80,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/cluster/transfer", post(cluster::change))
         .route("/cluster/snapshot", post(cluster::change))
         .route("/raft/{*rest}", any(cluster::raft_only))
-        .route("/metrics", get(crate::metrics::metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(cluster::openapi))
         .route("/", get(cluster::console))
         .fallback(no_such_path)
@@ -127,7 +127,7 @@ impl Edge {
             None => self.router.clone().call(request).await.unwrap_or_default(),
         };
         answer::describe(&self.node, &self.boot, &mut response);
-        self.node.metrics.answered(path, response.status());
+        self.node.metrics.answered(path, response.status().as_u16());
         response
     }
 }

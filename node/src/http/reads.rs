@@ -336,7 +336,7 @@ fn with_source(mut response: Response, derived: DerivedFrom) -> Response {
 }
 
 /// The figures of `/stats`, as this node knows them.
-pub fn stats_of(node: &Node) -> StatsResponse {
+pub(super) fn stats_of(node: &Node) -> StatsResponse {
     let counts = node.catalog().counts();
     let planned = node.planned();
     let stored = node.stats.read();
