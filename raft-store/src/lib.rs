@@ -15,6 +15,8 @@ pub mod catalog;
 mod checksum;
 pub mod hasher;
 pub mod name_table;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod types;
 
 #[cfg(feature = "storage")]

@@ -1,73 +1,34 @@
 //! Turns the index's answer to "why does this file have the copies it has" into lines for people.
 
-use raft_store::types::FileName;
-use serde::Deserialize;
-use serde_json::Value;
+use crate::contract::{TaskKind, WhyResponse};
 
-/// The part of the answer that is worded here. What is missing is left out.
-#[derive(Deserialize)]
-struct Why {
-    rule: Rule,
-    #[serde(default)]
-    holders: Vec<Holder>,
-    /// `null` from a node that does not plan (R5).
-    tasks: Option<Vec<Task>>,
-    refused: Option<Vec<Refused>>,
-}
-
-#[derive(Deserialize)]
-struct Rule {
-    desired: u64,
-    live: u64,
-    #[serde(default)]
-    summary: String,
-}
-
-#[derive(Deserialize)]
-struct Holder {
-    id: String,
-    version: u64,
-    current: bool,
-    live: bool,
-}
-
-#[derive(Deserialize)]
-struct Task {
-    peer: String,
-    #[serde(rename = "type")]
-    kind: String,
-    version: u64,
-    #[serde(default)]
-    working: bool,
-}
-
-#[derive(Deserialize)]
-struct Refused {
-    peer: String,
-    reason: String,
-}
-
-/// The lines, or `None` if the answer has another shape than this build knows.
-pub fn explain(name: &FileName, answer: &Value) -> Option<String> {
-    let why = Why::deserialize(answer).ok()?;
-    let risk = if why.rule.live < why.rule.desired { ", AT RISK" } else { "" };
-    let mut lines = vec![format!("{name}: {} of {} copies{risk}", why.rule.live, why.rule.desired)];
-    if !why.rule.summary.is_empty() {
-        lines.push(format!("  {}", why.rule.summary));
+/// The lines.
+pub fn explain(why: &WhyResponse) -> String {
+    let rule = &why.rule;
+    let risk = if rule.live < rule.desired { ", AT RISK" } else { "" };
+    let mut lines = vec![format!("{}: {} of {} copies{risk}", why.name, rule.live, rule.desired)];
+    if !rule.summary.is_empty() {
+        lines.push(format!("  {}", rule.summary));
     }
-    for holder in why.holders {
-        let version = if holder.current { "current".to_owned() } else { "older".to_owned() };
+    for holder in &why.holders {
+        let version = if holder.current { "current" } else { "older" };
         let state = if holder.live { "up" } else { "down" };
         lines.push(format!("  holder     {}  v{} ({version}, {state})", holder.id, holder.version));
     }
-    for task in why.tasks.unwrap_or_default() {
+    // `null` from a node that does not plan (R5).
+    for task in why.tasks.iter().flatten() {
         let state = if task.working { "working on it" } else { "not begun" };
-        lines.push(format!("  task       {}  {} v{} ({state})", task.peer, task.kind.to_lowercase(), task.version));
+        let kind = match task.kind {
+            TaskKind::Replicate => "replicate",
+            TaskKind::Update => "update",
+            TaskKind::Remove => "remove",
+        };
+        lines.push(format!("  task       {}  {kind} v{} ({state})", task.peer, task.version));
     }
-    for refused in why.refused.unwrap_or_default() {
+    for refused in why.refused.iter().flatten() {
         lines.push(format!("  no target  {}  {}", refused.peer, refused.reason));
     }
-    Some(lines.join("\n"))
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -76,16 +37,19 @@ mod tests {
 
     use super::*;
 
+    fn explained(answer: serde_json::Value) -> String {
+        explain(&serde_json::from_value(answer).expect("the contract's form"))
+    }
+
     #[test]
     fn a_missing_copy_is_explained() {
-        let name = FileName::parse("old/scan.tif").expect("valid");
-        let answer = json!({
-            "rule": {"desired": 2, "live": 1, "summary": "one copy missing"},
+        let text = explained(json!({
+            "name": "old/scan.tif",
+            "rule": {"desired": 2, "live": 1, "underWay": 1, "summary": "one copy missing"},
             "holders": [{"id": "d", "version": 3, "current": true, "live": true}],
             "tasks": [{"id": "7", "peer": "e", "type": "REPLICATE", "version": 3, "working": true}],
             "refused": [{"peer": "x", "reason": "no room"}],
-        });
-        let text = explain(&name, &answer).expect("the shape is known");
+        }));
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
@@ -96,6 +60,10 @@ mod tests {
                 "  no target  x  no room",
             ]
         );
-        assert_eq!(explain(&name, &json!({"other": 1})), None);
+        let unplanned = json!({
+            "name": "f", "rule": {"desired": 1, "live": 1, "underWay": null, "summary": ""},
+            "holders": [], "tasks": null, "refused": null,
+        });
+        assert_eq!(explained(unplanned), "f: 1 of 1 copies");
     }
 }

@@ -18,7 +18,6 @@ use crate::peer::{Disk, Folder, scan};
 /// Files that `list` asks the index about at a time.
 const LOOKUPS_MAX: usize = 8;
 /// Files that `list --remote` prints at most.
-const REMOTE_MAX: usize = 10_000;
 
 /// `raftshare search`. No hit is a result too: an empty list, and exit code 0.
 pub async fn search(session: &Session, search: &Search) -> Result<(), Failure> {
@@ -40,19 +39,10 @@ pub async fn search(session: &Session, search: &Search) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Everything that the index lists, page by page, up to [`REMOTE_MAX`].
+/// What the index lists, as far as one answer goes.
 async fn remote(session: &Session) -> Result<(), Failure> {
     let started = Instant::now();
-    let client = &session.client;
-    let mut answer = client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
-    while let Some(cursor) = answer.cursor.take() {
-        if answer.value.len() >= REMOTE_MAX {
-            break;
-        }
-        let page = client.search_page("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX, Some(&cursor)).await?;
-        answer.value.extend(page.value);
-        (answer.cursor, answer.freshness) = (page.cursor, page.freshness);
-    }
+    let answer = session.client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
     print_hits(session, &answer, started.elapsed());
     let (listed, total) = (answer.value.len() as u64, answer.total.unwrap_or(0));
     if listed < total {
@@ -141,8 +131,7 @@ pub(super) fn remaining(milliseconds: Option<u64>) -> String {
 /// `raftshare why`.
 pub async fn why(session: &Session, name: &FileName) -> Result<(), Failure> {
     let answer = session.client.why(name).await?;
-    let text = serde_json::to_string_pretty(&answer.value).unwrap_or_default();
-    session.output.sentence(&answer.value, &super::explain::explain(name, &answer.value).unwrap_or(text));
+    session.output.sentence(&answer.value, &super::explain::explain(&answer.value));
     session.output.freshness(&answer.freshness);
     Ok(())
 }

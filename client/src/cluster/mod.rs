@@ -39,10 +39,10 @@ pub use clock::BootTime;
 pub use error::Error;
 pub use lease::LeaseGuard;
 pub use read_engine::{Consistency, Freshness, Read, ReadOptions};
-pub use reads::SearchMode;
+pub use crate::contract::SearchMode;
 pub use writes::{Grant, LeaseAnswer};
 
-use crate::api::{LeaderInfo, headers};
+use crate::contract::{LeaderInfo, headers};
 use keys::Keys;
 use routes::{Routes, Slot};
 use transport::{Call, Failure, Reply};

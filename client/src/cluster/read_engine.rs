@@ -15,8 +15,10 @@ use super::routes::Slot;
 use super::transport::{Call, Failure, LEADER, Reply};
 use super::write_engine::Effort;
 use super::{Error, IndexClient};
-use crate::api::{ErrorCode, headers};
+use crate::contract::{self, Endpoint, ErrorCode, ReadParams, headers};
 use raft_store::types::NodeId;
+
+use contract::Consistency as Level;
 
 /// How long one server may take for a read before it counts as silent; a strong read without a
 /// majority fails within 5 s.
@@ -56,8 +58,6 @@ pub struct Read<T> {
     pub freshness: Freshness,
     /// `Raftshare-Total`: number of hits before the limit of a search.
     pub total: Option<u64>,
-    /// `Raftshare-Cursor`: where the next page of a search begins, if there is more.
-    pub cursor: Option<String>,
 }
 
 /// Whose state an answer describes, and how old that is (R2).
@@ -82,7 +82,7 @@ pub struct Freshness {
 impl<T> Read<T> {
     /// The same answer with its value converted.
     pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Read<U> {
-        Read { value: convert(self.value), freshness: self.freshness, total: self.total, cursor: self.cursor }
+        Read { value: convert(self.value), freshness: self.freshness, total: self.total }
     }
 }
 
@@ -94,23 +94,20 @@ struct Candidate {
 }
 
 impl IndexClient {
-    /// Reads `path?query` as consistently as the client's [`ReadOptions`] ask for.
-    pub(super) async fn read<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        query: &[(&str, String)],
-    ) -> Result<Read<T>, Error> {
+    /// Asks an endpoint as consistently as the client's [`ReadOptions`] ask for.
+    pub(super) async fn read<E: Endpoint, T: DeserializeOwned>(&self, query: &E::Query) -> Result<Read<T>, Error> {
+        // The contract's queries hold only text and numbers, which always encode.
+        let query = serde_urlencoded::to_string(query).unwrap_or_default();
         let mut effort = Effort::new(self.deadline());
         loop {
             let candidates = self.candidates().await;
-            let failure = match self.race(candidates, path, query, effort.remaining()).await {
+            let failure = match self.race(candidates, E::PATH, &query, effort.remaining()).await {
                 Ok((reply, stale)) => {
                     let value = reply.json().map_err(|detail| Error::Protocol { server: self.servers(), detail })?;
                     return Ok(Read {
                         value,
                         freshness: self.freshness(&reply, stale),
                         total: reply.number(headers::TOTAL),
-                        cursor: reply.text(headers::CURSOR).map(str::to_owned),
                     });
                 }
                 Err(failure) => failure,
@@ -153,7 +150,7 @@ impl IndexClient {
         &self,
         mut candidates: VecDeque<Candidate>,
         path: &str,
-        query: &[(&str, String)],
+        query: &str,
         limit: Duration,
     ) -> Result<(Reply, bool), Failure> {
         let limit = limit.min(READ_ATTEMPT_MAX);
@@ -206,26 +203,23 @@ impl IndexClient {
             }
     }
 
-    fn target(&self, path: &str, query: &[(&str, String)], stale: bool) -> String {
-        let mut pairs = form_pairs(query);
+    fn target(&self, path: &str, query: &str, stale: bool) -> String {
         let consistency = match (stale, self.reading.consistency) {
-            (true, _) => Some("stale"),
+            (true, _) => Some(Level::Stale),
             // The node's own default: the leader's answer where it can be had at once, else its own stale one. A server
             // that led a moment ago then answers for a dead successor without waiting for the next election.
             (false, Consistency::Auto) => None,
-            (false, Consistency::Linearizable) => Some("linearizable"),
-            (false, Consistency::Leader | Consistency::Stale) => Some("leader"),
+            (false, Consistency::Linearizable) => Some(Level::Linearizable),
+            (false, Consistency::Leader | Consistency::Stale) => Some(Level::Leader),
         };
-        pairs.extend(consistency.map(|consistency| format!("consistency={consistency}")));
-        if let Some(staleness) = self.reading.max_staleness {
-            pairs.push(format!("max_staleness_ms={}", staleness.as_millis()));
-        }
+        let staleness = self.reading.max_staleness;
+        let max_staleness_ms = staleness.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         // A leader has every acknowledged write; an answer that may be a follower's says if it misses some.
         let own = if stale || self.reading.consistency == Consistency::Auto { 0 } else { self.last_index() };
         let min_index = self.reading.min_index.unwrap_or(0).max(own);
-        if min_index > 0 {
-            pairs.push(format!("min_index={min_index}"));
-        }
+        let params = ReadParams { consistency, max_staleness_ms, min_index: (min_index > 0).then_some(min_index) };
+        let params = serde_urlencoded::to_string(params).unwrap_or_default();
+        let pairs: Vec<_> = [query, &params].into_iter().filter(|pairs| !pairs.is_empty()).collect();
         format!("{path}?{}", pairs.join("&"))
     }
 
@@ -249,10 +243,4 @@ impl IndexClient {
 fn is_final(failure: &Failure) -> bool {
     let Failure::Answered { problem, .. } = failure else { return false };
     matches!(retry::classify(problem), Class::Decided | Class::Turned)
-}
-
-fn form_pairs(query: &[(&str, String)]) -> Vec<String> {
-    let encode =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect()
 }

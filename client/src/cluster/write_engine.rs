@@ -13,7 +13,7 @@ use super::retry::{self, Class, Next, Repeat, Situation};
 use super::routes::Slot;
 use super::transport::{Call, Failure, Reply};
 use super::{BootTime, Error, IndexClient};
-use crate::api::{ErrorCode, Problem};
+use crate::contract::{Endpoint, ErrorCode, Problem, Response};
 
 /// How long the first attempt may take beyond the time it is asked to hang; a node without a
 /// majority says so within 5 s.
@@ -113,28 +113,29 @@ impl Effort {
 
 impl IndexClient {
     /// Posts a write under an idempotency key. `hang` is how long the server was asked to wait before it answers.
-    pub(super) async fn write<B: Serialize, T: DeserializeOwned>(
+    pub(super) async fn write<E: Endpoint, T: DeserializeOwned>(
         &self,
-        path: &str,
-        body: &B,
+        request: &E::Request,
         hang: Duration,
     ) -> Result<(T, BootTime), Error> {
         let own = self.shared.keys.begin();
         let key = self.key.as_deref().map_or_else(|| own.header(), str::to_owned);
         let floor = self.key.is_none().then(|| own.floor());
-        let call = Call { key: Some(key), floor, ..Call::post(path, encode(body)) };
+        let call = Call { key: Some(key), floor, ..Call::post(E::PATH, encode(request)) };
         self.post(call, hang, Repeat::Keyed).await
     }
 
     /// Posts something that has no key.
-    pub(super) async fn post_unkeyed<B: Serialize, T: DeserializeOwned>(
+    pub(super) async fn post_unkeyed<E: Endpoint>(
         &self,
-        path: &str,
-        body: &B,
+        request: &E::Request,
         hang: Duration,
         repeat: Repeat,
-    ) -> Result<(T, BootTime), Error> {
-        self.post(Call::post(path, encode(body)), hang, repeat).await
+    ) -> Result<(Response<E>, BootTime), Error>
+    where
+        Response<E>: DeserializeOwned,
+    {
+        self.post(Call::post(E::PATH, encode(request)), hang, repeat).await
     }
 
     async fn post<T: DeserializeOwned>(

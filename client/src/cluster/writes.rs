@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use raft_store::types::{PeerId, limits};
+use serde::de::DeserializeOwned;
 
 use super::retry::Repeat;
 use super::{BootTime, Error, IndexClient};
-use crate::api::{
+use crate::contract::{
+    Acquire, Announce, Delete, Endpoint, Heartbeat, Leave, Register, Release, Renew, Response,
     AnnounceManyResponse, AnnounceRequest, AnnounceResponse, DeleteRequest, DeniedResponse, FileEntry, GrantResponse,
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, RegisterRequest, RegisterResponse,
     ReleaseRequest, RenewRequest,
@@ -46,14 +48,22 @@ pub enum LeaseAnswer {
 }
 
 impl IndexClient {
+    /// Calls any endpoint that is logged, under this client's key or one of its session (X1).
+    pub async fn call<E: Endpoint>(&self, request: &E::Request) -> Result<Response<E>, Error>
+    where
+        Response<E>: DeserializeOwned,
+    {
+        self.write::<E, _>(request, Duration::ZERO).await.map(|(answer, _)| answer)
+    }
+
     /// Registers a peer, with its holdings, one page of them, or their digest (P1, P2).
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, Error> {
-        self.write("/register", request, Duration::ZERO).await.map(|(answer, _)| answer)
+        self.write::<Register, _>(request, Duration::ZERO).await.map(|(answer, _)| answer)
     }
 
     /// Announces a holding, creates a file, or publishes a version under a lease (F3–F6). `request.file` must be set.
     pub async fn announce(&self, request: &AnnounceRequest) -> Result<AnnounceResponse, Error> {
-        self.write("/announce", request, Duration::ZERO).await.map(|(answer, _)| answer)
+        self.write::<Announce, _>(request, Duration::ZERO).await.map(|(answer, _)| answer)
     }
 
     /// Announces many holdings; each has its own result, in order (X4).
@@ -65,13 +75,13 @@ impl IndexClient {
             lease_token: None,
             keep_lease: None,
         };
-        self.write("/announce", &request, Duration::ZERO).await.map(|(answer, _)| answer)
+        self.write::<Announce, _>(&request, Duration::ZERO).await.map(|(answer, _)| answer)
     }
 
     /// Asks for a lease once (L1–L6). With `wait`, the place in line stays taken; see [`IndexClient::acquire_waiting`].
     pub async fn acquire(&self, request: &LeaseRequest) -> Result<LeaseAnswer, Error> {
         let hang = Duration::from_millis(request.wait_ms.unwrap_or(0));
-        let (answer, sent) = self.write("/lease", request, hang).await?;
+        let (answer, sent) = self.write::<Acquire, _>(request, hang).await?;
         Ok(match answer {
             LeaseResponse::Granted(response) => LeaseAnswer::Granted(Grant { response, sent }),
             LeaseResponse::Denied(denied) => LeaseAnswer::Denied(denied),
@@ -126,29 +136,29 @@ impl IndexClient {
 
     /// Extends a lease; never shortens it (L1).
     pub async fn renew(&self, request: &RenewRequest) -> Result<Grant, Error> {
-        let (response, sent) = self.write("/lease/renew", request, Duration::ZERO).await?;
+        let (response, sent) = self.write::<Renew, _>(request, Duration::ZERO).await?;
         Ok(Grant { response, sent })
     }
 
     /// Ends a lease.
     pub async fn release(&self, request: &ReleaseRequest) -> Result<(), Error> {
-        self.write("/lease/release", request, Duration::ZERO).await.map(|((), _)| ())
+        self.write::<Release, _>(request, Duration::ZERO).await.map(|((), _)| ())
     }
 
     /// Gives up a place in line; fine if there is none (L5).
     pub async fn leave(&self, request: &LeaveRequest) -> Result<(), Error> {
-        self.write("/lease/leave", request, Duration::ZERO).await.map(|((), _)| ())
+        self.write::<Leave, _>(request, Duration::ZERO).await.map(|((), _)| ())
     }
 
     /// Drops one copy, or the name everywhere under a lease (F7).
     pub async fn delete(&self, request: &DeleteRequest) -> Result<(), Error> {
-        self.write("/delete", request, Duration::ZERO).await.map(|((), _)| ())
+        self.write::<Delete, _>(request, Duration::ZERO).await.map(|((), _)| ())
     }
 
     /// Says that a peer lives, and asks for its tasks (P3). Not a logged write: it has no key and may be repeated.
     pub async fn heartbeat(&self, request: &HeartbeatRequest) -> Result<HeartbeatResponse, Error> {
         let hang = Duration::from_millis(request.wait_ms.unwrap_or(0));
-        self.post_unkeyed("/heartbeat", request, hang, Repeat::Harmless).await.map(|(answer, _)| answer)
+        self.post_unkeyed::<Heartbeat>(request, hang, Repeat::Harmless).await.map(|(answer, _)| answer)
     }
 
     fn without_key(&self) -> Self {

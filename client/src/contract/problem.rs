@@ -4,13 +4,15 @@
 use raft_store::types::{ContentHash, FencingToken, PeerId, Version};
 use serde::{Deserialize, Serialize};
 
+use utoipa::ToSchema;
+
 use super::LeaderInfo;
 
 /// Media type of error bodies.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Every code of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Broken JSON, wrong types, values out of range.
@@ -76,8 +78,53 @@ pub enum ErrorCode {
     Unknown,
 }
 
+impl ErrorCode {
+    /// Its HTTP status. The only place that gives errors their status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::BadName => 400,
+            Self::Unauthorized => 401,
+            Self::NotLeader
+            | Self::NotHolder
+            | Self::LeaseRequired
+            | Self::LeaseExpired
+            | Self::Forbidden
+            | Self::ReadOnly => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::UnknownPeer
+            | Self::VersionConflict
+            | Self::HashConflict
+            | Self::KeyExpired
+            | Self::AlreadyInitialized
+            | Self::MembershipRefused => 409,
+            Self::Compacted => 410,
+            Self::TooLarge => 413,
+            Self::KeyReused => 422,
+            Self::Overloaded => 429,
+            Self::NoQuorum
+            | Self::OutcomeUnknown
+            | Self::TooStale
+            | Self::NotInitialized
+            | Self::StorageFailed
+            | Self::Loading
+            | Self::Diverged
+            | Self::Removed => 503,
+            Self::Unknown => 500,
+        }
+    }
+
+    /// Its name in an error body.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => String::new(),
+        }
+    }
+}
+
 /// Whether a failed write was applied (W5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppliedState {
     /// It was not and will not be.
@@ -87,7 +134,7 @@ pub enum AppliedState {
 }
 
 /// The error body.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// A URI reference that names the kind of problem.

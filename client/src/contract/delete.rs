@@ -1,0 +1,43 @@
+//! Deletion, here or everywhere (F7).
+
+use raft_store::catalog::Op;
+use raft_store::types::{FileName, LeaseToken, PeerId};
+use serde::{Deserialize, Serialize};
+use utoipa::{ToSchema};
+
+use super::{decode, endpoint, NoContent};
+
+endpoint! {
+    /// Drop this peer's copy, or delete the name everywhere.
+    Delete = Post "/delete" as "delete", Logged;
+    request: DeleteRequest;
+    answer: NoContent, "Deleted.";
+    errors: BadName, NotFound, NotHolder, LeaseRequired, LeaseExpired;
+}
+
+/// `POST /delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteRequest {
+    /// Who deletes.
+    pub peer_id: PeerId,
+    /// What.
+    pub file_name: FileName,
+    /// Everywhere, as a version of its own (F7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub everywhere: Option<bool>,
+    /// The lease, for `everywhere`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::any_token_option")]
+    pub lease_token: Option<LeaseToken>,
+}
+
+impl From<DeleteRequest> for Op {
+    fn from(request: DeleteRequest) -> Self {
+        Self::Delete {
+            peer: request.peer_id,
+            file: request.file_name,
+            everywhere: request.everywhere.unwrap_or(false),
+            token: request.lease_token,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What an endpoint of the HTTP contract is: method, path, kind, and the types that go in and come out.
+//!
+//! Invariant: each fact about an endpoint is stated once, in its own file, through [`endpoint!`]. The node's router and
+//! its metrics, the client's calls, `openapi.json` and the tables of `docs/api.md` are made from it.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ErrorCode;
+
+/// HTTP methods of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// `GET`: changes nothing, has no body.
+    Get,
+    /// `POST`: may change something, has a JSON body.
+    Post,
+}
+
+impl Method {
+    /// Its name in a request.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// Who answers a request, and under which rules. Decides "here or at the leader?" for every endpoint at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Goes through the Raft log at the leader; exactly once under an `Idempotency-Key` (X1).
+    Logged,
+    /// Reads the replicated state at one of three consistency levels (R1).
+    Read,
+    /// Reads or changes what only the leader keeps, outside the log; has no key.
+    Leader,
+    /// Answered by the asked node about itself, whatever the state of the cluster.
+    Own,
+}
+
+impl Kind {
+    /// What may go wrong with every request of this kind.
+    pub const fn errors(self) -> &'static [ErrorCode] {
+        use ErrorCode::*;
+        match self {
+            Self::Logged => &[
+                BadRequest, Unauthorized, NotLeader, Forbidden, ReadOnly, MethodNotAllowed, UnknownPeer, KeyExpired,
+                TooLarge, KeyReused, Overloaded, NoQuorum, OutcomeUnknown, NotInitialized, StorageFailed, Diverged,
+                Removed,
+            ],
+            Self::Read => &[
+                BadRequest, Unauthorized, NotLeader, MethodNotAllowed, Overloaded, NoQuorum, TooStale, NotInitialized,
+                StorageFailed, Diverged, Removed,
+            ],
+            Self::Leader => &[
+                BadRequest, Unauthorized, NotLeader, Forbidden, ReadOnly, MethodNotAllowed, TooLarge, Overloaded,
+                NoQuorum, OutcomeUnknown, NotInitialized, StorageFailed, Diverged, Removed,
+            ],
+            Self::Own => &[Unauthorized, MethodNotAllowed],
+        }
+    }
+
+    /// The kind in a sentence, for the documents.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Logged => "Logged writes: exactly once under an `Idempotency-Key` (X1).",
+            Self::Read => "Reads of the index, at one of three consistency levels (R1).",
+            Self::Leader => "Answered by the leader outside the log; without an `Idempotency-Key`.",
+            Self::Own => "About the asked node itself.",
+        }
+    }
+
+    /// The kind as a tag of `openapi.json`.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::Logged => "writes",
+            Self::Read => "reads",
+            Self::Leader => "leader",
+            Self::Own => "node",
+        }
+    }
+}
+
+/// One endpoint. Implemented by [`endpoint!`] for a type that only names it.
+pub trait Endpoint: 'static {
+    /// Its method.
+    const METHOD: Method;
+    /// Its path, without parameters.
+    const PATH: &'static str;
+    /// Who answers it.
+    const KIND: Kind;
+    /// Its name in generated clients.
+    const ID: &'static str;
+    /// What it does: the lines of its documentation, the first of which is a sentence that stands alone.
+    const TEXT: &'static [&'static str];
+    /// What its answer says.
+    const ANSWERED: &'static str;
+    /// What may go wrong beside [`Kind::errors`].
+    const ERRORS: &'static [ErrorCode];
+    /// Its query parameters, beside those that all endpoints of its kind take.
+    type Query: Serialize + DeserializeOwned + IntoParams + Send + 'static;
+    /// Its body.
+    type Request: Serialize + DeserializeOwned + ToSchema + Send + 'static;
+    /// The form of its answer.
+    type Answer: AnswerForm;
+}
+
+/// What a client gets from an endpoint.
+pub type Response<E> = <<E as Endpoint>::Answer as AnswerForm>::Body;
+
+/// The form of a successful answer: its status and its body.
+pub trait AnswerForm: 'static {
+    /// The status.
+    const STATUS: u16;
+    /// The media type of the body, if there is one.
+    const MEDIA: Option<&'static str>;
+    /// What the body holds.
+    type Body: ToSchema + Send + 'static;
+}
+
+/// A JSON body.
+pub struct Json<T>(std::marker::PhantomData<T>);
+/// No body.
+pub struct NoContent;
+/// Plain text.
+pub struct Text;
+/// The text format of Prometheus.
+pub struct MetricsText;
+/// A page for a browser.
+pub struct Html;
+/// A file.
+pub struct Octets;
+/// Server-sent events, each with data of this type.
+pub struct EventStream<T>(std::marker::PhantomData<T>);
+
+/// Says what an answer form is.
+macro_rules! answer_form {
+    ($type:ty $(where $param:ident)?, $status:literal, $media:expr, $body:ty) => {
+        impl$(<$param: ToSchema + Send + 'static>)? AnswerForm for $type {
+            const STATUS: u16 = $status;
+            const MEDIA: Option<&'static str> = $media;
+            type Body = $body;
+        }
+    };
+}
+answer_form!(Json<T> where T, 200, Some("application/json"), T);
+answer_form!(NoContent, 204, None, ());
+answer_form!(Text, 200, Some("text/plain"), String);
+answer_form!(MetricsText, 200, Some("text/plain; version=0.0.4"), String);
+answer_form!(Html, 200, Some("text/html"), String);
+answer_form!(Octets, 200, Some("application/octet-stream"), String);
+answer_form!(EventStream<T> where T, 200, Some("text/event-stream"), T);
+
+/// No query parameters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+pub struct NoQuery {}
+
+/// No body, or `{}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NoBody {}
+
+/// Where an endpoint is found, and who answers it: what a router and the metrics need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path.
+    pub path: &'static str,
+    /// Who answers.
+    pub kind: Kind,
+}
+
+impl Route {
+    /// The route of an endpoint.
+    pub const fn of<E: Endpoint>() -> Self {
+        Self { method: E::METHOD, path: E::PATH, kind: E::KIND }
+    }
+}
+
+/// States an endpoint: its documentation, `Name = METHOD "path" as "id", Kind;`, and what goes in and comes out.
+macro_rules! endpoint {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident = $method:ident $path:literal as $id:literal, $kind:ident;
+        $(query: $query:ty;)?
+        $(request: $request:ty;)?
+        answer: $answer:ty, $answered:literal;
+        $(errors: $($error:ident),+;)?
+    ) => {
+        $(#[doc = $doc])+
+        #[doc = ""]
+        #[doc = concat!("`", stringify!($method), " ", $path, "`")]
+        #[derive(Debug, Clone, Copy)]
+        pub enum $name {}
+
+        impl $crate::contract::Endpoint for $name {
+            const METHOD: $crate::contract::Method = $crate::contract::Method::$method;
+            const PATH: &'static str = $path;
+            const KIND: $crate::contract::Kind = $crate::contract::Kind::$kind;
+            const ID: &'static str = $id;
+            const TEXT: &'static [&'static str] = &[$($doc),+];
+            const ANSWERED: &'static str = $answered;
+            const ERRORS: &'static [$crate::contract::ErrorCode] = &[$($($crate::contract::ErrorCode::$error),+)?];
+            type Query = endpoint!(@or $crate::contract::NoQuery $(, $query)?);
+            type Request = endpoint!(@or $crate::contract::NoBody $(, $request)?);
+            type Answer = $answer;
+        }
+    };
+    (@or $default:ty) => { $default };
+    (@or $default:ty, $given:ty) => { $given };
+}
+pub(crate) use endpoint;

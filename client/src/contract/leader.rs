@@ -1,0 +1,13 @@
+//! Who leads.
+
+
+use super::{endpoint, Json, LeaderInfo};
+
+endpoint! {
+    /// Who leads, from any node.
+    ///
+    /// 503 `no_quorum` while there is none that a majority confirmed a moment ago (R5).
+    Leader = Get "/leader" as "leader", Own;
+    answer: Json<LeaderInfo>, "The leader.";
+    errors: NoQuorum, NotInitialized, StorageFailed, Diverged, Removed;
+}
