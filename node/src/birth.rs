@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Request as HttpRequest;
-use axum::http::header::CONTENT_TYPE;
 use futures::future::join_all;
+use hyper::Request as HttpRequest;
+use hyper::header::CONTENT_TYPE;
 use openraft::errors::{InitializeError, RaftError};
 use raft_store::catalog::Op;
 use raft_store::raft::Member;

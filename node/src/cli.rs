@@ -12,7 +12,8 @@ use client::cluster::NewNode;
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
 use crate::logging::{LogFormat, Logging};
 use crate::operate::{self, Change};
-use crate::{dev, start};
+use crate::dev;
+use crate::start;
 
 /// The command line as its parser sees it, for tests that go through all commands.
 pub fn command() -> clap::Command {

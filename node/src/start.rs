@@ -27,7 +27,16 @@ use crate::propose::Proposer;
 use crate::pulse::{self, Pulse};
 use crate::succession::Succession;
 use crate::transport::{Admissions, LinkPool, Links, Side};
-use crate::{addresses, birth, descriptors, digests, http, membership, names, snapshots, standing, starts};
+use crate::addresses;
+use crate::birth;
+use crate::descriptors;
+use crate::digests;
+use crate::http;
+use crate::membership;
+use crate::names;
+use crate::snapshots;
+use crate::standing;
+use crate::starts;
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);

@@ -22,7 +22,8 @@ use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
-use crate::{cut, digests};
+use crate::cut;
+use crate::digests;
 
 write_handler! {
     /// `POST /register` (P1, P2).

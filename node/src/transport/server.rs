@@ -26,7 +26,11 @@ use crate::metrics::Mishap;
 use crate::net::Stream;
 use crate::node::Node;
 use crate::places::Place;
-use crate::{birth, divergence, standing, starts, succession};
+use crate::birth;
+use crate::divergence;
+use crate::standing;
+use crate::starts;
+use crate::succession;
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
