@@ -10,10 +10,10 @@ use client::cli::{Exit, Failure, Format, Output, print_usage};
 use client::cluster::NewNode;
 
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
-use crate::logging::{LogFormat, Logging};
-use crate::operate::{self, Change};
 use crate::dev;
+use crate::operate::{self, Change};
 use crate::start;
+use crate::sys::logging::{LogFormat, Logging};
 
 /// The command line as its parser sees it, for tests that go through all commands.
 pub fn command() -> clap::Command {

@@ -80,7 +80,7 @@ pub fn left(until: Instant) -> Duration {
 pub fn for_next_hop(until: Instant) -> u64 {
     let left = left(until);
     let margin = RETURN_MARGIN.min(left / 4);
-    crate::clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
+    crate::sys::clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock::LogClock;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::divergence::Divergence;
@@ -31,11 +30,12 @@ use crate::leadership::{Leadership, ReignStats};
 use crate::membership::Changes;
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::net::Net;
 use crate::observer::Observer;
+use crate::propose::LogClock;
 use crate::propose::Proposer;
-use crate::pulse::Pulse;
 use crate::succession::Succession;
+use crate::sys::net::Net;
+use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
 
 /// The Raft instance with our types.

@@ -24,12 +24,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::descriptors::{self, Budget};
 use crate::http::Edge;
 use crate::metrics::Mishap;
-use crate::net::{Listener, Stream};
 use crate::node::Node;
 use crate::places::{Activity, Busy, Place, Places};
+use crate::sys::limits::{self, Budget};
+use crate::sys::net::{Listener, Stream};
 use crate::transport::{self, MAGIC};
 
 /// How long a connection may take to send its first bytes.
@@ -65,7 +65,7 @@ struct Room {
 /// Accepts connections until the task is aborted.
 pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
     let edge = Edge::new(node.clone());
-    let budget = Budget::of(descriptors::limit());
+    let budget = Budget::of(limits::limit());
     let room = Arc::new(Room {
         undecided: Places::new(budget.undecided, budget.undecided),
         clients: Places::new(budget.clients, budget.per_address),

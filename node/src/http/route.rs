@@ -14,8 +14,8 @@ use super::body::ReadBody;
 use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
 use crate::deadline::{BadDeadline, Deadline, for_next_hop};
-use crate::net::Undelivered;
 use crate::node::{KnownLeader, Node};
+use crate::sys::net::Undelivered;
 
 /// Pause before asking again who leads.
 const ROLE_POLL: Duration = Duration::from_millis(10);

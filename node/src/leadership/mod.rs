@@ -19,9 +19,9 @@ use raft_store::catalog::{Catalog, Event, Op};
 use raft_store::types::{FileName, PeerId};
 use tokio::sync::Notify;
 
-use crate::clock::{Monotonic, millis, unix_seconds};
 use crate::liveness::{self, Liveness};
 use crate::planner::{Planner, without_plan};
+use crate::sys::clock::{Monotonic, millis, unix_seconds};
 
 /// Wake-ups of waiting heartbeats that are kept although nobody may wait on them any more.
 const IDLE_WAKE_UPS_MAX: usize = 1_024;

@@ -9,6 +9,7 @@
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
 
+mod log_clock;
 mod queue;
 mod under_way;
 
@@ -26,14 +27,14 @@ use raft_store::types::NodeId;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+pub use self::log_clock::{Anchor, LogClock};
 pub use self::queue::QUEUE_COMMANDS_MAX;
 use self::queue::{Answer, Pending, Queue};
 use self::under_way::{Place, UnderWay};
-use crate::clock::LogClock;
 use crate::config::REQUEST_DEADLINE;
 use crate::deadline::left;
 use crate::node::Raft;
-use crate::pulse::Pulse;
+use crate::sys::pulse::Pulse;
 
 /// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller
 /// would hardly hear what became of it.

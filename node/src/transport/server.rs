@@ -22,15 +22,15 @@ use super::check::{self, Own};
 use super::frame::{self, FrameError};
 use super::link::snapshot_deadline;
 use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
-use crate::metrics::Mishap;
-use crate::net::Stream;
-use crate::node::Node;
-use crate::places::Place;
 use crate::birth;
 use crate::divergence;
+use crate::metrics::Mishap;
+use crate::node::Node;
+use crate::places::Place;
 use crate::standing;
 use crate::starts;
 use crate::succession;
+use crate::sys::net::Stream;
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
@@ -319,5 +319,5 @@ fn takes_no_part(node: &Node) -> Response {
 fn beacon(node: &Node) -> Option<Beacon> {
     let (term, committed, quorum_age) = node.leader_confirmation()?;
     let log_time = node.clock.anchor()?.now();
-    Some(Beacon { term, committed, quorum_age_ms: crate::clock::millis_up(quorum_age), log_time })
+    Some(Beacon { term, committed, quorum_age_ms: crate::sys::clock::millis_up(quorum_age), log_time })
 }
