@@ -1,6 +1,8 @@
 //! The command line of `raftshare-node`: parse it, run the command, and end with its exit code.
 
 mod args;
+pub mod dev;
+pub mod operate;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,8 +12,7 @@ use client::cli::{Exit, Failure, Format, Output, print_usage};
 use client::cluster::NewNode;
 
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
-use crate::dev;
-use crate::operate::{self, Change};
+use self::operate::Change;
 use crate::start;
 use crate::sys::logging::{LogFormat, Logging};
 
