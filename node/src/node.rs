@@ -26,7 +26,7 @@ use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
-use crate::leadership::{Leadership, ReignStats};
+use crate::leader::{Leadership, ReignStats};
 use crate::membership::Changes;
 use crate::metrics::Metrics;
 use crate::names::Names;

@@ -16,11 +16,12 @@ use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::digests;
 use crate::divergence::{self, Divergence};
+use crate::duties;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::http;
 use crate::identities::Identities;
-use crate::leadership::{self, Leadership};
+use crate::leader::Leadership;
 use crate::membership;
 use crate::metrics::Metrics;
 use crate::names;
@@ -119,9 +120,9 @@ pub async fn run_on<L: Listener>(
     let fatal = node.fatal.clone();
     let serving = tokio::spawn(http::listen::accept(node.clone(), listener));
     let duties = [
-        tokio::spawn(leadership::run(node.clone())),
-        tokio::spawn(leadership::follow_events(node.clone())),
-        tokio::spawn(leadership::follow_freshness(node.clone())),
+        tokio::spawn(duties::leading::run(node.clone())),
+        tokio::spawn(duties::derived::follow_events(node.clone())),
+        tokio::spawn(duties::derived::follow_freshness(node.clone())),
         tokio::spawn(names::load(node.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
