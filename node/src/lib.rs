@@ -27,7 +27,6 @@ pub mod identities;
 pub mod leader;
 pub mod membership;
 pub mod metrics;
-pub mod names;
 pub mod node;
 pub mod observer;
 mod places;

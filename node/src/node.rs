@@ -29,10 +29,10 @@ use crate::identities::Identities;
 use crate::leader::{Leadership, ReignStats};
 use crate::membership::Changes;
 use crate::metrics::Metrics;
-use crate::names::Names;
 use crate::observer::Observer;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
+use crate::search::names::Names;
 use crate::succession::Succession;
 use crate::sys::net::Net;
 use crate::sys::pulse::Pulse;
@@ -84,7 +84,7 @@ pub struct Node {
     /// Finds a quick successor for a leader whose process is gone.
     pub succession: Succession,
     /// Names for searching.
-    pub names: Names,
+    pub names: Arc<Names>,
     /// Recent events.
     pub events: EventLog,
     /// What is told in the log.

@@ -24,12 +24,12 @@ use crate::identities::Identities;
 use crate::leader::Leadership;
 use crate::membership;
 use crate::metrics::Metrics;
-use crate::names;
-use crate::names::Names;
+
 use crate::node::Node;
 use crate::observer::{self, Observer};
 use crate::propose::LogClock;
 use crate::propose::Proposer;
+use crate::search::names;
 use crate::snapshots;
 use crate::standing;
 use crate::starts;
@@ -123,7 +123,7 @@ pub async fn run_on<L: Listener>(
         tokio::spawn(duties::leading::run(node.clone())),
         tokio::spawn(duties::derived::follow_events(node.clone())),
         tokio::spawn(duties::derived::follow_freshness(node.clone())),
-        tokio::spawn(names::load(node.clone())),
+        tokio::spawn(names::load(node.names.clone(), node.state.clone(), node.executor.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
         tokio::spawn(standing::run(node.clone())),
@@ -258,7 +258,7 @@ async fn assemble(
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),
-        names: Names::default(),
+        names: Arc::default(),
         events: EventLog::new(applied),
         observer: Observer::default(),
         metrics: Metrics::default(),

@@ -15,6 +15,7 @@
 mod blocks;
 mod builder;
 mod fold;
+pub mod names;
 mod places;
 mod postings;
 mod query;

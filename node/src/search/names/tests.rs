@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::{Birth, Config, MemberSpec};
+use crate::node::Node;
 use crate::start::{Ground, open_options, run_on};
 use crate::sys::clock::Monotonic;
 use crate::sys::net::SystemNet;
