@@ -8,3 +8,4 @@ pub mod logging;
 pub mod memory;
 pub mod net;
 pub mod pulse;
+pub mod slots;

@@ -26,11 +26,11 @@ use crate::birth;
 use crate::divergence;
 use crate::metrics::Mishap;
 use crate::node::Node;
-use crate::places::Place;
 use crate::standing;
 use crate::starts;
 use crate::succession;
 use crate::sys::net::Stream;
+use crate::sys::slots::ConnectionSlot;
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
@@ -53,7 +53,7 @@ const SNAPSHOT_STEP_BYTES: u64 = 1_024 * 1_024;
 pub async fn serve_connection(
     node: Arc<Node>,
     mut stream: impl Stream,
-    mut undecided: Place,
+    mut undecided: ConnectionSlot,
     members: &Arc<Semaphore>,
 ) -> Result<(), FrameError> {
     let greeted = tokio::select! {
