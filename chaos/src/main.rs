@@ -7,7 +7,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    node::memory::configure();
+    node::sys::memory::configure();
     // Before there is a second thread. Without the rights nothing can be mounted, and scenarios that need it say so.
     let _ = chaos::fault::disk::namespace::leave();
     run()

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Request as HttpRequest;
-use axum::http::header::CONTENT_TYPE;
 use futures::future::join_all;
+use hyper::Request as HttpRequest;
+use hyper::header::CONTENT_TYPE;
 use openraft::errors::{InitializeError, RaftError};
 use raft_store::catalog::Op;
 use raft_store::raft::Member;
@@ -17,8 +17,8 @@ use raft_store::types::{NodeId, limits};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Birth, MemberSpec};
-use crate::net::Net;
 use crate::node::Node;
+use crate::sys::net::Net;
 use crate::transport::{Identity, Request, Response, birth_call};
 
 /// How long one listed node may take to answer.
@@ -287,7 +287,7 @@ const LEARNERS: &str = "/cluster/learners";
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
-    let wait_ms = crate::clock::millis(CATCH_UP_WAIT);
+    let wait_ms = crate::sys::clock::millis(CATCH_UP_WAIT);
     let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut refusals = Refusals::default();
     let mut steps = vec![LEARNERS];

@@ -9,7 +9,19 @@
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::http::error::ApiError;
+/// Why a node answers no client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its state is not the cluster's (C3, N3).
+    #[error("{0}")]
+    Diverged(String),
+    /// It is not a member any more (C6).
+    #[error("this node is not a member as of log index {as_of}")]
+    Removed {
+        /// Log index of the membership without it.
+        as_of: u64,
+    },
+}
 
 /// What a node may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,15 +70,15 @@ impl Condition {
     }
 
     /// What a client is answered instead of what it asked for; `None` if it is answered.
-    pub fn refusal(&self) -> Option<ApiError> {
+    pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Serving | Self::Starting { wrong_at: None } => None,
-            Self::OlderCopy { reason } => Some(ApiError::Diverged(format!(
+            Self::OlderCopy { reason } => Some(Refusal::Diverged(format!(
                 "the data directory of this node is an older copy: {reason}; replace the node by itself: \
                  raftshare-node replace ID ID --addr HOST:PORT"
             ))),
-            Self::Removed { as_of } => Some(ApiError::Removed { as_of: *as_of }),
-            Self::Diverged { at } | Self::Starting { wrong_at: Some(at) } => Some(ApiError::Diverged(format!(
+            Self::Removed { as_of } => Some(Refusal::Removed { as_of: *as_of }),
+            Self::Diverged { at } | Self::Starting { wrong_at: Some(at) } => Some(Refusal::Diverged(format!(
                 "the state of this node differs from the one that a majority has at log index {at}; it is being replaced"
             ))),
         }
@@ -92,7 +104,7 @@ impl ConditionCell {
     }
 
     /// What clients are answered instead of what they asked for.
-    pub fn refusal(&self) -> Option<ApiError> {
+    pub fn refusal(&self) -> Option<Refusal> {
         self.0.read().refusal()
     }
 }

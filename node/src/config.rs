@@ -168,7 +168,7 @@ impl Birth {
 
 /// `host:port` of a base URL.
 fn host_and_port(url: &str) -> Option<String> {
-    let uri: axum::http::Uri = url.trim_end_matches('/').parse().ok()?;
+    let uri: hyper::Uri = url.trim_end_matches('/').parse().ok()?;
     let authority = uri.authority()?;
     Some(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)))
 }

@@ -5,17 +5,19 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
-use client::api::headers;
 use tokio::time::Instant;
 
 use crate::config::REQUEST_DEADLINE;
-use crate::http::error::ApiError;
 
 /// The longest deadline that a request may name, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 300_000;
 /// What an answer needs on its way back from the leader, at most.
 const RETURN_MARGIN: Duration = Duration::from_millis(100);
+
+/// A request names a deadline that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Raftshare-Deadline-Ms must be a whole number of milliseconds from 1 to {DEADLINE_MS_MAX}")]
+pub struct BadDeadline;
 
 /// When a request arrived, and how long its caller waits if it says so.
 #[derive(Debug, Clone, Copy)]
@@ -25,18 +27,16 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// For a request that arrived now; fails on a header that names no number of milliseconds.
-    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let wrong = || {
-            let name = "Raftshare-Deadline-Ms";
-            ApiError::BadRequest(format!("{name} must be a whole number of milliseconds from 1 to {DEADLINE_MS_MAX}"))
-        };
-        let named = match headers.get(headers::DEADLINE_MS) {
+    /// For a request that arrived now, with the value of its header if it has one; fails if that is no number of
+    /// milliseconds.
+    pub fn of(header: Option<&[u8]>) -> Result<Self, BadDeadline> {
+        let named = match header {
             None => None,
             Some(value) => {
-                let millis = value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(wrong)?;
+                let text = std::str::from_utf8(value).map_err(|_| BadDeadline)?;
+                let millis = text.trim_ascii().parse().map_err(|_| BadDeadline)?;
                 if !(1..=DEADLINE_MS_MAX).contains(&millis) {
-                    return Err(wrong());
+                    return Err(BadDeadline);
                 }
                 Some(Duration::from_millis(millis))
             }
@@ -80,17 +80,15 @@ pub fn left(until: Instant) -> Duration {
 pub fn for_next_hop(until: Instant) -> u64 {
     let left = left(until);
     let margin = RETURN_MARGIN.min(left / 4);
-    crate::clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
+    crate::sys::clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(value: &str) -> Result<Deadline, ApiError> {
-        let mut map = HeaderMap::new();
-        map.insert(headers::DEADLINE_MS, value.parse().expect("a header value"));
-        Deadline::of(&map)
+    fn of(value: &str) -> Result<Deadline, BadDeadline> {
+        Deadline::of(Some(value.as_bytes()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -107,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_header_it_is_the_usual_one() {
-        let deadline = Deadline::of(&HeaderMap::new()).expect("no header");
+        let deadline = Deadline::of(None).expect("no header");
         assert_eq!(deadline.named(), None);
         assert_eq!(left(deadline.until(Duration::ZERO)), REQUEST_DEADLINE);
         assert_eq!(left(deadline.until(Duration::from_secs(2))), REQUEST_DEADLINE + Duration::from_secs(2));
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn wrong_values_are_refused() {
         for value in ["", "0", "-1", "1.5", "5s", "300001", "18446744073709551616"] {
-            assert!(matches!(of(value), Err(ApiError::BadRequest(_))), "{value:?}");
+            assert!(matches!(of(value), Err(BadDeadline)), "{value:?}");
         }
     }
 }

@@ -112,7 +112,7 @@ impl Freshness {
 
 /// Age of a state that is as of this moment, in milliseconds.
 pub fn age_ms(as_of: Option<Instant>) -> u64 {
-    as_of.map_or(UNKNOWN_MS, |moment| crate::clock::millis(moment.elapsed()))
+    as_of.map_or(UNKNOWN_MS, |moment| crate::sys::clock::millis(moment.elapsed()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    node::memory::configure();
+    node::sys::memory::configure();
     node::cli::main()
 }

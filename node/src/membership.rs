@@ -32,24 +32,36 @@ use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
 pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
 use crate::birth::{self, BirthError};
-use crate::http::error::ApiError;
 use crate::node::Node;
 
 /// Pause between two looks at a learner that catches up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 
-fn refused(reason: impl Into<String>) -> ApiError {
-    ApiError::MembershipRefused(reason.into())
+/// A change of members, or a transfer, that was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangeError {
+    /// It was unsafe or impossible; nothing was done (C2).
+    #[error("{0}")]
+    Refused(String),
+    /// The node to be taken in could not be bound to this cluster; nothing was done.
+    #[error(transparent)]
+    Join(#[from] BirthError),
+    /// This node belongs to no cluster yet.
+    #[error("this node belongs to no cluster yet")]
+    NotInitialized,
+    /// This node does not lead any more, or the time was over before anything was done.
+    #[error("no leader is confirmed by a majority of the voters")]
+    NoQuorum,
+    /// It was given to Raft, and may be done or not (W6).
+    #[error("{0}")]
+    Unknown(String),
+    /// Raft stopped with the node's disk (W4).
+    #[error("this node's storage failed: {0}")]
+    Storage(String),
 }
 
-impl From<BirthError> for ApiError {
-    fn from(error: BirthError) -> Self {
-        match error {
-            BirthError::AlreadyInitialized(reason) => Self::AlreadyInitialized(reason),
-            BirthError::Unreachable(reason) => Self::MembershipRefused(reason),
-            BirthError::BadList(reason) => Self::BadRequest(reason),
-        }
-    }
+fn refused(reason: impl Into<String>) -> ChangeError {
+    ChangeError::Refused(reason.into())
 }
 
 /// Changes go one after the other: each is checked against what the one before it left.
@@ -65,7 +77,7 @@ impl Default for Changes {
 }
 
 impl Changes {
-    async fn begin(&self, until: Instant) -> Result<SemaphorePermit<'_>, ApiError> {
+    async fn begin(&self, until: Instant) -> Result<SemaphorePermit<'_>, ChangeError> {
         match timeout_at(until, self.turn.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(refused("another change of members is under way; try again once it is done")),
@@ -79,9 +91,9 @@ impl Changes {
 }
 
 /// Adds a node as a learner, or changes a member's address.
-pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant) -> Result<(), ApiError> {
+pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant) -> Result<(), ChangeError> {
     let _turn = node.changes.begin(until).await?;
-    let cluster = node.identities.cluster().ok_or(ApiError::NotInitialized)?;
+    let cluster = node.identities.cluster().ok_or(ChangeError::NotInitialized)?;
     let members = checks::settled(node, until).await?;
     let ability = checks::ability(node, &members, &members.voters, until).await;
     // Before the new node is told anything: a cluster that cannot take it in must not bind it.
@@ -102,13 +114,13 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant)
 }
 
 /// Makes a learner a voter; waits up to `catch_up` for it to be caught up.
-pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ApiError> {
+pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ChangeError> {
     known_member(&checks::settled(node, until).await?, id)?;
     let patience = until.min(Instant::now() + catch_up);
     // Not in turn: catching up may take long, and other changes need not wait for it.
     while Instant::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
         if !node.leads() {
-            return Err(ApiError::NoQuorum);
+            return Err(ChangeError::NoQuorum);
         }
         tokio::time::sleep(CATCH_UP_PAUSE).await;
     }
@@ -129,16 +141,16 @@ pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant
 }
 
 /// Makes a voter a learner.
-pub async fn demote(node: &Node, id: NodeId, until: Instant) -> Result<(), ApiError> {
+pub async fn demote(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
     take_out(node, id, true, until).await
 }
 
 /// Takes a member out.
-pub async fn remove(node: &Node, id: NodeId, until: Instant) -> Result<(), ApiError> {
+pub async fn remove(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
     take_out(node, id, false, until).await
 }
 
-async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) -> Result<(), ApiError> {
+async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) -> Result<(), ChangeError> {
     let _turn = node.changes.begin(until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
@@ -164,18 +176,18 @@ async fn change(
     changes: ChangeMembers<NodeId, Member>,
     retain: bool,
     until: Instant,
-) -> Result<(), ApiError> {
+) -> Result<(), ChangeError> {
     // Asking took a while, and this process may have been paused meanwhile.
     if !node.leads() || Instant::now() >= until {
-        return Err(ApiError::NoQuorum);
+        return Err(ChangeError::NoQuorum);
     }
     let as_checked = Precondition::LastMembershipLogId { last_membership_log_id: checked.log_id };
     let raft = node.raft.clone();
     let mut done = tokio::spawn(async move { raft.change_membership_if(changes, retain, vec![as_checked]).await });
     match timeout_at(until, &mut done).await {
         Ok(Ok(outcome)) => outcome.map(|_| ()).map_err(change_failed),
-        Ok(Err(ended)) => Err(ApiError::Unknown(format!("the change was proposed, and its task ended: {ended}"))),
-        Err(_) => Err(ApiError::Unknown(
+        Ok(Err(ended)) => Err(ChangeError::Unknown(format!("the change was proposed, and its task ended: {ended}"))),
+        Err(_) => Err(ChangeError::Unknown(
             "the change was proposed, and no majority confirmed it in time; this leader or the next one completes it, or it is \
              void: look at `raftshare-node members` before repeating it"
                 .into(),
@@ -184,20 +196,20 @@ async fn change(
 }
 
 /// Only what Raft refused is definite; an entry it lost may still come to be (W5).
-fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ApiError {
+fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
     match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ApiError::NoQuorum,
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ChangeError::NoQuorum,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(refusal)) => refused(in_words(&refusal)),
         RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => {
             refused("the members changed while this change was checked; look at them and try again")
         }
         // It was in the log, and another leader's log does not have it.
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
-            ApiError::Unknown("another leader took over before the change was committed".into())
+            ChangeError::Unknown("another leader took over before the change was committed".into())
         }
         RaftError::Fatal(fatal) => {
             tracing::warn!(%fatal, "a change of members was interrupted");
-            ApiError::Unknown("the change was proposed, and the node stopped before it was done".into())
+            ChangeError::Unknown("the change was proposed, and the node stopped before it was done".into())
         }
     }
 }
@@ -227,7 +239,7 @@ fn in_words(refusal: &ChangeRefusal) -> String {
 
 type ChangeRefusal = ChangeMembershipError<openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig>, NodeId>;
 
-fn known_member(members: &Members, id: NodeId) -> Result<(), ApiError> {
+fn known_member(members: &Members, id: NodeId) -> Result<(), ChangeError> {
     if members.nodes.contains_key(&id) {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
-use crate::clock::millis;
+use crate::sys::clock::millis;
 
 /// What goes wrong with connections, or is refused, without an answer that could be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,22 +20,22 @@ use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock::LogClock;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
 use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
-use crate::leadership::{Leadership, ReignStats};
+use crate::leader::{Leadership, ReignStats};
 use crate::membership::Changes;
 use crate::metrics::Metrics;
-use crate::names::Names;
-use crate::net::Net;
 use crate::observer::Observer;
+use crate::propose::LogClock;
 use crate::propose::Proposer;
-use crate::pulse::Pulse;
+use crate::search::names::Names;
 use crate::succession::Succession;
+use crate::sys::net::Net;
+use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
 
 /// The Raft instance with our types.
@@ -84,7 +84,7 @@ pub struct Node {
     /// Finds a quick successor for a leader whose process is gone.
     pub succession: Succession,
     /// Names for searching.
-    pub names: Names,
+    pub names: Arc<Names>,
     /// Recent events.
     pub events: EventLog,
     /// What is told in the log.

@@ -10,24 +10,35 @@ use anyhow::{Context, anyhow, bail};
 use raft_store::storage::{OpenOptions, Storage, request_set_aside};
 use tokio::net::TcpListener;
 
-use crate::clock::{LogClock, Monotonic, millis};
+use crate::addresses;
+use crate::birth;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
+use crate::digests;
 use crate::divergence::{self, Divergence};
+use crate::duties;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
+use crate::http;
 use crate::identities::Identities;
-use crate::leadership::{self, Leadership};
+use crate::leader::Leadership;
+use crate::membership;
 use crate::metrics::Metrics;
-use crate::names::Names;
-use crate::net::{Listener, Net, SystemNet};
+
 use crate::node::Node;
 use crate::observer::{self, Observer};
+use crate::propose::LogClock;
 use crate::propose::Proposer;
-use crate::pulse::{self, Pulse};
+use crate::search::names;
+use crate::snapshots;
+use crate::standing;
+use crate::starts;
 use crate::succession::Succession;
+use crate::sys::clock::{Monotonic, millis};
+use crate::sys::limits;
+use crate::sys::net::{Listener, Net, SystemNet};
+use crate::sys::pulse::{self, Pulse};
 use crate::transport::{Admissions, LinkPool, Links, Side};
-use crate::{addresses, birth, descriptors, digests, http, membership, names, snapshots, standing, starts};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -62,7 +73,7 @@ pub enum Ended {
 /// Runs a node until `shutdown` resolves or its storage fails. Prints one line once it serves.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     config.validate().map_err(|reason| anyhow!(reason))?;
-    descriptors::raise();
+    limits::raise();
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; is another node or program using it? Pass another --listen", config.listen)
     })?;
@@ -109,10 +120,10 @@ pub async fn run_on<L: Listener>(
     let fatal = node.fatal.clone();
     let serving = tokio::spawn(http::listen::accept(node.clone(), listener));
     let duties = [
-        tokio::spawn(leadership::run(node.clone())),
-        tokio::spawn(leadership::follow_events(node.clone())),
-        tokio::spawn(leadership::follow_freshness(node.clone())),
-        tokio::spawn(names::load(node.clone())),
+        tokio::spawn(duties::leading::run(node.clone())),
+        tokio::spawn(duties::derived::follow_events(node.clone())),
+        tokio::spawn(duties::derived::follow_freshness(node.clone())),
+        tokio::spawn(names::load(node.names.clone(), node.state.clone(), node.executor.clone())),
         tokio::spawn(snapshots::run(node.clone())),
         tokio::spawn(digests::run(node.clone())),
         tokio::spawn(standing::run(node.clone())),
@@ -247,7 +258,7 @@ async fn assemble(
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
         succession: Succession::default(),
-        names: Names::default(),
+        names: Arc::default(),
         events: EventLog::new(applied),
         observer: Observer::default(),
         metrics: Metrics::default(),

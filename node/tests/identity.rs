@@ -269,7 +269,7 @@ async fn a_stranger_is_refused() {
     use std::sync::Arc;
 
     use node::identities::Identities;
-    use node::net::SystemNet;
+    use node::sys::net::SystemNet;
     use node::transport::{Link, Request, Side};
     use raft_store::raft::Member;
     use raft_store::storage::{OpenOptions, SimDisk, StartId, Storage};

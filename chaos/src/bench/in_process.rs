@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use node::clock::Monotonic;
 use node::config::{Birth, Config};
-use node::net::SystemNet;
 use node::node::Node;
 use node::start::{Ground, open_options, run_on};
+use node::sys::clock::Monotonic;
+use node::sys::net::SystemNet;
 use raft_store::catalog::{Announce, Command, Holding, KeyTag, Listing, Op, Register};
 use raft_store::storage::Storage;
 use raft_store::types::{ContentHash, FileName, PeerId};

@@ -430,7 +430,7 @@ pub(super) async fn call(
             })();
             outcome_of(response.status().is_success(), response.body(), seen)
         }
-        Err(node::net::Undelivered::NotSent(reason)) => RawOutcome::Refused("unreachable".into(), reason),
-        Err(node::net::Undelivered::Lost(reason)) => RawOutcome::Unknown(reason),
+        Err(node::sys::net::Undelivered::NotSent(reason)) => RawOutcome::Refused("unreachable".into(), reason),
+        Err(node::sys::net::Undelivered::Lost(reason)) => RawOutcome::Unknown(reason),
     }
 }

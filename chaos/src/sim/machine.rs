@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use node::clock::Monotonic;
 use node::config::{Birth, Config, MemberSpec};
 use node::node::Node;
 use node::start::{Ground, open_options, run_on};
+use node::sys::clock::Monotonic;
 use parking_lot::Mutex;
 use raft_store::storage::{Feed, SharedState, SimDisk, Storage};
 

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use node::net::{Connection, Listener, Net, Undelivered};
+use node::sys::net::{Connection, Listener, Net, Undelivered};
 use tokio::time::{Instant, timeout_at};
 use turmoil::net::{TcpListener, TcpStream};
 

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use client::cli::Format;
 use raft_store::types::{NodeId, limits};
 
+use super::dev;
+use super::operate::{self, Target};
 use crate::config::{Birth, Config, MemberSpec, WAIT_MS_MAX, listen_address};
-use crate::dev;
-use crate::logging::LogFormat;
-use crate::operate::{self, Target};
+use crate::sys::logging::LogFormat;
 
 /// An index node of raftshare: one member of the small cluster that keeps the replicated index.
 #[derive(Parser)]

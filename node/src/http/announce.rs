@@ -17,9 +17,9 @@ use super::error::{ApiError, code_of};
 use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
-use crate::cut;
 use crate::node::Node;
 use crate::propose::Committed;
+use crate::propose::cut;
 
 write_handler! {
     /// `POST /announce` (F3–F6).

@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use super::answer::ok_json;
 use super::body::parse;
 use super::error::ApiError;
-use super::route::{Parts, Place, place, to_leader};
+use super::route::{Parts, Place, deadline_of, place, to_leader};
 use crate::birth;
 use crate::condition::Condition;
 use crate::config::{MemberSpec, WAIT_MS_MAX, check_address};
-use crate::deadline::{Deadline, left};
+use crate::deadline::left;
 use crate::divergence::Checkpoint;
 use crate::membership;
 use crate::node::Node;
@@ -46,7 +46,7 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`: can it serve linearizable reads and writes?
 pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
-    if let Some(error) = node.condition.refusal() {
+    if let Some(error) = node.condition.refusal().map(ApiError::from) {
         return not_ready(&error, &error.to_string());
     }
     if !node.takes_part() {
@@ -161,7 +161,7 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
 
 /// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.
 pub async fn backup(State(node): State<Arc<Node>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let until = Deadline::of(&headers)?.named().unwrap_or(Instant::now() + BACKUP_DEADLINE);
+    let until = deadline_of(&headers)?.named().unwrap_or(Instant::now() + BACKUP_DEADLINE);
     if node.identities.cluster().is_none() {
         return Err(ApiError::NotInitialized);
     }

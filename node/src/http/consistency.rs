@@ -15,8 +15,8 @@ use crate::deadline::left;
 use crate::freshness::age_ms;
 use crate::http::error::ApiError;
 use crate::http::route::{Hop, Parts, Place, forward, place};
-use crate::names::NotYet;
 use crate::node::{KnownLeader, Node};
+use crate::search::names::NotYet;
 use crate::transport::{Request, Response as NodeResponse};
 
 /// A default read is forwarded only while the leader was heard from this recently; else it is answered stale at once.

@@ -8,6 +8,10 @@ use axum::response::{IntoResponse, Response};
 use client::api::{AppliedState, ErrorCode, LeaderInfo, PROBLEM_JSON, Problem};
 use raft_store::catalog::Rejection;
 
+use crate::birth::BirthError;
+use crate::condition::Refusal;
+use crate::deadline::BadDeadline;
+use crate::membership::ChangeError;
 use crate::node::KnownLeader;
 use crate::propose::ProposeError;
 
@@ -189,6 +193,44 @@ impl From<ProposeError> for ApiError {
             ProposeError::Unknown(_) => Self::Unknown(error.to_string()),
             // Raft may have sent the entry before the disk failed: not definite.
             ProposeError::Storage(_) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl From<BadDeadline> for ApiError {
+    fn from(error: BadDeadline) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Diverged(reason) => Self::Diverged(reason),
+            Refusal::Removed { as_of } => Self::Removed { as_of },
+        }
+    }
+}
+
+impl From<BirthError> for ApiError {
+    fn from(error: BirthError) -> Self {
+        match error {
+            BirthError::AlreadyInitialized(reason) => Self::AlreadyInitialized(reason),
+            BirthError::Unreachable(reason) => Self::MembershipRefused(reason),
+            BirthError::BadList(reason) => Self::BadRequest(reason),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(reason) => Self::MembershipRefused(reason),
+            ChangeError::Join(error) => error.into(),
+            ChangeError::NotInitialized => Self::NotInitialized,
+            ChangeError::NoQuorum => Self::NoQuorum,
+            ChangeError::Unknown(reason) => Self::Unknown(reason),
+            ChangeError::Storage(reason) => Self::StorageFailed(reason),
         }
     }
 }

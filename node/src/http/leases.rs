@@ -19,9 +19,9 @@ use super::answer::{no_content, ok_json};
 use super::body::parse;
 use super::error::ApiError;
 use super::writes::{Write, refused, unexpected, write_handler};
-use crate::clock::{millis, unix_seconds};
 use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
 use crate::node::Node;
+use crate::sys::clock::{millis, unix_seconds};
 
 /// A hanging request counts as a poll at least this often (L5).
 const POLL_SLICE: Duration = Duration::from_secs(4);

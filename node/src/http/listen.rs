@@ -24,12 +24,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::descriptors::{self, Budget};
 use crate::http::Edge;
 use crate::metrics::Mishap;
-use crate::net::{Listener, Stream};
 use crate::node::Node;
-use crate::places::{Activity, Busy, Place, Places};
+use crate::sys::limits::{self, Budget};
+use crate::sys::net::{Listener, Stream};
+use crate::sys::slots::{Activity, Busy, ConnectionSlot, ConnectionSlots};
 use crate::transport::{self, MAGIC};
 
 /// How long a connection may take to send its first bytes.
@@ -47,7 +47,7 @@ const SMALL_ANSWER_BYTES: u64 = 64 * 1_024;
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// What a client hears for which there is no place.
+/// What a client hears for which there is no slot.
 const NO_PLACE: &str = concat!(
     "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n",
     "connection: close\r\ncontent-length: 195\r\n\r\n",
@@ -55,20 +55,20 @@ const NO_PLACE: &str = concat!(
     r#""applied":"no","detail":"this node has too many connections; try again in a moment, or ask another"}"#
 );
 
-/// The places of this node.
+/// The slots of this node.
 struct Room {
-    undecided: Arc<Places>,
-    clients: Arc<Places>,
+    undecided: Arc<ConnectionSlots>,
+    clients: Arc<ConnectionSlots>,
     nodes: Arc<Semaphore>,
 }
 
 /// Accepts connections until the task is aborted.
 pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
     let edge = Edge::new(node.clone());
-    let budget = Budget::of(descriptors::limit());
+    let budget = Budget::of(limits::limit());
     let room = Arc::new(Room {
-        undecided: Places::new(budget.undecided, budget.undecided),
-        clients: Places::new(budget.clients, budget.per_address),
+        undecided: ConnectionSlots::new(budget.undecided, budget.undecided),
+        clients: ConnectionSlots::new(budget.clients, budget.per_address),
         nodes: Arc::new(Semaphore::new(budget.nodes)),
     });
     let clients = room.clients.clone();
@@ -104,7 +104,7 @@ async fn connection(
     node: Arc<Node>,
     edge: Edge,
     room: Arc<Room>,
-    mut undecided: Place,
+    mut undecided: ConnectionSlot,
     address: Option<IpAddr>,
     mut stream: impl Stream + 'static,
 ) {
@@ -119,10 +119,10 @@ async fn connection(
         Err(_) => return node.metrics.mishap(Mishap::Closed),
     };
     if first.rest() != MAGIC {
-        let place = room.clients.take(address);
+        let slot = room.clients.take(address);
         drop(undecided);
-        return match place {
-            Some(place) => http(&node, edge, place, first, stream).await,
+        return match slot {
+            Some(slot) => http(&node, edge, slot, first, stream).await,
             None => refuse(&node, stream).await,
         };
     }
@@ -136,7 +136,7 @@ async fn connection(
     }
 }
 
-/// Tells a client that there is no place, if it takes that at once.
+/// Tells a client that there is no slot, if it takes that at once.
 async fn refuse(node: &Node, mut stream: impl Stream) {
     node.metrics.mishap(Mishap::Refused);
     let said = async {
@@ -225,8 +225,8 @@ impl<S: Stream> AsyncWrite for Rewound<S> {
     }
 }
 
-async fn http(node: &Node, edge: Edge, mut place: Place, first: FirstBytes, stream: impl Stream + 'static) {
-    let activity = place.activity();
+async fn http(node: &Node, edge: Edge, mut slot: ConnectionSlot, first: FirstBytes, stream: impl Stream + 'static) {
+    let activity = slot.activity();
     activity.arrived();
     let answered = activity.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -243,10 +243,10 @@ async fn http(node: &Node, edge: Edge, mut place: Place, first: FirstBytes, stre
         if let Poll::Ready(ended) = served.as_mut().poll(context) {
             return Poll::Ready(ended);
         }
-        if !leaving && place.poll_leave(context).is_ready() {
+        if !leaving && slot.poll_leave(context).is_ready() {
             leaving = true;
             node.metrics.mishap(Mishap::Closed);
-            if !place.is_busy() {
+            if !slot.is_busy() {
                 return Poll::Ready(Ok(()));
             }
             // A request came in between.

@@ -11,8 +11,8 @@ use openraft::async_runtime::WatchReceiver;
 
 use super::reads::stats_of;
 use crate::divergence::is_diverged;
-use crate::logging::dropped_lines;
 use crate::node::Node;
+use crate::sys::logging::dropped_lines;
 
 /// Paths counted by name; all others share one row, so that a scanner cannot grow the table.
 const COUNTED_PATHS: [&str; 24] = [

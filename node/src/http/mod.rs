@@ -112,7 +112,7 @@ impl Edge {
         let (body, _share) = body::collect(body, &self.memory).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
-        let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal() };
+        let refusal = if speaks_of_the_node(path) { None } else { self.node.condition.refusal().map(ApiError::from) };
         // What came while this process was paused waited somewhere in the system, and its
         // caller may have given up (W6).
         let refusal = match refusal {

@@ -19,11 +19,11 @@ use super::answer::{DerivedFrom, ok_json};
 use super::consistency::{Admitted, ReadParams, Source, admit};
 use super::error::ApiError;
 use super::route::Parts;
-use crate::clock::unix_seconds;
 use crate::config::SEARCH_LIMIT_MAX;
-use crate::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
 use crate::node::Node;
 use crate::search::Mode;
+use crate::search::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
+use crate::sys::clock::unix_seconds;
 
 /// Hits of a search that does not say.
 const SEARCH_LIMIT_DEFAULT: usize = 50;

@@ -21,8 +21,9 @@ use super::error::ApiError;
 use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
+use crate::digests;
 use crate::node::Node;
-use crate::{cut, digests};
+use crate::propose::cut;
 
 write_handler! {
     /// `POST /register` (P1, P2).

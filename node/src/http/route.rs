@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri};
 use axum::response::Response;
 use client::api::headers;
 use tokio::time::Instant;
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::body::ReadBody;
 use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
-use crate::deadline::{Deadline, for_next_hop};
-use crate::net::Undelivered;
+use crate::deadline::{BadDeadline, Deadline, for_next_hop};
 use crate::node::{KnownLeader, Node};
+use crate::sys::net::Undelivered;
 
 /// Pause before asking again who leads.
 const ROLE_POLL: Duration = Duration::from_millis(10);
@@ -58,7 +58,7 @@ impl Parts {
     pub fn of(request: Request<Body>) -> Result<Self, ApiError> {
         let (mut parts, _) = request.into_parts();
         let body = parts.extensions.remove::<ReadBody>().unwrap_or(ReadBody::Broken).whole()?;
-        let deadline = Deadline::of(&parts.headers)?;
+        let deadline = deadline_of(&parts.headers)?;
         Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body, deadline })
     }
 
@@ -75,6 +75,11 @@ impl Parts {
     pub fn wants_no_hop(&self) -> bool {
         self.headers.get(headers::FORWARD).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"never"))
     }
+}
+
+/// The deadline of a request that arrived now.
+pub fn deadline_of(headers: &HeaderMap) -> Result<Deadline, BadDeadline> {
+    Deadline::of(headers.get(headers::DEADLINE_MS).map(HeaderValue::as_bytes))
 }
 
 /// Whether this node leads and may propose; refused if it leads and no majority confirms it.

@@ -12,10 +12,9 @@ use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
-use super::refused;
+use super::{ChangeError, refused};
 use crate::condition::Condition;
 use crate::deadline::left;
-use crate::http::error::ApiError;
 use crate::node::Node;
 use crate::transport::{Request, Response};
 
@@ -66,7 +65,7 @@ impl std::fmt::Display for Unable {
 pub(super) type Ability = BTreeMap<NodeId, Result<(), Unable>>;
 
 /// The members, once no change of voters is halfway through.
-pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ApiError> {
+pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ChangeError> {
     let patience = until.min(Instant::now() + SETTLE_DEADLINE);
     loop {
         let halfway = {
@@ -84,7 +83,7 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ApiE
             configs.iter().map(list).collect::<Vec<_>>().join(" to ")
         };
         if halfway.is_empty() {
-            return Err(ApiError::NotInitialized);
+            return Err(ChangeError::NotInitialized);
         }
         if Instant::now() >= patience {
             return Err(refused(format!(
@@ -164,7 +163,11 @@ pub(super) fn lag(node: &Node, id: NodeId) -> Option<u64> {
 }
 
 /// Whether a change from one set of voters to another can be committed by those that are able to (C6).
-pub(super) fn check_commit(old: &BTreeSet<NodeId>, new: &BTreeSet<NodeId>, ability: &Ability) -> Result<(), ApiError> {
+pub(super) fn check_commit(
+    old: &BTreeSet<NodeId>,
+    new: &BTreeSet<NodeId>,
+    ability: &Ability,
+) -> Result<(), ChangeError> {
     if new.is_empty() {
         return Err(refused("the last voter cannot be taken away; a cluster needs at least one"));
     }

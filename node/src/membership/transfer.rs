@@ -16,8 +16,7 @@ use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use super::checks::{self, Members};
-use super::{known_member, refused, voters};
-use crate::http::error::ApiError;
+use super::{ChangeError, known_member, refused, voters};
 use crate::node::Node;
 
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
@@ -28,7 +27,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Hands leadership to a voter; refused unless it answers now and is as far as the leader.
-pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), ApiError> {
+pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
     let _turn = node.changes.begin(until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
@@ -51,14 +50,14 @@ pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), Api
     trigger(node, id, &members, until).await
 }
 
-async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> Result<(), ApiError> {
+async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> Result<(), ChangeError> {
     let term = node.term();
     // Asking took a while, and this process may have been paused meanwhile.
     if !node.leads() || Instant::now() >= until {
-        return Err(ApiError::NoQuorum);
+        return Err(ChangeError::NoQuorum);
     }
     let triggered = node.raft.trigger().transfer_leader(id).await;
-    triggered.map_err(|fatal| ApiError::StorageFailed(fatal.to_string()))?;
+    triggered.map_err(|fatal| ChangeError::Storage(fatal.to_string()))?;
     let patience = until.min(Instant::now() + TAKE_OVER_DEADLINE);
     while Instant::now() < patience {
         if node.leader().is_some_and(|leader| leader.id == id && leader.term > term) {
@@ -70,7 +69,7 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
         tracing::warn!(target = id, term, "the target of a transfer did not take over; standing down");
     }
     let others = members.voters.iter().filter(|other| **other != id).copied().collect::<BTreeSet<_>>();
-    Err(ApiError::Unknown(format!(
+    Err(ChangeError::Unknown(format!(
         "node {id} did not take over in time; leadership goes to it or to another of the voters {}",
         checks::list(&others)
     )))

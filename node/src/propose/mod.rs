@@ -9,8 +9,10 @@
 //! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
 //! an error is called definite only if Raft never took the entry.
 
+pub mod cut;
+mod in_flight;
+mod log_clock;
 mod queue;
-mod under_way;
 
 use std::future::pending;
 use std::pin::pin;
@@ -26,14 +28,14 @@ use raft_store::types::NodeId;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use self::in_flight::{InFlight, UnderWay};
+pub use self::log_clock::{Anchor, LogClock};
 pub use self::queue::QUEUE_COMMANDS_MAX;
 use self::queue::{Answer, Pending, Queue};
-use self::under_way::{Place, UnderWay};
-use crate::clock::LogClock;
 use crate::config::REQUEST_DEADLINE;
 use crate::deadline::left;
 use crate::node::Raft;
-use crate::pulse::Pulse;
+use crate::sys::pulse::Pulse;
 
 /// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller
 /// would hardly hear what became of it.
@@ -164,7 +166,7 @@ impl Proposer {
 
 async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exit) {
     let queue = &*exit.0;
-    let (places, mut under_way) = watch::channel(UnderWay::default());
+    let (entries, mut under_way) = watch::channel(UnderWay::default());
     'entries: loop {
         queue.until(1).await;
         if queue.is_over() {
@@ -172,7 +174,7 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
         }
         // While the entry has to wait the queue fills, and the entry gets larger.
         loop {
-            // All that waited were refused; what comes now begins anew, or it would go without a place.
+            // All that waited were refused; what comes now begins anew, or it would be proposed without being counted.
             let Some(due) = queue.due() else { continue 'entries };
             let wanted = under_way.borrow_and_update().wanted();
             let enough = async {
@@ -192,11 +194,11 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
         if batch.is_empty() {
             continue;
         }
-        let place = Place::take(&places, batch.len());
+        let in_flight = InFlight::take(&entries, batch.len());
         let (raft, clock) = (raft.clone(), clock.clone());
         tokio::spawn(async move {
             propose_entry(&raft, &clock, batch).await;
-            drop(place);
+            drop(in_flight);
         });
     }
 }
@@ -234,7 +236,7 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
     // In the order of the outcomes; who was answered already has left a gap.
     let written = loop {
         let Some(due) = callers.iter().flatten().map(|(due, _)| *due).min() else {
-            // Nobody waits any more, but it is under way and keeps its place; its fate is nobody's news.
+            // Nobody waits any more, but the entry is in flight and still counts. Nobody is told its fate.
             drop(written.await);
             return;
         };

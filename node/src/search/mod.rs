@@ -15,9 +15,10 @@
 mod blocks;
 mod builder;
 mod fold;
-mod places;
+pub mod names;
 mod postings;
 mod query;
+mod slot_table;
 mod vocabulary;
 mod word;
 
@@ -29,8 +30,8 @@ use raft_store::types::FileName;
 
 use blocks::{Asked, BLOCK_NAMES, Blocks, View};
 use fold::{fold, fold_into};
-use places::Places;
 use query::{Hit, Query, Ranked};
+use slot_table::SlotTable;
 use vocabulary::{Vocabulary, best, parts_near};
 
 /// Longest query, in bytes; a longer one has no hits. Four times a name's length leaves room for any separators.
@@ -75,7 +76,7 @@ pub struct SearchResult {
 /// The index over a set of names.
 #[derive(Debug)]
 pub struct SearchIndex {
-    places: Places,
+    slots: SlotTable,
     blocks: Blocks,
     vocabulary: Vocabulary,
     /// The name that is added, folded: one buffer for all.
@@ -96,7 +97,7 @@ impl SearchIndex {
 
     fn with_block_names(block_names: usize) -> Self {
         Self {
-            places: Places::default(),
+            slots: SlotTable::default(),
             blocks: Blocks::new(block_names),
             vocabulary: Vocabulary::default(),
             folded: String::new(),
@@ -105,7 +106,7 @@ impl SearchIndex {
 
     /// Number of names.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     /// Whether there are none.
@@ -115,30 +116,30 @@ impl SearchIndex {
 
     /// Adds the name of a file; false if it was in already. A number stands for one name, always.
     pub fn insert(&mut self, number: FileNumber, name: &FileName) -> bool {
-        if self.places.get(number).is_some() {
+        if self.slots.get(number).is_some() {
             return false;
         }
         fold_into(&mut self.folded, name.as_str());
         self.vocabulary.add(&self.folded);
-        self.places.set(number, self.blocks.insert(number, name.clone(), self.folded.as_bytes()));
+        self.slots.set(number, self.blocks.insert(number, name.clone(), self.folded.as_bytes()));
         true
     }
 
     /// Takes the name of a file out; false if it was not in.
     pub fn remove(&mut self, number: FileNumber) -> bool {
-        let Some(slot) = self.places.remove(number) else { return false };
+        let Some(slot) = self.slots.remove(number) else { return false };
         if let Some(name) = self.blocks.name(slot) {
             self.vocabulary.remove(&fold(name.as_str()));
         }
         for (moved, slot) in self.blocks.remove(slot) {
-            self.places.set(moved, slot);
+            self.slots.set(moved, slot);
         }
         true
     }
 
     /// Makes the name of a number this one, or none; what it was before does not matter.
     pub fn set(&mut self, number: FileNumber, name: Option<&FileName>) {
-        let known = self.places.get(number).and_then(|slot| self.blocks.name(slot));
+        let known = self.slots.get(number).and_then(|slot| self.blocks.name(slot));
         if known == name {
             return;
         }
@@ -150,7 +151,7 @@ impl SearchIndex {
 
     /// One number more than the greatest that may have a name.
     pub fn numbers_end(&self) -> FileNumber {
-        self.places.end()
+        self.slots.end()
     }
 
     /// The best `limit` hits among the names that `filter` admits, and the number of all of them.

@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep};
 use super::{Hello, PROTOCOL_VERSION, Side, Welcome};
 use crate::condition::Condition;
 use crate::node::Node;
-use crate::{standing, starts};
+use crate::standing;
+use crate::starts;
 
 /// Senders whose check is remembered.
 const CHECKED_MAX: usize = 64;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::check::Asked;
 use super::frame::{self, FrameError};
 use super::{Request, Response};
-use crate::net::Connection;
+use crate::sys::net::Connection;
 
 /// Requests that may be on their way on one connection.
 pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 64;

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::link::CONNECT_DEADLINE;
 use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Side, Welcome, frame};
 use crate::identities::{Identities, Told};
-use crate::net::{Connection, Net};
 use crate::starts::is_superseded;
+use crate::sys::net::{Connection, Net};
 use raft_store::storage::StartId;
 
 /// Why there is no connection.

@@ -20,7 +20,7 @@ use super::error::CallError;
 use super::frame::{self, FrameError};
 use super::{Hello, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead};
 use crate::identities::Identities;
-use crate::net::{Connection, Net};
+use crate::sys::net::{Connection, Net};
 
 /// How long connecting to one address and the hello may take.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ mod tests {
     use raft_store::storage::{OpenOptions, SimDisk, StartId, Storage};
 
     use super::*;
-    use crate::net::SystemNet;
+    use crate::sys::net::SystemNet;
 
     /// C3, C6: each of its calls would be refused, ten times a second.
     #[tokio::test]

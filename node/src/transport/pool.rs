@@ -12,7 +12,7 @@ use super::error::CallError;
 use super::link::Link;
 use super::{Request, Response};
 use crate::identities::Identities;
-use crate::net::Net;
+use crate::sys::net::Net;
 
 /// Idle links kept per member.
 const IDLE_LINKS_MAX: usize = 8;

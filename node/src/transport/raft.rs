@@ -28,7 +28,7 @@ use super::link::{CONNECT_DEADLINE, Link, broken};
 use super::pool::LinkPool;
 use super::{Request, Response, SnapshotHead};
 use crate::identities::{Acked, Identities};
-use crate::net::Net;
+use crate::sys::net::Net;
 
 /// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
 const APPENDS_IN_FLIGHT_MAX: usize = 8;

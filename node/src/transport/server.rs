@@ -22,11 +22,15 @@ use super::check::{self, Own};
 use super::frame::{self, FrameError};
 use super::link::snapshot_deadline;
 use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
+use crate::birth;
+use crate::divergence;
 use crate::metrics::Mishap;
-use crate::net::Stream;
 use crate::node::Node;
-use crate::places::Place;
-use crate::{birth, divergence, standing, starts, succession};
+use crate::standing;
+use crate::starts;
+use crate::succession;
+use crate::sys::net::Stream;
+use crate::sys::slots::ConnectionSlot;
 
 /// Requests of one connection that were read and not begun.
 const REQUESTS_WAITING_MAX: usize = 4;
@@ -49,7 +53,7 @@ const SNAPSHOT_STEP_BYTES: u64 = 1_024 * 1_024;
 pub async fn serve_connection(
     node: Arc<Node>,
     mut stream: impl Stream,
-    mut undecided: Place,
+    mut undecided: ConnectionSlot,
     members: &Arc<Semaphore>,
 ) -> Result<(), FrameError> {
     let greeted = tokio::select! {
@@ -315,5 +319,5 @@ fn takes_no_part(node: &Node) -> Response {
 fn beacon(node: &Node) -> Option<Beacon> {
     let (term, committed, quorum_age) = node.leader_confirmation()?;
     let log_time = node.clock.anchor()?.now();
-    Some(Beacon { term, committed, quorum_age_ms: crate::clock::millis_up(quorum_age), log_time })
+    Some(Beacon { term, committed, quorum_age_ms: crate::sys::clock::millis_up(quorum_age), log_time })
 }

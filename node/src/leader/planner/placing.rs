@@ -12,7 +12,7 @@ use raft_store::types::{FileName, PeerId};
 
 use super::demand::Demand;
 use super::tasks::Order;
-use super::{Place, Planner};
+use super::{Planner, QueueKey};
 
 impl Planner {
     /// Places as many files as slots and budget allow.
@@ -38,7 +38,7 @@ impl Planner {
     }
 
     /// The next file that some peer with a new slot has not looked at.
-    fn next_look(&mut self) -> Option<(PeerId, Place)> {
+    fn next_look(&mut self) -> Option<(PeerId, QueueKey)> {
         while let Some(peer) = self.peers.hungry.first().cloned() {
             if let Some(state) = self.peers.looking(&peer)
                 && state.has_slot()
@@ -47,8 +47,8 @@ impl Planner {
                     state.cursor = None;
                 }
                 let from = state.cursor.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                if let Some(place) = self.waiting.range((from, Bound::Unbounded)).next() {
-                    return Some((peer, place.clone()));
+                if let Some(key) = self.waiting.range((from, Bound::Unbounded)).next() {
+                    return Some((peer, key.clone()));
                 }
             }
             self.peers.hungry.remove(&peer);
@@ -57,8 +57,8 @@ impl Planner {
     }
 
     /// Gives one file the copies it wants, as far as peers can take them.
-    fn place_file(&mut self, catalog: &Catalog, place: &Place, now_ms: u64) {
-        let (live, file) = place;
+    fn place_file(&mut self, catalog: &Catalog, key: &QueueKey, now_ms: u64) {
+        let (live, file) = key;
         let Some(demand) = catalog.file(file).map(|view| Demand::of(&view)) else {
             self.dirty.insert(file.clone());
             self.leave_queues(file);
@@ -75,7 +75,7 @@ impl Planner {
         }
         if missing <= 0 || demand.live.is_empty() {
             self.leave_queues(file);
-        } else if self.untried.remove(place) {
+        } else if self.untried.remove(key) {
             if self.waiting.is_empty() {
                 self.waiting_bytes_min = u64::MAX;
             }

@@ -21,7 +21,7 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// How many commands the next entry needs in order to go now; `None` while there is no place for one.
+    /// How many commands the next entry needs in order to go now; `None` while no more may be in flight.
     pub(super) fn wanted(self) -> Option<usize> {
         match self.entries {
             0 => Some(1),
@@ -32,13 +32,13 @@ impl UnderWay {
     }
 }
 
-/// An entry's place among those under way, for as long as it is.
-pub(super) struct Place {
+/// One entry under way: counted while this lives.
+pub(super) struct InFlight {
     under_way: watch::Sender<UnderWay>,
     commands: usize,
 }
 
-impl Place {
+impl InFlight {
     pub(super) fn take(under_way: &watch::Sender<UnderWay>, commands: usize) -> Self {
         under_way.send_modify(|all| {
             all.entries += 1;
@@ -48,7 +48,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.under_way.send_modify(|all| {
             all.entries -= 1;
@@ -73,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_given_back() {
-        let (places, under_way) = watch::channel(UnderWay::default());
-        let (first, second) = (Place::take(&places, 3), Place::take(&places, 4));
+    fn an_entry_that_ends_is_counted_no_more() {
+        let (entries, under_way) = watch::channel(UnderWay::default());
+        let (first, second) = (InFlight::take(&entries, 3), InFlight::take(&entries, 4));
         assert_eq!(*under_way.borrow(), UnderWay { entries: 2, commands: 7 });
         drop(first);
         assert_eq!(*under_way.borrow(), UnderWay { entries: 1, commands: 4 });

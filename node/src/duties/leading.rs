@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 
-use crate::clock::{Anchor, millis};
 use crate::node::Node;
+use crate::propose::Anchor;
+use crate::sys::clock::millis;
 
 /// How often the leader looks at its peers, waiters and overdue tasks.
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::process::{Child, Command};
 
-use crate::operate;
+use super::operate;
 
 /// How long the cluster may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);

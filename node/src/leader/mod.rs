@@ -4,24 +4,22 @@
 //! Soft state lives here and nowhere else (P3, M1); it is created when a leadership term begins and dropped when it
 //! ends. Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
 
-mod derived;
-mod duties;
+pub mod liveness;
+pub mod planner;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use client::api::{FailedTask, Task};
-pub use derived::{follow_events, follow_freshness};
-pub use duties::run;
 use parking_lot::Mutex;
 use raft_store::catalog::{Catalog, Event, Op};
 use raft_store::types::{FileName, PeerId};
 use tokio::sync::Notify;
 
-use crate::clock::{Monotonic, millis, unix_seconds};
-use crate::liveness::{self, Liveness};
-use crate::planner::{Planner, without_plan};
+use self::liveness::Liveness;
+use self::planner::{Planner, without_plan};
+use crate::sys::clock::{Monotonic, millis, unix_seconds};
 
 /// Wake-ups of waiting heartbeats that are kept although nobody may wait on them any more.
 const IDLE_WAKE_UPS_MAX: usize = 1_024;
@@ -62,7 +60,7 @@ pub struct Leadership {
     reign: Mutex<Option<Reign>>,
     waiters: Mutex<Waiters>,
     /// Whether a probe is under way; there is one at a time, however long it takes.
-    probing: AtomicBool,
+    pub probing: AtomicBool,
 }
 
 /// Planner and liveness figures for `/stats` and `/metrics`.
@@ -82,13 +80,14 @@ impl Leadership {
         Self { clock, ..Self::default() }
     }
 
-    fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
+    /// Begins a term with soft state made from the catalog.
+    pub fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
         let reign = self.made(term, catalog, config);
         *self.reign.lock() = Some(reign);
     }
 
     /// Makes the soft state anew from the catalog, unless the leadership ended meanwhile.
-    fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
+    pub fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
         let Some(term) = self.term() else { return };
         let rebuilt = self.made(term, catalog, config);
         let mut reign = self.reign.lock();
@@ -110,7 +109,8 @@ impl Leadership {
         Reign { term, liveness, planner }
     }
 
-    fn end(&self) {
+    /// Ends the term, and wakes everybody who waits.
+    pub fn end(&self) {
         *self.reign.lock() = None;
         // Whoever waits here has to ask the new leader.
         let waiters = std::mem::take(&mut *self.waiters.lock());
@@ -118,7 +118,7 @@ impl Leadership {
     }
 
     /// The term of the leadership under way.
-    fn term(&self) -> Option<u64> {
+    pub fn term(&self) -> Option<u64> {
         self.reign.lock().as_ref().map(|reign| reign.term)
     }
 
@@ -226,7 +226,7 @@ impl Leadership {
     }
 
     /// Takes in what an applied entry changed.
-    fn observe(&self, catalog: &Catalog, events: &[Event]) {
+    pub fn observe(&self, catalog: &Catalog, events: &[Event]) {
         self.wake_for_turns(events);
         let woken = match self.reign.lock().as_mut() {
             None => return,
@@ -241,7 +241,7 @@ impl Leadership {
     }
 
     /// One further step of planning; false if there was nothing left to plan.
-    fn plan_on(&self, catalog: &Catalog) -> bool {
+    pub fn plan_on(&self, catalog: &Catalog) -> bool {
         let woken = match self.reign.lock().as_mut() {
             Some(reign) if reign.has_more() => reign.plan(catalog, self.clock.now_ms()),
             Some(_) | None => return false,
@@ -251,7 +251,7 @@ impl Leadership {
     }
 
     /// One round of timed duties; returns what has to be proposed.
-    fn duties(&self, catalog: &Catalog, confirmed: bool) -> Vec<Op> {
+    pub fn duties(&self, catalog: &Catalog, confirmed: bool) -> Vec<Op> {
         let mut ops = Vec::new();
         let woken = match self.reign.lock().as_mut() {
             None => return ops,

@@ -1,6 +1,8 @@
 //! The command line of `raftshare-node`: parse it, run the command, and end with its exit code.
 
 mod args;
+pub mod dev;
+pub mod operate;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,9 +12,9 @@ use client::cli::{Exit, Failure, Format, Output, print_usage};
 use client::cluster::NewNode;
 
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
-use crate::logging::{LogFormat, Logging};
-use crate::operate::{self, Change};
-use crate::{dev, start};
+use self::operate::Change;
+use crate::start;
+use crate::sys::logging::{LogFormat, Logging};
 
 /// The command line as its parser sees it, for tests that go through all commands.
 pub fn command() -> clap::Command {

@@ -13,13 +13,13 @@ const PART_NUMBERS: usize = 4_096;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct SlotTable {
     parts: Vec<Box<[Slot]>>,
     /// Numbers that have a slot.
     names: usize,
 }
 
-impl Places {
+impl SlotTable {
     /// Number of names.
     pub(super) fn len(&self) -> usize {
         self.names
@@ -42,9 +42,9 @@ impl Places {
         while self.parts.len() <= number / PART_NUMBERS {
             self.parts.push(vec![Slot::NONE; PART_NUMBERS].into_boxed_slice());
         }
-        let place = &mut self.parts[number / PART_NUMBERS][number % PART_NUMBERS];
-        self.names += usize::from(*place == Slot::NONE);
-        *place = slot;
+        let slot_of = &mut self.parts[number / PART_NUMBERS][number % PART_NUMBERS];
+        self.names += usize::from(*slot_of == Slot::NONE);
+        *slot_of = slot;
     }
 
     /// Forgets a number, and answers the slot it had.

@@ -12,10 +12,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::clock::Monotonic;
 use crate::config::{Birth, Config, MemberSpec};
-use crate::net::SystemNet;
+use crate::node::Node;
 use crate::start::{Ground, open_options, run_on};
+use crate::sys::clock::Monotonic;
+use crate::sys::net::SystemNet;
 
 fn published(number: FileNumber, name: &str) -> Event {
     Event::FilePublished {

@@ -9,9 +9,9 @@ use raft_store::catalog::Catalog;
 use raft_store::types::{FileName, PeerId};
 
 use super::demand::Demand;
-use super::peers::place;
+use super::peers::queue_key;
 use super::tasks::{Order, TaskNo};
-use super::{Place, Planner};
+use super::{Planner, QueueKey};
 
 impl Planner {
     /// Brings tasks and queues of one file in line with the catalog.
@@ -35,7 +35,7 @@ impl Planner {
             self.withdraw_surplus(file, missing.unsigned_abs());
         }
         let wants_copies = missing > 0 && !demand.live.is_empty();
-        let short = wants_copies.then_some(place(demand.live.len(), file).0);
+        let short = wants_copies.then_some(queue_key(demand.live.len(), file).0);
         self.settle(file, short);
     }
 
@@ -135,7 +135,7 @@ impl Planner {
                 let (kind, version, size) = (demand.upkeep, demand.version, demand.size);
                 self.give(&Order { peer, file, kind, version, size }, now_ms);
             } else {
-                state.queue.insert(place(demand.live.len(), file));
+                state.queue.insert(queue_key(demand.live.len(), file));
             }
         }
     }
@@ -199,8 +199,8 @@ impl Planner {
         }
     }
 
-    fn unqueue(&mut self, place: Place) {
-        self.untried.remove(&place);
-        self.waiting.remove(&place);
+    fn unqueue(&mut self, key: QueueKey) {
+        self.untried.remove(&key);
+        self.waiting.remove(&key);
     }
 }

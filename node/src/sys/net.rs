@@ -8,9 +8,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::{Request, Response};
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -19,9 +19,9 @@ const LOOKED_AT_MAX: usize = 1_024;
 /// Looks at all connections that the head of a request may last for.
 const HEAD_LOOKS_MAX: u8 = 3;
 
-/// Places for connections of one kind.
+/// ConnectionSlots for connections of one kind.
 #[derive(Debug)]
-pub struct Places {
+pub struct ConnectionSlots {
     max: usize,
     per_address: usize,
     inner: Mutex<Inner>,
@@ -90,14 +90,14 @@ impl Inner {
     }
 }
 
-impl Places {
+impl ConnectionSlots {
     /// So many, and so many of them for one address.
     pub fn new(max: usize, per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, per_address, inner: Mutex::default() })
     }
 
-    /// A place, if need be that of an idle connection; `None` if all others are busy.
-    pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+    /// A slot, if need be that of an idle connection; `None` if all others are busy.
+    pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionSlot> {
         let mut inner = self.inner.lock();
         let of_address = address.and_then(|address| inner.by_address.get(&address)).copied().unwrap_or_default();
         if of_address >= self.per_address && !inner.evict(address) {
@@ -114,7 +114,7 @@ impl Places {
             *inner.by_address.entry(address).or_default() += 1;
         }
         drop(inner);
-        Some(Place { places: Arc::clone(self), id, held, waker: None })
+        Some(ConnectionSlot { slots: Arc::clone(self), id, held, waker: None })
     }
 
     /// Looks at all connections, which is to be done at equal intervals: a head that has been arriving since before
@@ -132,17 +132,17 @@ impl Places {
     }
 }
 
-/// A connection's place; given back when it is dropped.
+/// A connection's slot; given back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     id: u64,
     held: Arc<Held>,
-    /// Whom the held place wakes.
+    /// Whom the held slot wakes.
     waker: Option<Waker>,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Resolves when the connection should close: to make room, or because the head of a request does not end. A poll
     /// costs one look at memory that nobody writes.
     pub fn poll_leave(&mut self, context: &Context<'_>) -> Poll<()> {
@@ -169,9 +169,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.inner.lock().remove(self.id);
+        self.slots.inner.lock().remove(self.id);
     }
 }
 
@@ -217,58 +217,57 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, last).into())
     }
 
-    fn has_to_leave(place: &mut Place) -> bool {
-        place.leave().now_or_never().is_some()
+    fn has_to_leave(slot: &mut ConnectionSlot) -> bool {
+        slot.leave().now_or_never().is_some()
     }
 
     #[test]
     fn an_idle_connection_makes_room_and_a_busy_one_stays() {
-        let places = Places::new(2, 2);
-        let mut first = places.take(None).expect("free");
-        let mut second = places.take(None).expect("free");
+        let slots = ConnectionSlots::new(2, 2);
+        let mut first = slots.take(None).expect("free");
+        let mut second = slots.take(None).expect("free");
         let answering = first.activity().begin();
-        let third = places.take(None).expect("the second is idle");
+        let third = slots.take(None).expect("the second is idle");
         assert!(has_to_leave(&mut second) && !has_to_leave(&mut first));
         let both = third.activity().begin();
-        assert!(places.take(None).is_none(), "N4: both are busy");
+        assert!(slots.take(None).is_none(), "N4: both are busy");
         drop((answering, both));
         drop(second);
-        assert!(places.take(None).is_some());
+        assert!(slots.take(None).is_some());
     }
 
     #[test]
     fn one_address_cannot_take_all_places() {
-        let places = Places::new(4, 2);
-        let mut greedy: Vec<_> =
-            (0..3).map(|_| places.take(address(1)).expect("for an idle one of the same")).collect();
-        assert_eq!(greedy.iter_mut().filter_map(|place| place.leave().now_or_never()).count(), 1);
-        let busy: Vec<_> = greedy.iter().map(|place| place.activity().begin()).collect();
-        assert!(places.take(address(1)).is_none(), "N4: its share is used");
-        assert!(places.take(address(2)).is_some(), "N4: others have room");
+        let slots = ConnectionSlots::new(4, 2);
+        let mut greedy: Vec<_> = (0..3).map(|_| slots.take(address(1)).expect("for an idle one of the same")).collect();
+        assert_eq!(greedy.iter_mut().filter_map(|slot| slot.leave().now_or_never()).count(), 1);
+        let busy: Vec<_> = greedy.iter().map(|slot| slot.activity().begin()).collect();
+        assert!(slots.take(address(1)).is_none(), "N4: its share is used");
+        assert!(slots.take(address(2)).is_some(), "N4: others have room");
         drop((busy, greedy));
-        assert!(places.inner.lock().by_address.is_empty(), "nothing is kept of connections that ended");
+        assert!(slots.inner.lock().by_address.is_empty(), "nothing is kept of connections that ended");
     }
 
     #[test]
     fn a_head_that_does_not_end_is_late() {
-        let places = Places::new(1, 1);
-        let mut place = places.take(None).expect("free");
-        let looks = || (0..HEAD_LOOKS_MAX).for_each(|_| places.look());
+        let slots = ConnectionSlots::new(1, 1);
+        let mut slot = slots.take(None).expect("free");
+        let looks = || (0..HEAD_LOOKS_MAX).for_each(|_| slots.look());
         looks();
-        assert!(!has_to_leave(&mut place), "nothing was asked");
-        place.activity().arrived();
-        let answering = place.activity().begin();
-        place.activity().arrived();
+        assert!(!has_to_leave(&mut slot), "nothing was asked");
+        slot.activity().arrived();
+        let answering = slot.activity().begin();
+        slot.activity().arrived();
         looks();
         drop(answering);
         looks();
-        assert!(!has_to_leave(&mut place), "it was answered and is idle");
-        place.activity().arrived();
-        places.look();
-        place.activity().arrived();
-        (2..HEAD_LOOKS_MAX).for_each(|_| places.look());
-        assert!(!has_to_leave(&mut place));
-        places.look();
-        assert!(has_to_leave(&mut place), "N4: more bytes do not prolong it");
+        assert!(!has_to_leave(&mut slot), "it was answered and is idle");
+        slot.activity().arrived();
+        slots.look();
+        slot.activity().arrived();
+        (2..HEAD_LOOKS_MAX).for_each(|_| slots.look());
+        assert!(!has_to_leave(&mut slot));
+        slots.look();
+        assert!(has_to_leave(&mut slot), "N4: more bytes do not prolong it");
     }
 }

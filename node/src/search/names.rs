@@ -14,15 +14,14 @@ use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
 use raft_store::catalog::{Event, FileNumber};
-use raft_store::storage::SharedState;
+use raft_store::storage::{Executor, SharedState};
 use raft_store::types::FileName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
+use super::{Found, Mode, Search, SearchIndex, SearchResult};
 use crate::config::REQUEST_DEADLINE;
 use crate::freshness::Freshness;
-use crate::node::Node;
-use crate::search::{Found, Mode, Search, SearchIndex, SearchResult};
 
 /// Searches that may wait for their turn; one more is refused as `overloaded`.
 pub const SEARCHES_WAITING_MAX: usize = 1_024;
@@ -236,12 +235,12 @@ impl Opened {
 }
 
 /// Loads the index when the node starts and whenever the catalog was replaced, until the process ends.
-pub async fn load(node: Arc<Node>) {
+pub async fn load(names: Arc<Names>, state: SharedState, executor: Executor) {
     loop {
-        let loader = node.clone();
-        match node.executor.compute(move || loader.names.load_step(&loader.state)).await {
+        let (loader, loaded) = (names.clone(), state.clone());
+        match executor.compute(move || loader.load_step(&loaded)).await {
             Ok(true) => tokio::time::sleep(LOAD_PAUSE).await,
-            Ok(false) => node.names.load_wanted.notified().await,
+            Ok(false) => names.load_wanted.notified().await,
             // A step does not panic, and threads end only with the process.
             Err(error) => return tracing::error!(%error, "the name index is no longer loaded"),
         }

@@ -53,7 +53,7 @@ use tasks::Tasks;
 pub const PLAN_FILES_MAX: usize = 256;
 
 /// Where a file stands in a queue: fewest live copies first, then by name.
-type Place = (u32, FileName);
+type QueueKey = (u32, FileName);
 
 /// How far a rebuild has come.
 #[derive(Debug)]
@@ -89,9 +89,9 @@ pub struct Planner {
     /// Files to be assessed.
     dirty: BTreeSet<FileName>,
     /// Files short of copies for which no peer was sought yet.
-    untried: BTreeSet<Place>,
+    untried: BTreeSet<QueueKey>,
     /// Files short of copies for which no peer was free or fit.
-    waiting: BTreeSet<Place>,
+    waiting: BTreeSet<QueueKey>,
     /// A lower bound of the sizes of the files in `waiting`, in bytes.
     waiting_bytes_min: u64,
     /// Grows when `waiting` gets a file: peers that are full then have to look from its start later.

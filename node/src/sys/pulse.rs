@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::{Monotonic, millis};
+use crate::sys::clock::{Monotonic, millis};
 
 /// How often the timer runs.
 const BEAT: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use raft_store::catalog::PeerView;
 use raft_store::types::{FileName, PeerId};
 
-use super::Place;
+use super::QueueKey;
 use super::tasks::TaskNo;
 
 /// Tasks a peer has under way at a time.
@@ -59,11 +59,11 @@ pub(super) struct PeerState {
     /// How many of them are updates and removals.
     upkeep: usize,
     /// Files with an update or removal that waits for a slot, most endangered first. May name some that no longer do.
-    pub(super) queue: BTreeSet<Place>,
+    pub(super) queue: BTreeSet<QueueKey>,
     /// Its place in `Peers::zones`.
     rank: Option<(bool, Rank)>,
     /// How far it has looked through the files that wait for a place.
-    pub(super) cursor: Option<Place>,
+    pub(super) cursor: Option<QueueKey>,
     /// The round (see `Planner::round`) in which its last slot was taken: files that came later were not offered to it.
     pub(super) full_since_round: u64,
     /// A slot became free, and `full_since_round` was not yet looked at.
@@ -254,6 +254,6 @@ impl Peers {
 }
 
 /// Where a file stands among those that need a peer or a slot: fewest live copies first.
-pub(super) fn place(live: usize, file: &FileName) -> Place {
+pub(super) fn queue_key(live: usize, file: &FileName) -> QueueKey {
     (u32::try_from(live).unwrap_or(u32::MAX), file.clone())
 }
