@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use super::retry::Repeat;
 use super::{Error, IndexClient, Read};
 use crate::contract::{
-    AddLearner, Cluster, ClusterResponse, Demote, Digest, DigestResponse, Endpoint, Init, InitRequest, Leader, LeaderInfo, MemberId, NoBody,
-    NoQuery, NodeAddress, Promote, PromoteRequest, Remove, Response, Snapshot, Transfer,
+    AddLearner, Cluster, ClusterResponse, Demote, Digest, DigestResponse, Endpoint, Init, InitRequest, Leader,
+    LeaderInfo, MemberId, NoBody, NoQuery, NodeAddress, Promote, PromoteRequest, Remove, Response, Snapshot, Transfer,
 };
 
 /// A member to be.

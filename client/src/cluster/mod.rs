@@ -34,12 +34,12 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::{Mutex, RwLock};
 
+pub use crate::contract::SearchMode;
 pub use admin::NewNode;
 pub use clock::BootTime;
 pub use error::Error;
 pub use lease::LeaseGuard;
 pub use read_engine::{Consistency, Freshness, Read, ReadOptions};
-pub use crate::contract::SearchMode;
 pub use writes::{Grant, LeaseAnswer};
 
 use crate::contract::{LeaderInfo, headers};

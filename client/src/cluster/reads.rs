@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, IndexClient, Read};
 use crate::contract::{
-    Endpoint, ErrorCode, File, FileParam, FilePeer, FileResponse, Lease, LeaseStatus, NameParam, NoQuery, PeerEntry, Peers,
-    PeersQuery, Response, Search, SearchHit, SearchMode, SearchQuery, Stats, StatsResponse, Why, WhyResponse,
+    Endpoint, ErrorCode, File, FileParam, FilePeer, FileResponse, Lease, LeaseStatus, NameParam, NoQuery, PeerEntry,
+    Peers, PeersQuery, Response, Search, SearchHit, SearchMode, SearchQuery, Stats, StatsResponse, Why, WhyResponse,
 };
 
 impl IndexClient {

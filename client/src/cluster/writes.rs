@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::retry::Repeat;
 use super::{BootTime, Error, IndexClient};
 use crate::contract::{
-    Acquire, Announce, Delete, Endpoint, Heartbeat, Leave, Register, Release, Renew, Response,
-    AnnounceManyResponse, AnnounceRequest, AnnounceResponse, DeleteRequest, DeniedResponse, FileEntry, GrantResponse,
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, RegisterRequest, RegisterResponse,
-    ReleaseRequest, RenewRequest,
+    Acquire, Announce, AnnounceManyResponse, AnnounceRequest, AnnounceResponse, Delete, DeleteRequest, DeniedResponse,
+    Endpoint, FileEntry, GrantResponse, Heartbeat, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse,
+    Leave, LeaveRequest, Register, RegisterRequest, RegisterResponse, Release, ReleaseRequest, Renew, RenewRequest,
+    Response,
 };
 
 /// How long one poll of a wait may hang at the server; below the window after which a silent waiter is dropped (L5).

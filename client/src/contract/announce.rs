@@ -2,9 +2,9 @@
 
 use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, AppliedState, ErrorCode, FileEntry, Json, Task};
+use super::{AppliedState, ErrorCode, FileEntry, Json, Task, decode, endpoint};
 
 endpoint! {
     /// Announce holdings, create a file, or publish a version.

@@ -3,9 +3,9 @@
 use raft_store::catalog::Op;
 use raft_store::types::{FileName, LeaseToken, PeerId};
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, NoContent};
+use super::{NoContent, decode, endpoint};
 
 endpoint! {
     /// Drop this peer's copy, or delete the name everywhere.

@@ -1,4 +1,4 @@
-//! The contract as documents: `openapi.json`, and the list of endpoints in `docs/api.md`.
+//! The contract as `openapi.json`; [`markdown`](super::markdown) makes the list in `docs/api.md` of the same entries.
 //!
 //! Invariant: both say what the types say. Nothing about a single endpoint is written here.
 
@@ -6,19 +6,27 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use utoipa::openapi::RefOr;
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::RefOr;
 use utoipa::{IntoParams, ToSchema};
 
 use super::*;
 
 /// Request and response headers by name: what they mean, and the schema of their values.
 const HEADERS: [(&str, &str, &str); 13] = [
-    ("Idempotency-Key", "Makes the write exactly-once: repeated by the same peer it gets the first outcome again (X1). `session:sequence` or any other string.", r#"{"type":"string","minLength":1,"maxLength":128}"#),
+    (
+        "Idempotency-Key",
+        "Makes the write exactly-once: repeated by the same peer it gets the first outcome again (X1). `session:sequence` or any other string.",
+        r#"{"type":"string","minLength":1,"maxLength":128}"#,
+    ),
     ("Idempotency-Floor", "The lowest sequence the sender still waits for (X2).", NUMBER),
     ("Raftshare-Forward", "`never`: 403 `not_leader` instead of forwarding (W2).", r#"{"enum":["never"]}"#),
-    ("Raftshare-Deadline-Ms", "The caller waits no longer: what was not begun by then is refused with `applied` = `no` and never done later (W6). 5 s if absent.", r#"{"type":"integer","minimum":1,"maximum":300000}"#),
+    (
+        "Raftshare-Deadline-Ms",
+        "The caller waits no longer: what was not begun by then is refused with `applied` = `no` and never done later (W6). 5 s if absent.",
+        r#"{"type":"integer","minimum":1,"maximum":300000}"#,
+    ),
     ("Raftshare-Node", "Which node's state gave the answer.", NUMBER),
     ("Raftshare-Role", "That node's role.", r#"{"enum":["leader","follower","learner","candidate"]}"#),
     ("Raftshare-Term", "Its term.", NUMBER),
@@ -35,20 +43,20 @@ const NUMBER: &str = r#"{"type":"integer","format":"int64","minimum":0}"#;
 const STATE_HEADERS: std::ops::Range<usize> = 4..10;
 
 /// An endpoint with all that the documents say about it.
-struct Entry {
-    route: Route,
-    id: &'static str,
-    text: &'static [&'static str],
-    answered: &'static str,
-    errors: BTreeSet<ErrorCode>,
-    query: Vec<Value>,
-    request: Option<Value>,
-    status: u16,
-    media: Option<&'static str>,
-    body: Value,
+pub(super) struct Entry {
+    pub(super) route: Route,
+    pub(super) id: &'static str,
+    pub(super) text: &'static [&'static str],
+    pub(super) answered: &'static str,
+    pub(super) errors: BTreeSet<ErrorCode>,
+    pub(super) query: Vec<Value>,
+    pub(super) request: Option<Value>,
+    pub(super) status: u16,
+    pub(super) media: Option<&'static str>,
+    pub(super) body: Value,
 }
 
-type Schemas = BTreeMap<String, Value>;
+pub(super) type Schemas = BTreeMap<String, Value>;
 
 /// A reference to a type's schema, which is added to the others; in place if it has no name of its own.
 fn schema_of<T: ToSchema + 'static>(schemas: &mut Schemas) -> Value {
@@ -86,7 +94,7 @@ fn to_value(value: impl serde::Serialize) -> Value {
 }
 
 /// Lines of documentation as one paragraph.
-fn prose<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn prose<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<_> = lines.into_iter().map(str::trim).filter(|line| !line.is_empty()).collect();
     words.join(" ").replace("[`", "`").replace("`]", "`")
 }
@@ -112,20 +120,18 @@ fn entry<E: Endpoint>(schemas: &mut Schemas) -> Entry {
 }
 
 /// All endpoints, and the schemas that they name.
-fn entries() -> (Vec<Entry>, Schemas) {
+pub(super) fn entries() -> (Vec<Entry>, Schemas) {
     let mut schemas = Schemas::new();
     schema_of::<Problem>(&mut schemas);
     macro_rules! all {
-        ($($endpoint:ident),+) => { vec![$(entry::<$endpoint>(&mut schemas)),+] };
+        ($($(#$mark:ident)? $endpoint:ident),+) => { vec![$(entry::<$endpoint>(&mut schemas)),+] };
     }
     let entries = crate::for_each_endpoint!(all);
     (entries, schemas)
 }
 
 fn header_refs(names: impl IntoIterator<Item = &'static str>) -> Value {
-    let refs = names.into_iter().map(|name| {
-        (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))
-    });
+    let refs = names.into_iter().map(|name| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")})));
     Value::Object(refs.collect())
 }
 
@@ -144,7 +150,7 @@ fn capital(word: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-fn quoted(codes: &[ErrorCode]) -> String {
+pub(super) fn quoted(codes: &[ErrorCode]) -> String {
     codes.iter().map(|code| format!("`{}`", code.name())).collect::<Vec<_>>().join(", ")
 }
 
@@ -178,7 +184,7 @@ fn header_params(kind: Kind) -> &'static [&'static str] {
         Kind::Logged => &["Idempotency-Key", "Idempotency-Floor", "Raftshare-Forward", "Raftshare-Deadline-Ms"],
         Kind::Leader => &["Raftshare-Forward", "Raftshare-Deadline-Ms"],
         Kind::Read => &["Raftshare-Forward"],
-        Kind::Own => &[],
+        Kind::Local | Kind::Own => &[],
     }
 }
 
@@ -247,7 +253,10 @@ pub fn openapi() -> Value {
         .iter()
         .map(|(name, description, schema)| {
             let schema = parse(schema);
-            ((*name).to_owned(), json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema}))
+            (
+                (*name).to_owned(),
+                json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema}),
+            )
         })
         .collect();
     for param in params::<ReadParams>() {
@@ -255,7 +264,9 @@ pub fn openapi() -> Value {
     }
     let headers: Map<_, _> = answered
         .iter()
-        .map(|(name, description, schema)| ((*name).to_owned(), json!({"description": description, "schema": parse(schema)})))
+        .map(|(name, description, schema)| {
+            ((*name).to_owned(), json!({"description": description, "schema": parse(schema)}))
+        })
         .collect();
     let tags: Vec<_> = [Kind::Logged, Kind::Read, Kind::Leader, Kind::Own]
         .map(|kind| json!({"name": kind.tag(), "description": kind.text()}))

@@ -37,7 +37,9 @@ pub enum Kind {
     Read,
     /// Reads or changes what only the leader keeps, outside the log; has no key.
     Leader,
-    /// Answered by the asked node about itself, whatever the state of the cluster.
+    /// Answered by the asked node from its own state; refused by one whose state is not the cluster's (C3, C6, N3).
+    Local,
+    /// About the asked node itself, whatever its condition.
     Own,
 }
 
@@ -47,18 +49,54 @@ impl Kind {
         use ErrorCode::*;
         match self {
             Self::Logged => &[
-                BadRequest, Unauthorized, NotLeader, Forbidden, ReadOnly, MethodNotAllowed, UnknownPeer, KeyExpired,
-                TooLarge, KeyReused, Overloaded, NoQuorum, OutcomeUnknown, NotInitialized, StorageFailed, Diverged,
+                BadRequest,
+                Unauthorized,
+                NotLeader,
+                Forbidden,
+                ReadOnly,
+                MethodNotAllowed,
+                UnknownPeer,
+                KeyExpired,
+                TooLarge,
+                KeyReused,
+                Overloaded,
+                NoQuorum,
+                OutcomeUnknown,
+                NotInitialized,
+                StorageFailed,
+                Diverged,
                 Removed,
             ],
             Self::Read => &[
-                BadRequest, Unauthorized, NotLeader, MethodNotAllowed, Overloaded, NoQuorum, TooStale, NotInitialized,
-                StorageFailed, Diverged, Removed,
+                BadRequest,
+                Unauthorized,
+                NotLeader,
+                MethodNotAllowed,
+                Overloaded,
+                NoQuorum,
+                TooStale,
+                NotInitialized,
+                StorageFailed,
+                Diverged,
+                Removed,
             ],
             Self::Leader => &[
-                BadRequest, Unauthorized, NotLeader, Forbidden, ReadOnly, MethodNotAllowed, TooLarge, Overloaded,
-                NoQuorum, OutcomeUnknown, NotInitialized, StorageFailed, Diverged, Removed,
+                BadRequest,
+                Unauthorized,
+                NotLeader,
+                Forbidden,
+                ReadOnly,
+                MethodNotAllowed,
+                TooLarge,
+                Overloaded,
+                NoQuorum,
+                OutcomeUnknown,
+                NotInitialized,
+                StorageFailed,
+                Diverged,
+                Removed,
             ],
+            Self::Local => &[Unauthorized, MethodNotAllowed, NotInitialized, StorageFailed, Diverged, Removed],
             Self::Own => &[Unauthorized, MethodNotAllowed],
         }
     }
@@ -69,7 +107,10 @@ impl Kind {
             Self::Logged => "Logged writes: exactly once under an `Idempotency-Key` (X1).",
             Self::Read => "Reads of the index, at one of three consistency levels (R1).",
             Self::Leader => "Answered by the leader outside the log; without an `Idempotency-Key`.",
-            Self::Own => "About the asked node itself.",
+            Self::Local => {
+                "Answered by the asked node from its own state, unless it was removed or its state is wrong."
+            }
+            Self::Own => "About the asked node itself, whatever its condition.",
         }
     }
 
@@ -79,7 +120,7 @@ impl Kind {
             Self::Logged => "writes",
             Self::Read => "reads",
             Self::Leader => "leader",
-            Self::Own => "node",
+            Self::Local | Self::Own => "node",
         }
     }
 }
@@ -148,9 +189,9 @@ macro_rules! answer_form {
 }
 answer_form!(Json<T> where T, 200, Some("application/json"), T);
 answer_form!(NoContent, 204, None, ());
-answer_form!(Text, 200, Some("text/plain"), String);
+answer_form!(Text, 200, Some("text/plain; charset=utf-8"), String);
 answer_form!(MetricsText, 200, Some("text/plain; version=0.0.4"), String);
-answer_form!(Html, 200, Some("text/html"), String);
+answer_form!(Html, 200, Some("text/html; charset=utf-8"), String);
 answer_form!(Octets, 200, Some("application/octet-stream"), String);
 answer_form!(EventStream<T> where T, 200, Some("text/event-stream"), T);
 
@@ -174,6 +215,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// The first route with this path.
+    pub fn at(path: &str) -> Option<&'static Self> {
+        super::ROUTES.iter().find(|route| route.path == path)
+    }
+
     /// The route of an endpoint.
     pub const fn of<E: Endpoint>() -> Self {
         Self { method: E::METHOD, path: E::PATH, kind: E::KIND }

@@ -4,7 +4,7 @@ use raft_store::types::{ContentHash, FencingToken, FileName, Incarnation, NodeId
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{endpoint, EventStream};
+use super::{EventStream, endpoint};
 
 endpoint! {
     /// Follow what happens, in log order.
@@ -12,10 +12,10 @@ endpoint! {
     /// Server-sent events: peer, file, lease, replication and membership events, each with `id: INDEX.SEQ`. `from` and
     /// `Last-Event-ID` take `INDEX` or `INDEX.SEQ` and resume after it; 410 where that is compacted. Without a position the
     /// stream begins with what happens next.
-    Events = Get "/events" as "events", Own;
+    Events = Get "/events" as "events", Local;
     query: EventsQuery;
     answer: EventStream<IndexEvent>, "Events, as long as the connection lasts.";
-    errors: BadRequest, Compacted, NotInitialized, StorageFailed, Diverged, Removed;
+    errors: BadRequest, Compacted;
 }
 
 /// Query of `GET /events`.

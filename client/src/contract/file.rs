@@ -4,7 +4,7 @@ use raft_store::types::{ContentHash, FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{endpoint, Json, LeaseStatus};
+use super::{Json, LeaseStatus, endpoint};
 
 endpoint! {
     /// One file whole: version, hash, holders, lease.
@@ -35,6 +35,7 @@ pub struct FileResponse {
     /// Everybody with a remembered version.
     pub holders: Vec<HolderEntry>,
     /// The live lease, or `null`.
+    #[schema(required)]
     pub lease: Option<LeaseStatus>,
     /// Copies wanted and counted.
     pub replicas: ReplicaCount,

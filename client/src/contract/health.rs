@@ -1,7 +1,6 @@
 //! Whether a node lives, and whether it is of use.
 
-
-use super::{endpoint, Text};
+use super::{Text, endpoint};
 
 endpoint! {
     /// Whether the process lives.

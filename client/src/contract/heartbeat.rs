@@ -1,10 +1,10 @@
 //! Signs of life, and the tasks they fetch (P3, P6, M3).
 
-use raft_store::types::{PeerId};
+use raft_store::types::PeerId;
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, Json, Task};
+use super::{Json, Task, decode, endpoint};
 
 endpoint! {
     /// Sign of life; fetches tasks.

@@ -3,9 +3,9 @@
 use raft_store::catalog::Op;
 use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, FileParam, Json, NoContent};
+use super::{FileParam, Json, NoContent, decode, endpoint};
 
 endpoint! {
     /// Ask for the lease of a file, join its line, poll the place, claim the grant.
@@ -23,7 +23,7 @@ endpoint! {
     /// Extend a live lease; both tokens are kept.
     Renew = Post "/lease/renew" as "renewLease", Logged;
     request: RenewRequest;
-    answer: Json<LeaseResponse>, "Extended.";
+    answer: Json<GrantResponse>, "Extended.";
     errors: BadName, LeaseExpired;
 }
 
@@ -168,8 +168,10 @@ pub struct LeaseStatus {
     pub fencing_token: FencingToken,
     /// When it ends, Unix seconds; for people (T4). `null` if the asked node knows no leader,
     /// whose time it would be (R5).
+    #[schema(required)]
     pub expiration: Option<u64>,
     /// How long it still lives, in milliseconds; `null` as above.
+    #[schema(required)]
     pub remaining_ms: Option<u64>,
     /// Who waits, next first.
     pub line: Vec<LinePlace>,

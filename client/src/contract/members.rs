@@ -1,19 +1,19 @@
 //! Founding a cluster, and changing its members (C1, C2, C6).
 
-use raft_store::types::{NodeId};
+use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, Done, Json};
+use super::{Done, Json, decode, endpoint};
 
 endpoint! {
     /// Found the cluster, once (C1).
     ///
     /// An empty body founds a cluster of the one node that is asked.
-    Init = Post "/cluster/init" as "clusterInit", Own;
+    Init = Post "/cluster/init" as "clusterInit", Local;
     request: InitRequest;
     answer: Json<InitResponse>, "Founded.";
-    errors: BadRequest, Forbidden, AlreadyInitialized, MembershipRefused, TooLarge, Overloaded, NoQuorum, OutcomeUnknown, StorageFailed;
+    errors: BadRequest, Forbidden, AlreadyInitialized, MembershipRefused, TooLarge, Overloaded, NoQuorum, OutcomeUnknown;
 }
 
 endpoint! {
@@ -96,6 +96,7 @@ pub struct InitResponse {
     /// Always true.
     pub ok: bool,
     /// The cluster's id, 16 hexadecimal digits.
+    #[schema(required)]
     pub cluster_id: Option<String>,
 }
 

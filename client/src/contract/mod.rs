@@ -3,7 +3,7 @@
 //! ```text
 //! endpoint.rs          what an endpoint is: method, path, kind, types          problem.rs, headers.rs   errors, headers
 //! register.rs …        one file for an endpoint, or for a few that share types
-//! document.rs          openapi.json and the tables of docs/api.md, made from the above
+//! document.rs markdown.rs      openapi.json and the list in docs/api.md, made from the above
 //! ```
 //!
 //! A new endpoint is a file of its own and a line in [`for_each_endpoint!`](crate::for_each_endpoint).
@@ -25,6 +25,7 @@ mod health;
 mod heartbeat;
 mod leader;
 mod lease;
+pub mod markdown;
 mod members;
 mod peers;
 mod problem;
@@ -33,6 +34,8 @@ mod search;
 mod shared;
 mod site;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod why;
 
 pub use announce::*;
@@ -62,11 +65,14 @@ pub use stats::*;
 pub use why::*;
 
 /// Hands all endpoints of the contract to a macro, in the order of the documents.
+///
+/// `#command` marks a logged write whose request is one command of the catalog and whose answer is empty: a node serves
+/// it without code of its own.
 #[macro_export]
 macro_rules! for_each_endpoint {
     ($callback:ident) => {
         $callback! {
-            Register, Announce, Delete, Acquire, Renew, Release, Leave,
+            Register, Announce, #command Delete, Acquire, Renew, #command Release, #command Leave,
             Search, Peers, File, Why, Lease, Stats,
             Heartbeat, AddLearner, Promote, Demote, Remove, Transfer,
             Leader, Healthz, Readyz, Cluster, Digest, Backup, Snapshot, Init, Events,
@@ -76,7 +82,7 @@ macro_rules! for_each_endpoint {
 }
 
 macro_rules! routes {
-    ($($endpoint:ident),+) => {
+    ($($(#$mark:ident)? $endpoint:ident),+) => {
         /// The routes of all endpoints.
         pub const ROUTES: &[Route] = &[$(Route::of::<$endpoint>()),+];
     };

@@ -4,7 +4,7 @@ use raft_store::types::{FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{endpoint, Json};
+use super::{Json, endpoint};
 
 endpoint! {
     /// Every live peer, or the live holders of a file.
@@ -43,6 +43,7 @@ pub struct FilePeer {
     /// Base URL.
     pub address: String,
     /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    #[schema(required)]
     pub last_seen: Option<u64>,
     /// The version it holds.
     pub version: Version,
@@ -59,8 +60,10 @@ pub struct PeerEntry {
     /// Base URL.
     pub address: String,
     /// Failure zone, or `null`.
+    #[schema(required)]
     pub zone: Option<String>,
     /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    #[schema(required)]
     pub last_seen: Option<u64>,
     /// Number of its holdings.
     pub files: u64,

@@ -2,9 +2,9 @@
 
 use raft_store::types::{ContentHash, FileName, Incarnation, PeerId, Version};
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{decode, endpoint, FileEntry, Json, Task};
+use super::{FileEntry, Json, Task, decode, endpoint};
 
 endpoint! {
     /// Create or refresh a peer and state its holdings.
@@ -94,5 +94,6 @@ pub struct ConflictEntry {
     /// What the index has.
     pub current_version: Version,
     /// Its hash; `null` for a tombstone.
+    #[schema(required)]
     pub hash: Option<ContentHash>,
 }

@@ -4,7 +4,7 @@ use raft_store::types::{ContentHash, FileName, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{endpoint, Json, PeerAddress};
+use super::{Json, PeerAddress, endpoint};
 
 endpoint! {
     /// Search file names.

@@ -35,6 +35,7 @@ pub struct Task {
     /// Its size in bytes; 0 if no holder stated it, and for removals.
     pub size: u64,
     /// Its hash; `null` for removals.
+    #[schema(required)]
     pub hash: Option<ContentHash>,
     /// The grant under which that version was published; a peer refuses a lower one than it has seen (L8).
     pub fencing_token: FencingToken,

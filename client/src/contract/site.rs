@@ -1,9 +1,9 @@
 //! What a node serves besides the index: metrics, its description, the console.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{endpoint, Html, Json, MetricsText};
+use super::{Html, Json, MetricsText, endpoint};
 
 endpoint! {
     /// Prometheus metrics.

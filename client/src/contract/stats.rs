@@ -1,9 +1,9 @@
 //! Counts, and the state of the planner.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{endpoint, Json};
+use super::{Json, endpoint};
 
 endpoint! {
     /// Counts and planner state.
@@ -24,8 +24,10 @@ pub struct StatsResponse {
     /// Bytes of all current versions, each counted once.
     pub bytes: u64,
     /// Files with fewer live copies than wanted; `null` anywhere but at a confirmed leader (R5).
+    #[schema(required)]
     pub under_replicated: Option<u64>,
     /// Tasks given out and not yet done; `null` as above.
+    #[schema(required)]
     pub tasks: Option<u64>,
     /// Live leases.
     pub leases: u64,
@@ -43,5 +45,6 @@ pub struct StatsResponse {
     pub snapshot_index: u64,
     /// What is left of the planner's grace period (P4), in milliseconds; `null` anywhere but at
     /// a confirmed leader (R5).
+    #[schema(required)]
     pub grace_remaining_ms: Option<u64>,
 }

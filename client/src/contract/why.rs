@@ -2,9 +2,9 @@
 
 use raft_store::types::{FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
-use utoipa::{ToSchema};
+use utoipa::ToSchema;
 
-use super::{endpoint, FileParam, Json, TaskKind};
+use super::{FileParam, Json, TaskKind, endpoint};
 
 endpoint! {
     /// Why a file has the copies it has: the rule, the holders, tasks under way, peers without one and the reason each.
@@ -27,8 +27,10 @@ pub struct WhyResponse {
     /// Everybody with a remembered version.
     pub holders: Vec<WhyHolder>,
     /// Tasks under way; `null` on a node that does not plan (R5).
+    #[schema(required)]
     pub tasks: Option<Vec<WhyTask>>,
     /// Live peers that could have, or should have, a task and have none, and the reason each; `null` as above.
+    #[schema(required)]
     pub refused: Option<Vec<RefusedPeer>>,
 }
 
@@ -41,6 +43,7 @@ pub struct ReplicationRule {
     /// Live copies of the current version.
     pub live: u64,
     /// Copies that count as under way (M2); `null` on a node that does not plan (R5).
+    #[schema(required)]
     pub under_way: Option<u64>,
     /// The state in a sentence.
     pub summary: String,

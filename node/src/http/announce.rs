@@ -3,28 +3,18 @@
 //! Invariant: many files that need several entries are answered file by file; what follows a
 //! failed entry is not tried (R4).
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::response::Response;
-use client::api::{AnnounceManyResponse, AnnounceRequest, AnnounceResponse, AnnounceResult, AppliedState, FileEntry};
-use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply};
+use client::contract::{
+    self, AnnounceAnswer, AnnounceManyResponse, AnnounceResponse, AnnounceResult, AppliedState, FileEntry,
+};
+use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply as Committal};
 use raft_store::types::{FileName, PeerId, Version};
 
-use super::answer::ok_json;
-use super::body::parse;
 use super::error::{ApiError, code_of};
-use super::heavy;
-use super::writes::{Write, refused, unexpected, write_handler};
-use crate::config::REQUEST_DEADLINE;
-use crate::node::Node;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+use super::writes::unexpected;
 use crate::propose::Committed;
 use crate::propose::cut;
-
-write_handler! {
-    /// `POST /announce` (F3–F6).
-    announce => announce_inner
-}
 
 /// A file as the catalog takes it.
 pub(super) fn holding(entry: FileEntry) -> Result<Holding, ApiError> {
@@ -34,52 +24,62 @@ pub(super) fn holding(entry: FileEntry) -> Result<Holding, ApiError> {
     Ok(Holding { name: entry.name, version: entry.version, size: entry.size, hash: entry.hash })
 }
 
-async fn announce_inner(write: &Write) -> Result<Response, ApiError> {
-    let body = write.parts.body.clone();
-    let request: AnnounceRequest = heavy::run(body.len(), move || parse(&body)).await?;
-    match (request.file, request.files) {
-        (Some(file), None) => {
-            let announce = Announce {
+/// An announcement that was checked.
+pub enum Checked {
+    /// Of one file, perhaps under a lease.
+    One(Announce),
+    /// Of many holdings.
+    Many(PeerId, Vec<Holding>),
+}
+
+impl Handle for contract::Announce {
+    type Checked = Checked;
+
+    fn check(sent: Sent<'_, Self>) -> Result<Checked, ApiError> {
+        let request = sent.request;
+        match (request.file, request.files) {
+            (Some(file), None) => Ok(Checked::One(Announce {
                 peer: request.peer_id,
                 holding: holding(file)?,
                 token: request.lease_token,
                 keep_lease: request.keep_lease.unwrap_or(false),
-            };
-            announce_one(write, announce).await
+            })),
+            (None, Some(files)) if request.lease_token.is_none() => {
+                let files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+                Ok(Checked::Many(request.peer_id, files))
+            }
+            (None, Some(_)) => {
+                Err(ApiError::BadRequest("leaseToken publishes one file; send it with `file`, not with `files`".into()))
+            }
+            _ => Err(ApiError::BadRequest("exactly one of the fields `file` and `files` is needed".into())),
         }
-        (None, Some(files)) if request.lease_token.is_none() => {
-            let files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
-            announce_many(write, request.peer_id, files).await
+    }
+
+    async fn answer(call: &Call, checked: Checked) -> Result<Reply<AnnounceAnswer>, ApiError> {
+        match checked {
+            Checked::One(announce) => announce_one(call, announce).await,
+            Checked::Many(peer, files) => announce_many(call, peer, files).await,
         }
-        (None, Some(_)) => {
-            Err(ApiError::BadRequest("leaseToken publishes one file; send it with `file`, not with `files`".into()))
-        }
-        _ => Err(ApiError::BadRequest("exactly one of the fields `file` and `files` is needed".into())),
     }
 }
 
-async fn announce_one(write: &Write, announce: Announce) -> Result<Response, ApiError> {
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
-    }
+async fn announce_one(call: &Call, announce: Announce) -> Result<Reply<AnnounceAnswer>, ApiError> {
     let (peer, name) = (announce.peer.clone(), announce.holding.name.clone());
-    let Committed { log_index, outcome } = write.propose(Op::Announce(announce), 0).await?;
+    let Committed { log_index, outcome } = call.propose(Op::Announce(announce), 0).await?;
     match outcome.result {
-        Err(rejection) => Ok(refused(rejection, log_index)),
-        Ok(Reply::Announced { version, fencing_token }) => {
+        Err(rejection) => Ok(Reply::Refused(rejection, log_index)),
+        Ok(Committal::Announced { version, fencing_token }) => {
             // A copy that is current asks nothing of its holder; another one may, as soon as the planner has seen it.
-            let is_current = write.node.catalog().current_version(&name) == Some(version);
-            let tasks = if is_current { write.tasks_now(&peer) } else { write.tasks(&peer, log_index).await };
-            Ok(ok_json(&AnnounceResponse { ok: true, version, fencing_token, tasks }, Some(log_index)))
+            let is_current = call.node.catalog().current_version(&name) == Some(version);
+            let tasks = if is_current { call.tasks_now(&peer) } else { call.tasks(&peer, log_index).await };
+            let answer = AnnounceResponse { ok: true, version, fencing_token, tasks };
+            Ok(Reply::Logged(AnnounceAnswer::One(answer), log_index))
         }
         Ok(other) => Err(unexpected(&other)),
     }
 }
 
-async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Result<Response, ApiError> {
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
-    }
+async fn announce_many(call: &Call, peer: PeerId, files: Vec<Holding>) -> Result<Reply<AnnounceAnswer>, ApiError> {
     let mut results = Vec::with_capacity(files.len());
     let mut log_index = 0;
     // Set by the first chunk that failed: what follows it is not tried, so that no request hangs once per chunk (R4).
@@ -90,7 +90,7 @@ async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Resu
             results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));
             continue;
         }
-        match write.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
+        match call.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
             // Nothing before it was applied: the whole request can still fail as one.
             Err(error) if chunk == 0 => return Err(error),
             Err(error) => {
@@ -100,11 +100,11 @@ async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Resu
             Ok(Committed { log_index: at, outcome }) => {
                 log_index = at;
                 match outcome.result {
-                    Err(rejection) if chunk == 0 => return Ok(refused(rejection, log_index)),
+                    Err(rejection) if chunk == 0 => return Ok(Reply::Refused(rejection, log_index)),
                     Err(rejection) => {
                         results.extend(names.into_iter().map(|name| result(name, Err(rejection.clone()))))
                     }
-                    Ok(Reply::AnnouncedMany(outcomes)) => {
+                    Ok(Committal::AnnouncedMany(outcomes)) => {
                         results.extend(names.into_iter().zip(outcomes).map(|(name, outcome)| result(name, outcome)));
                     }
                     Ok(other) => return Err(unexpected(&other)),
@@ -112,9 +112,9 @@ async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Resu
             }
         }
     }
-    let tasks = write.tasks(&peer, log_index).await;
+    let tasks = call.tasks(&peer, log_index).await;
     let ok = results.iter().all(|result| result.ok);
-    Ok(ok_json(&AnnounceManyResponse { ok, results, tasks }, Some(log_index)))
+    Ok(Reply::Logged(AnnounceAnswer::Many(AnnounceManyResponse { ok, results, tasks }), log_index))
 }
 
 fn result(name: FileName, outcome: Result<Version, Rejection>) -> AnnounceResult {

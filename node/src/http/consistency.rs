@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use serde::Deserialize;
+use client::contract::{Consistency, ReadParams};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{LEADER_WAIT, MIN_INDEX_WAIT, REQUEST_DEADLINE};
@@ -25,32 +25,6 @@ const LEADER_HEARD_MAX_MS: u64 = 400;
 const HOP_MARGIN: Duration = Duration::from_millis(500);
 /// How long a default read waits for the leader it is forwarded to.
 const DEFAULT_FORWARD_DEADLINE: Duration = Duration::from_millis(500);
-
-/// Levels of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Consistency {
-    /// Whatever the asked node has applied.
-    #[serde(alias = "none")]
-    Stale,
-    /// Under the leader's lease.
-    #[serde(alias = "weak")]
-    Leader,
-    /// Confirmed with a majority.
-    #[serde(alias = "strong")]
-    Linearizable,
-}
-
-/// The parameters every read takes.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub struct ReadParams {
-    /// Level; see [`admit`] for the default.
-    pub consistency: Option<Consistency>,
-    /// The most staleness a stale read accepts, in milliseconds.
-    pub max_staleness_ms: Option<u64>,
-    /// Answer only from a state at or past this log index.
-    pub min_index: Option<u64>,
-}
 
 /// What an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

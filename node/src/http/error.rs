@@ -1,4 +1,4 @@
-//! Failures and their HTTP form. The only file that gives failures their status codes.
+//! Failures and their HTTP form: which code of the contract each has. The status of a code is the contract's.
 //!
 //! Invariant: every failed write says whether it was applied (W5), and only [`ApiError::Unknown`] says `unknown`.
 
@@ -101,48 +101,44 @@ pub enum ApiError {
 const RETRY_AFTER_MS: u64 = 200;
 
 impl ApiError {
-    /// Code and status of the contract.
-    pub fn code(&self) -> (ErrorCode, StatusCode) {
+    /// Its code in the contract.
+    pub fn code(&self) -> ErrorCode {
         use ErrorCode as Code;
-        use StatusCode as Status;
         match self {
-            Self::BadRequest(_) => (Code::BadRequest, Status::BAD_REQUEST),
-            Self::BadName(_) => (Code::BadName, Status::BAD_REQUEST),
-            Self::TooLarge { .. } => (Code::TooLarge, Status::PAYLOAD_TOO_LARGE),
-            Self::NoSuchPath | Self::NotFound(_) => (Code::NotFound, Status::NOT_FOUND),
-            Self::MethodNotAllowed => (Code::MethodNotAllowed, Status::METHOD_NOT_ALLOWED),
-            Self::Forbidden(_) => (Code::Forbidden, Status::FORBIDDEN),
-            Self::Refused(rejection) => rejection_code(rejection),
-            Self::NotLeader(_) => (Code::NotLeader, Status::FORBIDDEN),
-            Self::NoQuorum => (Code::NoQuorum, Status::SERVICE_UNAVAILABLE),
-            Self::NotInitialized => (Code::NotInitialized, Status::SERVICE_UNAVAILABLE),
-            Self::Unknown(_) => (Code::OutcomeUnknown, Status::SERVICE_UNAVAILABLE),
-            Self::Overloaded(_) => (Code::Overloaded, Status::TOO_MANY_REQUESTS),
-            Self::TooStale(_) => (Code::TooStale, Status::SERVICE_UNAVAILABLE),
-            Self::Loading { .. } => (Code::Loading, Status::SERVICE_UNAVAILABLE),
-            Self::Diverged(_) => (Code::Diverged, Status::SERVICE_UNAVAILABLE),
-            Self::Removed { .. } => (Code::Removed, Status::SERVICE_UNAVAILABLE),
-            Self::StorageFailed(_) => (Code::StorageFailed, Status::SERVICE_UNAVAILABLE),
-            Self::AlreadyInitialized(_) => (Code::AlreadyInitialized, Status::CONFLICT),
-            Self::MembershipRefused(_) => (Code::MembershipRefused, Status::CONFLICT),
-            Self::Compacted(_) => (Code::Compacted, Status::GONE),
+            Self::BadRequest(_) => Code::BadRequest,
+            Self::BadName(_) => Code::BadName,
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::NoSuchPath | Self::NotFound(_) => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::Forbidden(_) => Code::Forbidden,
+            Self::Refused(rejection) => code_of(rejection),
+            Self::NotLeader(_) => Code::NotLeader,
+            Self::NoQuorum => Code::NoQuorum,
+            Self::NotInitialized => Code::NotInitialized,
+            Self::Unknown(_) => Code::OutcomeUnknown,
+            Self::Overloaded(_) => Code::Overloaded,
+            Self::TooStale(_) => Code::TooStale,
+            Self::Loading { .. } => Code::Loading,
+            Self::Diverged(_) => Code::Diverged,
+            Self::Removed { .. } => Code::Removed,
+            Self::StorageFailed(_) => Code::StorageFailed,
+            Self::AlreadyInitialized(_) => Code::AlreadyInitialized,
+            Self::MembershipRefused(_) => Code::MembershipRefused,
+            Self::Compacted(_) => Code::Compacted,
         }
     }
 
     /// The error body; `write` adds whether the write was applied.
     pub fn problem(&self, write: bool) -> Problem {
-        let (code, status) = self.code();
-        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
-        let name = name.unwrap_or_default();
-        let title = name.replace('_', " ");
-        let mut problem = Problem::new(status.as_u16(), code, title, self.to_string());
+        let code = self.code();
+        let name = code.name();
+        let mut problem = Problem::new(code.status(), code, name.replace('_', " "), self.to_string());
         problem.kind = format!("urn:raftshare:error:{name}");
         problem.applied = write.then_some(match self {
             Self::Unknown(_) => AppliedState::Unknown,
             _ => AppliedState::No,
         });
-        problem.retry_after_ms =
-            matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS).then_some(RETRY_AFTER_MS);
+        problem.retry_after_ms = matches!(problem.status, 429 | 503).then_some(RETRY_AFTER_MS);
         match self {
             Self::NotLeader(leader) => problem.leader = leader.clone(),
             Self::Refused(rejection) => add_rejection(&mut problem, rejection),
@@ -241,26 +237,21 @@ impl From<KnownLeader> for LeaderInfo {
     }
 }
 
-fn rejection_code(rejection: &Rejection) -> (ErrorCode, StatusCode) {
-    use ErrorCode as Code;
-    use StatusCode as Status;
-    match rejection {
-        Rejection::UnknownPeer { .. } => (Code::UnknownPeer, Status::CONFLICT),
-        Rejection::NotFound { .. } => (Code::NotFound, Status::NOT_FOUND),
-        Rejection::NotHolder { .. } => (Code::NotHolder, Status::FORBIDDEN),
-        Rejection::LeaseRequired { .. } => (Code::LeaseRequired, Status::FORBIDDEN),
-        Rejection::LeaseExpired { .. } => (Code::LeaseExpired, Status::FORBIDDEN),
-        Rejection::VersionConflict { .. } => (Code::VersionConflict, Status::CONFLICT),
-        Rejection::HashConflict { .. } => (Code::HashConflict, Status::CONFLICT),
-        Rejection::KeyReused => (Code::KeyReused, Status::UNPROCESSABLE_ENTITY),
-        Rejection::KeyExpired => (Code::KeyExpired, Status::CONFLICT),
-        Rejection::Overloaded { .. } => (Code::Overloaded, Status::TOO_MANY_REQUESTS),
-    }
-}
-
-/// The code alone, for results within one answer.
+/// The code of a refusal by the catalog.
 pub fn code_of(rejection: &Rejection) -> ErrorCode {
-    rejection_code(rejection).0
+    use ErrorCode as Code;
+    match rejection {
+        Rejection::UnknownPeer { .. } => Code::UnknownPeer,
+        Rejection::NotFound { .. } => Code::NotFound,
+        Rejection::NotHolder { .. } => Code::NotHolder,
+        Rejection::LeaseRequired { .. } => Code::LeaseRequired,
+        Rejection::LeaseExpired { .. } => Code::LeaseExpired,
+        Rejection::VersionConflict { .. } => Code::VersionConflict,
+        Rejection::HashConflict { .. } => Code::HashConflict,
+        Rejection::KeyReused => Code::KeyReused,
+        Rejection::KeyExpired => Code::KeyExpired,
+        Rejection::Overloaded { .. } => Code::Overloaded,
+    }
 }
 
 fn add_rejection(problem: &mut Problem, rejection: &Rejection) {

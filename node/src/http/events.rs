@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
+use client::contract::{Events, IndexEvent, LeaseEndCause, LineEndCause};
 use futures::stream::{self, Stream};
-use serde::Deserialize;
+use raft_store::catalog::{Event, LeaseEnd, LineEnd};
 
 use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
 use crate::events::LoggedEvent;
 use crate::node::Node;
 
@@ -19,12 +19,6 @@ use crate::node::Node;
 const PIECE_EVENTS: usize = 256;
 /// A comment keeps an idle connection open this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// Query of `/events`.
-#[derive(Deserialize)]
-pub struct EventsParams {
-    from: Option<String>,
-}
 
 type Position = (u64, Option<u32>);
 
@@ -38,25 +32,25 @@ fn position(text: &str) -> Result<Position, ApiError> {
     }
 }
 
-/// Handler of `GET /events`.
-pub async fn events(
-    State(node): State<Arc<Node>>,
-    headers: HeaderMap,
-    query: Result<Query<EventsParams>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(params) = query.map_err(|error| ApiError::BadRequest(error.body_text()))?;
-    let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let from = match resumed.or(params.from.as_deref()) {
-        Some(text) => position(text)?,
-        None => (node.events.newest(), None),
-    };
-    // Asked once before the answer begins, so that a compacted position is a 410 and not a broken stream.
-    node.events.after(from, 1).map_err(|compacted| ApiError::Compacted(compacted.to_string()))?;
-    let mut response = Response::new(Body::from_stream(follow(node, from)));
-    let out = response.headers_mut();
-    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+impl Handle for Events {
+    /// Where the query says to resume.
+    type Checked = Option<String>;
+
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
+        Ok(sent.query.from)
+    }
+
+    async fn answer(call: &Call, from: Self::Checked) -> Result<Reply<Body>, ApiError> {
+        let node = &call.node;
+        let resumed = call.parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        let from = match resumed.or(from.as_deref()) {
+            Some(text) => position(text)?,
+            None => (node.events.newest(), None),
+        };
+        // Asked once before the answer begins, so that a compacted position is a 410 and not a broken stream.
+        node.events.after(from, 1).map_err(|compacted| ApiError::Compacted(compacted.to_string()))?;
+        Ok(Reply::Answer(Body::from_stream(follow(node.clone(), from))))
+    }
 }
 
 fn follow(node: Arc<Node>, from: Position) -> impl Stream<Item = Result<Bytes, Infallible>> {
@@ -86,8 +80,64 @@ fn render(events: &[LoggedEvent]) -> Bytes {
     let mut text = String::new();
     for event in events {
         let LoggedEvent { log_index, sequence, .. } = event;
-        let (kind, data) = super::convert::event_json(event.event());
+        // The contract's events hold only text, numbers and lists of those, which always encode.
+        let form = serde_json::to_value(in_contract(event.event().clone())).unwrap_or_default();
+        let (kind, data) = (form["event"].as_str().unwrap_or_default(), &form["data"]);
         text.push_str(&format!("id: {log_index}.{sequence}\nevent: {kind}\ndata: {data}\n\n"));
     }
     text.into()
+}
+
+/// An event as the contract has it; the log's own encoding never leaves the node.
+fn in_contract(event: Event) -> IndexEvent {
+    match event {
+        Event::PeerRegistered { peer, incarnation, live } => {
+            IndexEvent::PeerRegistered { peer_id: peer, incarnation, live }
+        }
+        Event::PeerListed { peer } => IndexEvent::PeerListed { peer_id: peer },
+        Event::PeerExpired { peer } => IndexEvent::PeerExpired { peer_id: peer },
+        Event::PeerForgotten { peer } => IndexEvent::PeerForgotten { peer_id: peer },
+        Event::FilePublished { file, number: _, version, hash, peer, fencing_token } => {
+            IndexEvent::FilePublished { file, version, hash, peer_id: peer, fencing_token }
+        }
+        Event::FileDeleted { file, number: _, version, peer } => {
+            IndexEvent::FileDeleted { file, version, peer_id: peer }
+        }
+        Event::HolderAdded { file, peer, version, current } => {
+            IndexEvent::HolderAdded { file, peer_id: peer, version, current }
+        }
+        Event::HolderDropped { file, peer, refused } => IndexEvent::HolderDropped { file, peer_id: peer, refused },
+        Event::LeaseGranted { file, peer, fencing_token, deadline: _ } => {
+            IndexEvent::LeaseGranted { file, peer_id: peer, fencing_token }
+        }
+        Event::LeaseRenewed { file, peer, fencing_token, deadline: _ } => {
+            IndexEvent::LeaseRenewed { file, peer_id: peer, fencing_token }
+        }
+        Event::LeaseEnded { file, peer, fencing_token, cause } => {
+            IndexEvent::LeaseEnded { file, peer_id: peer, fencing_token, cause: lease_end(cause) }
+        }
+        Event::LineJoined { file, peer, ticket } => IndexEvent::LineJoined { file, peer_id: peer, ticket },
+        Event::LeaseOffered { file, peer, deadline: _ } => IndexEvent::LeaseOffered { file, peer_id: peer },
+        Event::LineLeft { file, peer, cause } => IndexEvent::LineLeft { file, peer_id: peer, cause: line_end(cause) },
+        Event::ReplicasSet { replicas } => IndexEvent::ReplicasSet { replicas },
+        Event::MembersChanged { voters, learners } => IndexEvent::MembersChanged { voters, learners },
+    }
+}
+
+fn lease_end(cause: LeaseEnd) -> LeaseEndCause {
+    match cause {
+        LeaseEnd::Expired => LeaseEndCause::Expired,
+        LeaseEnd::Released => LeaseEndCause::Released,
+        LeaseEnd::Published => LeaseEndCause::Published,
+        LeaseEnd::TakenOver => LeaseEndCause::TakenOver,
+    }
+}
+
+fn line_end(cause: LineEnd) -> LineEndCause {
+    match cause {
+        LineEnd::Left => LineEndCause::Left,
+        LineEnd::Silent => LineEndCause::Silent,
+        LineEnd::PassedOver => LineEndCause::PassedOver,
+        LineEnd::Forgotten => LineEndCause::Forgotten,
+    }
 }

@@ -2,58 +2,58 @@
 //!
 //! Invariant: answered, and tasks given, only by a leader whose majority was confirmed within its lease.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use client::api::{HeartbeatRequest, HeartbeatResponse, Task};
+use client::contract::{Heartbeat, HeartbeatRequest, HeartbeatResponse, Task};
 use raft_store::types::{Incarnation, PeerId};
 use tokio::time::Instant;
 
-use super::answer::ok_json;
-use super::body::parse;
 use super::error::ApiError;
-use super::route::{Parts, to_leader};
-use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
+use super::handle::{Call, Handle, Sent};
+use super::leases::check_wait;
+use super::reply::Reply;
+use super::route::Parts;
+use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
+use crate::sys::clock::now;
 
 /// A waiting heartbeat is a sign of life at least this often (P3).
 const LIFE_SLICE: Duration = Duration::from_secs(5);
 /// Tasks a heartbeat may name as under way or failed.
 const NAMED_TASKS_MAX: usize = 10_000;
 
-/// Handler of `POST /heartbeat`.
-pub async fn heartbeat(State(node): State<Arc<Node>>, request: Request) -> Response {
-    let inner = async { heartbeat_inner(&node, &Parts::of(request)?).await };
-    inner.await.unwrap_or_else(|error| error.response(true))
-}
+impl Handle for Heartbeat {
+    /// The request, and until when it may hang.
+    type Checked = (HeartbeatRequest, Instant);
 
-async fn heartbeat_inner(node: &Node, parts: &Parts) -> Result<Response, ApiError> {
-    let request: HeartbeatRequest = parse(&parts.body)?;
-    let wait_ms = request.wait_ms.unwrap_or(0);
-    if wait_ms > WAIT_MS_MAX {
-        return Err(ApiError::BadRequest(format!("waitMs is {wait_ms}; it must be at most {WAIT_MS_MAX}")));
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
+        let request = sent.request;
+        let wait = check_wait(request.wait_ms)?;
+        let named = request.working.as_ref().map_or(0, Vec::len) + request.failed.as_ref().map_or(0, Vec::len);
+        if named > NAMED_TASKS_MAX {
+            return Err(ApiError::BadRequest(format!("more than {NAMED_TASKS_MAX} tasks are named")));
+        }
+        Ok((request, now() + wait))
     }
-    let working = request.working.unwrap_or_default();
-    let failed = request.failed.unwrap_or_default();
-    if working.len() + failed.len() > NAMED_TASKS_MAX {
-        return Err(ApiError::BadRequest(format!("more than {NAMED_TASKS_MAX} tasks are named")));
+
+    fn within((_, wait_until): &Self::Checked, _parts: &Parts) -> Duration {
+        wait_until.saturating_duration_since(now()) + REQUEST_DEADLINE
     }
-    let wait_until = Instant::now() + Duration::from_millis(wait_ms);
-    if let Some(answer) = to_leader(node, parts, Duration::from_millis(wait_ms) + REQUEST_DEADLINE).await? {
-        return Ok(answer);
+
+    async fn answer(call: &Call, (request, wait_until): Self::Checked) -> Result<Reply<HeartbeatResponse>, ApiError> {
+        let node = &call.node;
+        if !node.majority_confirmed() {
+            return Err(ApiError::NoQuorum);
+        }
+        if let Some(refusal) = refusal(node, &request.peer_id, request.incarnation) {
+            return Ok(Reply::Answer(refusal));
+        }
+        let working = request.working.unwrap_or_default();
+        let failed = request.failed.unwrap_or_default();
+        node.leadership.sign_of_life(&request.peer_id);
+        node.leadership.heartbeat(&request.peer_id, &working, &failed, request.free_bytes);
+        wait_for_tasks(node, &request.peer_id, request.incarnation, &working, wait_until).await.map(Reply::Answer)
     }
-    if !node.majority_confirmed() {
-        return Err(ApiError::NoQuorum);
-    }
-    if let Some(refusal) = refusal(node, &request.peer_id, request.incarnation) {
-        return Ok(ok_json(&refusal, None));
-    }
-    node.leadership.sign_of_life(&request.peer_id);
-    node.leadership.heartbeat(&request.peer_id, &working, &failed, request.free_bytes);
-    let tasks = wait_for_tasks(node, &request.peer_id, request.incarnation, &working, wait_until).await?;
-    Ok(ok_json(&tasks, None))
 }
 
 /// What an unknown, expired or replaced peer is told (P5, P6).
@@ -81,7 +81,7 @@ async fn wait_for_tasks(
         // Armed before the look, so that a task planned in between is not missed.
         let woken = notify.notified();
         let tasks = fresh_tasks(node, peer, working);
-        let remaining = until.saturating_duration_since(Instant::now());
+        let remaining = until.saturating_duration_since(now());
         if !tasks.is_empty() || remaining.is_zero() {
             return Ok(HeartbeatResponse { ok: true, reason: None, tasks });
         }

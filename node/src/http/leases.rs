@@ -1,47 +1,28 @@
-//! Leases: acquire with its waiting line, renew, release, leave (L1–L7).
+//! Leases: acquire with its wait queue, renew, look (L1–L7).
 //!
 //! Invariant: a wait is one operation under one key; only joining and claiming are logged, polling is a read at the
 //! leader (L5). Remaining times are measured against the leader's log time when the answer is made (T4).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use client::api::{
-    DeniedResponse, GrantResponse, LeaseRequest, LeaseResponse, LeaveRequest, ReleaseRequest, RenewRequest,
+use client::contract::{
+    Acquire, DeniedResponse, GrantResponse, Lease, LeaseRequest, LeaseResponse, LeaseStatus, LinePlace, Renew,
 };
-use raft_store::catalog::{Grant, Op, Place, Rejection, Reply};
+use raft_store::catalog::{Grant, LeaseView, Op, Place, Rejection, Reply as Committal};
 use raft_store::types::{FileName, LeaseToken, LogTime, PeerId, limits};
 use tokio::time::Instant;
 
-use super::answer::{no_content, ok_json};
-use super::body::parse;
 use super::error::ApiError;
-use super::writes::{Write, refused, unexpected, write_handler};
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+use super::route::Parts;
+use super::writes::unexpected;
 use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
 use crate::node::Node;
-use crate::sys::clock::{millis, unix_seconds};
+use crate::sys::clock::{millis, now, unix_seconds};
 
 /// A hanging request counts as a poll at least this often (L5).
 const POLL_SLICE: Duration = Duration::from_secs(4);
-
-write_handler! {
-    /// `POST /lease`.
-    acquire => acquire_inner
-}
-write_handler! {
-    /// `POST /lease/renew`.
-    renew => renew_inner
-}
-write_handler! {
-    /// `POST /lease/release`.
-    release => release_inner
-}
-write_handler! {
-    /// `POST /lease/leave`.
-    leave => leave_inner
-}
 
 fn check_ttl(ttl_ms: Option<u64>) -> Result<(), ApiError> {
     match ttl_ms {
@@ -52,62 +33,143 @@ fn check_ttl(ttl_ms: Option<u64>) -> Result<(), ApiError> {
     }
 }
 
-async fn acquire_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: LeaseRequest = parse(&write.parts.body)?;
-    check_ttl(request.ttl_ms)?;
-    let wait_ms = request.wait_ms.unwrap_or(0);
-    if wait_ms > WAIT_MS_MAX {
-        return Err(ApiError::BadRequest(format!("waitMs is {wait_ms}; it must be at most {WAIT_MS_MAX}")));
-    }
-    let wait_until = Instant::now() + Duration::from_millis(wait_ms);
-    let ttl_ms = request.ttl_ms.unwrap_or(millis(write.node.config.lease_ttl));
-    // Once a place in line was taken, a failure is not definite any more (W5).
-    let mut joined = false;
-    let unsure = |joined: bool, error: ApiError| match joined {
-        true => ApiError::Unknown(format!("a place in line was taken, then: {error}")),
-        false => error,
-    };
-    loop {
-        let remaining = wait_until.saturating_duration_since(Instant::now());
-        let forwarded = write.forwarded(remaining + REQUEST_DEADLINE).await;
-        if let Some(answer) = forwarded.map_err(|error| unsure(joined, error))? {
-            return Ok(answer);
+/// Checks how long a request may hang.
+pub fn check_wait(wait_ms: Option<u64>) -> Result<Duration, ApiError> {
+    match wait_ms.unwrap_or(0) {
+        wait_ms if wait_ms > WAIT_MS_MAX => {
+            Err(ApiError::BadRequest(format!("waitMs is {wait_ms}; it must be at most {WAIT_MS_MAX}")))
         }
-        if request.wait == Some(true) {
-            match wait_for_turn(&write.node, &request.file_name, &request.peer_id, wait_until).await {
-                Turn::Ask => {}
-                Turn::Moved => continue,
-                Turn::TimeUp(denied) => return Ok(ok_json(&LeaseResponse::Denied(denied), None)),
+        wait_ms => Ok(Duration::from_millis(wait_ms)),
+    }
+}
+
+impl Handle for Acquire {
+    /// The request, and until when it may hang.
+    type Checked = (LeaseRequest, Instant);
+    const WAITS: bool = true;
+
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
+        check_ttl(sent.request.ttl_ms)?;
+        let wait = check_wait(sent.request.wait_ms)?;
+        Ok((sent.request, now() + wait))
+    }
+
+    fn within((_, wait_until): &Self::Checked, _parts: &Parts) -> Duration {
+        wait_until.saturating_duration_since(now()) + REQUEST_DEADLINE
+    }
+
+    async fn answer(call: &Call, checked: Self::Checked) -> Result<Reply<LeaseResponse>, ApiError> {
+        let (request, wait_until) = &checked;
+        let ttl_ms = request.ttl_ms.unwrap_or(millis(call.node.config.lease_ttl));
+        // Once a place in line was taken, a failure is not definite any more (W5).
+        let mut joined = false;
+        let unsure = |joined: bool, error: ApiError| match joined {
+            true => ApiError::Unknown(format!("a place in line was taken, then: {error}")),
+            false => error,
+        };
+        loop {
+            let turn = match request.wait {
+                Some(true) => wait_for_turn(&call.node, &request.file_name, &request.peer_id, *wait_until).await,
+                _ => Turn::Ask,
+            };
+            match turn {
+                Turn::TimeUp(denied) => return Ok(Reply::Answer(LeaseResponse::Denied(denied))),
+                Turn::Moved => {}
+                Turn::Ask => match ask(call, request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
+                    Asked::Answer(answer) => return Ok(answer),
+                    Asked::InLine(answer) if now() >= *wait_until => return Ok(answer),
+                    Asked::InLine(_) => joined = true,
+                },
+            }
+            // Leadership may have moved meanwhile.
+            let forwarded = call.forwarded(Self::within(&checked, &call.parts)).await;
+            if let Some(answer) = forwarded.map_err(|error| unsure(joined, error))? {
+                return Ok(Reply::Whole(answer));
             }
         }
-        match ask(write, &request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
-            Asked::Answer(answer) => return Ok(answer),
-            Asked::InLine(answer) if Instant::now() >= wait_until => return Ok(answer),
-            Asked::InLine(_) => joined = true,
+    }
+}
+
+impl Handle for Renew {
+    type Checked = Op;
+
+    fn check(sent: Sent<'_, Self>) -> Result<Op, ApiError> {
+        let request = sent.request;
+        check_ttl(request.ttl_ms)?;
+        Ok(Op::Renew {
+            peer: request.peer_id,
+            file: request.file_name,
+            token: request.lease_token,
+            ttl_ms: request.ttl_ms,
+        })
+    }
+
+    async fn answer(call: &Call, op: Op) -> Result<Reply<GrantResponse>, ApiError> {
+        let committed = call.propose(op, 0).await?;
+        match committed.outcome.result {
+            Err(rejection) => Ok(Reply::Refused(rejection, committed.log_index)),
+            Ok(Committal::Granted(grant)) => Ok(match granted(&call.node, grant, committed.outcome.replayed) {
+                Ok(grant) => Reply::Logged(grant, committed.log_index),
+                Err(rejection) => Reply::Refused(rejection, committed.log_index),
+            }),
+            Ok(other) => Err(unexpected(&other)),
         }
+    }
+}
+
+impl Handle for Lease {
+    type Checked = FileName;
+
+    fn check(sent: Sent<'_, Self>) -> Result<FileName, ApiError> {
+        Ok(sent.query.file)
+    }
+
+    async fn answer(call: &Call, wanted: FileName) -> Result<Reply<LeaseStatus>, ApiError> {
+        let lease = call.node.catalog().lease(&wanted);
+        let lease = lease.ok_or_else(|| ApiError::NotFound(format!("nobody has the lease of {wanted}")))?;
+        Ok(Reply::Answer(lease_status(&call.node, lease)))
+    }
+}
+
+/// A lease as a read shows it.
+pub fn lease_status(node: &Node, lease: LeaseView) -> LeaseStatus {
+    let applied = node.catalog().now();
+    // Log time goes on with the leader; without one this node does not know how much is left (R5).
+    let known = node.confirmed_leader().is_some();
+    let remaining_ms = known.then(|| lease.deadline.saturating_sub(node.clock.now(applied)));
+    LeaseStatus {
+        file_name: lease.file,
+        holder: lease.holder,
+        fencing_token: lease.fencing_token.unwrap_or(0),
+        expiration: remaining_ms.map(|left| unix_seconds() + left.div_ceil(1_000)),
+        remaining_ms,
+        line: (1..).zip(lease.line).map(|(position, waiter)| LinePlace { peer_id: waiter.peer, position }).collect(),
     }
 }
 
 enum Asked {
     /// Final.
-    Answer(Response),
+    Answer(Reply<LeaseResponse>),
     /// Not yet; the answer to give if there is no time left to wait.
-    InLine(Response),
+    InLine(Reply<LeaseResponse>),
 }
 
 /// Proposes the acquisition: a grant, a claim, a place in line, or a refusal.
-async fn ask(write: &Write, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, ApiError> {
+async fn ask(call: &Call, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, ApiError> {
     let (file, peer) = (request.file_name.clone(), request.peer_id.clone());
     let wait = request.wait == Some(true);
     let op = Op::Acquire { peer, file, ttl_ms, wait, token: LeaseToken(rand::random()) };
-    let committed = write.propose(op, 0).await?;
+    let committed = call.propose(op, 0).await?;
     let log_index = committed.log_index;
     Ok(match committed.outcome.result {
-        Err(rejection) => Asked::Answer(refused(rejection, log_index)),
-        Ok(Reply::Granted(grant)) => Asked::Answer(granted(&write.node, grant, committed.outcome.replayed, log_index)),
-        Ok(Reply::Denied { holder, deadline, position }) => {
-            let denied = denied(&write.node, holder, deadline, position);
-            let answer = ok_json(&LeaseResponse::Denied(denied), Some(log_index));
+        Err(rejection) => Asked::Answer(Reply::Refused(rejection, log_index)),
+        Ok(Committal::Granted(grant)) => Asked::Answer(match granted(&call.node, grant, committed.outcome.replayed) {
+            Ok(grant) => Reply::Logged(LeaseResponse::Granted(grant), log_index),
+            Err(rejection) => Reply::Refused(rejection, log_index),
+        }),
+        Ok(Committal::Denied { holder, deadline, position }) => {
+            let denied = denied(&call.node, holder, deadline, position);
+            let answer = Reply::Logged(LeaseResponse::Denied(denied), log_index);
             if wait && position.is_some() { Asked::InLine(answer) } else { Asked::Answer(answer) }
         }
         Ok(other) => return Err(unexpected(&other)),
@@ -142,7 +204,7 @@ async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Insta
                 }
             }
         };
-        let remaining = until.saturating_duration_since(Instant::now());
+        let remaining = until.saturating_duration_since(now());
         if remaining.is_zero() {
             let lease = node.catalog().lease(file);
             break match lease {
@@ -175,75 +237,31 @@ fn remaining_ms(node: &Node, deadline: LogTime) -> u64 {
     deadline.saturating_sub(node.clock.now(applied))
 }
 
-fn granted(node: &Node, grant: Grant, replayed: bool, log_index: u64) -> Response {
+/// A grant with the time that is left of it, or that it is over by now.
+fn granted(node: &Node, grant: Grant, replayed: bool) -> Result<GrantResponse, Rejection> {
     let remaining = remaining_ms(node, grant.deadline);
     // A fresh grant may be counted from the moment it was asked for; a remembered one only from now on (X1, T4), and
     // where this node only guesses the time, for as little as that can be.
     let ttl_ms = if replayed { remaining.max(1) } else { remaining.max(grant.ttl_ms) };
     if replayed && grant.deadline <= node.clock.reached(node.catalog().now()) {
-        let rejection = Rejection::LeaseExpired {
+        return Err(Rejection::LeaseExpired {
             current_version: grant.version,
             holder: None,
             fencing_token: Some(grant.fencing_token),
-        };
-        return refused(rejection, log_index);
+        });
     }
-    let answer = GrantResponse {
+    Ok(GrantResponse {
         granted: true,
         expiration: unix_seconds() + remaining.div_ceil(1_000),
         lease_token: grant.token,
         fencing_token: grant.fencing_token,
         ttl_ms,
         version: grant.version,
-    };
-    ok_json(&LeaseResponse::Granted(answer), Some(log_index))
+    })
 }
 
 fn denied(node: &Node, holder: PeerId, deadline: LogTime, position: Option<u64>) -> DeniedResponse {
     let remaining_ms = remaining_ms(node, deadline);
     let expiration = unix_seconds() + remaining_ms.div_ceil(1_000);
     DeniedResponse { granted: false, holder, expiration, remaining_ms, position }
-}
-
-async fn renew_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: RenewRequest = parse(&write.parts.body)?;
-    check_ttl(request.ttl_ms)?;
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
-    }
-    let op = Op::Renew {
-        peer: request.peer_id,
-        file: request.file_name,
-        token: request.lease_token,
-        ttl_ms: request.ttl_ms,
-    };
-    let committed = write.propose(op, 0).await?;
-    match committed.outcome.result {
-        Err(rejection) => Ok(refused(rejection, committed.log_index)),
-        Ok(Reply::Granted(grant)) => Ok(granted(&write.node, grant, committed.outcome.replayed, committed.log_index)),
-        Ok(other) => Err(unexpected(&other)),
-    }
-}
-
-async fn release_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: ReleaseRequest = parse(&write.parts.body)?;
-    let op = Op::Release { peer: request.peer_id, file: request.file_name, token: request.lease_token };
-    done(write, op).await
-}
-
-async fn leave_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: LeaveRequest = parse(&write.parts.body)?;
-    done(write, Op::Leave { peer: request.peer_id, file: request.file_name }).await
-}
-
-/// Proposes what is answered 204.
-async fn done(write: &Write, op: Op) -> Result<Response, ApiError> {
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
-    }
-    let committed = write.propose(op, 0).await?;
-    match committed.outcome.result {
-        Err(rejection) => Ok(refused(rejection, committed.log_index)),
-        Ok(_) => Ok(no_content(committed.log_index)),
-    }
 }

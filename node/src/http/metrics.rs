@@ -1,55 +1,35 @@
 //! `GET /metrics`: what this process counted and what it knows of itself, in the text format of Prometheus.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use client::api::headers::STALENESS_UNKNOWN_MS;
+use client::contract::headers::STALENESS_UNKNOWN_MS;
+use client::contract::{Metrics, Route};
 use openraft::async_runtime::WatchReceiver;
 
-use super::reads::stats_of;
+use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+use super::stats::stats_of;
 use crate::divergence::is_diverged;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 
-/// Paths counted by name; all others share one row, so that a scanner cannot grow the table.
-const COUNTED_PATHS: [&str; 24] = [
-    "/",
-    "/announce",
-    "/cluster",
-    "/cluster/digest",
-    "/delete",
-    "/events",
-    "/file",
-    "/healthz",
-    "/heartbeat",
-    "/leader",
-    "/lease",
-    "/lease/leave",
-    "/lease/release",
-    "/lease/renew",
-    "/metrics",
-    "/openapi.json",
-    "/peers",
-    "/readyz",
-    "/register",
-    "/search",
-    "/stats",
-    "/why",
-    "/cluster/init",
-    "/cluster/snapshot",
-];
-
-/// The name under which a path is counted.
-pub fn counted_path(path: &str) -> &'static str {
-    COUNTED_PATHS.iter().find(|known| **known == path).copied().unwrap_or("other")
+/// The name under which a path is counted; paths that are none of the contract's share one row, so that a scanner cannot
+/// grow the table.
+pub fn counted_path(route: Option<&'static Route>) -> &'static str {
+    route.map_or("other", |route| route.path)
 }
 
-/// Handler of `GET /metrics`.
-pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&node)).into_response()
+impl Handle for Metrics {
+    type Checked = ();
+
+    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn answer(call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
+        Ok(Reply::Answer(render(&call.node)))
+    }
 }
 
 fn flag(is_set: bool) -> f64 {

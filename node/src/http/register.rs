@@ -4,31 +4,20 @@
 //! when all others were taken in. A failure after the first page is not definite (X4).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use client::api::{ConflictEntry, ListingAnswer, RegisterRequest, RegisterResponse};
+use client::contract::{self, ConflictEntry, ListingAnswer, RegisterRequest, RegisterResponse};
 use futures::future::join_all;
-use raft_store::catalog::{Conflict, Holding, KeyTag, Listing, ListingState, Op, Register, Reply};
+use raft_store::catalog::{Conflict, Holding, KeyTag, Listing, ListingState, Op, Register, Reply as Committal};
 use raft_store::types::limits;
 use sha2::{Digest, Sha256};
 
 use super::announce::holding;
-use super::answer::ok_json;
-use super::body::parse;
 use super::error::ApiError;
-use super::heavy;
-use super::writes::{Write, refused, unexpected, write_handler};
-use crate::config::REQUEST_DEADLINE;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+use super::writes::unexpected;
 use crate::digests;
-use crate::node::Node;
 use crate::propose::cut;
-
-write_handler! {
-    /// `POST /register` (P1, P2).
-    register => register_inner
-}
 
 fn check_address(address: &str) -> Result<(), ApiError> {
     let wrong =
@@ -55,63 +44,65 @@ fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn register_inner(write: &Write) -> Result<Response, ApiError> {
-    let (body, key) = (write.parts.body.clone(), write.key.clone());
-    let prepared = heavy::run(body.len(), move || registration(&body, key.as_ref()));
-    let (request, listings) = prepared.await?;
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
+impl Handle for contract::Register {
+    type Checked = (RegisterRequest, Vec<Listing>);
+
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
+        registration(sent.request, sent.key)
     }
-    if request.digest.is_some() {
-        // Applying the command then has it at hand; whether it still holds is decided there.
-        digests::compute(&write.node, &request.peer_id).await;
-    }
-    let register = |listing| Register {
-        peer: request.peer_id.clone(),
-        address: request.address.clone(),
-        zone: request.zone.clone(),
-        capacity_bytes: request.capacity_bytes,
-        serving: request.serving.unwrap_or(true),
-        listing,
-    };
-    let mut merged = RegisterResponse {
-        ok: true,
-        incarnation: 0,
-        tasks: Vec::new(),
-        listing: ListingAnswer::Accepted,
-        conflicts: Vec::new(),
-    };
-    let mut log_index = 0;
-    let mut pages: VecDeque<(u32, Listing)> = (0..).zip(listings).collect();
-    let mut alone = false;
-    'pages: while !pages.is_empty() {
-        let pages_now: Vec<_> = pages.drain(..turn(pages.len(), alone)).collect();
-        let (sent, handed_in) = (pages_now.len() as u64, write.node.proposer.handed_in());
-        let answers = pages_now.into_iter().map(|(chunk, listing)| {
-            let committed = write.propose(Op::Register(register(listing)), chunk);
-            async move { (chunk, committed.await) }
-        });
-        for (chunk, committed) in join_all(answers).await {
-            let committed = committed.map_err(|error| partly(chunk, error))?;
-            log_index = committed.log_index;
-            match committed.outcome.result {
-                Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
-                Err(rejection) => return Ok(refused(rejection, log_index)),
-                Ok(Reply::Registered { incarnation, listing, conflicts }) => {
-                    merged.incarnation = incarnation;
-                    merged.listing = listing_answer(listing);
-                    merged.conflicts.extend(conflicts.into_iter().map(conflict_entry));
-                    if listing == ListingState::Wanted {
-                        break 'pages;
-                    }
-                }
-                Ok(other) => return Err(unexpected(&other)),
-            }
+
+    async fn answer(call: &Call, (request, listings): Self::Checked) -> Result<Reply<RegisterResponse>, ApiError> {
+        if request.digest.is_some() {
+            // Applying the command then has it at hand; whether it still holds is decided there.
+            digests::compute(&call.node, &request.peer_id).await;
         }
-        alone = write.node.proposer.handed_in() == handed_in + sent;
+        let register = |listing| Register {
+            peer: request.peer_id.clone(),
+            address: request.address.clone(),
+            zone: request.zone.clone(),
+            capacity_bytes: request.capacity_bytes,
+            serving: request.serving.unwrap_or(true),
+            listing,
+        };
+        let mut merged = RegisterResponse {
+            ok: true,
+            incarnation: 0,
+            tasks: Vec::new(),
+            listing: ListingAnswer::Accepted,
+            conflicts: Vec::new(),
+        };
+        let mut log_index = 0;
+        let mut pages: VecDeque<(u32, Listing)> = (0..).zip(listings).collect();
+        let mut alone = false;
+        'pages: while !pages.is_empty() {
+            let pages_now: Vec<_> = pages.drain(..turn(pages.len(), alone)).collect();
+            let (sent, handed_in) = (pages_now.len() as u64, call.node.proposer.handed_in());
+            let answers = pages_now.into_iter().map(|(chunk, listing)| {
+                let committed = call.propose(Op::Register(register(listing)), chunk);
+                async move { (chunk, committed.await) }
+            });
+            for (chunk, committed) in join_all(answers).await {
+                let committed = committed.map_err(|error| partly(chunk, error))?;
+                log_index = committed.log_index;
+                match committed.outcome.result {
+                    Err(rejection) if chunk > 0 => return Err(partly(chunk, rejection.into())),
+                    Err(rejection) => return Ok(Reply::Refused(rejection, log_index)),
+                    Ok(Committal::Registered { incarnation, listing, conflicts }) => {
+                        merged.incarnation = incarnation;
+                        merged.listing = listing_answer(listing);
+                        merged.conflicts.extend(conflicts.into_iter().map(conflict_entry));
+                        if listing == ListingState::Wanted {
+                            break 'pages;
+                        }
+                    }
+                    Ok(other) => return Err(unexpected(&other)),
+                }
+            }
+            alone = call.node.proposer.handed_in() == handed_in + sent;
+        }
+        merged.tasks = call.tasks(&request.peer_id, log_index).await;
+        Ok(Reply::Logged(merged, log_index))
     }
-    merged.tasks = write.tasks(&request.peer_id, log_index).await;
-    Ok(ok_json(&merged, Some(log_index)))
 }
 
 /// Pages handed in at a time while nobody else writes: about as many as fit into one entry.
@@ -127,8 +118,10 @@ fn turn(left: usize, alone: bool) -> usize {
 }
 
 /// A registration, and its holdings as they travel in the log.
-fn registration(body: &[u8], key: Option<&KeyTag>) -> Result<(RegisterRequest, Vec<Listing>), ApiError> {
-    let mut request: RegisterRequest = parse(body)?;
+fn registration(
+    mut request: RegisterRequest,
+    key: Option<&KeyTag>,
+) -> Result<(RegisterRequest, Vec<Listing>), ApiError> {
     check_register(&request)?;
     let files = request.files.take().unwrap_or_default();
     let mut files = files.into_iter().map(holding).collect::<Result<Vec<_>, _>>()?;
@@ -152,7 +145,7 @@ fn partly(chunk: u32, error: ApiError) -> ApiError {
 }
 
 /// The listing as it travels in the log: in one piece if it fits an entry, else in pages of one listing (X4).
-fn listing_chunks(files: Vec<Holding>, page: Option<client::api::ListingPage>, key: Option<&KeyTag>) -> Vec<Listing> {
+fn listing_chunks(files: Vec<Holding>, page: Option<contract::ListingPage>, key: Option<&KeyTag>) -> Vec<Listing> {
     let mut chunks = cut::chunks(files, cut::PAGE_BYTES_MAX);
     let last = chunks.len() - 1;
     let (id, completes) = match page {

@@ -1,23 +1,16 @@
-//! What all logged writes have in common, and the simplest of them: parse → check → here or the
-//! leader → propose → answer.
+//! What logged writes have in common: propose under the request's key, in its time, and answer with the peer's tasks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use client::api::DeleteRequest;
-use raft_store::catalog::{Command, KeyTag, Op, Rejection, Reply};
+use client::contract::Task;
+use raft_store::catalog::{Command, KeyTag, Op, Reply as Committal};
 use raft_store::types::PeerId;
 use tokio::time::Instant;
 
-use super::answer::no_content;
-use super::body::{key_tag, parse};
 use super::error::ApiError;
-use super::heavy;
-use super::route::{Parts, to_leader};
+use super::handle::Call;
+use super::reply::Reply;
 use crate::config::REQUEST_DEADLINE;
-use crate::node::Node;
 use crate::propose::{Committed, Due};
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
@@ -28,53 +21,20 @@ const ELSEWHERE_PAUSE: Duration = Duration::from_millis(5);
 /// of it has to fit into the 5 s of R4.
 const ELSEWHERE_WITHIN: Duration = Duration::from_millis(1_500);
 
-/// Paths whose requests may ask to wait before they are decided.
-const WAITING_PATHS: [&str; 1] = ["/lease"];
-
-/// What every write handler is given.
-pub struct Write {
-    /// The node.
-    pub node: Arc<Node>,
-    /// The request.
-    pub parts: Parts,
-    /// Its idempotency key.
-    pub key: Option<KeyTag>,
-    /// Whether it asked to wait before it is decided.
-    waits: bool,
+/// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request
+/// then goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
+pub async fn go_elsewhere(call: &Call, refusal: ApiError) -> Result<(), ApiError> {
+    if call.parts.was_forwarded() || call.parts.wants_no_hop() || call.node.config.reject_writes_on_followers {
+        return Err(refusal);
+    }
+    if call.parts.deadline.arrived().elapsed() > ELSEWHERE_WITHIN {
+        return Err(ApiError::NoQuorum);
+    }
+    tokio::time::sleep(ELSEWHERE_PAUSE).await;
+    Ok(())
 }
 
-impl Write {
-    /// Takes a request apart; fails on an oversized body or a bad key header.
-    pub async fn new(node: Arc<Node>, request: Request) -> Result<Self, ApiError> {
-        let parts = Parts::of(request)?;
-        let key = if parts.body.len() < heavy::LARGE_BODY_BYTES {
-            key_tag(&parts.headers, parts.uri.path(), &parts.body)?
-        } else {
-            let Parts { uri, headers, body, .. } = parts.clone();
-            heavy::run(body.len(), move || key_tag(&headers, uri.path(), &body)).await?
-        };
-        let waits = WAITING_PATHS.contains(&parts.uri.path());
-        Ok(Self { node, parts, key, waits })
-    }
-
-    /// Leadership may have left this node between the look at who leads and the proposal, which is definite: the
-    /// request then goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
-    pub async fn go_elsewhere(&self, refusal: ApiError) -> Result<(), ApiError> {
-        if self.parts.was_forwarded() || self.parts.wants_no_hop() || self.node.config.reject_writes_on_followers {
-            return Err(refusal);
-        }
-        if self.parts.deadline.arrived().elapsed() > ELSEWHERE_WITHIN {
-            return Err(ApiError::NoQuorum);
-        }
-        tokio::time::sleep(ELSEWHERE_PAUSE).await;
-        Ok(())
-    }
-
-    /// The leader's answer if this node does not lead; `within` bounds how long that may take.
-    pub async fn forwarded(&self, within: Duration) -> Result<Option<Response>, ApiError> {
-        to_leader(&self.node, &self.parts, within).await
-    }
-
+impl Call {
     /// Proposes a command under this request's key, as its chunk number `chunk`.
     pub async fn propose(&self, op: Op, chunk: u32) -> Result<Committed, ApiError> {
         let peer = op.peer().cloned();
@@ -84,6 +44,15 @@ impl Write {
             self.node.leadership.sign_of_life(&peer);
         }
         Ok(committed)
+    }
+
+    /// Proposes a command that is answered with nothing.
+    pub async fn command(&self, op: Op) -> Result<Reply<()>, ApiError> {
+        let committed = self.propose(op, 0).await?;
+        Ok(match committed.outcome.result {
+            Err(rejection) => Reply::Refused(rejection, committed.log_index),
+            Ok(_) => Reply::Logged((), committed.log_index),
+        })
     }
 
     /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait
@@ -98,74 +67,20 @@ impl Write {
     }
 
     /// The peer's tasks, once the planner has seen the write at `log_index`.
-    pub async fn tasks(&self, peer: &PeerId, log_index: u64) -> Vec<client::api::Task> {
+    pub async fn tasks(&self, peer: &PeerId, log_index: u64) -> Vec<Task> {
         let mut seen = self.node.events.watch();
         let _ = tokio::time::timeout(PLANNER_WAIT, seen.wait_for(|seen| *seen >= log_index)).await;
         self.tasks_now(peer)
     }
 
     /// The peer's tasks as the planner knows them.
-    pub fn tasks_now(&self, peer: &PeerId) -> Vec<client::api::Task> {
+    pub fn tasks_now(&self, peer: &PeerId) -> Vec<Task> {
         let catalog = self.node.catalog();
         self.node.leadership.tasks_for(&catalog, peer)
     }
 }
 
-/// Runs a write handler and gives its failures the form of failed writes (W5).
-macro_rules! write_handler {
-    ($(#[$doc:meta])* $name:ident => $inner:path) => {
-        $(#[$doc])*
-        pub async fn $name(
-            State(node): State<Arc<Node>>,
-            request: Request,
-        ) -> Response {
-            let outcome = match Write::new(node, request).await {
-                Ok(write) => loop {
-                    match $inner(&write).await {
-                        Err(refusal @ ApiError::NotLeader(_)) => match write.go_elsewhere(refusal).await {
-                            Ok(()) => {}
-                            Err(error) => break Err(error),
-                        },
-                        outcome => break outcome,
-                    }
-                },
-                Err(error) => Err(error),
-            };
-            outcome.unwrap_or_else(|error| error.response(true))
-        }
-    };
-}
-pub(super) use write_handler;
-
-write_handler! {
-    /// `POST /delete` (F7).
-    delete => delete_inner
-}
-
-/// A committed refusal as an error that still tells its log index.
-pub fn refused(rejection: Rejection, log_index: u64) -> Response {
-    super::answer::with_index(ApiError::Refused(rejection).response(true), log_index)
-}
-
 /// A reply that does not belong to its command: a defect, reported as an unknown outcome rather than hidden.
-pub fn unexpected(reply: &Reply) -> ApiError {
+pub fn unexpected(reply: &Committal) -> ApiError {
     ApiError::Unknown(format!("the index answered {reply:?}"))
-}
-
-async fn delete_inner(write: &Write) -> Result<Response, ApiError> {
-    let request: DeleteRequest = parse(&write.parts.body)?;
-    if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
-        return Ok(answer);
-    }
-    let op = Op::Delete {
-        peer: request.peer_id,
-        file: request.file_name,
-        everywhere: request.everywhere.unwrap_or(false),
-        token: request.lease_token,
-    };
-    let Committed { log_index, outcome } = write.propose(op, 0).await?;
-    match outcome.result {
-        Err(rejection) => Ok(refused(rejection, log_index)),
-        Ok(_) => Ok(no_content(log_index)),
-    }
 }

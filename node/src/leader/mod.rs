@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use client::api::{FailedTask, Task};
+use client::contract::{FailedTask, Task, WhyResponse};
 use parking_lot::Mutex;
 use raft_store::catalog::{Catalog, Event, Op};
 use raft_store::types::{FileName, PeerId};
@@ -149,15 +149,14 @@ impl Leadership {
     }
 
     /// Why a file has the copies it has; without the plan unless this node is a `confirmed` leader (R5).
-    pub fn why(&self, catalog: &Catalog, file: &FileName, confirmed: bool) -> Option<serde_json::Value> {
+    pub fn why(&self, catalog: &Catalog, file: &FileName, confirmed: bool) -> Option<WhyResponse> {
         let reign = self.reign.lock();
-        let why = match reign.as_ref().filter(|_| confirmed) {
+        match reign.as_ref().filter(|_| confirmed) {
             Some(Reign { liveness, planner, .. }) => {
                 planner.why(catalog, file, self.clock.now_ms(), liveness.grace_remaining_ms() > 0)
             }
             None => without_plan(catalog, file),
-        }?;
-        serde_json::to_value(why).ok()
+        }
     }
 
     /// Unix seconds at which this leader last heard from a peer (T4).

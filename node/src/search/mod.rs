@@ -25,6 +25,7 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+pub use client::contract::SearchMode as Mode;
 use raft_store::catalog::FileNumber;
 use raft_store::types::FileName;
 
@@ -36,18 +37,6 @@ use vocabulary::{Vocabulary, best, parts_near};
 
 /// Longest query, in bytes; a longer one has no hits. Four times a name's length leaves room for any separators.
 pub const QUERY_BYTES_MAX: usize = 4 * 1_024;
-
-/// How a query is matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Every term occurs somewhere, with one typo allowed in words of five letters and more.
-    #[default]
-    Fuzzy,
-    /// Every term occurs somewhere.
-    Substring,
-    /// The name begins with the query.
-    Prefix,
-}
 
 /// How well a name fits; the order is that of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -41,7 +41,7 @@ pub use heartbeat::HEARTBEAT_IDS_MAX;
 pub use peers::{ROOM_RETRY_MS, TASKS_PER_PEER_MAX, UPKEEP_PER_PEER_MAX};
 pub use rests::{PAUSE_MS_MAX, PAUSE_MS_MIN, RESTS_MAX};
 pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
-pub use why::{REFUSED_PEERS_MAX, RefusedPeer, Rule, Why, WhyHolder, WhyTask, without_plan};
+pub use why::{REFUSED_PEERS_MAX, without_plan};
 
 use files::Files;
 use numbers::Numbers;

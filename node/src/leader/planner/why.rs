@@ -1,9 +1,8 @@
 //! Why a file has the copies it has: the rule, the holders, the tasks, and why the other peers have none (`GET /why`).
 
-use client::api::TaskKind;
+use client::contract::{RefusedPeer, ReplicationRule, WhyHolder, WhyResponse, WhyTask};
 use raft_store::catalog::{Catalog, FileView, HolderView};
-use raft_store::types::{FileName, PeerId, Version};
-use serde::Serialize;
+use raft_store::types::{FileName, PeerId};
 
 use super::demand::Demand;
 use super::peers::PeerState;
@@ -12,85 +11,14 @@ use super::{Planner, TASKS_PER_PEER_MAX};
 /// Refused peers that an answer names at most.
 pub const REFUSED_PEERS_MAX: usize = 1_000;
 
-/// Answer to `GET /why`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Why {
-    /// The file.
-    pub name: FileName,
-    /// What is wanted, and how far it is.
-    pub rule: Rule,
-    /// Everybody with a remembered version.
-    pub holders: Vec<WhyHolder>,
-    /// Tasks under way; `null` on a node that does not plan (R5).
-    pub tasks: Option<Vec<WhyTask>>,
-    /// Live peers that could have, or should have, a task and have none, and the reason each; `null` as above.
-    pub refused: Option<Vec<RefusedPeer>>,
-}
-
-/// The replication rule of a file and its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rule {
-    /// Live copies wanted (M1).
-    pub desired: u64,
-    /// Live copies of the current version.
-    pub live: u64,
-    /// Copies that count as under way (M2); `null` on a node that does not plan (R5).
-    pub under_way: Option<u64>,
-    /// The state in a sentence.
-    pub summary: String,
-}
-
-/// One holder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WhyHolder {
-    /// Who.
-    pub id: PeerId,
-    /// Which version it has.
-    pub version: Version,
-    /// Whether that is the current one.
-    pub current: bool,
-    /// Whether the peer is live.
-    pub live: bool,
-}
-
-/// One task under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WhyTask {
-    /// The task's id.
-    pub id: String,
-    /// Whose.
-    pub peer: PeerId,
-    /// What.
-    #[serde(rename = "type")]
-    pub kind: TaskKind,
-    /// Which version.
-    pub version: Version,
-    /// Whether the peer says it works on it.
-    pub working: bool,
-}
-
-/// A live peer that gets no copy now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RefusedPeer {
-    /// Who.
-    pub peer: PeerId,
-    /// Why.
-    pub reason: String,
-}
-
 /// What the replicated state alone tells, on a node that does not lead and so plans nothing (R4).
-pub fn without_plan(catalog: &Catalog, file: &FileName) -> Option<Why> {
+pub fn without_plan(catalog: &Catalog, file: &FileName) -> Option<WhyResponse> {
     let view = catalog.file(file).filter(|view| view.version > 0)?;
     let demand = Demand::of(&view);
     let (desired, live) = (demand.desired as u64, demand.live.len() as u64);
     let summary = format!("live copies: {live}, wanted: {desired}; this node does not lead and knows of no tasks");
-    let rule = Rule { desired, live, under_way: None, summary };
-    Some(Why { name: view.name.clone(), rule, holders: holders(view), tasks: None, refused: None })
+    let rule = ReplicationRule { desired, live, under_way: None, summary };
+    Some(WhyResponse { name: view.name.clone(), rule, holders: holders(view), tasks: None, refused: None })
 }
 
 fn holders(view: FileView) -> Vec<WhyHolder> {
@@ -105,7 +33,7 @@ fn holders(view: FileView) -> Vec<WhyHolder> {
 
 impl Planner {
     /// Explains the copies of a file; `None` if the name has no version.
-    pub fn why(&self, catalog: &Catalog, file: &FileName, now_ms: u64, grace: bool) -> Option<Why> {
+    pub fn why(&self, catalog: &Catalog, file: &FileName, now_ms: u64, grace: bool) -> Option<WhyResponse> {
         let view = catalog.file(file).filter(|view| view.version > 0)?;
         let demand = Demand::of(&view);
         let missing = self.missing(file, &demand, now_ms);
@@ -133,9 +61,9 @@ impl Planner {
             })
             .take(REFUSED_PEERS_MAX)
             .collect();
-        Some(Why {
+        Some(WhyResponse {
             name: file.clone(),
-            rule: Rule {
+            rule: ReplicationRule {
                 desired: demand.desired as u64,
                 live: demand.live.len() as u64,
                 under_way: Some(under_way.max(0) as u64),

@@ -1,14 +1,17 @@
-//! Successful answers, and the headers that every answer carries (R2).
+//! Answers: their forms, and the headers that every answer carries (R2).
 
 use std::cell::RefCell;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use client::api::headers;
+use client::contract::{AnswerForm, EventStream, Html, Json, MetricsText, NoBody, NoContent, Octets, Text, headers};
+use raft_store::catalog::Rejection;
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
+use super::error::ApiError;
 use crate::freshness::age_ms;
 use crate::node::Node;
 
@@ -50,33 +53,128 @@ pub struct DerivedFrom {
     pub as_of: Option<Instant>,
 }
 
-fn answer(body: Body) -> Response {
+/// What an endpoint answers.
+pub enum Reply<T> {
+    /// The body.
+    Answer(T),
+    /// The body of a logged write, and its log index.
+    Logged(T, u64),
+    /// The body, and what it comes from.
+    Derived(T, DerivedFrom),
+    /// A refusal that was committed, and its log index.
+    Refused(Rejection, u64),
+    /// A whole answer: the leader's, or one that has headers of its own.
+    Whole(Response),
+}
+
+impl<T> Reply<T> {
+    /// The whole answer, but for the headers that every answer has.
+    pub fn render<A: Render<Out = T>>(self) -> Response {
+        match self {
+            Self::Answer(body) => A::render(body),
+            Self::Logged(body, log_index) => with_index(A::render(body), log_index),
+            Self::Derived(body, derived) => {
+                let mut response = A::render(body);
+                response.extensions_mut().insert(derived);
+                response
+            }
+            Self::Refused(rejection, log_index) => with_index(ApiError::Refused(rejection).response(true), log_index),
+            Self::Whole(response) => response,
+        }
+    }
+}
+
+/// How a form of answer is written.
+pub trait Render: AnswerForm {
+    /// What the endpoint hands over.
+    type Out: Send;
+
+    /// The answer without further headers.
+    fn render(body: Self::Out) -> Response;
+}
+
+impl<T: Serialize + ToSchema + Send + 'static> Render for Json<T> {
+    type Out = T;
+
+    fn render(body: T) -> Response {
+        typed::<Self>(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
+
+impl Render for NoContent {
+    type Out = ();
+
+    fn render((): ()) -> Response {
+        let mut response = response(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    }
+}
+
+impl Render for Text {
+    type Out = String;
+
+    fn render(body: String) -> Response {
+        typed::<Self>(body)
+    }
+}
+
+impl Render for MetricsText {
+    type Out = String;
+
+    fn render(body: String) -> Response {
+        typed::<Self>(body)
+    }
+}
+
+impl Render for Html {
+    type Out = &'static str;
+
+    fn render(body: &'static str) -> Response {
+        typed::<Self>(body)
+    }
+}
+
+impl Render for Octets {
+    type Out = Body;
+
+    fn render(body: Body) -> Response {
+        typed::<Self>(body)
+    }
+}
+
+impl<T: ToSchema + Send + 'static> Render for EventStream<T> {
+    type Out = Body;
+
+    fn render(body: Body) -> Response {
+        let mut response = typed::<Self>(body);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+fn response(body: Body) -> Response {
     let mut response = Response::new(body);
     // All at once: growing moves what is there.
     response.headers_mut().reserve(HEADERS);
     response
 }
 
-/// 200 with a JSON body; writes name their log index.
-pub fn ok_json<T: Serialize>(value: &T, log_index: Option<u64>) -> Response {
-    let body = serde_json::to_vec(value).unwrap_or_default();
-    let mut response = answer(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    match log_index {
-        Some(log_index) => with_index(response, log_index),
-        None => response,
+fn typed<A: AnswerForm>(body: impl Into<Body>) -> Response {
+    let mut response = response(body.into());
+    if let Some(media) = A::MEDIA {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     }
+    response
 }
 
-/// 204 for a write.
-pub fn no_content(log_index: u64) -> Response {
-    let mut response = answer(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    with_index(response, log_index)
+/// A JSON answer that gets headers of its own.
+pub fn json<T: Serialize>(body: &T) -> Response {
+    typed::<Json<NoBody>>(serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// Adds `Raftshare-Index`.
-pub fn with_index(mut response: Response, log_index: u64) -> Response {
+fn with_index(mut response: Response, log_index: u64) -> Response {
     response.headers_mut().insert(INDEX, number(log_index));
     response
 }

@@ -1,39 +1,55 @@
-//! Holds `openapi.json` against the code: every route, every error code, every field of the contract's types.
+//! Holds the documents against the code: every route, every error code, every field of the contract's types.
 
 use std::collections::BTreeSet;
 
-use client::api::{
-    AnnounceManyResponse, AnnounceResponse, ClusterNode, ClusterResponse, DeniedResponse, FilePeer, FileResponse,
-    GrantResponse, HeartbeatResponse, LeaderInfo, LeaseStatus, PeerEntry, Problem, RegisterResponse, SearchHit,
-    StatsResponse, Task,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::*;
+
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 fn document() -> Value {
-    serde_json::from_str(include_str!("openapi.json")).expect("the description is JSON")
+    document::openapi()
 }
 
 #[test]
 fn every_route_is_described() {
     let document = document();
-    let routes = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
-    let mut seen = 0;
-    for route in routes {
-        let (path, handlers) = route.split_once('"').expect("a path in quotes");
-        let path = path.replace("{*rest}", "{path}");
-        for method in ["get", "post"] {
-            if handlers.contains(&format!("{method}(")) {
-                assert!(document["paths"][&path][method].is_object(), "{method} {path} is not described");
-            }
-        }
-        assert!(document["paths"][&path].is_object(), "{path} is not described");
-        seen += 1;
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.name().to_lowercase()];
+        assert!(operation["operationId"].is_string(), "{route:?} is not described");
+        let summary = operation["summary"].as_str().unwrap_or_default();
+        assert!(summary.len() > 5 && !summary.contains('\n'), "{route:?}: '{summary}'");
     }
-    assert!(seen >= 25, "the route table was not found");
+    assert!(ROUTES.len() >= 31, "the routes were not found");
+}
+
+#[test]
+fn no_two_endpoints_share_a_name_or_a_place() {
+    let document = document();
+    let operations: Vec<_> = document["paths"]
+        .as_object()
+        .into_iter()
+        .flat_map(|paths| paths.values())
+        .filter_map(Value::as_object)
+        .collect();
+    let ids: BTreeSet<_> = operations
+        .iter()
+        .flat_map(|methods| methods.values())
+        .map(|operation| operation["operationId"].to_string())
+        .collect();
+    assert_eq!(ids.len(), ROUTES.len());
+}
+
+#[test]
+fn the_list_for_readers_has_every_endpoint() {
+    let list = markdown::endpoints();
+    for route in ROUTES {
+        assert!(list.contains(&format!("### `{} {}`\n", route.method.name(), route.path)), "{route:?}");
+    }
+    assert!(list.lines().all(|line| line.chars().count() <= 120), "too wide");
 }
 
 #[test]
@@ -41,8 +57,8 @@ fn every_error_code_is_described_and_known() {
     let document = document();
     let codes = document["components"]["schemas"]["ErrorCode"]["enum"].as_array().expect("a list of codes");
     for code in codes {
-        let parsed: client::api::ErrorCode = serde_json::from_value(code.clone()).expect("any text is a code");
-        assert_ne!(parsed, client::api::ErrorCode::Unknown, "{code} is described but not known to the code");
+        let parsed: ErrorCode = serde_json::from_value(code.clone()).expect("any text is a code");
+        assert_ne!(parsed, ErrorCode::Unknown, "{code} is described but not known to the code");
     }
     assert_eq!(codes.len(), 29, "the contract has 29 codes");
     let responses = document["components"]["responses"].as_object().expect("shared responses").values();
@@ -84,8 +100,7 @@ fn fields_agree<T: DeserializeOwned + Serialize>(schema: &str, sample: Value) {
     let value: T = serde_json::from_value(sample).expect(schema);
     let written = serde_json::to_value(&value).expect(schema);
     let written = written.as_object().expect("an object");
-    let mut expected = keys(&described);
-    expected.remove("peerSecret"); // only answered in `token` mode
+    let expected = keys(&described);
     assert_eq!(keys(written), expected, "fields of {schema}");
     let required = document["components"]["schemas"][schema]["required"].as_array().expect("required fields").clone();
     assert!(required.iter().filter_map(Value::as_str).all(|field| written.contains_key(field)), "{schema}");
@@ -109,12 +124,12 @@ fn every_answer_has_the_fields_that_are_described() {
     );
     fields_agree::<AnnounceManyResponse>("AnnounceManyResponse", json!({"ok": true, "results": [], "tasks": []}));
     fields_agree::<GrantResponse>(
-        "LeaseGrant",
+        "GrantResponse",
         json!({"granted": true, "expiration": 1, "leaseToken": "00112233445566778899aabbccddeeff", "fencingToken": 1,
             "ttlMs": 1, "version": 0}),
     );
     fields_agree::<DeniedResponse>(
-        "LeaseDenied",
+        "DeniedResponse",
         json!({"granted": false, "holder": "p", "expiration": 1, "remainingMs": 1, "position": 1}),
     );
     fields_agree::<HeartbeatResponse>("HeartbeatResponse", json!({"ok": false, "reason": "replaced", "tasks": []}));
@@ -131,13 +146,13 @@ fn every_answer_has_the_fields_that_are_described() {
         json!({"id": "p", "address": "http://a", "zone": null, "lastSeen": 1, "files": 1}),
     );
     fields_agree::<FileResponse>(
-        "FileEntryWhole",
+        "FileResponse",
         json!({"name": "f", "version": 1, "size": 1, "hash": HASH, "holders": [], "lease": null,
             "replicas": {"desired": 2, "live": 1}, "attributes": {}}),
     );
-    fields_agree::<LeaderInfo>("Leader", json!({"id": 1, "address": "h:1", "term": 1}));
+    fields_agree::<LeaderInfo>("LeaderInfo", json!({"id": 1, "address": "h:1", "term": 1}));
     fields_agree::<ClusterResponse>(
-        "Cluster",
+        "ClusterResponse",
         json!({"clusterId": null, "leader": null, "term": 1, "nodes": [], "quorum": {"size": 1, "healthy": 1},
             "condition": "ok"}),
     );
@@ -147,7 +162,7 @@ fn every_answer_has_the_fields_that_are_described() {
             "lag": null, "alive": null, "loading": 0.5, "condition": null, "version": null}),
     );
     let stats = serde_json::to_value(StatsResponse::default()).expect("figures");
-    fields_agree::<StatsResponse>("Stats", stats);
+    fields_agree::<StatsResponse>("StatsResponse", stats);
     fields_agree::<Problem>(
         "Problem",
         json!({"type": "t", "title": "t", "status": 409, "detail": "d", "code": "not_leader", "applied": "no",

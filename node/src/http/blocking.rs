@@ -1,4 +1,4 @@
-//! A blocking pool for work on large bodies, away from the threads that serve everybody.
+//! The blocking pool: work on large bodies, away from the threads that serve everybody.
 //!
 //! Invariant: work that takes longer than handling a small request does not run on an async thread. Only a few such
 //! tasks run at a time, which bounds their threads and their memory.

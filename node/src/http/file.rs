@@ -1,0 +1,55 @@
+//! `GET /file`: one file whole.
+
+use client::contract::{File, FileResponse, HolderEntry, ReplicaCount};
+use raft_store::catalog::{Catalog, FileView};
+use raft_store::types::FileName;
+
+use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::leases::lease_status;
+use super::reply::Reply;
+
+impl Handle for File {
+    type Checked = FileName;
+
+    fn check(sent: Sent<'_, Self>) -> Result<FileName, ApiError> {
+        Ok(sent.query.name)
+    }
+
+    async fn answer(call: &Call, wanted: FileName) -> Result<Reply<FileResponse>, ApiError> {
+        let (file, lease) = {
+            let catalog = call.node.catalog();
+            (existing(&catalog, &wanted)?, catalog.lease(&wanted))
+        };
+        let live = file.holders.iter().filter(|holder| holder.live && holder.current).count();
+        let Some(hash) = file.hash else { return Err(ApiError::NotFound(format!("no file named {wanted}"))) };
+        Ok(Reply::Answer(FileResponse {
+            version: file.version,
+            size: file.size.unwrap_or(0),
+            hash,
+            holders: file
+                .holders
+                .into_iter()
+                .map(|holder| HolderEntry {
+                    id: holder.peer,
+                    address: holder.address.to_string(),
+                    version: holder.version,
+                    current: holder.current,
+                    live: holder.live,
+                })
+                .collect(),
+            lease: lease.map(|lease| lease_status(&call.node, lease)),
+            replicas: ReplicaCount { desired: file.replicas_desired, live: u32::try_from(live).unwrap_or(u32::MAX) },
+            attributes: serde_json::Map::new(),
+            name: file.name,
+        }))
+    }
+}
+
+/// The file, if its current version exists.
+pub fn existing(catalog: &Catalog, name: &FileName) -> Result<FileView, ApiError> {
+    catalog
+        .file(name)
+        .filter(|file| file.version > 0 && !file.deleted)
+        .ok_or_else(|| ApiError::NotFound(format!("no file named {name}")))
+}

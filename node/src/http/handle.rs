@@ -1,0 +1,200 @@
+//! How endpoints are served: the kind of an endpoint decides who answers it, the endpoint only how.
+//!
+//! ```text
+//! request ─► take apart ─► check ─► here or at the leader? ─► answer ─► render
+//!            (deadline, key)   ^ the endpoint     (its kind)      ^ the endpoint
+//! ```
+//!
+//! Invariant: nothing is forwarded, proposed or changed before the whole request was checked.
+
+use std::any::TypeId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use client::contract::{self, Endpoint, Kind, Method, NoBody, NoQuery, ReadParams};
+use raft_store::catalog::{KeyTag, Op};
+use serde::de::DeserializeOwned;
+
+use super::blocking;
+use super::body::{key_tag, parse};
+use super::consistency::{Admitted, Source, admit};
+use super::error::ApiError;
+use super::reply::{Render, Reply};
+use super::route::{Parts, to_leader};
+use super::writes::go_elsewhere;
+use crate::config::REQUEST_DEADLINE;
+use crate::node::Node;
+
+/// A request that was taken apart.
+pub struct Call {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Method, path, headers, body and deadline.
+    pub parts: Parts,
+    /// Its idempotency key, if it is a logged write.
+    pub key: Option<KeyTag>,
+    /// Whether it asked to wait before it is decided.
+    pub waits: bool,
+}
+
+/// What a request says, in the contract's types.
+pub struct Sent<'a, E: Endpoint> {
+    /// Its query.
+    pub query: E::Query,
+    /// Its body.
+    pub request: E::Request,
+    /// Its idempotency key.
+    pub key: Option<&'a KeyTag>,
+}
+
+/// How one endpoint is answered.
+pub trait Handle: Endpoint<Answer: Render> {
+    /// What is to be done, once the request was checked.
+    type Checked: Send + 'static;
+    /// For reads: what the answer comes from.
+    const SOURCE: Source = Source::Catalog;
+    /// Whether a request may ask to wait before it is decided.
+    const WAITS: bool = false;
+
+    /// Checks the request; no I/O, as the body of a large one is checked on a thread of its own.
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError>
+    where
+        Self: Sized;
+
+    /// How long the leader may take, where the request goes to the leader.
+    fn within(_checked: &Self::Checked, _parts: &Parts) -> Duration {
+        REQUEST_DEADLINE
+    }
+
+    /// Answers, on the node that its kind asks for.
+    fn answer(
+        call: &Call,
+        checked: Self::Checked,
+    ) -> impl Future<Output = Result<Reply<<Self::Answer as Render>::Out>, ApiError>> + Send;
+}
+
+/// Logged writes that are one command and are answered with nothing: their request is all there is to say.
+macro_rules! commands {
+    ($($(#$mark:ident)? $endpoint:ident),+) => { $(commands!(@ $($mark)? $endpoint);)+ };
+    (@ command $endpoint:ident) => {
+        impl Handle for contract::$endpoint {
+            type Checked = Op;
+
+            fn check(sent: Sent<'_, Self>) -> Result<Op, ApiError> {
+                Ok(sent.request.into())
+            }
+
+            async fn answer(call: &Call, op: Op) -> Result<Reply<()>, ApiError> {
+                call.command(op).await
+            }
+        }
+    };
+    (@ $endpoint:ident) => {};
+}
+client::for_each_endpoint!(commands);
+
+/// Adds an endpoint to a router.
+pub fn mount<E: Handle>(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
+    let method = match E::METHOD {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+    };
+    router.route(E::PATH, on(method, serve::<E>))
+}
+
+async fn serve<E: Handle>(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let outcome = match E::KIND {
+        Kind::Logged => logged::<E>(node, request).await,
+        Kind::Read | Kind::Leader | Kind::Local | Kind::Own => unlogged::<E>(node, request).await,
+    };
+    match outcome {
+        Ok(reply) => reply.render::<E::Answer>(),
+        Err(error) => error.response(E::METHOD == Method::Post),
+    }
+}
+
+type Outcome<E> = Result<Reply<<<E as Endpoint>::Answer as Render>::Out>, ApiError>;
+
+async fn logged<E: Handle>(node: Arc<Node>, request: Request) -> Outcome<E> {
+    let parts = Parts::of(request)?;
+    let key = if parts.body.len() < blocking::LARGE_BODY_BYTES {
+        key_tag(&parts.headers, E::PATH, &parts.body)?
+    } else {
+        let Parts { headers, body, .. } = parts.clone();
+        blocking::run(body.len(), move || key_tag(&headers, E::PATH, &body)).await?
+    };
+    let call = Call { node, parts, key, waits: E::WAITS };
+    loop {
+        let checked = check::<E>(&call).await?;
+        if let Some(answer) = call.forwarded(E::within(&checked, &call.parts)).await? {
+            return Ok(Reply::Whole(answer));
+        }
+        match E::answer(&call, checked).await {
+            Err(refusal @ ApiError::NotLeader(_)) => go_elsewhere(&call, refusal).await?,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn unlogged<E: Handle>(node: Arc<Node>, request: Request) -> Outcome<E> {
+    let call = Call { node, parts: Parts::of(request)?, key: None, waits: E::WAITS };
+    let checked = check::<E>(&call).await?;
+    let elsewhere = match E::KIND {
+        Kind::Leader => call.forwarded(E::within(&checked, &call.parts)).await?,
+        Kind::Read => {
+            let params: ReadParams = query(&call.parts)?;
+            match admit(&call.node, &call.parts, params, E::SOURCE).await? {
+                Admitted::Here => None,
+                Admitted::Answered(answer) => Some(answer),
+            }
+        }
+        Kind::Logged | Kind::Local | Kind::Own => None,
+    };
+    match elsewhere {
+        Some(answer) => Ok(Reply::Whole(answer)),
+        None => E::answer(&call, checked).await,
+    }
+}
+
+async fn check<E: Handle>(call: &Call) -> Result<E::Checked, ApiError> {
+    let query = if is::<E::Query, NoQuery>() { parse(b"{}")? } else { query(&call.parts)? };
+    if is::<E::Request, NoBody>() {
+        return E::check(Sent { query, request: parse(b"{}")?, key: call.key.as_ref() });
+    }
+    let body = call.parts.body.clone();
+    if body.len() < blocking::LARGE_BODY_BYTES {
+        return E::check(Sent { query, request: parse(&body)?, key: call.key.as_ref() });
+    }
+    let key = call.key.clone();
+    blocking::run(body.len(), move || E::check(Sent { query, request: parse(&body)?, key: key.as_ref() })).await
+}
+
+fn is<A: 'static, B: 'static>() -> bool {
+    TypeId::of::<A>() == TypeId::of::<B>()
+}
+
+/// Query parameters; unknown ones are ignored, wrong values of known ones are refused.
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
+    axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| query.0).map_err(|error| {
+        let text = error.body_text();
+        let said = |words: &str| text.find(words).map(|at| &text[at..]);
+        if let Some(reason) = said("bad file name") {
+            ApiError::BadName(reason.to_owned())
+        } else if let Some(field) = said("missing field `").and_then(|text| text.split('`').nth(1)) {
+            ApiError::BadRequest(format!("the parameter `{field}` is missing"))
+        } else {
+            ApiError::BadRequest(format!("query: {text}"))
+        }
+    })
+}
+
+impl Call {
+    /// The leader's answer if this node does not lead; `within` bounds how long that may take.
+    pub async fn forwarded(&self, within: Duration) -> Result<Option<Response>, ApiError> {
+        to_leader(&self.node, &self.parts, within).await
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether this node lives, and whether it can serve.
+
+use client::contract::{Healthz, Readyz};
+
+use super::cluster::STATUS_DEADLINE;
+use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+use super::route::{Place, place};
+use crate::sys::clock::now;
+use crate::transport::{Request, Response as NodeResponse};
+
+impl Handle for Healthz {
+    type Checked = ();
+
+    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn answer(_call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
+        Ok(Reply::Answer("ok".to_owned()))
+    }
+}
+
+/// Can it serve linearizable reads and writes?
+impl Handle for Readyz {
+    type Checked = ();
+
+    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn answer(call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
+        let node = &call.node;
+        if let Some(error) = node.condition.refusal().map(ApiError::from) {
+            return Ok(not_ready(&error, &error.to_string()));
+        }
+        if !node.takes_part() {
+            let reason = "no majority of the voters has recorded the start of this node yet";
+            return Ok(not_ready(&ApiError::NoQuorum, reason));
+        }
+        // One that answers searches with `loading` would be sent requests in place of others that can answer them.
+        if let Some(progress) = node.names.loading().filter(|_| node.identities.cluster().is_some()) {
+            let error = ApiError::Loading { progress };
+            return Ok(not_ready(&error, &error.to_string()));
+        }
+        let reason = match place(node, now()).await {
+            Err(error) => return Ok(not_ready(&error, &error.to_string())),
+            Ok(Place::Here) if node.leads_confirmed() => return Ok(Reply::Answer("ready: leading".to_owned())),
+            Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
+            Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
+                // One that was started a moment ago has nothing to show before it has caught up.
+                Ok(NodeResponse::ReadIndex(index)) if node.wait_applied(index, STATUS_DEADLINE).await => {
+                    return Ok(Reply::Answer(format!("ready: node {} leads", leader.id)));
+                }
+                Ok(NodeResponse::ReadIndex(index)) => {
+                    format!("node {} leads; applied here is log index {} of {index}", leader.id, node.applied())
+                }
+                Ok(other) => format!("node {} leads and answered {other:?}", leader.id),
+                Err(error) => error.to_string(),
+            },
+        };
+        Ok(not_ready(&ApiError::NoQuorum, &reason))
+    }
+}
+
+fn not_ready(error: &ApiError, reason: &str) -> Reply<String> {
+    Reply::Whole(error.response_saying(format!("not ready: {reason}")))
+}

@@ -1,0 +1,81 @@
+//! `GET /search`: by the name index, and what the catalog says of each hit.
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+use client::contract::{PeerAddress, Search, SearchHit, SearchQuery, headers};
+use raft_store::catalog::Catalog;
+use raft_store::types::FileName;
+
+use super::consistency::Source;
+use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::reply::{DerivedFrom, Reply, json};
+use crate::config::SEARCH_LIMIT_MAX;
+use crate::node::Node;
+use crate::search::Mode;
+use crate::search::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
+
+/// Hits of a search that does not say.
+const SEARCH_LIMIT_DEFAULT: usize = 50;
+
+impl Handle for Search {
+    /// The query, and how many hits to answer.
+    type Checked = (SearchQuery, usize);
+    const SOURCE: Source = Source::Names;
+
+    fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
+        let limit = sent.query.limit.unwrap_or(SEARCH_LIMIT_DEFAULT);
+        if limit == 0 || limit > SEARCH_LIMIT_MAX {
+            return Err(ApiError::BadRequest(format!("limit is {limit}; it must be between 1 and {SEARCH_LIMIT_MAX}")));
+        }
+        Ok((sent.query, limit))
+    }
+
+    async fn answer(call: &Call, (query, limit): Self::Checked) -> Result<Reply<Vec<SearchHit>>, ApiError> {
+        let node = call.node.clone();
+        let too_many = || {
+            ApiError::Overloaded(format!(
+                "more searches wait than {SEARCHES_WAITING_MAX}, or for longer than {TURN_WAIT:?}"
+            ))
+        };
+        let turn = node.names.turn().await.ok_or_else(too_many)?;
+        // A scan of many names is not work for a thread that answers heartbeats.
+        let executor = node.executor.clone();
+        let answered = executor.compute(move || {
+            let _turn = turn;
+            found(&node, &query.q.unwrap_or_default(), query.mode.unwrap_or_default(), limit)
+        });
+        answered.await.map_err(|error| ApiError::Overloaded(error.to_string()))?.map(Reply::Whole)
+    }
+}
+
+/// Files without a live holder leave search results (P5): the catalog decides, at or past the index's position.
+fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response, ApiError> {
+    let opened = node.names.open(query, mode).map_err(|progress| ApiError::Loading { progress })?;
+    // Now: by the end of the search the index may be newer than what is searched.
+    let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
+    let found = opened.finish(limit, |name| node.catalog().is_found(name));
+    let hits: Vec<_> = {
+        let catalog = node.catalog();
+        found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect()
+    };
+    let mut response = json(&hits);
+    response.headers_mut().insert(HeaderName::from_static(headers::TOTAL), HeaderValue::from(found.total));
+    response.extensions_mut().insert(derived);
+    Ok(response)
+}
+
+fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {
+    let file = catalog.file(name)?;
+    let current = file.holders.iter().filter(|holder| holder.live && holder.current);
+    Some(SearchHit {
+        version: file.version,
+        size: file.size.unwrap_or(0),
+        hash: file.hash?,
+        score,
+        peers: current
+            .map(|holder| PeerAddress { id: holder.peer.clone(), address: holder.address.to_string() })
+            .collect(),
+        file_name: file.name,
+    })
+}

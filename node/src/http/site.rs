@@ -1,0 +1,34 @@
+//! What a node serves besides the index: the API's description and the console. `/metrics` is in [`super::metrics`].
+
+use client::contract::{Console, Description, Openapi};
+
+use super::error::ApiError;
+use super::handle::{Call, Handle, Sent};
+use super::reply::Reply;
+
+/// The description; a test holds it against the contract.
+const OPENAPI: &str = include_str!("openapi.json");
+
+impl Handle for Openapi {
+    type Checked = ();
+
+    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn answer(_call: &Call, (): ()) -> Result<Reply<Description>, ApiError> {
+        Ok(Reply::Answer(Description(serde_json::from_str(OPENAPI).unwrap_or_default())))
+    }
+}
+
+impl Handle for Console {
+    type Checked = ();
+
+    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn answer(_call: &Call, (): ()) -> Result<Reply<&'static str>, ApiError> {
+        Ok(Reply::Answer(include_str!("console.html")))
+    }
+}
