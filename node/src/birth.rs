@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Birth, MemberSpec};
 use crate::node::Node;
 use crate::sys::net::Net;
-use crate::transport::{Identity, Request, Response, birth_call};
+use crate::transport::{Identity, Request, birth_call, who, who_within};
 
 /// How long one listed node may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
@@ -109,19 +109,6 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
             Err(BirthError::BadList(format!("at {} listens another node than this one", member.address)))
         }
         _ => Ok(there),
-    }
-}
-
-/// Asks whoever listens at an address who it is.
-pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
-    who_within(net, address, ASK_DEADLINE).await
-}
-
-/// The same, with a deadline of the caller's.
-pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, deadline).await? {
-        Response::Who(identity) => Ok(identity),
-        other => Err(format!("unexpected answer {other:?}")),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod node;
 pub mod observer;
 pub mod propose;
+pub mod raft;
 pub mod search;
 mod snapshots;
 pub mod standing;

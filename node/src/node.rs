@@ -12,9 +12,9 @@ use openraft::ServerState;
 use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
-use raft_store::raft::{Member, TypeConfig};
+use raft_store::raft::Member;
 use raft_store::storage::{
-    Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateMachine, StateView, StatsHandle,
+    Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateView, StatsHandle,
 };
 use raft_store::types::{NodeId, PeerId};
 use tokio::sync::Notify;
@@ -32,14 +32,12 @@ use crate::metrics::Metrics;
 use crate::observer::Observer;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
+use crate::raft::{Raft, is_sole_voter, role_name};
 use crate::search::names::Names;
 use crate::succession::Succession;
 use crate::sys::net::Net;
 use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
-
-/// The Raft instance with our types.
-pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// A running node.
 pub struct Node {
@@ -362,21 +360,5 @@ impl Node {
         self.identity_store.adopt_cluster(cluster).await.map_err(|error| error.to_string())?;
         self.identities.set_cluster(cluster);
         Ok(())
-    }
-}
-
-fn is_sole_voter(metrics: &openraft::RaftMetrics<TypeConfig>) -> bool {
-    // Not by `voter_ids`, which collects a set: this is asked with every request.
-    let configs = metrics.membership_config.get_joint_config();
-    !configs.is_empty() && configs.iter().all(|voters| voters.iter().eq([&metrics.id]))
-}
-
-/// A role in the words of the contract.
-pub fn role_name(state: ServerState) -> &'static str {
-    match state {
-        ServerState::Leader => "leader",
-        ServerState::Follower => "follower",
-        ServerState::Learner => "learner",
-        ServerState::Candidate | ServerState::Shutdown => "candidate",
     }
 }

@@ -20,7 +20,7 @@ use crate::duties;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::http;
-use crate::identities::Identities;
+use crate::identities::{Identities, Side};
 use crate::leader::Leadership;
 use crate::membership;
 use crate::metrics::Metrics;
@@ -38,7 +38,7 @@ use crate::sys::clock::{Monotonic, millis};
 use crate::sys::limits;
 use crate::sys::net::{Listener, Net, SystemNet};
 use crate::sys::pulse::{self, Pulse};
-use crate::transport::{Admissions, LinkPool, Links, Side};
+use crate::transport::{Admissions, LinkPool, Links};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);

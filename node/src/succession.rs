@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::divergence;
 use crate::membership::voters;
 use crate::node::{KnownLeader, Node};
-use crate::transport::{Request, Response};
+use crate::transport::{LogEnd, Request, Response};
 
 /// How long a knock at the leader's port may take; a closed port answers at once.
 const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
@@ -39,9 +39,6 @@ const KNOCK_PAUSE: Duration = Duration::from_millis(2);
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
 const STAGGER: Duration = Duration::from_millis(80);
-
-/// Term and index of the last entry of a log.
-pub type LogEnd = (u64, u64);
 
 /// At most one attempt at a time.
 #[derive(Debug, Default)]

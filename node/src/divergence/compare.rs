@@ -13,12 +13,12 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::judge::{MemberDigest, Verdict, judge};
-use super::{Announcement, Checkpoint, DigestAnswer, digest_at, judged, own_digest};
+use super::judge::{Verdict, judge};
+use super::{Checkpoint, digest_at, judged, own_digest};
 use crate::membership;
 use crate::node::Node;
 use crate::propose;
-use crate::transport::{Request, Response};
+use crate::transport::{Announcement, DigestAnswer, MemberDigest, Request, Response};
 
 /// How often members compare while something changes.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(60);

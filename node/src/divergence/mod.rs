@@ -28,18 +28,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use raft_store::catalog::STATE_DIGEST_FORMAT;
-use raft_store::types::{ContentHash, NodeId};
-use serde::{Deserialize, Serialize};
+use raft_store::types::ContentHash;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use self::compare::run;
-use self::judge::MemberDigest;
-pub use self::repair::{StatePart, state_part};
+pub use self::repair::state_part;
 use crate::condition::Condition;
 use crate::membership;
 use crate::node::Node;
 use crate::starts;
+use crate::transport::{Announcement, DigestAnswer, MemberDigest};
 
 /// Digests of checkpoints that are kept: `verify` looks for one that all members have.
 const CHECKPOINTS_KEPT: usize = 8;
@@ -53,34 +52,6 @@ pub struct Checkpoint {
     pub index: u64,
     /// The digest there.
     pub digest: ContentHash,
-}
-
-/// What a leader tells all members after a comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
-    /// The leader's term.
-    pub term: u64,
-    /// Log index of the checkpoint.
-    pub index: u64,
-    /// The format this is about.
-    pub format: u32,
-    /// The majority's digest; `None` if different digests have no majority.
-    pub agreed: Option<ContentHash>,
-    /// Members that have it.
-    pub with: Vec<NodeId>,
-    /// Members that have another one.
-    pub odd: Vec<NodeId>,
-}
-
-/// A member's digest at a checkpoint, for the leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DigestAnswer {
-    /// It is this.
-    Known(MemberDigest),
-    /// It will be known: the member has not come so far, or computes it.
-    Later,
-    /// It will not be known: the member passed the checkpoint long ago, or without applying it.
-    Never,
 }
 
 /// What a node knows of comparisons.

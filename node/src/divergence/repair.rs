@@ -12,13 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{compare, is_diverged};
 use crate::condition::Condition;
 use crate::node::Node;
-use crate::transport::{Request, Response};
+use crate::transport::{Request, Response, StatePart};
 
 /// Bytes of one part.
 const STATE_PART_BYTES: usize = 192 * 1_024;
@@ -40,17 +39,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const VERDICT_DEADLINE: Duration = Duration::from_secs(10);
 /// Times that a state which is ahead of this node's own log is tried again.
 const AHEAD_TRIES: u32 = 100;
-
-/// Part of a state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatePart {
-    /// The last log index that the state covers.
-    pub at: u64,
-    /// Bytes of the whole.
-    pub total: u64,
-    /// The part.
-    pub bytes: Vec<u8>,
-}
 
 /// The state that is being given away.
 #[derive(Default)]

@@ -4,3 +4,4 @@
 
 pub mod derived;
 pub mod leading;
+pub mod peers;

@@ -34,7 +34,7 @@ pub use self::queue::QUEUE_COMMANDS_MAX;
 use self::queue::{Answer, Pending, Queue};
 use crate::config::REQUEST_DEADLINE;
 use crate::deadline::left;
-use crate::node::Raft;
+use crate::raft::Raft;
 use crate::sys::pulse::Pulse;
 
 /// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller

@@ -14,12 +14,12 @@ use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Notice, Seen, Verdict, is_majority, set_condition, taking_part};
+use super::{is_majority, set_condition, taking_part};
 use crate::condition::Condition;
 use crate::identities::Told;
 use crate::node::Node;
-use crate::standing::{self, Roster};
-use crate::transport::{CallError, Request, Response};
+use crate::standing;
+use crate::transport::{CallError, Notice, Request, Response, Roster, Seen, Verdict};
 
 /// How long a member may take: it looks for the process before this one, and writes to its disk.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(2);
@@ -129,7 +129,7 @@ impl Announcing {
     /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have
     /// voted already, and has to ask who they are.
     async fn roster(&mut self, node: &Node) -> Roster {
-        let recorded = Roster::recorded(node);
+        let recorded = standing::recorded(node);
         if !recorded.nodes.is_empty() || !is_starting(node) {
             return recorded;
         }

@@ -18,8 +18,8 @@ use super::check::Asked;
 use super::dial::open_any;
 use super::error::CallError;
 use super::frame::{self, FrameError};
-use super::{Hello, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead};
-use crate::identities::Identities;
+use super::{Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead};
+use crate::identities::{Identities, Side};
 use crate::sys::net::{Connection, Net};
 
 /// How long connecting to one address and the hello may take.
