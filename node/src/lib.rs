@@ -10,31 +10,22 @@
 //! Only `propose` gives commands to Raft, only `clock` gives the time that goes into entries, only
 //! `http::error` gives failures their status codes.
 
-mod addresses;
-pub mod birth;
 pub mod cli;
+pub mod comparison;
 pub mod condition;
 pub mod config;
 pub mod deadline;
-mod digests;
-pub mod divergence;
 pub mod duties;
 pub mod events;
 pub mod freshness;
 pub mod http;
 pub mod identities;
 pub mod leader;
-pub mod membership;
 pub mod metrics;
 pub mod node;
-pub mod observer;
 pub mod propose;
 pub mod raft;
 pub mod search;
-mod snapshots;
-pub mod standing;
 pub mod start;
-pub mod starts;
-pub mod succession;
 pub mod sys;
 pub mod transport;

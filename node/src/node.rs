@@ -1,6 +1,8 @@
 //! One running node: what its parts are, and the questions they ask each other. No logic of the catalog or the planner
 //! lives here, and nothing here waits for a disk.
 
+mod failover;
+
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
@@ -17,24 +19,22 @@ use raft_store::storage::{
     Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateView, StatsHandle,
 };
 use raft_store::types::{NodeId, PeerId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+pub use self::failover::FailoverAttempts;
+use crate::comparison::Divergence;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
-use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
 use crate::leader::{Leadership, ReignStats};
-use crate::membership::Changes;
 use crate::metrics::Metrics;
-use crate::observer::Observer;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
 use crate::raft::{Raft, is_sole_voter, role_name};
 use crate::search::names::Names;
-use crate::succession::Succession;
 use crate::sys::net::Net;
 use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
@@ -79,14 +79,12 @@ pub struct Node {
     pub freshness: Freshness,
     /// What only a leader does.
     pub leadership: Leadership,
-    /// Finds a quick successor for a leader whose process is gone.
-    pub succession: Succession,
+    /// The attempts to replace a leader whose process is gone.
+    pub failover: FailoverAttempts,
     /// Names for searching.
     pub names: Arc<Names>,
     /// Recent events.
     pub events: EventLog,
-    /// What is told in the log.
-    pub observer: Observer,
     /// Counters.
     pub metrics: Metrics,
     /// Whether this process is about to end: Raft is asked nothing any more, which it would report as an error.
@@ -97,8 +95,8 @@ pub struct Node {
     pub founding_refused: Mutex<Option<String>>,
     /// Senders that this node did not know.
     pub admissions: Admissions,
-    /// Whose turn it is to change members.
-    pub changes: Changes,
+    /// Whose turn it is to change members: each change is checked against what the one before it left.
+    pub changes: Semaphore,
     /// Links to other members.
     pub pool: LinkPool,
     /// The network, for links and for forwarding requests to the leader.

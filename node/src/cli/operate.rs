@@ -11,8 +11,8 @@ use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
 use raft_store::types::NodeId;
 
+use crate::comparison::position;
 use crate::config::MemberSpec;
-use crate::divergence::position;
 
 pub use backup::backup;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft_store::storage::{Feed, FeedItem};
 
+use super::observer::Observer;
 use crate::node::Node;
 use crate::transport::{Request, Response};
 
@@ -16,7 +17,7 @@ const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event
 /// stream comes last: how far it has come, all have come.
-pub async fn follow_events(node: Arc<Node>) {
+pub async fn follow_events(node: Arc<Node>, observer: Arc<Observer>) {
     let mut feed = begin(&node);
     loop {
         match feed.next().await {
@@ -25,7 +26,7 @@ pub async fn follow_events(node: Arc<Node>) {
                     if node.leadership.term().is_some() {
                         node.leadership.observe(&node.catalog(), &entry.events);
                     }
-                    node.observer.observe(&entry.events);
+                    observer.observe(&entry.events);
                 }
                 node.names.follow(entry.log_index, &entry.events);
                 node.events.push(entry.log_index, &entry.events);

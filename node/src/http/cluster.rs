@@ -19,12 +19,12 @@ use super::answer::ok_json;
 use super::body::parse;
 use super::error::ApiError;
 use super::route::{Parts, Place, deadline_of, place, to_leader};
-use crate::birth;
+use crate::comparison::Checkpoint;
 use crate::condition::Condition;
 use crate::config::{MemberSpec, WAIT_MS_MAX, check_address};
 use crate::deadline::left;
-use crate::divergence::Checkpoint;
-use crate::membership;
+use crate::duties::bootstrap;
+use crate::duties::membership;
 use crate::node::Node;
 use crate::transport::{NodeStatus, Request, Response as NodeResponse};
 
@@ -235,7 +235,7 @@ async fn init_inner(node: &Node, request: HttpRequest) -> Result<Response, ApiEr
         check_address(&member.address).map_err(ApiError::BadRequest)?;
     }
     check_distinct(&members)?;
-    birth::found(node, &members, until).await?;
+    bootstrap::found(node, &members, until).await?;
     Ok(ok_json(
         &serde_json::json!({"ok": true, "clusterId": node.identities.cluster().map(|id| format!("{id:016x}"))}),
         None,

@@ -10,7 +10,7 @@ use client::api::headers::STALENESS_UNKNOWN_MS;
 use openraft::async_runtime::WatchReceiver;
 
 use super::reads::stats_of;
-use crate::divergence::is_diverged;
+use crate::duties::divergence::is_diverged;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 

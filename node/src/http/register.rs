@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::heavy;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::REQUEST_DEADLINE;
-use crate::digests;
+use crate::duties::digests;
 use crate::node::Node;
 use crate::propose::cut;
 

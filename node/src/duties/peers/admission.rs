@@ -13,9 +13,9 @@ use raft_store::raft::{LogId, Member};
 use tokio::time::{Instant, sleep};
 
 use crate::condition::Condition;
+use crate::duties::standing;
 use crate::identities::{Side, is_superseded};
 use crate::node::Node;
-use crate::standing;
 use crate::transport::{Hello, PROTOCOL_VERSION, PeerRequests, Standing, Vouched, Welcome};
 
 /// How often it is looked whether a connection may go on.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_store::types::NodeId;
 
-use crate::birth;
-use crate::divergence;
+use crate::duties::bootstrap;
+use crate::duties::divergence;
+use crate::duties::failover;
+use crate::duties::standing;
+use crate::duties::starts;
 use crate::node::Node;
-use crate::standing;
-use crate::starts;
-use crate::succession;
 use crate::transport::{Beacon, PeerRequests, Request, Response, SnapshotHead, check_snapshot};
 
 /// Takes in a snapshot of the leader's, whose bytes have all arrived.
@@ -45,7 +45,7 @@ pub(super) async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Req
     match (request, allowed) {
         (Request::Who, _) => or_failed(node.identity().await, Response::Who),
         (Request::Adopt { cluster, founders }, _) => {
-            or_failed(birth::adopted(node, cluster, &founders).await, |()| Response::Adopted)
+            or_failed(bootstrap::adopted(node, cluster, &founders).await, |()| Response::Adopted)
         }
         (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
         (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
@@ -71,7 +71,7 @@ pub(super) async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Req
         }
         (Request::Transfer(rpc), _) => or_failed(node.raft.handle_transfer_leader(rpc).await, Response::Transfer),
         (Request::LeaderGone { leader, term }, _) => {
-            Response::LeaderGone(succession::found_gone(node, leader, term).await)
+            Response::LeaderGone(failover::found_gone(node, leader, term).await)
         }
         (Request::Status, _) => Response::Status(node.status()),
         (Request::Beacon, _) => match beacon(node) {

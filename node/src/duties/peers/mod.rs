@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use raft_store::types::NodeId;
 
+use crate::duties::failover;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::raft::Raft;
-use crate::succession;
 use crate::transport::{Hello, Host, PeerRequests, Request, Response, SnapshotHead, Welcome};
 
 impl Host for Node {
@@ -35,7 +35,7 @@ impl Host for Node {
     }
 
     fn ended(self: &Arc<Self>, from: NodeId) {
-        succession::connection_ended(self, from);
+        failover::connection_ended(self, from);
     }
 
     fn raft(&self) -> &Raft {

@@ -16,7 +16,7 @@ use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use super::checks::{self, Members};
-use super::{ChangeError, known_member, refused, voters};
+use super::{ChangeError, known_member, refused, turn, voters};
 use crate::node::Node;
 
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
@@ -28,7 +28,7 @@ const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Hands leadership to a voter; refused unless it answers now and is as far as the leader.
 pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
-    let _turn = node.changes.begin(until).await?;
+    let _turn = turn(node, until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
     if !members.voters.contains(&id) {

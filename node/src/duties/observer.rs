@@ -234,7 +234,7 @@ impl Observer {
 }
 
 /// Watches the node until its process ends.
-pub async fn run(node: Arc<Node>) {
+pub async fn run(node: Arc<Node>, observer: Arc<Observer>) {
     let mut role = node.raft.server_metrics();
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -250,7 +250,7 @@ pub async fn run(node: Arc<Node>) {
         }
         let now = view(&node, &mut leading_since);
         now.changes_since(&before).iter().for_each(Change::log);
-        node.observer.log_peers();
+        observer.log_peers();
         before = now;
     }
 }

@@ -29,7 +29,7 @@ pub async fn run(node: Arc<Node>) {
         }
         for (id, member) in node.recorded_members() {
             let Some(now) = moved_to(&node, id, &member).await else { continue };
-            let Some(_turn) = node.changes.try_begin() else { continue };
+            let Ok(_turn) = node.changes.try_acquire() else { continue };
             let moved = Member { address: now.clone(), store_id: member.store_id };
             let change = ChangeMembers::SetNodes(BTreeMap::from([(id, moved)]));
             match node.raft.change_membership(change, true).await {

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{is_majority, set_condition, taking_part};
 use crate::condition::Condition;
+use crate::duties::standing;
 use crate::identities::Told;
 use crate::node::Node;
-use crate::standing;
 use crate::transport::{CallError, Notice, Request, Response, Roster, Seen, Verdict};
 
 /// How long a member may take: it looks for the process before this one, and writes to its disk.

@@ -13,9 +13,10 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::judge::{Verdict, judge};
-use super::{Checkpoint, digest_at, judged, own_digest};
-use crate::membership;
+use super::{digest_at, judged, own_digest};
+use crate::comparison::Checkpoint;
+use crate::comparison::judge::{Verdict, judge};
+use crate::duties::membership;
 use crate::node::Node;
 use crate::propose;
 use crate::transport::{Announcement, DigestAnswer, MemberDigest, Request, Response};
@@ -89,7 +90,7 @@ async fn look(node: &Arc<Node>) {
     let mut asked_for = None;
     loop {
         sleep(LOOK_INTERVAL).await;
-        node.divergence.sending.expire();
+        node.divergence.outbox.expire();
         let replaced = node.state.replacements();
         if asked_for != Some(replaced) && !node.state.is_distrusted() && ask(node).await {
             asked_for = Some(replaced);

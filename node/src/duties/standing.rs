@@ -12,9 +12,9 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{sleep, timeout};
 
 use crate::condition::Condition;
+use crate::duties::starts::{set_condition, starting, taking_part};
 use crate::identities::{Side, Told};
 use crate::node::Node;
-use crate::starts::{set_condition, starting, taking_part};
 use crate::transport::{Request, Response, Roster, Standing, birth_call};
 
 /// How long one node may take to say whether somebody is a member.
