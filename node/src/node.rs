@@ -35,6 +35,7 @@ use crate::propose::LogClock;
 use crate::propose::Proposer;
 use crate::raft::{Raft, is_sole_voter, role_name};
 use crate::search::names::Names;
+use crate::sys::clock;
 use crate::sys::net::Net;
 use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
@@ -260,7 +261,7 @@ impl Node {
     /// The same, given what [`Node::leader_confirmation`] said.
     pub fn staleness_ms_as(&self, confirmation: Option<&(u64, u64, Duration)>) -> u64 {
         if let Some((_, committed, age)) = confirmation
-            && let Some(moment) = Instant::now().checked_sub(*age)
+            && let Some(moment) = clock::now().checked_sub(*age)
         {
             self.freshness.note(*committed, moment);
         }
@@ -271,7 +272,7 @@ impl Node {
     /// has followed to, of which `followed` is the position (R2).
     pub fn names_as_of(&self, followed: u64) -> Option<Instant> {
         if let Some((_, committed, age)) = self.leader_confirmation()
-            && let Some(moment) = Instant::now().checked_sub(age)
+            && let Some(moment) = clock::now().checked_sub(age)
         {
             self.names.freshness().note(committed, moment);
         }

@@ -5,13 +5,15 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use tokio::process::{Child, Command};
 
 use super::operate;
+
+use crate::sys::clock;
 
 /// How long the cluster may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -48,7 +50,7 @@ struct Process {
 
 /// Runs until Ctrl-C, SIGTERM or SIGHUP.
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
-    let started = Instant::now();
+    let started = clock::now();
     let highest = u32::from(args.base_port) + u32::from(PEER_PORT_OFFSET) + u32::from(PROCESSES_MAX);
     if args.base_port == 0 || highest > u32::from(u16::MAX) {
         bail!("--base-port must be between 1 and {}", u32::from(u16::MAX) - highest + u32::from(args.base_port));
@@ -176,7 +178,7 @@ fn start_peer(binary: &Path, dir: &Path, args: &DevArgs, number: u16) -> anyhow:
 /// Waits until every node can serve linearizable reads and writes.
 async fn wait_ready(args: &DevArgs, processes: &mut [Process]) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(1)).no_proxy().build()?;
-    let deadline = Instant::now() + READY_DEADLINE;
+    let deadline = clock::now() + READY_DEADLINE;
     for id in 1..=args.nodes {
         let url = format!("http://127.0.0.1:{}/readyz", node_port(args, id));
         while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
@@ -185,7 +187,7 @@ async fn wait_ready(args: &DevArgs, processes: &mut [Process]) -> anyhow::Result
                     bail!("{} stopped ({status}); its log says why: {}", process.name, process.log.display());
                 }
             }
-            if Instant::now() >= deadline {
+            if clock::now() >= deadline {
                 bail!("node {id} is not ready after {READY_DEADLINE:?}; the logs are {}/node*.log", args.dir.display());
             }
             tokio::time::sleep(Duration::from_millis(15)).await;

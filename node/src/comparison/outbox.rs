@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::sys::clock::now;
+use crate::sys::clock;
 use crate::transport::StatePart;
 
 /// Bytes of one part.
@@ -84,7 +84,7 @@ impl StateOutbox {
     /// Puts in the state that was encoded, and the log index that it covers; `None` if it could not be.
     pub fn fill(&self, encoded: Option<(u64, Bytes)>) {
         *self.0.lock() = match encoded {
-            Some((at, bytes)) => Content::Ready(Encoded { at, bytes, used: now() }),
+            Some((at, bytes)) => Content::Ready(Encoded { at, bytes, used: clock::now() }),
             None => Content::Nothing,
         };
     }
@@ -92,7 +92,7 @@ impl StateOutbox {
 
 impl Encoded {
     fn part(&mut self, offset: u64) -> StatePart {
-        self.used = now();
+        self.used = clock::now();
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
         let upto = from.saturating_add(STATE_PART_BYTES).min(self.bytes.len());
         StatePart { at: self.at, total: self.bytes.len() as u64, bytes: self.bytes.slice(from..upto).to_vec() }

@@ -10,6 +10,7 @@ use raft_store::storage::{Feed, FeedItem};
 
 use super::observer::Observer;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{Request, Response};
 
 /// How often a follower asks its leader how fresh its state is.
@@ -77,7 +78,7 @@ pub async fn follow_freshness(node: Arc<Node>) {
             node.names_as_of(node.events.newest());
             continue;
         }
-        let asked = tokio::time::Instant::now();
+        let asked = clock::now();
         let deadline = (3 * BEACON_INTERVAL).max(node.config.election.1);
         if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, deadline).await {
             node.freshness.confirm(leader.id, &beacon, asked);

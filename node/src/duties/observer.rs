@@ -19,6 +19,7 @@ use raft_store::types::{NodeId, PeerId};
 use tokio::time::Instant;
 
 use crate::node::Node;
+use crate::sys::clock;
 
 /// How often the view is compared with the one before. Changes of Raft's own state are seen at once.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -267,7 +268,7 @@ fn view(node: &Node, leading_since: &mut Option<Instant>) -> View {
         .map(|(id, member)| (*id, MemberView { address: member.address.clone(), voter: voters.contains(id) }))
         .collect();
     match leads {
-        true => *leading_since = leading_since.or_else(|| Some(Instant::now())),
+        true => *leading_since = leading_since.or_else(|| Some(clock::now())),
         false => *leading_since = None,
     }
     let patience = node.config.leader_word_max();

@@ -13,7 +13,6 @@ use raft_store::catalog::STATE_DIGEST_FORMAT;
 use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::answer::ok_json;
 use super::body::parse;
@@ -26,6 +25,7 @@ use crate::deadline::left;
 use crate::duties::bootstrap;
 use crate::duties::membership;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{NodeStatus, Request, Response as NodeResponse};
 
 /// How long another member may take to say how it is.
@@ -57,7 +57,7 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Response {
         let error = ApiError::Loading { progress };
         return not_ready(&error, &error.to_string());
     }
-    let reason = match place(&node, Instant::now()).await {
+    let reason = match place(&node, clock::now()).await {
         Err(error) => return not_ready(&error, &error.to_string()),
         Ok(Place::Here) if node.leads_confirmed() => return "ready: leading".into_response(),
         Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
@@ -161,14 +161,14 @@ pub async fn digest(State(node): State<Arc<Node>>) -> Result<Response, ApiError>
 
 /// `GET /cluster/backup`: a snapshot file of this node's state now; it carries its own checksum.
 pub async fn backup(State(node): State<Arc<Node>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let until = deadline_of(&headers)?.named().unwrap_or(Instant::now() + BACKUP_DEADLINE);
+    let until = deadline_of(&headers)?.named().unwrap_or(clock::now() + BACKUP_DEADLINE);
     if node.identities.cluster().is_none() {
         return Err(ApiError::NotInitialized);
     }
     let failed = |fatal: String| ApiError::StorageFailed(fatal);
     let wanted = node.applied();
     node.raft.trigger().snapshot().await.map_err(|fatal| failed(fatal.to_string()))?;
-    while Instant::now() < until {
+    while clock::now() < until {
         let newest = node.raft.get_snapshot().await.map_err(|error| failed(error.to_string()))?;
         if let Some(snapshot) = newest
             && snapshot.meta.last_log_id.is_some_and(|log_id| log_id.index >= wanted)

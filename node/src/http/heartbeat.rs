@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::route::{Parts, to_leader};
 use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
 use crate::node::Node;
+use crate::sys::clock;
 
 /// A waiting heartbeat is a sign of life at least this often (P3).
 const LIFE_SLICE: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ async fn heartbeat_inner(node: &Node, parts: &Parts) -> Result<Response, ApiErro
     if working.len() + failed.len() > NAMED_TASKS_MAX {
         return Err(ApiError::BadRequest(format!("more than {NAMED_TASKS_MAX} tasks are named")));
     }
-    let wait_until = Instant::now() + Duration::from_millis(wait_ms);
+    let wait_until = clock::now() + Duration::from_millis(wait_ms);
     if let Some(answer) = to_leader(node, parts, Duration::from_millis(wait_ms) + REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
@@ -81,7 +82,7 @@ async fn wait_for_tasks(
         // Armed before the look, so that a task planned in between is not missed.
         let woken = notify.notified();
         let tasks = fresh_tasks(node, peer, working);
-        let remaining = until.saturating_duration_since(Instant::now());
+        let remaining = until.saturating_duration_since(clock::now());
         if !tasks.is_empty() || remaining.is_zero() {
             return Ok(HeartbeatResponse { ok: true, reason: None, tasks });
         }

@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::writes::{Write, refused, unexpected, write_handler};
 use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
 use crate::node::Node;
-use crate::sys::clock::{millis, unix_seconds};
+use crate::sys::clock::{self, millis, unix_seconds};
 
 /// A hanging request counts as a poll at least this often (L5).
 const POLL_SLICE: Duration = Duration::from_secs(4);
@@ -59,7 +59,7 @@ async fn acquire_inner(write: &Write) -> Result<Response, ApiError> {
     if wait_ms > WAIT_MS_MAX {
         return Err(ApiError::BadRequest(format!("waitMs is {wait_ms}; it must be at most {WAIT_MS_MAX}")));
     }
-    let wait_until = Instant::now() + Duration::from_millis(wait_ms);
+    let wait_until = clock::now() + Duration::from_millis(wait_ms);
     let ttl_ms = request.ttl_ms.unwrap_or(millis(write.node.config.lease_ttl));
     // Once a place in line was taken, a failure is not definite any more (W5).
     let mut joined = false;
@@ -68,7 +68,7 @@ async fn acquire_inner(write: &Write) -> Result<Response, ApiError> {
         false => error,
     };
     loop {
-        let remaining = wait_until.saturating_duration_since(Instant::now());
+        let remaining = wait_until.saturating_duration_since(clock::now());
         let forwarded = write.forwarded(remaining + REQUEST_DEADLINE).await;
         if let Some(answer) = forwarded.map_err(|error| unsure(joined, error))? {
             return Ok(answer);
@@ -82,7 +82,7 @@ async fn acquire_inner(write: &Write) -> Result<Response, ApiError> {
         }
         match ask(write, &request, ttl_ms).await.map_err(|error| unsure(joined, error))? {
             Asked::Answer(answer) => return Ok(answer),
-            Asked::InLine(answer) if Instant::now() >= wait_until => return Ok(answer),
+            Asked::InLine(answer) if clock::now() >= wait_until => return Ok(answer),
             Asked::InLine(_) => joined = true,
         }
     }
@@ -142,7 +142,7 @@ async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Insta
                 }
             }
         };
-        let remaining = until.saturating_duration_since(Instant::now());
+        let remaining = until.saturating_duration_since(clock::now());
         if remaining.is_zero() {
             let lease = node.catalog().lease(file);
             break match lease {

@@ -9,7 +9,6 @@ use axum::response::Response;
 use client::api::DeleteRequest;
 use raft_store::catalog::{Command, KeyTag, Op, Rejection, Reply};
 use raft_store::types::PeerId;
-use tokio::time::Instant;
 
 use super::answer::no_content;
 use super::body::{key_tag, parse};
@@ -19,6 +18,7 @@ use super::route::{Parts, to_leader};
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
 use crate::propose::{Committed, Due};
+use crate::sys::clock;
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
@@ -90,8 +90,8 @@ impl Write {
     /// that the request asked for, have the usual time of their own, within the deadline that the caller named (W6).
     fn due(&self, chunk: u32) -> Due {
         match self.parts.deadline.named() {
-            Some(named) => Due::named(named.min(Instant::now() + REQUEST_DEADLINE)),
-            None if chunk > 0 || self.waits => Due::usual(Instant::now() + REQUEST_DEADLINE),
+            Some(named) => Due::named(named.min(clock::now() + REQUEST_DEADLINE)),
+            None if chunk > 0 || self.waits => Due::usual(clock::now() + REQUEST_DEADLINE),
             // The usual case costs no look at the clock.
             None => Due::usual(self.parts.deadline.arrived() + REQUEST_DEADLINE),
         }

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::identities::Side;
+use crate::sys::clock;
 
 /// Senders whose check is remembered.
 const CHECKED_MAX: usize = 64;
@@ -67,7 +68,7 @@ impl Admissions {
             checked.retain(|_, (_, at)| at.elapsed() < CHECKED_FOR);
         }
         if checked.len() < CHECKED_MAX {
-            checked.insert((side.node, side.store), (outcome, Instant::now()));
+            checked.insert((side.node, side.store), (outcome, clock::now()));
         }
     }
 

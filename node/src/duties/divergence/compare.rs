@@ -19,6 +19,7 @@ use crate::comparison::judge::{Verdict, judge};
 use crate::duties::membership;
 use crate::node::Node;
 use crate::propose;
+use crate::sys::clock;
 use crate::transport::{Announcement, DigestAnswer, MemberDigest, Request, Response};
 
 /// How often members compare while something changes.
@@ -67,7 +68,7 @@ async fn keep_up_to_date(node: &Node) {
         rest = Duration::ZERO;
         let applied = node.applied();
         if applied < digested || applied - digested >= REFRESH_ENTRIES {
-            let begun = Instant::now();
+            let begun = clock::now();
             let image = node.state.read().digest_image();
             drop(node.repair.digest(image).await);
             digested = applied;
@@ -121,14 +122,14 @@ async fn ask(node: &Node) -> bool {
 }
 
 async fn compare(node: &Arc<Node>, last: &mut Last) {
-    last.at = Some(Instant::now());
+    last.at = Some(clock::now());
     last.term = node.term();
     let index = match propose::checkpoint(&node.raft).await {
         Ok(index) => index,
         Err(error) => return tracing::debug!(%error, "no checkpoint"),
     };
     last.index = index;
-    let until = Instant::now() + COLLECT_DEADLINE;
+    let until = clock::now() + COLLECT_DEADLINE;
     let members = node.members();
     if own_digest(node, index, until).await.is_none() {
         return tracing::warn!(
@@ -186,7 +187,7 @@ async fn announce(node: &Arc<Node>, members: &BTreeMap<NodeId, Member>, verdict:
 /// A member's digest, unless it does not answer or has none there.
 async fn digest_of(node: &Node, id: NodeId, member: &Member, index: u64, until: Instant) -> Option<MemberDigest> {
     let mut silent = 0;
-    while Instant::now() < until && silent < ASKS_WITHOUT_ANSWER {
+    while clock::now() < until && silent < ASKS_WITHOUT_ANSWER {
         let answer = if id == node.config.id {
             Some(digest_at(node, index))
         } else {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_store::types::NodeId;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{compare, is_diverged};
 use crate::comparison::{Offer, PART_DEADLINE};
 use crate::condition::Condition;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{Request, Response, StatePart};
 
 /// Bytes of the largest state that is taken over.
@@ -118,14 +119,14 @@ async fn take_over(node: &Node, from: NodeId) -> Result<u64, String> {
 async fn fetch(node: &Node, from: NodeId) -> Result<Bytes, String> {
     let member = node.members().remove(&from).ok_or_else(|| format!("node {from} is no member any more"))?;
     let wanted = node.state.reached().map_or(0, |reached| reached.index);
-    let until = Instant::now() + PREPARE_DEADLINE;
+    let until = clock::now() + PREPARE_DEADLINE;
     let mut whole = Vec::new();
     let mut at = None;
     loop {
         let request = Request::State { wanted, at, offset: whole.len() as u64 };
         let part = match node.pool.call(from, &member, &request, PART_DEADLINE).await {
             Ok(Response::State(Some(part))) => part,
-            Ok(Response::State(None)) if at.is_none() && Instant::now() < until => {
+            Ok(Response::State(None)) if at.is_none() && clock::now() < until => {
                 sleep(PREPARE_PAUSE).await;
                 continue;
             }

@@ -33,6 +33,7 @@ pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
 use crate::duties::bootstrap::{self, BirthError};
 use crate::node::Node;
+use crate::sys::clock;
 
 /// Pause between two looks at a learner that catches up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
@@ -98,9 +99,9 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant)
 /// Makes a learner a voter; waits up to `catch_up` for it to be caught up.
 pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ChangeError> {
     known_member(&checks::settled(node, until).await?, id)?;
-    let patience = until.min(Instant::now() + catch_up);
+    let patience = until.min(clock::now() + catch_up);
     // Not in turn: catching up may take long, and other changes need not wait for it.
-    while Instant::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
+    while clock::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
         if !node.leads() {
             return Err(ChangeError::NoQuorum);
         }
@@ -160,7 +161,7 @@ async fn change(
     until: Instant,
 ) -> Result<(), ChangeError> {
     // Asking took a while, and this process may have been paused meanwhile.
-    if !node.leads() || Instant::now() >= until {
+    if !node.leads() || clock::now() >= until {
         return Err(ChangeError::NoQuorum);
     }
     let as_checked = Precondition::LastMembershipLogId { last_membership_log_id: checked.log_id };

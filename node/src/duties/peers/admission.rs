@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use raft_store::raft::{LogId, Member};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::condition::Condition;
 use crate::duties::standing;
 use crate::identities::{Side, is_superseded};
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{Hello, PROTOCOL_VERSION, PeerRequests, Standing, Vouched, Welcome};
 
 /// How often it is looked whether a connection may go on.
@@ -108,7 +109,7 @@ pub(super) async fn revoked(node: &Node, hello: &Hello) {
     let Hello::Member { from, start, .. } = hello else { return std::future::pending().await };
     // A sender that others vouched for is not in the membership from the beginning.
     let mut was_known = false;
-    let begun = Instant::now();
+    let begun = clock::now();
     loop {
         let superseded = node.identities.starts.read(|known| is_superseded(known.store(from.store), *start));
         let known = known_here(node, *from).1;

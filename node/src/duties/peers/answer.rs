@@ -13,6 +13,7 @@ use crate::duties::failover;
 use crate::duties::standing;
 use crate::duties::starts;
 use crate::node::Node;
+use crate::sys::clock::millis_up;
 use crate::transport::{Beacon, PeerRequests, Request, Response, SnapshotHead, check_snapshot};
 
 /// Takes in a snapshot of the leader's, whose bytes have all arrived.
@@ -102,5 +103,5 @@ fn takes_no_part(node: &Node) -> Response {
 fn beacon(node: &Node) -> Option<Beacon> {
     let (term, committed, quorum_age) = node.leader_confirmation()?;
     let log_time = node.clock.anchor()?.now();
-    Some(Beacon { term, committed, quorum_age_ms: crate::sys::clock::millis_up(quorum_age), log_time })
+    Some(Beacon { term, committed, quorum_age_ms: millis_up(quorum_age), log_time })
 }

@@ -12,13 +12,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{is_majority, set_condition, taking_part};
 use crate::condition::Condition;
 use crate::duties::standing;
 use crate::identities::Told;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{CallError, Notice, Request, Response, Roster, Seen, Verdict};
 
 /// How long a member may take: it looks for the process before this one, and writes to its disk.
@@ -56,7 +57,7 @@ pub enum StartError {
 pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
     let mut announcing = Announcing::default();
     let mut waiting = FuturesUnordered::new();
-    let mut told_at = Instant::now();
+    let mut told_at = clock::now();
     loop {
         if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
             return Ok(());
@@ -91,7 +92,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
             }
         }
         if is_starting(&node) && told_at.elapsed() > TELL_PAUSE {
-            told_at = Instant::now();
+            told_at = clock::now();
             tell_wait(&node, &announcing, &roster);
         }
     }
