@@ -106,7 +106,7 @@ struct Patience(Option<Instant>);
 impl Patience {
     /// When it is over, if so many bytes have arrived.
     fn until(&mut self, bytes: usize) -> Instant {
-        let begun = *self.0.get_or_insert_with(Instant::now);
+        let begun = *self.0.get_or_insert_with(clock::now);
         begun + BODY_DEADLINE_MIN + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND_MIN)
     }
 }
