@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use rustix::process::{self, Pid, Signal};
 use tokio::process::{Child, Command};
 
 use super::operate;
@@ -140,14 +141,15 @@ fn spawn(name: String, mut command: Command, log: PathBuf) -> anyhow::Result<Pro
     Ok(Process { name, child, log, ended: false })
 }
 
-#[allow(unsafe_code, reason = "prctl and getppid are async-signal-safe, which is what pre_exec asks for")]
+#[allow(unsafe_code, reason = "what runs before exec has to be async-signal-safe")]
 fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id();
+    let parent = process::getpid();
+    // SAFETY: two system calls, which allocate nothing and take no lock.
     unsafe {
         command.pre_exec(move || {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the call above.
-            if libc::getppid() as u32 == parent { Ok(()) } else { Err(std::io::Error::from_raw_os_error(libc::ESRCH)) }
+            if process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
         });
     }
 }
@@ -275,15 +277,15 @@ async fn watch(processes: &mut [Process], stop: impl Future<Output = ()>) {
     }
 }
 
-#[allow(unsafe_code, reason = "kill(2) on a child this process has not reaped yet")]
 async fn stop_all(processes: &mut [Process]) {
     // Peers first, so that they can say goodbye to a cluster that still runs.
     for group in [false, true] {
         let chosen = processes.iter_mut().filter(|process| process.name.starts_with("node") == group);
         let mut waiting = Vec::new();
         for process in chosen {
-            if let Some(pid) = process.child.id() {
-                unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+            // A child that has an id was not reaped yet, so that the id is its own.
+            if let Some(pid) = process.child.id().and_then(|id| Pid::from_raw(id as i32)) {
+                let _ = process::kill_process(pid, Signal::TERM);
                 waiting.push(process);
             }
         }
