@@ -138,6 +138,13 @@ fn reading_clocks(sources: &Sources) -> Vec<&str> {
     others.map(|(file, _)| file.as_str()).collect()
 }
 
+/// Files outside of `propose` that give commands to Raft, or make a stamp.
+fn writing_past_propose(sources: &Sources) -> Vec<&str> {
+    let outside = sources.iter().filter(|(file, _)| module(file) != "propose");
+    let writes = |code: &str| words(code).any(|(word, _)| word == "client_write" || word == "Stamp");
+    outside.filter(|(_, code)| writes(code)).map(|(file, _)| file.as_str()).collect()
+}
+
 /// Modules that name each other in a circle, each with those it names; empty if there is none.
 fn circle(sources: &Sources) -> BTreeMap<String, BTreeSet<String>> {
     let modules: BTreeSet<&str> = sources.keys().map(|file| module(file)).collect();
@@ -176,6 +183,11 @@ fn only_http_names_axum_and_its_errors() {
 #[test]
 fn only_one_file_reads_clocks() {
     assert_eq!(reading_clocks(&sources()), [""; 0]);
+}
+
+#[test]
+fn only_propose_gives_commands_to_raft_and_stamps_them() {
+    assert_eq!(writing_past_propose(&sources()), [""; 0]);
 }
 
 #[test]
@@ -220,6 +232,17 @@ fn a_module_that_reads_a_clock_is_found() {
         ("freshness.rs", "let at: Instant = clock::now(); let later = Instant::from_std(at);"),
     ]);
     assert_eq!(reading_clocks(&sources), ["events.rs", "http/leases.rs", "sys/memory.rs"]);
+}
+
+#[test]
+fn a_module_that_writes_past_propose_is_found() {
+    let sources = made_up(&[
+        ("duties/leading.rs", "node.raft.client_write(proposal)"),
+        ("http/leases.rs", "Stamp { term, at }"),
+        ("propose/mod.rs", "raft.client_write(proposal)"),
+        ("events.rs", "let timestamp = 1;"),
+    ]);
+    assert_eq!(writing_past_propose(&sources), ["duties/leading.rs", "http/leases.rs"]);
 }
 
 #[test]
