@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::REQUEST_DEADLINE;
+use crate::sys::clock;
 
 /// The longest deadline that a request may name, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 300_000;
@@ -41,12 +42,12 @@ impl Deadline {
                 Some(Duration::from_millis(millis))
             }
         };
-        Ok(Self { arrived: Instant::now(), named })
+        Ok(Self { arrived: clock::now(), named })
     }
 
     /// A deadline that the node sets for itself.
     pub fn within(duration: Duration) -> Self {
-        Self { arrived: Instant::now(), named: Some(duration) }
+        Self { arrived: clock::now(), named: Some(duration) }
     }
 
     /// When the request arrived.
@@ -66,21 +67,21 @@ impl Deadline {
 
     /// The moment by which something has to be done that takes `usual` at most, counted from now.
     pub fn at_most(&self, usual: Duration) -> Instant {
-        let usual = Instant::now() + usual;
+        let usual = clock::now() + usual;
         self.named().map_or(usual, |named| named.min(usual))
     }
 }
 
 /// What is left until a moment.
 pub fn left(until: Instant) -> Duration {
-    until.saturating_duration_since(Instant::now())
+    until.saturating_duration_since(clock::now())
 }
 
 /// What a node that forwards a request names as its deadline, so that the answer is back in time.
 pub fn for_next_hop(until: Instant) -> u64 {
     let left = left(until);
     let margin = RETURN_MARGIN.min(left / 4);
-    crate::sys::clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
+    clock::millis(left.saturating_sub(margin)).clamp(1, DEADLINE_MS_MAX)
 }
 
 #[cfg(test)]

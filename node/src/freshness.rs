@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
+use crate::sys::clock;
 use crate::transport::Beacon;
 
 /// Confirmations kept while the node has not applied as far.
@@ -58,7 +59,7 @@ impl Freshness {
     pub fn note_leader(&self, leader: NodeId, term: u64) {
         let known = &mut self.state.lock().word;
         if known.is_none_or(|known| (known.leader, known.term) != (leader, term)) {
-            *known = Some(Word { leader, term, moment: Instant::now() });
+            *known = Some(Word { leader, term, moment: clock::now() });
         }
     }
 
@@ -112,7 +113,7 @@ impl Freshness {
 
 /// Age of a state that is as of this moment, in milliseconds.
 pub fn age_ms(as_of: Option<Instant>) -> u64 {
-    as_of.map_or(UNKNOWN_MS, |moment| crate::sys::clock::millis(moment.elapsed()))
+    as_of.map_or(UNKNOWN_MS, |moment| clock::millis(moment.elapsed()))
 }
 
 #[cfg(test)]
@@ -123,7 +124,7 @@ mod tests {
     fn only_applied_confirmations_count() {
         let freshness = Freshness::default();
         assert_eq!(freshness.staleness_ms(100), UNKNOWN_MS);
-        let asked = Instant::now();
+        let asked = clock::now();
         freshness.confirm(7, &Beacon { term: 1, committed: 10, quorum_age_ms: 0, log_time: 0 }, asked);
         assert_eq!(freshness.staleness_ms(9), UNKNOWN_MS, "entry 10 is not applied yet");
         assert!(freshness.staleness_ms(10) < UNKNOWN_MS);
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn the_leaders_own_age_is_added_and_older_words_do_not_win() {
         let freshness = Freshness::default();
-        let now = Instant::now();
+        let now = clock::now();
         let old = now.checked_sub(Duration::from_secs(5)).expect("the machine runs for longer");
         freshness.note(1, now);
         freshness.note(1, old);
@@ -153,12 +154,12 @@ mod tests {
         freshness.note_leader(1, 3);
         assert!(freshness.word_age(1, 3).expect("known") >= first, "to follow it still is no word of it");
         let long_ago = Beacon { term: 3, committed: 1, quorum_age_ms: 60_000, log_time: 0 };
-        freshness.confirm(1, &long_ago, Instant::now());
+        freshness.confirm(1, &long_ago, clock::now());
         let age = freshness.word_age(1, 3).expect("known");
         assert!(age < Duration::from_secs(30), "an older word does not win");
-        freshness.confirm(2, &Beacon { term: 4, ..long_ago }, Instant::now());
+        freshness.confirm(2, &Beacon { term: 4, ..long_ago }, clock::now());
         assert!(freshness.word_age(2, 4).expect("known") >= Duration::from_secs(60), "it names its own age");
-        freshness.confirm(1, &Beacon { quorum_age_ms: 0, ..long_ago }, Instant::now());
+        freshness.confirm(1, &Beacon { quorum_age_ms: 0, ..long_ago }, clock::now());
         assert_eq!(freshness.word_age(1, 3), None, "a late word of an earlier term changes nothing");
     }
 
@@ -166,7 +167,7 @@ mod tests {
     fn a_node_that_keeps_a_little_behind_still_reaches_confirmations() {
         let freshness = Freshness::default();
         for committed in 0..10 * PENDING_MAX as u64 {
-            freshness.note(committed + 2, Instant::now());
+            freshness.note(committed + 2, clock::now());
             if committed > 2 * PENDING_MAX as u64 {
                 assert!(freshness.as_of(committed).is_some());
             }

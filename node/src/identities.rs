@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use raft_store::raft::{LogId, Member};
-use raft_store::storage::{StartId, StartsHandle};
+use raft_store::storage::{KnownStore, StartId, StartsHandle};
 use raft_store::types::NodeId;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::MemberSpec;
-use crate::transport::Side;
 
 /// Directories whose address is kept; beyond that the book is emptied, and filled again by the next connections.
 const ADDRESSES_MAX: usize = 256;
@@ -24,6 +24,15 @@ const ADDRESSES_MAX: usize = 256;
 const ACKED_PROCESSES_MAX: usize = 2;
 /// Callers of a node without a membership that are kept.
 const CALLERS_MAX: usize = 16;
+
+/// One side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Node id.
+    pub node: NodeId,
+    /// Store id; a node with another data directory is another node (C3).
+    pub store: u64,
+}
 
 /// What a process acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +241,19 @@ impl Identities {
             heard.await;
         }
     }
+}
+
+/// Why a process that started as `own` must not act for its directory when `recorded` is known; `None` if it may.
+pub fn superseded(recorded: StartId, own: StartId, address: &str) -> Option<String> {
+    (recorded.number >= own.number && recorded != own).then(|| {
+        format!("it was started as number {}, and start number {} was seen at {address}", own.number, recorded.number)
+    })
+}
+
+/// The same for a process that introduces itself.
+pub fn is_superseded(known: Option<&KnownStore>, start: StartId) -> Option<String> {
+    let known = known?;
+    superseded(known.start?, start, &known.address)
 }
 
 #[cfg(test)]

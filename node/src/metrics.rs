@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
-use crate::sys::clock::millis;
+use crate::sys::clock::{self, millis};
 
 /// What goes wrong with connections, or is refused, without an answer that could be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Metrics {
 
     /// Notes that a member answered.
     pub fn contact(&self, id: NodeId) {
-        self.contacts.lock().insert(id, Instant::now());
+        self.contacts.lock().insert(id, clock::now());
     }
 
     /// Milliseconds since a member answered; 0 for this node itself.

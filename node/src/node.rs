@@ -1,6 +1,8 @@
 //! One running node: what its parts are, and the questions they ask each other. No logic of the catalog or the planner
 //! lives here, and nothing here waits for a disk.
 
+mod failover;
+
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
@@ -12,34 +14,31 @@ use openraft::ServerState;
 use openraft::errors::RaftError;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
-use raft_store::raft::{Member, TypeConfig};
+use raft_store::raft::Member;
 use raft_store::storage::{
-    Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateMachine, StateView, StatsHandle,
+    Executor, FatalSignal, IdentityHandle, Repair, SharedState, SnapshotReceiver, StateView, StatsHandle,
 };
 use raft_store::types::{NodeId, PeerId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+pub use self::failover::FailoverAttempts;
+use crate::comparison::Divergence;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
-use crate::divergence::Divergence;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
 use crate::leader::{Leadership, ReignStats};
-use crate::membership::Changes;
 use crate::metrics::Metrics;
-use crate::observer::Observer;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
+use crate::raft::{Raft, is_sole_voter, role_name};
 use crate::search::names::Names;
-use crate::succession::Succession;
+use crate::sys::clock;
 use crate::sys::net::Net;
 use crate::sys::pulse::Pulse;
 use crate::transport::{Admissions, CallError, Identity, LinkPool, NodeStatus, Request, Response};
-
-/// The Raft instance with our types.
-pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// A running node.
 pub struct Node {
@@ -81,14 +80,12 @@ pub struct Node {
     pub freshness: Freshness,
     /// What only a leader does.
     pub leadership: Leadership,
-    /// Finds a quick successor for a leader whose process is gone.
-    pub succession: Succession,
+    /// The attempts to replace a leader whose process is gone.
+    pub failover: FailoverAttempts,
     /// Names for searching.
     pub names: Arc<Names>,
     /// Recent events.
     pub events: EventLog,
-    /// What is told in the log.
-    pub observer: Observer,
     /// Counters.
     pub metrics: Metrics,
     /// Whether this process is about to end: Raft is asked nothing any more, which it would report as an error.
@@ -99,8 +96,8 @@ pub struct Node {
     pub founding_refused: Mutex<Option<String>>,
     /// Senders that this node did not know.
     pub admissions: Admissions,
-    /// Whose turn it is to change members.
-    pub changes: Changes,
+    /// Whose turn it is to change members: each change is checked against what the one before it left.
+    pub changes: Semaphore,
     /// Links to other members.
     pub pool: LinkPool,
     /// The network, for links and for forwarding requests to the leader.
@@ -264,7 +261,7 @@ impl Node {
     /// The same, given what [`Node::leader_confirmation`] said.
     pub fn staleness_ms_as(&self, confirmation: Option<&(u64, u64, Duration)>) -> u64 {
         if let Some((_, committed, age)) = confirmation
-            && let Some(moment) = Instant::now().checked_sub(*age)
+            && let Some(moment) = clock::now().checked_sub(*age)
         {
             self.freshness.note(*committed, moment);
         }
@@ -275,7 +272,7 @@ impl Node {
     /// has followed to, of which `followed` is the position (R2).
     pub fn names_as_of(&self, followed: u64) -> Option<Instant> {
         if let Some((_, committed, age)) = self.leader_confirmation()
-            && let Some(moment) = Instant::now().checked_sub(age)
+            && let Some(moment) = clock::now().checked_sub(age)
         {
             self.names.freshness().note(committed, moment);
         }
@@ -362,21 +359,5 @@ impl Node {
         self.identity_store.adopt_cluster(cluster).await.map_err(|error| error.to_string())?;
         self.identities.set_cluster(cluster);
         Ok(())
-    }
-}
-
-fn is_sole_voter(metrics: &openraft::RaftMetrics<TypeConfig>) -> bool {
-    // Not by `voter_ids`, which collects a set: this is asked with every request.
-    let configs = metrics.membership_config.get_joint_config();
-    !configs.is_empty() && configs.iter().all(|voters| voters.iter().eq([&metrics.id]))
-}
-
-/// A role in the words of the contract.
-pub fn role_name(state: ServerState) -> &'static str {
-    match state {
-        ServerState::Leader => "leader",
-        ServerState::Follower => "follower",
-        ServerState::Learner => "learner",
-        ServerState::Candidate | ServerState::Shutdown => "candidate",
     }
 }

@@ -10,35 +10,23 @@ use anyhow::{Context, anyhow, bail};
 use raft_store::storage::{OpenOptions, Storage, request_set_aside};
 use tokio::net::TcpListener;
 
-use crate::addresses;
-use crate::birth;
+use crate::comparison::Divergence;
 use crate::condition::{Condition, ConditionCell};
 use crate::config::Config;
-use crate::digests;
-use crate::divergence::{self, Divergence};
-use crate::duties;
+use crate::duties::{self, bootstrap, membership, standing, starts};
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::http;
-use crate::identities::Identities;
+use crate::identities::{Identities, Side};
 use crate::leader::Leadership;
-use crate::membership;
 use crate::metrics::Metrics;
-
-use crate::node::Node;
-use crate::observer::{self, Observer};
-use crate::propose::LogClock;
-use crate::propose::Proposer;
-use crate::search::names;
-use crate::snapshots;
-use crate::standing;
-use crate::starts;
-use crate::succession::Succession;
+use crate::node::{FailoverAttempts, Node};
+use crate::propose::{LogClock, Proposer};
 use crate::sys::clock::{Monotonic, millis};
 use crate::sys::limits;
 use crate::sys::net::{Listener, Net, SystemNet};
-use crate::sys::pulse::{self, Pulse};
-use crate::transport::{Admissions, LinkPool, Links, Side};
+use crate::sys::pulse::Pulse;
+use crate::transport::{Admissions, LinkPool, Links};
 
 /// How long a stopping node may take to hand over and close.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
@@ -119,25 +107,11 @@ pub async fn run_on<L: Listener>(
     let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
     let serving = tokio::spawn(http::listen::accept(node.clone(), listener));
-    let duties = [
-        tokio::spawn(duties::leading::run(node.clone())),
-        tokio::spawn(duties::derived::follow_events(node.clone())),
-        tokio::spawn(duties::derived::follow_freshness(node.clone())),
-        tokio::spawn(names::load(node.names.clone(), node.state.clone(), node.executor.clone())),
-        tokio::spawn(snapshots::run(node.clone())),
-        tokio::spawn(digests::run(node.clone())),
-        tokio::spawn(standing::run(node.clone())),
-        tokio::spawn(starts::follow_acknowledgements(node.clone())),
-        tokio::spawn(addresses::run(node.clone())),
-        tokio::spawn(pulse::run(node.pulse.clone())),
-        tokio::spawn(membership::finish_changes(node.clone())),
-        tokio::spawn(observer::run(node.clone())),
-        tokio::spawn(divergence::run(node.clone())),
-    ];
+    let duties = duties::spawn(&node);
     let (born, mut birth) = tokio::sync::oneshot::channel();
     let born_node = node.clone();
     tokio::spawn(async move {
-        if let Err(error) = birth::run(born_node).await {
+        if let Err(error) = bootstrap::run(born_node).await {
             let _ = born.send(error);
         }
     });
@@ -257,12 +231,11 @@ async fn assemble(
         repair,
         freshness: Freshness::default(),
         leadership: Leadership::new(monotonic),
-        succession: Succession::default(),
+        failover: FailoverAttempts::default(),
         names: Arc::default(),
         events: EventLog::new(applied),
-        observer: Observer::default(),
         metrics: Metrics::default(),
-        changes: membership::Changes::default(),
+        changes: tokio::sync::Semaphore::new(1),
         config,
         identities,
         raft,

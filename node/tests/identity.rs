@@ -268,15 +268,15 @@ async fn a_join_that_is_refused_for_good_ends_with_the_reason() {
 async fn a_stranger_is_refused() {
     use std::sync::Arc;
 
-    use node::identities::Identities;
+    use node::identities::{Identities, Side};
     use node::sys::net::SystemNet;
-    use node::transport::{Link, Request, Side};
+    use node::transport::{Link, Request};
     use raft_store::raft::Member;
     use raft_store::storage::{OpenOptions, SimDisk, StartId, Storage};
 
     let cluster = Cluster::start(3).await;
     let net = Arc::new(SystemNet::new().unwrap());
-    let identity = node::birth::who(&*net, &cluster.nodes[0].address).await.unwrap();
+    let identity = node::transport::who(&*net, &cluster.nodes[0].address).await.unwrap();
     let member = Member { address: cluster.nodes[0].address.clone(), store_id: identity.side.store };
     let options = OpenOptions { node_id: 9, new_store_id: 99 };
     let storage = Storage::open_simulated(&SimDisk::default(), &options).unwrap();

@@ -5,13 +5,16 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use rustix::process::{self, Pid, Signal};
 use tokio::process::{Child, Command};
 
 use super::operate;
+
+use crate::sys::clock;
 
 /// How long the cluster may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -48,7 +51,7 @@ struct Process {
 
 /// Runs until Ctrl-C, SIGTERM or SIGHUP.
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
-    let started = Instant::now();
+    let started = clock::now();
     let highest = u32::from(args.base_port) + u32::from(PEER_PORT_OFFSET) + u32::from(PROCESSES_MAX);
     if args.base_port == 0 || highest > u32::from(u16::MAX) {
         bail!("--base-port must be between 1 and {}", u32::from(u16::MAX) - highest + u32::from(args.base_port));
@@ -138,14 +141,15 @@ fn spawn(name: String, mut command: Command, log: PathBuf) -> anyhow::Result<Pro
     Ok(Process { name, child, log, ended: false })
 }
 
-#[allow(unsafe_code, reason = "prctl and getppid are async-signal-safe, which is what pre_exec asks for")]
+#[allow(unsafe_code, reason = "what runs before exec has to be async-signal-safe")]
 fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id();
+    let parent = process::getpid();
+    // SAFETY: two system calls, which allocate nothing and take no lock.
     unsafe {
         command.pre_exec(move || {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the call above.
-            if libc::getppid() as u32 == parent { Ok(()) } else { Err(std::io::Error::from_raw_os_error(libc::ESRCH)) }
+            if process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
         });
     }
 }
@@ -176,7 +180,7 @@ fn start_peer(binary: &Path, dir: &Path, args: &DevArgs, number: u16) -> anyhow:
 /// Waits until every node can serve linearizable reads and writes.
 async fn wait_ready(args: &DevArgs, processes: &mut [Process]) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(1)).no_proxy().build()?;
-    let deadline = Instant::now() + READY_DEADLINE;
+    let deadline = clock::now() + READY_DEADLINE;
     for id in 1..=args.nodes {
         let url = format!("http://127.0.0.1:{}/readyz", node_port(args, id));
         while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
@@ -185,7 +189,7 @@ async fn wait_ready(args: &DevArgs, processes: &mut [Process]) -> anyhow::Result
                     bail!("{} stopped ({status}); its log says why: {}", process.name, process.log.display());
                 }
             }
-            if Instant::now() >= deadline {
+            if clock::now() >= deadline {
                 bail!("node {id} is not ready after {READY_DEADLINE:?}; the logs are {}/node*.log", args.dir.display());
             }
             tokio::time::sleep(Duration::from_millis(15)).await;
@@ -273,15 +277,15 @@ async fn watch(processes: &mut [Process], stop: impl Future<Output = ()>) {
     }
 }
 
-#[allow(unsafe_code, reason = "kill(2) on a child this process has not reaped yet")]
 async fn stop_all(processes: &mut [Process]) {
     // Peers first, so that they can say goodbye to a cluster that still runs.
     for group in [false, true] {
         let chosen = processes.iter_mut().filter(|process| process.name.starts_with("node") == group);
         let mut waiting = Vec::new();
         for process in chosen {
-            if let Some(pid) = process.child.id() {
-                unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+            // A child that has an id was not reaped yet, so that the id is its own.
+            if let Some(pid) = process.child.id().and_then(|id| Pid::from_raw(id as i32)) {
+                let _ = process::kill_process(pid, Signal::TERM);
                 waiting.push(process);
             }
         }

@@ -5,14 +5,15 @@ mod backup;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
 use raft_store::types::NodeId;
 
+use crate::comparison::position;
 use crate::config::MemberSpec;
-use crate::divergence::position;
+use crate::sys::clock;
 
 pub use backup::backup;
 
@@ -190,7 +191,7 @@ pub fn verify_file(target: &Target, file: &Path) -> Result<(), Failure> {
 pub async fn verify_cluster(target: &Target) -> Result<(), Failure> {
     let index = target.connect()?;
     let members = index.cluster().await?.value.nodes;
-    let until = Instant::now() + target.timeout;
+    let until = clock::now() + target.timeout;
     loop {
         let mut digests = Vec::new();
         for member in members.iter().filter(|member| member.alive == Some(true)) {
@@ -215,7 +216,7 @@ pub async fn verify_cluster(target: &Target) -> Result<(), Failure> {
                 _ => Err(Failure::new(Exit::Degraded, format!("{silent} member(s) did not answer"))),
             };
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             let formats: BTreeSet<_> = digests.iter().map(|(_, digest)| digest.format).collect();
             let what = match formats.len() {
                 1 => "the members had no position of the log in common; try again in a minute",

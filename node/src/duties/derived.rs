@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use raft_store::storage::{Feed, FeedItem};
 
+use super::observer::Observer;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{Request, Response};
 
 /// How often a follower asks its leader how fresh its state is.
@@ -16,7 +18,7 @@ const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event
 /// stream comes last: how far it has come, all have come.
-pub async fn follow_events(node: Arc<Node>) {
+pub async fn follow_events(node: Arc<Node>, observer: Arc<Observer>) {
     let mut feed = begin(&node);
     loop {
         match feed.next().await {
@@ -25,7 +27,7 @@ pub async fn follow_events(node: Arc<Node>) {
                     if node.leadership.term().is_some() {
                         node.leadership.observe(&node.catalog(), &entry.events);
                     }
-                    node.observer.observe(&entry.events);
+                    observer.observe(&entry.events);
                 }
                 node.names.follow(entry.log_index, &entry.events);
                 node.events.push(entry.log_index, &entry.events);
@@ -76,7 +78,7 @@ pub async fn follow_freshness(node: Arc<Node>) {
             node.names_as_of(node.events.newest());
             continue;
         }
-        let asked = tokio::time::Instant::now();
+        let asked = clock::now();
         let deadline = (3 * BEACON_INTERVAL).max(node.config.election.1);
         if let Ok(Response::Beacon(beacon)) = node.ask(&leader, &Request::Beacon, deadline).await {
             node.freshness.confirm(leader.id, &beacon, asked);

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::canonical::canonical_hash;
 use super::error::ApiError;
 use crate::config::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_MAX};
+use crate::sys::clock;
 
 /// What all bodies of more than one piece may hold together, in bytes. One piece is what a connection reads at a time.
 pub const BODIES_BYTES_MAX: usize = 128 * 1_024 * 1_024;
@@ -105,7 +106,7 @@ struct Patience(Option<Instant>);
 impl Patience {
     /// When it is over, if so many bytes have arrived.
     fn until(&mut self, bytes: usize) -> Instant {
-        let begun = *self.0.get_or_insert_with(Instant::now);
+        let begun = *self.0.get_or_insert_with(clock::now);
         begun + BODY_DEADLINE_MIN + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND_MIN)
     }
 }
@@ -126,12 +127,10 @@ async fn read(
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             // One that stops has its memory taken away, however much it brought before.
-            None => {
-                match timeout_at(patience.until(total).min(Instant::now() + BODY_SILENCE_MAX), body.frame()).await {
-                    Ok(frame) => frame,
-                    Err(_) => return ReadBody::TooSlow,
-                }
-            }
+            None => match timeout_at(patience.until(total).min(clock::now() + BODY_SILENCE_MAX), body.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => return ReadBody::TooSlow,
+            },
         };
         let frame = match frame {
             None => break,
@@ -231,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_ends() {
         for sizes in [&[10][..], &[BODY_BYTES_MAX / 2, BODY_BYTES_MAX / 2 - 1]] {
-            let begun = Instant::now();
+            let begun = clock::now();
             let (read, _) = collect(pieces(sizes, false), &BodyMemory::default()).await;
             assert!(matches!(read, ReadBody::TooSlow), "N4: {read:?}");
             assert!(matches!(read.whole(), Err(ApiError::BadRequest(_))));

@@ -17,6 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::route::{Hop, Parts, Place, forward, place};
 use crate::node::{KnownLeader, Node};
 use crate::search::names::NotYet;
+use crate::sys::clock;
 use crate::transport::{Request, Response as NodeResponse};
 
 /// A default read is forwarded only while the leader was heard from this recently; else it is answered stale at once.
@@ -81,7 +82,7 @@ impl Timed {
     /// A hop may take as long as the leader waits for `min_index`; otherwise there is time for another leader.
     fn hop_deadline(&self) -> Instant {
         let hop = if self.params.min_index.is_some() { MIN_INDEX_WAIT + HOP_MARGIN } else { REQUEST_DEADLINE / 3 };
-        (Instant::now() + hop).min(self.started + REQUEST_DEADLINE)
+        (clock::now() + hop).min(self.started + REQUEST_DEADLINE)
     }
 }
 
@@ -96,7 +97,7 @@ pub enum Admitted {
 /// Admits a read, forwards it, or refuses it in bounded time.
 pub async fn admit(node: &Node, parts: &Parts, params: ReadParams, source: Source) -> Result<Admitted, ApiError> {
     // One wait for `min_index` however many levels are tried.
-    let params = Timed { params, source, started: Instant::now() };
+    let params = Timed { params, source, started: clock::now() };
     match params.params.consistency {
         Some(Consistency::Stale) => stale(node, params).await,
         // Only a leader plans: what its followers would answer is that they do not know.
@@ -120,7 +121,7 @@ async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
 
 /// Waits for what the caller asks for; an index that has not been loaded has come nowhere.
 async fn wait_min_index(node: &Node, params: Timed) -> Result<(), ApiError> {
-    let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(Instant::now());
+    let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(clock::now());
     params.source.reach(node, params.params.min_index.unwrap_or(0), left).await
 }
 
@@ -132,7 +133,7 @@ async fn confirmed(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
 
 /// Confirms a read index and waits until this node has applied it.
 async fn linearizable(node: &Node, source: Source) -> Result<(), ApiError> {
-    let started = Instant::now();
+    let started = clock::now();
     let until = started + LEADER_WAIT;
     // The whole read is answered within the time of a request (R4).
     let at_most = |usual: Duration| usual.min(left(started + REQUEST_DEADLINE));
@@ -148,7 +149,7 @@ async fn linearizable(node: &Node, source: Source) -> Result<(), ApiError> {
         };
         match confirmed {
             Some(index) => return source.reach(node, index, at_most(MIN_INDEX_WAIT)).await,
-            None if Instant::now() >= until => return Err(ApiError::NoQuorum),
+            None if clock::now() >= until => return Err(ApiError::NoQuorum),
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
@@ -162,7 +163,7 @@ async fn under_lease(node: &Node, params: Timed) -> Result<(), ApiError> {
 
 /// Answers here if this node leads, else with the leader's answer; a leader looks as far as the level asks for.
 async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
-    let until = Instant::now() + LEADER_WAIT;
+    let until = clock::now() + LEADER_WAIT;
     loop {
         match place(node, until).await? {
             Place::Here if params.params.consistency == Some(Consistency::Linearizable) => {
@@ -174,7 +175,7 @@ async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted
             }
             Place::There(leader) => match forward(node, parts, &leader, params.hop_deadline()).await {
                 Hop::Answered(answer) => return Ok(Admitted::Answered(answer)),
-                _ if Instant::now() >= until => return Err(ApiError::NoQuorum),
+                _ if clock::now() >= until => return Err(ApiError::NoQuorum),
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             },
         }
@@ -193,7 +194,7 @@ async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, 
         let (leader, until) = if params.source.is_loading(node) {
             (another_leader(node), params.hop_deadline())
         } else {
-            (reachable_leader(node), Instant::now() + DEFAULT_FORWARD_DEADLINE)
+            (reachable_leader(node), clock::now() + DEFAULT_FORWARD_DEADLINE)
         };
         if let Some(leader) = leader
             && let Hop::Answered(answer) = forward(node, parts, &leader, until).await

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use client::api::{AppliedState, ErrorCode, LeaderInfo, PROBLEM_JSON, Problem};
 use raft_store::catalog::Rejection;
 
-use crate::birth::BirthError;
 use crate::condition::Refusal;
 use crate::deadline::BadDeadline;
-use crate::membership::ChangeError;
+use crate::duties::bootstrap::BirthError;
+use crate::duties::membership::ChangeError;
 use crate::node::KnownLeader;
 use crate::propose::ProposeError;
 

@@ -15,10 +15,10 @@ use super::handle::{Call, Handle, Sent};
 use super::leases::check_wait;
 use super::reply::Reply;
 use super::route::Parts;
-use crate::birth;
 use crate::config::{MemberSpec, check_address};
 use crate::deadline::left;
-use crate::membership::{self, ChangeError};
+use crate::duties::bootstrap;
+use crate::duties::membership::{self, ChangeError};
 use crate::node::Node;
 
 impl Handle for Init {
@@ -40,7 +40,7 @@ impl Handle for Init {
         if members.is_empty() {
             members.push(MemberSpec { id: node.config.id, address: node.address.clone() });
         }
-        birth::found(node, &members, call.parts.deadline.until(Duration::ZERO)).await?;
+        bootstrap::found(node, &members, call.parts.deadline.until(Duration::ZERO)).await?;
         let cluster_id = node.identities.cluster().map(|id| format!("{id:016x}"));
         Ok(Reply::Answer(InitResponse { ok: true, cluster_id }))
     }

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::handle::{Call, Handle, Sent};
 use super::reply::Reply;
 use super::stats::stats_of;
-use crate::divergence::is_diverged;
+use crate::duties::divergence::is_diverged;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::handle::{Call, Handle, Sent};
 use super::reply::Reply;
 use super::writes::unexpected;
-use crate::digests;
+use crate::duties::digests;
 use crate::propose::cut;
 
 fn check_address(address: &str) -> Result<(), ApiError> {

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use crate::config::{LEADER_WAIT, REQUEST_DEADLINE};
 use crate::deadline::{BadDeadline, Deadline, for_next_hop};
 use crate::node::{KnownLeader, Node};
+use crate::sys::clock;
 use crate::sys::net::Undelivered;
 
 /// Pause before asking again who leads.
@@ -110,7 +111,7 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
         if node.identities.cluster().is_none() {
             return Err(ApiError::NotInitialized);
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             return Err(ApiError::NoQuorum);
         }
         tokio::time::sleep(ROLE_POLL).await;
@@ -126,7 +127,7 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
         return Ok(None);
     }
     let deadline = parts.deadline.at_most(within);
-    let until = deadline.min(Instant::now() + LEADER_WAIT);
+    let until = deadline.min(clock::now() + LEADER_WAIT);
     let mut lost: Option<ApiError> = None;
     loop {
         let leader = match (place(node, until).await, &lost) {
@@ -153,7 +154,7 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
                 }
             }
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             break;
         }
         another_leader(node, &leader).await;
@@ -169,8 +170,8 @@ fn speaks_of_one_attempt(status: StatusCode) -> bool {
 /// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried
 /// again: many requests wait here at once, and each attempt is a connection.
 async fn another_leader(node: &Node, unreachable: &KnownLeader) {
-    let again = Instant::now() + UNREACHABLE_PAUSE;
-    while Instant::now() < again && node.leader().as_ref().is_none_or(|known| known == unreachable) {
+    let again = clock::now() + UNREACHABLE_PAUSE;
+    while clock::now() < again && node.leader().as_ref().is_none_or(|known| known == unreachable) {
         tokio::time::sleep(ROLE_POLL).await;
     }
 }
@@ -201,7 +202,7 @@ pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline:
         request = request.header(headers::DEADLINE_MS, for_next_hop(deadline));
     }
     let Ok(request) = request.body(parts.body.clone()) else { return Hop::NotSent };
-    let within = deadline.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE * 16);
+    let within = deadline.saturating_duration_since(clock::now()).min(REQUEST_DEADLINE * 16);
     let hop = async {
         match node.net.send(request, within).await {
             Err(Undelivered::NotSent(_)) => Hop::NotSent,

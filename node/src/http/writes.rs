@@ -5,13 +5,13 @@ use std::time::Duration;
 use client::contract::Task;
 use raft_store::catalog::{Command, KeyTag, Op, Reply as Committal};
 use raft_store::types::PeerId;
-use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::handle::Call;
 use super::reply::Reply;
 use crate::config::REQUEST_DEADLINE;
 use crate::propose::{Committed, Due};
+use crate::sys::clock;
 
 /// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
@@ -59,8 +59,8 @@ impl Call {
     /// that the request asked for, have the usual time of their own, within the deadline that the caller named (W6).
     fn due(&self, chunk: u32) -> Due {
         match self.parts.deadline.named() {
-            Some(named) => Due::named(named.min(Instant::now() + REQUEST_DEADLINE)),
-            None if chunk > 0 || self.waits => Due::usual(Instant::now() + REQUEST_DEADLINE),
+            Some(named) => Due::named(named.min(clock::now() + REQUEST_DEADLINE)),
+            None if chunk > 0 || self.waits => Due::usual(clock::now() + REQUEST_DEADLINE),
             // The usual case costs no look at the clock.
             None => Due::usual(self.parts.deadline.arrived() + REQUEST_DEADLINE),
         }

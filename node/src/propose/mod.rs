@@ -34,7 +34,8 @@ pub use self::queue::QUEUE_COMMANDS_MAX;
 use self::queue::{Answer, Pending, Queue};
 use crate::config::REQUEST_DEADLINE;
 use crate::deadline::left;
-use crate::node::Raft;
+use crate::raft::Raft;
+use crate::sys::clock;
 use crate::sys::pulse::Pulse;
 
 /// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller
@@ -132,7 +133,7 @@ impl Proposer {
 
     /// Proposes one command and waits until it is applied, [`REQUEST_DEADLINE`] at most.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
-        self.propose_by(command, Due::usual(Instant::now() + REQUEST_DEADLINE)).await
+        self.propose_by(command, Due::usual(clock::now() + REQUEST_DEADLINE)).await
     }
 
     /// The same, and waits until `due` at most; a command that is not proposed by then never is (W6).
@@ -187,7 +188,7 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
                 biased;
                 () = enough => break,
                 _ = under_way.changed() => {}
-                () = sleep_until(due) => queue.refuse_expired(Instant::now()),
+                () = sleep_until(due) => queue.refuse_expired(clock::now()),
             }
         }
         let batch = still_wanted(queue.take(), pulse.beat());
@@ -206,7 +207,7 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
 /// Leaves out whose caller is gone, and refuses who is almost out of time, or waited while the node was paused: they
 /// are told that nothing was proposed, rather than that nobody knows.
 fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
-    let now = Instant::now();
+    let now = clock::now();
     let mut wanted = Vec::with_capacity(batch.len());
     for pending in batch {
         if pending.answer.is_closed() {
@@ -244,7 +245,7 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
             Ok(written) => break written,
             Err(_) => {
                 let late =
-                    callers.iter_mut().filter(|caller| caller.as_ref().is_some_and(|(due, _)| *due <= Instant::now()));
+                    callers.iter_mut().filter(|caller| caller.as_ref().is_some_and(|(due, _)| *due <= clock::now()));
                 answer_all(
                     late.map(Option::take).collect(),
                     &ProposeError::Unknown("no majority confirmed it in time".into()),
@@ -312,9 +313,9 @@ mod tests {
     /// caller hears that it was not.
     #[tokio::test(start_paused = true)]
     async fn what_waited_too_long_or_through_a_pause_is_refused() {
-        let later = Instant::now() + REQUEST_DEADLINE;
+        let later = clock::now() + REQUEST_DEADLINE;
         let (in_time, mut proposed) = pending(later, 3);
-        let (late, mut expired) = pending(Instant::now() + TIME_LEFT_MIN, 3);
+        let (late, mut expired) = pending(clock::now() + TIME_LEFT_MIN, 3);
         let (before_the_pause, mut paused) = pending(later, 2);
         let (gone, caller) = pending(later, 3);
         drop(caller);

@@ -198,6 +198,7 @@ mod tests {
 
     use super::*;
     use crate::config::REQUEST_DEADLINE;
+    use crate::sys::clock;
 
     /// A registration of so many bytes or a few more.
     fn pending(bytes: usize) -> Pending {
@@ -210,7 +211,7 @@ mod tests {
             listing: Listing::Whole(Vec::new()),
         };
         let command = EncodedCommand::new(Command { key: None, op: Op::Register(register) });
-        let due = Instant::now() + REQUEST_DEADLINE;
+        let due = clock::now() + REQUEST_DEADLINE;
         Pending { command, due, margin: Duration::ZERO, pauses: 0, answer: oneshot::channel().0 }
     }
 
@@ -278,7 +279,7 @@ mod tests {
     fn a_caller_with_less_patience_is_refused_before_those_ahead_of_it() {
         let queue = filled([1, 1, 1]);
         let mut hasty = pending(1);
-        hasty.due = Instant::now();
+        hasty.due = clock::now();
         let due = hasty.due;
         let (answer, mut refused) = oneshot::channel();
         hasty.answer = answer;

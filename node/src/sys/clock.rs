@@ -20,6 +20,7 @@ const SLEEP_MIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy)]
 pub struct Monotonic {
     began: Instant,
+    #[cfg(feature = "sim")]
     rate_percent: u32,
     /// The same moment by the clock that goes on while the machine sleeps, and by the one that
     /// does not: never simulated.
@@ -28,22 +29,30 @@ pub struct Monotonic {
 
 impl Default for Monotonic {
     fn default() -> Self {
-        Self::with_rate(100)
+        Self {
+            began: now(),
+            #[cfg(feature = "sim")]
+            rate_percent: 100,
+            real: (BootTime::now(), std::time::Instant::now()),
+        }
     }
 }
 
 impl Monotonic {
-    /// A clock that runs at this rate, begun now; only a simulation uses another rate than 100.
+    /// A simulated clock, begun now, that runs at this percentage of the right rate.
+    #[cfg(feature = "sim")]
     pub fn with_rate(rate_percent: u32) -> Self {
-        Self { began: now(), rate_percent, real: (BootTime::now(), std::time::Instant::now()) }
+        Self { rate_percent, ..Self::default() }
     }
 
     /// What the clock shows.
     pub fn now(&self) -> Duration {
-        match self.rate_percent {
-            100 => self.began.elapsed(),
-            rate => self.began.elapsed() * rate / 100,
+        let elapsed = self.began.elapsed();
+        #[cfg(feature = "sim")]
+        if self.rate_percent != 100 {
+            return elapsed * self.rate_percent / 100;
         }
+        elapsed
     }
 
     /// What the clock shows, and in addition the time that the machine slept since the clock

@@ -3,6 +3,8 @@
 //! Invariant (N4): connections never use up the descriptors that the store needs. If a snapshot could not be created
 //! because the table is full, that would count as a storage failure and end the node.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is
 /// written while one is read and one is sent holds three more.
 const RESERVED: usize = 192;
@@ -15,8 +17,6 @@ const CLIENT_CONNECTIONS_MAX: usize = 16_384;
 const UNDECIDED_MAX: usize = 1_024;
 /// Connections that every node serves, however few descriptors there are.
 const CONNECTIONS_MIN: usize = 16;
-/// The limit where the system does not name one.
-const LIMIT_UNKNOWN: usize = 1_024;
 
 /// How many connections of each kind this node serves at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,30 +47,17 @@ impl Budget {
 
 /// Raises the number of descriptors that this process may have to the most that the system allows without privileges.
 pub fn raise() {
-    let Some(mut limit) = read() else { return };
-    if limit.rlim_cur < limit.rlim_max {
-        limit.rlim_cur = limit.rlim_max;
-        #[allow(unsafe_code, reason = "a plain system call; it reads the value behind the pointer")]
-        // SAFETY: the pointer is valid for the call.
-        let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0;
-        if failed {
-            let error = std::io::Error::last_os_error();
-            tracing::warn!(%error, "cannot raise the limit of open files");
-        }
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
 /// Descriptors that this process may have.
 pub fn limit() -> usize {
-    read().and_then(|limit| usize::try_from(limit.rlim_cur).ok()).unwrap_or(LIMIT_UNKNOWN)
-}
-
-fn read() -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    #[allow(unsafe_code, reason = "a plain system call; it writes the value behind the pointer")]
-    // SAFETY: the pointer is valid for the call.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0;
-    (!failed).then_some(limit)
+    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

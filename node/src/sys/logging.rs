@@ -15,6 +15,8 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::sys::clock;
+
 /// Lines that may wait for the standard error; the next one is dropped.
 const QUEUE_LINES_MAX: usize = 4_096;
 /// Bytes of one line; the rest of a longer one is cut off.
@@ -65,7 +67,7 @@ impl LineQueue {
     /// Waits until what was queued is written, but no longer than `within`.
     fn flush(&self, within: Duration) {
         let (done, written) = sync_channel(1);
-        let started = std::time::Instant::now();
+        let started = clock::now();
         let mut message = Message::Flush(done);
         loop {
             match self.0.try_send(message) {

@@ -32,12 +32,9 @@ fn keep_freed() {
 /// touches that first waits for all of it, and everybody with him if he is applying an entry; up to 5 ms where the
 /// hypervisor has to find the memory first. Redis refuses them for the same reason (its `disable-thp`).
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // a system call
 fn refuse_huge_pages() {
-    const YES: libc::c_ulong = 1;
-    const UNUSED: libc::c_ulong = 0;
-    // SAFETY: takes numbers only. A kernel that does not know it answers with an error, and gives huge pages as before.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, YES, UNUSED, UNUSED, UNUSED) };
+    // A kernel that does not know this call answers with an error, and gives huge pages as before.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -59,11 +56,8 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    #[allow(unsafe_code)]
     fn huge_pages_are_refused() {
         refuse_huge_pages();
-        // SAFETY: takes numbers, answers a number.
-        let refused = unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) };
-        assert_eq!(refused, 1);
+        assert_eq!(rustix::thread::transparent_huge_pages_are_disabled(), Ok(true));
     }
 }

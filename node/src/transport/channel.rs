@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::check::Asked;
 use super::frame::{self, FrameError};
 use super::{Request, Response};
+use crate::sys::clock;
 use crate::sys::net::Connection;
 
 /// Requests that may be on their way on one connection.
@@ -122,7 +123,7 @@ async fn write_all(
         bytes.clear();
         let mut next = Some(first);
         while let Some(Outgoing { frame, asked, reply }) = next {
-            let until = Instant::now() + response_deadline(frame.len());
+            let until = clock::now() + response_deadline(frame.len());
             if owe.send(Owed { asked, reply, until }).await.is_err() {
                 return Ok(());
             }

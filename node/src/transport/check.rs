@@ -16,7 +16,7 @@ use raft_store::types::NodeId;
 
 use super::frame::FrameError;
 use super::{Request, Response, SnapshotHead};
-use crate::node::Node;
+use crate::raft::Raft;
 
 /// How far a term may lie ahead of the one it is compared with: more elections than a cluster holds in a hundred years.
 /// Beyond it a single message could use up the terms, and with them all elections.
@@ -35,16 +35,16 @@ type Refusal = String;
 
 /// What the receiver knows of itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Own {
+struct Own {
     node: NodeId,
     term: u64,
     committed: Option<LogId>,
 }
 
 impl Own {
-    /// As the node's metrics say; they may be behind Raft, never ahead of it.
-    pub(super) fn of(node: &Node) -> Self {
-        let metrics = node.raft.metrics();
+    /// As Raft's metrics say; they may be behind Raft, never ahead of it.
+    fn of(raft: &Raft) -> Self {
+        let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         Self { node: metrics.id, term: metrics.current_term, committed: metrics.local_committed }
     }
@@ -87,15 +87,15 @@ impl Own {
 }
 
 /// Checks a request of a member; `sender` is the node of the connection's hello.
-pub(super) fn request(node: &Node, sender: NodeId, request: &Request) -> Result<(), FrameError> {
+pub(super) fn request(raft: &Raft, sender: NodeId, request: &Request) -> Result<(), FrameError> {
     let checked = match request {
-        Request::Append(rpc) => append(&Own::of(node), sender, rpc),
+        Request::Append(rpc) => append(&Own::of(raft), sender, rpc),
         Request::Vote(rpc) | Request::PreVote(rpc) => {
-            let own = Own::of(node);
+            let own = Own::of(raft);
             own.vote(sender, &rpc.vote, false).and_then(|()| last_of(rpc.vote.leader_id.term, rpc.last_log_id.as_ref()))
         }
         Request::Transfer(rpc) => {
-            let (own, vote) = (Own::of(node), rpc.from_leader());
+            let (own, vote) = (Own::of(raft), rpc.from_leader());
             own.vote(sender, vote, true).and_then(|()| last_of(vote.leader_id.term, rpc.last_log_id()))
         }
         _ => Ok(()),
@@ -168,8 +168,12 @@ fn members<'m>(
     }
 }
 
-/// Checks a snapshot: `found` is what its bytes say about themselves.
-pub(super) fn snapshot(own: &Own, sender: NodeId, head: &SnapshotHead, found: &SnapshotMeta) -> Result<(), Refusal> {
+/// Checks a snapshot of a member: `found` is what its bytes say about themselves.
+pub fn check_snapshot(raft: &Raft, sender: NodeId, head: &SnapshotHead, found: &SnapshotMeta) -> Result<(), String> {
+    snapshot(&Own::of(raft), sender, head, found)
+}
+
+fn snapshot(own: &Own, sender: NodeId, head: &SnapshotHead, found: &SnapshotMeta) -> Result<(), Refusal> {
     own.vote(sender, &head.vote, true)?;
     if head.meta != *found {
         return Err("the snapshot is not the one that its head announces".to_owned());

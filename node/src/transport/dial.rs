@@ -6,11 +6,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::link::CONNECT_DEADLINE;
-use super::{Hello, MAGIC, PROTOCOL_VERSION, Request, Response, Side, Welcome, frame};
-use crate::identities::{Identities, Told};
-use crate::starts::is_superseded;
+use super::{Hello, Identity, MAGIC, PROTOCOL_VERSION, Request, Response, Welcome, frame};
+use crate::identities::{Identities, Side, Told, is_superseded};
 use crate::sys::net::{Connection, Net};
 use raft_store::storage::StartId;
+
+/// How long a node may take to say who it is.
+const WHO_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -112,5 +114,18 @@ pub async fn birth_call(
         Err(_) => Err(format!("no answer within {deadline:?}")),
         Ok(Ok(Response::Failed(reason))) => Err(reason),
         Ok(outcome) => outcome,
+    }
+}
+
+/// Asks whoever listens at an address who it is.
+pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
+    who_within(net, address, WHO_DEADLINE).await
+}
+
+/// The same, with a deadline of the caller's.
+pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
+    match birth_call(net, address, &Request::Who, deadline).await? {
+        Response::Who(identity) => Ok(identity),
+        other => Err(format!("unexpected answer {other:?}")),
     }
 }

@@ -11,15 +11,16 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::channel::{Channel, SendError};
 use super::check::Asked;
 use super::dial::open_any;
 use super::error::CallError;
 use super::frame::{self, FrameError};
-use super::{Hello, PROTOCOL_VERSION, Request, Response, Side, SnapshotHead};
-use crate::identities::Identities;
+use super::{Hello, PROTOCOL_VERSION, Request, Response, SnapshotHead};
+use crate::identities::{Identities, Side};
+use crate::sys::clock;
 use crate::sys::net::{Connection, Net};
 
 /// How long connecting to one address and the hello may take.
@@ -53,7 +54,7 @@ impl Link {
 
     /// Sends a request and waits for its response, `deadline` in all.
     pub async fn call(&mut self, request: &Request, deadline: Duration) -> Result<Response, CallError> {
-        let (node, until) = (self.target, Instant::now() + deadline);
+        let (node, until) = (self.target, clock::now() + deadline);
         let channel = self.open(deadline).await?;
         let reply = channel.send(request).map_err(|error| broken(node, error))?;
         match timeout_at(until, reply).await {

@@ -28,6 +28,7 @@ use super::link::{CONNECT_DEADLINE, Link, broken};
 use super::pool::LinkPool;
 use super::{Request, Response, SnapshotHead};
 use crate::identities::{Acked, Identities};
+use crate::sys::clock;
 use crate::sys::net::Net;
 
 /// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
@@ -205,7 +206,7 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let bytes =
             snapshot.snapshot.bytes().await.map_err(|error| StreamingError::Network(NetworkError::new(&error)))?;
-        let (started, index) = (tokio::time::Instant::now(), snapshot.meta.last_log_id.map_or(0, |last| last.index));
+        let (started, index) = (clock::now(), snapshot.meta.last_log_id.map_or(0, |last| last.index));
         let head = SnapshotHead { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),

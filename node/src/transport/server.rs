@@ -1,14 +1,13 @@
-//! The listening side: checks the hello, then answers requests in order until the connection ends.
+//! The listening side: checks the hello, then has requests answered in order until the connection ends.
 //!
 //! Invariant: work on requests begins in the order in which they came, and so do their answers; later ones do
 //! not wait for the disk of earlier ones.
 
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesOrdered;
@@ -17,18 +16,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::admission::{self, PeerRequests};
-use super::check::{self, Own};
+use super::check::{self, check_snapshot};
 use super::frame::{self, FrameError};
 use super::link::snapshot_deadline;
-use super::{Beacon, Hello, Request, Response, SnapshotHead, Welcome};
-use crate::birth;
-use crate::divergence;
-use crate::metrics::Mishap;
-use crate::node::Node;
-use crate::standing;
-use crate::starts;
-use crate::succession;
+use super::{Hello, PeerRequests, Request, Response, SnapshotHead, Welcome};
+use crate::metrics::{Metrics, Mishap};
+use crate::raft::Raft;
 use crate::sys::net::Stream;
 use crate::sys::slots::ConnectionSlot;
 
@@ -48,43 +41,70 @@ const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a snapshot that are read at a time.
 const SNAPSHOT_STEP_BYTES: u64 = 1_024 * 1_024;
 
+/// The node that connections reach: who may say what to it, and what it answers.
+pub trait Host: Send + Sync + 'static {
+    /// Decides about a hello; `Err` is the refusal that its sender reads.
+    fn admit(&self, hello: &Hello) -> impl Future<Output = Result<PeerRequests, Welcome>> + Send;
+
+    /// What an admitted sender is told about this node.
+    fn welcome(&self) -> Welcome;
+
+    /// Resolves once a connection that was admitted with this hello may not go on.
+    fn revoked(&self, hello: &Hello) -> impl Future<Output = ()> + Send;
+
+    /// Answers a request.
+    fn answer(self: &Arc<Self>, allowed: PeerRequests, request: Request) -> impl Future<Output = Response> + Send;
+
+    /// Answers a snapshot, whose bytes have all arrived.
+    fn install(&self, sender: NodeId, head: SnapshotHead, bytes: Vec<u8>) -> impl Future<Output = Response> + Send;
+
+    /// A member's connection to this node has ended.
+    fn ended(self: &Arc<Self>, from: NodeId);
+
+    /// Raft, whose term and commit index messages are checked against.
+    fn raft(&self) -> &Raft;
+
+    /// Where mishaps are counted.
+    fn metrics(&self) -> &Metrics;
+}
+
 /// Serves one connection whose magic bytes were already read. It keeps the `undecided` slot, which it may have to give
 /// up for a newer one, unless it is a member's: whoever is no member cannot keep members out (N4).
-pub async fn serve_connection(
-    node: Arc<Node>,
+pub async fn serve_connection<H: Host>(
+    host: Arc<H>,
     mut stream: impl Stream,
     mut undecided: ConnectionSlot,
     members: &Arc<Semaphore>,
 ) -> Result<(), FrameError> {
     let greeted = tokio::select! {
         biased;
-        greeted = timeout(HELLO_DEADLINE, greet(&node, &mut stream, members)) => greeted,
-        () = undecided.leave() => return closed(&node),
+        greeted = timeout(HELLO_DEADLINE, greet(&*host, &mut stream, members)) => greeted,
+        () = undecided.leave() => return closed(&*host),
     };
     let Some(Greeted { hello, allowed, _member }) = greeted.map_err(|_| FrameError::Late(0))?? else { return Ok(()) };
     if allowed == PeerRequests::Birth {
         return tokio::select! {
             biased;
-            served = timeout(BIRTH_DEADLINE, serve_requests(&node, allowed, stream)) => served.unwrap_or(Ok(())),
-            () = undecided.leave() => closed(&node),
+            served = timeout(BIRTH_DEADLINE, serve_requests(&host, allowed, stream)) => served.unwrap_or(Ok(())),
+            () = undecided.leave() => closed(&*host),
         };
     }
     drop(undecided);
     let ended = tokio::select! {
-        ended = serve_requests(&node, allowed, stream) => ended,
-        () = admission::revoked(&node, &hello) => {
+        ended = serve_requests(&host, allowed, stream) => ended,
+        () = host.revoked(&hello) => {
             tracing::info!(?hello, "ended a connection: its sender is no member any more, or was started elsewhere");
             Ok(())
         }
     };
     if let Hello::Member { from, .. } = hello {
-        succession::connection_ended(&node, from.node);
+        host.ended(from.node);
     }
     ended
 }
 
-fn closed(node: &Node) -> Result<(), FrameError> {
-    node.metrics.mishap(Mishap::Closed);
+fn closed(host: &impl Host) -> Result<(), FrameError> {
+    host.metrics().mishap(Mishap::Closed);
     Ok(())
 }
 
@@ -97,14 +117,18 @@ struct Greeted {
 }
 
 /// Reads the hello and answers it; `None` if it was refused.
-async fn greet(node: &Node, stream: &mut impl Stream, members: &Arc<Semaphore>) -> Result<Option<Greeted>, FrameError> {
+async fn greet(
+    host: &impl Host,
+    stream: &mut impl Stream,
+    members: &Arc<Semaphore>,
+) -> Result<Option<Greeted>, FrameError> {
     let (mut out, mut into) = (Vec::new(), Vec::new());
     let hello = frame::read::<_, Hello>(stream, &mut into).await?;
-    let admitted = admission::admit(node, &hello).await.and_then(|allowed| {
+    let admitted = host.admit(&hello).await.and_then(|allowed| {
         let member = match allowed {
             PeerRequests::Birth => None,
             PeerRequests::Member(_) => Some(members.clone().try_acquire_owned().map_err(|_| {
-                node.metrics.mishap(Mishap::Refused);
+                host.metrics().mishap(Mishap::Refused);
                 Welcome::Refused("all slots for connections of members are taken".to_owned())
             })?),
         };
@@ -118,13 +142,12 @@ async fn greet(node: &Node, stream: &mut impl Stream, members: &Arc<Semaphore>) 
             return Ok(None);
         }
     };
-    let welcome = Welcome::Accepted { start: node.identities.start(), boot: node.boot };
-    frame::write(stream, &mut out, &welcome).await?;
+    frame::write(stream, &mut out, &host.welcome()).await?;
     Ok(Some(Greeted { hello, allowed, _member: member }))
 }
 
 /// Answers requests until the connection ends: reads on while the ones before are worked on, and answers in order.
-async fn serve_requests(node: &Arc<Node>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
+async fn serve_requests<H: Host>(host: &Arc<H>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
     let sender = match allowed {
         PeerRequests::Member(side) => Some(side.node),
         PeerRequests::Birth => None,
@@ -132,8 +155,8 @@ async fn serve_requests(node: &Arc<Node>, allowed: PeerRequests, stream: impl St
     let (reader, writer) = split(stream);
     let (come, incoming) = mpsc::channel(REQUESTS_WAITING_MAX);
     tokio::select! {
-        ended = read_requests(node, reader, sender, come) => ended,
-        ended = answer_requests(node, allowed, incoming, writer) => ended,
+        ended = read_requests(&**host, reader, sender, come) => ended,
+        ended = answer_requests(host, allowed, incoming, writer) => ended,
     }
 }
 
@@ -145,7 +168,7 @@ enum Incoming {
 }
 
 async fn read_requests(
-    node: &Node,
+    host: &impl Host,
     reader: ReadHalf<impl Stream>,
     sender: Option<NodeId>,
     come: mpsc::Sender<Incoming>,
@@ -161,13 +184,13 @@ async fn read_requests(
             Ok(request) => match (request, sender) {
                 (Request::Snapshot(head), Some(sender)) => {
                     // Before its bytes are taken in.
-                    check::snapshot(&Own::of(node), sender, &head, &head.meta).map_err(FrameError::Refused)?;
+                    check_snapshot(host.raft(), sender, &head, &head.meta).map_err(FrameError::Refused)?;
                     let bytes = read_snapshot(&mut reader, &head).await?;
                     Incoming::Snapshot(sender, head, bytes)
                 }
                 (request, sender) => {
                     if let Some(sender) = sender {
-                        check::request(node, sender, &request)?;
+                        check::request(host.raft(), sender, &request)?;
                     }
                     Incoming::Request(request)
                 }
@@ -179,8 +202,8 @@ async fn read_requests(
     }
 }
 
-async fn answer_requests(
-    node: &Arc<Node>,
+async fn answer_requests<H: Host>(
+    host: &Arc<H>,
     allowed: PeerRequests,
     mut incoming: mpsc::Receiver<Incoming>,
     mut writer: WriteHalf<impl Stream>,
@@ -190,7 +213,7 @@ async fn answer_requests(
     loop {
         tokio::select! {
             Some(incoming) = incoming.recv(), if under_way.len() < REQUESTS_UNDER_WAY_MAX => {
-                let mut answer = Box::pin(answer_one(node.clone(), allowed, incoming));
+                let mut answer = Box::pin(answer_one(host.clone(), allowed, incoming));
                 // Begun here, so that Raft gets appends in the order in which they came.
                 under_way.push_back(match futures::poll!(answer.as_mut()) {
                     Poll::Ready(response) => Either::Left(ready(response)),
@@ -203,10 +226,10 @@ async fn answer_requests(
     }
 }
 
-async fn answer_one(node: Arc<Node>, allowed: PeerRequests, incoming: Incoming) -> Response {
+async fn answer_one<H: Host>(host: Arc<H>, allowed: PeerRequests, incoming: Incoming) -> Response {
     match incoming {
-        Incoming::Request(request) => answer(&node, allowed, request).await,
-        Incoming::Snapshot(sender, head, bytes) => install_snapshot(&node, sender, head, bytes).await,
+        Incoming::Request(request) => host.answer(allowed, request).await,
+        Incoming::Snapshot(sender, head, bytes) => host.install(sender, head, bytes).await,
     }
 }
 
@@ -232,92 +255,4 @@ async fn read_snapshot(stream: &mut (impl AsyncRead + Unpin), head: &SnapshotHea
     };
     let bytes = usize::try_from(head.bytes).unwrap_or(usize::MAX);
     timeout(snapshot_deadline(bytes), read).await.map_err(|_| FrameError::Late(bytes))?
-}
-
-async fn install_snapshot(node: &Node, sender: NodeId, head: SnapshotHead, bytes: Vec<u8>) -> Response {
-    if !node.takes_part() {
-        return takes_no_part(node);
-    }
-    // Damage on the way, or a format that this node does not know, must not count as a failure of its own storage.
-    let (found, snapshot) = match node.snapshot_receiver.receive(Bytes::from(bytes)).await {
-        Ok(received) => received,
-        Err(error) => return Response::Failed(format!("the snapshot cannot be used: {error}")),
-    };
-    // Time has passed since its head was checked, and now its own words are known.
-    if let Err(refusal) = check::snapshot(&Own::of(node), sender, &head, &found) {
-        tracing::warn!(%refusal, sender, "refused a snapshot");
-        return Response::Failed(refusal);
-    }
-    let snapshot = openraft::storage::Snapshot { meta: head.meta, snapshot };
-    match node.raft.install_full_snapshot(head.vote, snapshot).await {
-        Ok(response) => Response::Snapshot(response),
-        Err(error) => Response::Failed(error.to_string()),
-    }
-}
-
-async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Request) -> Response {
-    fn or_failed<T, E: std::fmt::Display>(outcome: Result<T, E>, wrap: impl FnOnce(T) -> Response) -> Response {
-        outcome.map_or_else(|error| Response::Failed(error.to_string()), wrap)
-    }
-    match (request, allowed) {
-        (Request::Who, _) => or_failed(node.identity().await, Response::Who),
-        (Request::Adopt { cluster, founders }, _) => {
-            or_failed(birth::adopted(node, cluster, &founders).await, |()| Response::Adopted)
-        }
-        (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
-        (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
-        (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
-        (Request::Start(notice), PeerRequests::Member(from)) if notice.side == from => {
-            or_failed(starts::record(node, &notice).await, Response::Start)
-        }
-        (Request::Start(_), _) => Response::Failed("a start is announced by its own node".into()),
-        (
-            Request::Append(_)
-            | Request::Vote(_)
-            | Request::PreVote(_)
-            | Request::Transfer(_)
-            | Request::LeaderGone { .. }
-            | Request::ReadIndex,
-            _,
-        ) if !node.takes_part() => takes_no_part(node),
-        (Request::Append(rpc), _) => or_failed(node.raft.append_entries(rpc).await, Response::Append),
-        (Request::Vote(rpc), _) => or_failed(node.raft.vote(rpc).await, Response::Vote),
-        (Request::PreVote(rpc), _) => or_failed(node.raft.pre_vote(rpc).await, Response::Vote),
-        (Request::Transfer(_), _) if divergence::is_diverged(node) => {
-            Response::Failed("the state of this node differs from the majority's, so it does not lead".into())
-        }
-        (Request::Transfer(rpc), _) => or_failed(node.raft.handle_transfer_leader(rpc).await, Response::Transfer),
-        (Request::LeaderGone { leader, term }, _) => {
-            Response::LeaderGone(succession::found_gone(node, leader, term).await)
-        }
-        (Request::Status, _) => Response::Status(node.status()),
-        (Request::Beacon, _) => match beacon(node) {
-            Some(beacon) => Response::Beacon(beacon),
-            None => Response::Failed("this node does not lead".into()),
-        },
-        (Request::Digest { index }, _) => Response::Digest(divergence::digest_at(node, index)),
-        (Request::Verdict(verdict), _) => {
-            divergence::judged(node, verdict);
-            Response::Noted
-        }
-        (Request::Compare, _) => {
-            node.divergence.want();
-            Response::Noted
-        }
-        (Request::State { wanted, at, offset }, _) => {
-            or_failed(divergence::state_part(node, wanted, at, offset), Response::State)
-        }
-        (Request::ReadIndex, _) => or_failed(node.local_read_index().await, Response::ReadIndex),
-        (Request::Snapshot(_), PeerRequests::Member(_)) => Response::Failed("a snapshot is not answered here".into()),
-    }
-}
-
-fn takes_no_part(node: &Node) -> Response {
-    Response::Failed(format!("node {} takes no part: {}", node.config.id, node.condition.get().name()))
-}
-
-fn beacon(node: &Node) -> Option<Beacon> {
-    let (term, committed, quorum_age) = node.leader_confirmation()?;
-    let log_time = node.clock.anchor()?.now();
-    Some(Beacon { term, committed, quorum_age_ms: crate::sys::clock::millis_up(quorum_age), log_time })
 }

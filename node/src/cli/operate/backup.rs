@@ -7,12 +7,14 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::api::headers;
 use client::cli::{Exit, Failure};
 
 use super::Target;
+
+use crate::sys::clock;
 
 /// How long a connection to one server may take; another one is tried then.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -98,7 +100,7 @@ pub async fn backup(target: &Target, name: &Path) -> Result<(), Failure> {
 }
 
 async fn fetch(target: &Target) -> Result<Vec<u8>, Failure> {
-    let started = Instant::now();
+    let started = clock::now();
     let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_DEADLINE).build();
     let http = http.map_err(|error| Failure::new(Exit::Other, error.to_string()))?;
     let mut last = Failure::new(Exit::Unavailable, "no server is given; pass --node URL");

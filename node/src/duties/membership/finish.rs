@@ -25,7 +25,7 @@ pub async fn run(node: Arc<Node>) {
         if node.leads()
             && node.majority_confirmed()
             && let Some(joint) = joint(&node)
-            && let Some(_turn) = node.changes.try_begin()
+            && let Ok(_turn) = node.changes.try_acquire()
         {
             complete(&node, joint).await;
         }

@@ -19,6 +19,7 @@ use raft_store::types::{NodeId, PeerId};
 use tokio::time::Instant;
 
 use crate::node::Node;
+use crate::sys::clock;
 
 /// How often the view is compared with the one before. Changes of Raft's own state are seen at once.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -234,7 +235,7 @@ impl Observer {
 }
 
 /// Watches the node until its process ends.
-pub async fn run(node: Arc<Node>) {
+pub async fn run(node: Arc<Node>, observer: Arc<Observer>) {
     let mut role = node.raft.server_metrics();
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -250,7 +251,7 @@ pub async fn run(node: Arc<Node>) {
         }
         let now = view(&node, &mut leading_since);
         now.changes_since(&before).iter().for_each(Change::log);
-        node.observer.log_peers();
+        observer.log_peers();
         before = now;
     }
 }
@@ -267,7 +268,7 @@ fn view(node: &Node, leading_since: &mut Option<Instant>) -> View {
         .map(|(id, member)| (*id, MemberView { address: member.address.clone(), voter: voters.contains(id) }))
         .collect();
     match leads {
-        true => *leading_since = leading_since.or_else(|| Some(Instant::now())),
+        true => *leading_since = leading_since.or_else(|| Some(clock::now())),
         false => *leading_since = None,
     }
     let patience = node.config.leader_word_max();

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::judge::{Judgement, judge};
-use super::{Notice, Seen, Verdict, note_acknowledgements};
-use crate::birth;
+use super::note_acknowledgements;
 use crate::node::Node;
+use crate::transport::{Notice, Seen, Verdict, who_within};
 
 /// How long the process that was there first may take to answer (C5).
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
@@ -55,7 +55,7 @@ fn refuse(notice: &Notice, reason: String) -> Verdict {
 
 /// Whether the process that was recorded for a directory answers at its address.
 async fn still_runs(node: &Node, store: u64, boot: u64, address: &str) -> bool {
-    let asked = birth::who_within(&*node.net, address, PROBE_DEADLINE).await;
+    let asked = who_within(&*node.net, address, PROBE_DEADLINE).await;
     asked.is_ok_and(|identity| identity.side.store == store && identity.boot == boot)
 }
 

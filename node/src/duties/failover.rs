@@ -18,15 +18,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use openraft::RaftState;
 use openraft::raft::TransferLeaderRequest;
-use parking_lot::Mutex;
 use raft_store::raft::TypeConfig;
 use raft_store::types::NodeId;
 use tokio::time::timeout;
 
-use crate::divergence;
-use crate::membership::voters;
+use crate::duties::divergence;
+use crate::duties::membership::voters;
 use crate::node::{KnownLeader, Node};
-use crate::transport::{Request, Response};
+use crate::transport::{LogEnd, Request, Response};
 
 /// How long a knock at the leader's port may take; a closed port answers at once.
 const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
@@ -40,48 +39,15 @@ const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
 const STAGGER: Duration = Duration::from_millis(80);
 
-/// Term and index of the last entry of a log.
-pub type LogEnd = (u64, u64);
-
-/// At most one attempt at a time.
-#[derive(Debug, Default)]
-pub struct Succession {
-    state: Mutex<Attempts>,
-}
-
-#[derive(Debug, Default)]
-struct Attempts {
-    under_way: bool,
-    /// The node whose connection ended since the attempt under way began.
-    ended: Option<NodeId>,
-}
-
-impl Succession {
-    /// Takes note of a leader whose connection ended; true if the caller has to begin.
-    fn note(&self, leader: NodeId) -> bool {
-        let mut state = self.state.lock();
-        state.ended = Some(leader);
-        !std::mem::replace(&mut state.under_way, true)
-    }
-
-    /// What is still to be looked into; with nothing left, the attempt is over.
-    fn next(&self) -> Option<NodeId> {
-        let mut state = self.state.lock();
-        let ended = state.ended.take();
-        state.under_way = ended.is_some();
-        ended
-    }
-}
-
 /// A connection that `from` had opened to this node has ended: if it was the leader's, find out whether that is gone.
 pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
     let followed = node.leader().is_some_and(|leader| leader.id == from && from != node.config.id);
-    if !followed || !node.succession.note(from) {
+    if !followed || !node.failover.note(from) {
         return;
     }
     let node = node.clone();
     tokio::spawn(async move {
-        while let Some(ended) = node.succession.next() {
+        while let Some(ended) = node.failover.next() {
             if let Some(leader) = node.leader().filter(|leader| leader.id == ended) {
                 succeed(&node, &leader).await;
             }
@@ -198,17 +164,6 @@ mod tests {
             std::future::ready(answers[number].map_err(io::Error::from))
         };
         (closes(knock).await, asked.load(Ordering::Relaxed))
-    }
-
-    #[test]
-    fn a_connection_that_ends_during_an_attempt_makes_one_more() {
-        let succession = Succession::default();
-        assert!(succession.note(1), "begin");
-        assert_eq!(succession.next(), Some(1));
-        assert!(!succession.note(1) && !succession.note(1), "one is under way");
-        assert_eq!(succession.next(), Some(1));
-        assert_eq!(succession.next(), None);
-        assert!(succession.note(2), "it was over");
     }
 
     #[tokio::test(start_paused = true)]

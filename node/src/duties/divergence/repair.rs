@@ -3,35 +3,29 @@
 //! The receiver asks for the state part by part, at its own pace. [`raft_store::storage::Repair`] then
 //! replaces the distrusted state with it.
 //!
-//! Invariant: a node keeps at most one encoded state in memory for others, and drops it when nobody has asked for a
-//! part of it for [`SENDING_IDLE`]. A receiver allocates memory as parts arrive, at most [`STATE_BYTES_MAX`].
+//! Invariant: a receiver allocates memory as parts arrive, at most [`STATE_BYTES_MAX`]. What a giver keeps in memory is
+//! bounded by its outbox.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use raft_store::types::NodeId;
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{compare, is_diverged};
+use crate::comparison::{Offer, PART_DEADLINE};
 use crate::condition::Condition;
 use crate::node::Node;
-use crate::transport::{Request, Response};
+use crate::sys::clock;
+use crate::transport::{Request, Response, StatePart};
 
-/// Bytes of one part.
-const STATE_PART_BYTES: usize = 192 * 1_024;
 /// Bytes of the largest state that is taken over.
 const STATE_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
-/// How long one part may take.
-const PART_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the other member may take to encode its state.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(120);
 /// Pause before it is asked again whether it is ready.
 const PREPARE_PAUSE: Duration = Duration::from_millis(200);
-/// A state that nobody asked for a part of for this long is let go of.
-const SENDING_IDLE: Duration = Duration::from_secs(30);
 /// Pause after a failed attempt; it doubles up to the longest one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
@@ -41,68 +35,12 @@ const VERDICT_DEADLINE: Duration = Duration::from_secs(10);
 /// Times that a state which is ahead of this node's own log is tried again.
 const AHEAD_TRIES: u32 = 100;
 
-/// Part of a state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatePart {
-    /// The last log index that the state covers.
-    pub at: u64,
-    /// Bytes of the whole.
-    pub total: u64,
-    /// The part.
-    pub bytes: Vec<u8>,
-}
-
-/// The state that is being given away.
-#[derive(Default)]
-pub struct Sending(Mutex<Giving>);
-
-#[derive(Default)]
-enum Giving {
-    #[default]
-    Nothing,
-    /// It is being encoded.
-    Preparing,
-    Ready(Given),
-}
-
-struct Given {
-    at: u64,
-    bytes: Bytes,
-    used: Instant,
-}
-
-impl Sending {
-    /// Lets go of a state that nobody asks for any more.
-    pub fn expire(&self) {
-        let mut giving = self.0.lock();
-        if matches!(&*giving, Giving::Ready(given) if given.used.elapsed() > SENDING_IDLE) {
-            *giving = Giving::Nothing;
-        }
-    }
-
-    /// A part of the state that covers exactly this log index.
-    fn part(&self, at: u64, offset: u64) -> Option<StatePart> {
-        let mut giving = self.0.lock();
-        let Giving::Ready(given) = &mut *giving else { return None };
-        (given.at == at).then(|| given.part(offset))
-    }
-}
-
-impl Given {
-    fn part(&mut self, offset: u64) -> StatePart {
-        self.used = Instant::now();
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
-        let upto = from.saturating_add(STATE_PART_BYTES).min(self.bytes.len());
-        StatePart { at: self.at, total: self.bytes.len() as u64, bytes: self.bytes.slice(from..upto).to_vec() }
-    }
-}
-
 /// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one
 /// that covers `wanted` at least. `None` while that is being encoded.
 pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -> Result<Option<StatePart>, String> {
-    let sending = &node.divergence.sending;
+    let outbox = &node.divergence.outbox;
     if let Some(at) = at {
-        return sending.part(at, offset).map(Some).ok_or_else(|| "that state is gone; begin again".to_owned());
+        return outbox.part(at, offset).map(Some).ok_or_else(|| "that state is gone; begin again".to_owned());
     }
     if node.condition.get() != Condition::Serving || node.state.is_distrusted() {
         return Err("this node's own state is in doubt".to_owned());
@@ -110,28 +48,22 @@ pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -
     if node.applied() < wanted {
         return Ok(None);
     }
-    let mut giving = sending.0.lock();
-    match &mut *giving {
-        Giving::Preparing => return Ok(None),
-        Giving::Ready(given) if given.at >= wanted => return Ok(Some(given.part(0))),
-        Giving::Ready(given) if given.used.elapsed() < PART_DEADLINE => {
-            return Err("this node gives its state to another member; ask again later".to_owned());
-        }
-        Giving::Ready(_) | Giving::Nothing => *giving = Giving::Preparing,
+    match outbox.offer(wanted) {
+        Offer::Part(part) => return Ok(Some(part)),
+        Offer::Encoding => return Ok(None),
+        Offer::Busy => return Err("this node gives its state to another member; ask again later".to_owned()),
+        Offer::Encode => {}
     }
-    drop(giving);
     let node = node.clone();
     tokio::spawn(async move {
-        let ready = match node.repair.state_file().await {
-            Ok((last, bytes)) => {
-                Giving::Ready(Given { at: last.map_or(0, |last| last.index), bytes, used: Instant::now() })
-            }
+        let encoded = match node.repair.state_file().await {
+            Ok((last, bytes)) => Some((last.map_or(0, |last| last.index), bytes)),
             Err(error) => {
                 tracing::warn!(%error, "could not encode the state for another member");
-                Giving::Nothing
+                None
             }
         };
-        *node.divergence.sending.0.lock() = ready;
+        node.divergence.outbox.fill(encoded);
     });
     Ok(None)
 }
@@ -187,14 +119,14 @@ async fn take_over(node: &Node, from: NodeId) -> Result<u64, String> {
 async fn fetch(node: &Node, from: NodeId) -> Result<Bytes, String> {
     let member = node.members().remove(&from).ok_or_else(|| format!("node {from} is no member any more"))?;
     let wanted = node.state.reached().map_or(0, |reached| reached.index);
-    let until = Instant::now() + PREPARE_DEADLINE;
+    let until = clock::now() + PREPARE_DEADLINE;
     let mut whole = Vec::new();
     let mut at = None;
     loop {
         let request = Request::State { wanted, at, offset: whole.len() as u64 };
         let part = match node.pool.call(from, &member, &request, PART_DEADLINE).await {
             Ok(Response::State(Some(part))) => part,
-            Ok(Response::State(None)) if at.is_none() && Instant::now() < until => {
+            Ok(Response::State(None)) if at.is_none() && clock::now() < until => {
                 sleep(PREPARE_PAUSE).await;
                 continue;
             }

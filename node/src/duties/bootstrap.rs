@@ -18,8 +18,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Birth, MemberSpec};
 use crate::node::Node;
+use crate::sys::clock;
 use crate::sys::net::Net;
-use crate::transport::{Identity, Request, Response, birth_call};
+use crate::transport::{Identity, Request, birth_call, who, who_within};
 
 /// How long one listed node may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
@@ -112,19 +113,6 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
     }
 }
 
-/// Asks whoever listens at an address who it is.
-pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
-    who_within(net, address, ASK_DEADLINE).await
-}
-
-/// The same, with a deadline of the caller's.
-pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, deadline).await? {
-        Response::Who(identity) => Ok(identity),
-        other => Err(format!("unexpected answer {other:?}")),
-    }
-}
-
 fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> {
     if identity.side.node != member.id {
         return Err(BirthError::BadList(format!(
@@ -201,7 +189,7 @@ async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), B
 /// The listed node with the lowest id founds; the others wait to be adopted. All run the same command.
 async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), BirthError> {
     let founder = members.iter().map(|member| member.id).min() == Some(node.config.id);
-    let started = Instant::now();
+    let started = clock::now();
     let mut last_told = started;
     let mut returning = false;
     loop {
@@ -215,7 +203,7 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
             // It was taken in.
             return Ok(());
         }
-        let until = Instant::now() + FOUND_DEADLINE;
+        let until = clock::now() + FOUND_DEADLINE;
         let outcome = if founder { found(node, members, until).await } else { await_adoption(node, members).await };
         match outcome {
             Ok(()) if founder => {
@@ -225,7 +213,7 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
             Ok(()) => return Ok(()),
             Err(BirthError::Unreachable(reason)) if started.elapsed() < BOOTSTRAP_DEADLINE => {
                 if last_told.elapsed() > TELL_PAUSE {
-                    last_told = Instant::now();
+                    last_told = clock::now();
                     tracing::info!(%reason, "waiting for the other founding members");
                 }
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -287,7 +275,7 @@ const LEARNERS: &str = "/cluster/learners";
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
-    let wait_ms = crate::sys::clock::millis(CATCH_UP_WAIT);
+    let wait_ms = clock::millis(CATCH_UP_WAIT);
     let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut refusals = Refusals::default();
     let mut steps = vec![LEARNERS];
@@ -348,11 +336,11 @@ impl Refusals {
 /// Has a node set its older copy of a data directory aside, and waits until it is there again with an empty one (C3).
 async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity, String> {
     birth_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
-    let until = Instant::now() + SET_ASIDE_DEADLINE;
+    let until = clock::now() + SET_ASIDE_DEADLINE;
     loop {
         match who_within(net, address, RETRY_PAUSE * 4).await {
             Ok(identity) if identity.side.store != store => return Ok(identity),
-            Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(RETRY_PAUSE).await,
+            Ok(_) | Err(_) if clock::now() < until => tokio::time::sleep(RETRY_PAUSE).await,
             _ => return Err("it did not come back with an empty data directory in time; try again".into()),
         }
     }

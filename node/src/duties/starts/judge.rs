@@ -4,9 +4,10 @@
 //! * The recorded start is accepted again, and no other start with its number or a lower one.
 //! * What a start acknowledged counts only against later starts.
 
-use raft_store::storage::{KnownStore, StartId};
+use raft_store::storage::KnownStore;
 
-use super::Notice;
+use crate::identities::superseded;
+use crate::transport::Notice;
 
 /// What is to be thought of a start.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,27 +40,14 @@ pub(super) fn judge(known: Option<&KnownStore>, notice: &Notice) -> Judgement {
     Judgement::Newer(known.start.map(|_| (known.boot, known.address.clone())))
 }
 
-/// Why a process that started as `own` must not act for its directory when `recorded` is known; `None` if it may.
-fn superseded(recorded: StartId, own: StartId, address: &str) -> Option<String> {
-    (recorded.number >= own.number && recorded != own).then(|| {
-        format!("it was started as number {}, and start number {} was seen at {address}", own.number, recorded.number)
-    })
-}
-
-/// The same for a process that introduces itself.
-pub fn is_superseded(known: Option<&KnownStore>, start: StartId) -> Option<String> {
-    let known = known?;
-    superseded(known.start?, start, &known.address)
-}
-
 #[cfg(test)]
 mod tests {
     use openraft::vote::RaftLeaderId;
     use raft_store::raft::{CommittedLeader, LogId};
-    use raft_store::storage::Starts;
+    use raft_store::storage::{StartId, Starts};
 
     use super::*;
-    use crate::transport::Side;
+    use crate::identities::{Side, is_superseded};
 
     fn log_id(term: u64, index: u64) -> LogId {
         let leader: CommittedLeader = openraft::impls::leader_id_std::LeaderId::<u64, u64>::new(term, 1).to_committed();

@@ -12,14 +12,15 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use raft_store::raft::{LogId, Member};
 use raft_store::types::NodeId;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::{Notice, Seen, Verdict, is_majority, set_condition, taking_part};
+use super::{is_majority, set_condition, taking_part};
 use crate::condition::Condition;
+use crate::duties::standing;
 use crate::identities::Told;
 use crate::node::Node;
-use crate::standing::{self, Roster};
-use crate::transport::{CallError, Request, Response};
+use crate::sys::clock;
+use crate::transport::{CallError, Notice, Request, Response, Roster, Seen, Verdict};
 
 /// How long a member may take: it looks for the process before this one, and writes to its disk.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(2);
@@ -56,7 +57,7 @@ pub enum StartError {
 pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
     let mut announcing = Announcing::default();
     let mut waiting = FuturesUnordered::new();
-    let mut told_at = Instant::now();
+    let mut told_at = clock::now();
     loop {
         if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
             return Ok(());
@@ -91,7 +92,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), StartError> {
             }
         }
         if is_starting(&node) && told_at.elapsed() > TELL_PAUSE {
-            told_at = Instant::now();
+            told_at = clock::now();
             tell_wait(&node, &announcing, &roster);
         }
     }
@@ -129,7 +130,7 @@ impl Announcing {
     /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have
     /// voted already, and has to ask who they are.
     async fn roster(&mut self, node: &Node) -> Roster {
-        let recorded = Roster::recorded(node);
+        let recorded = standing::recorded(node);
         if !recorded.nodes.is_empty() || !is_starting(node) {
             return recorded;
         }

@@ -12,8 +12,8 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use tokio::time::sleep;
 
-use crate::birth;
 use crate::node::Node;
+use crate::transport::who_within;
 
 /// How often the leader looks for members that have moved.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub async fn run(node: Arc<Node>) {
         }
         for (id, member) in node.recorded_members() {
             let Some(now) = moved_to(&node, id, &member).await else { continue };
-            let Some(_turn) = node.changes.try_begin() else { continue };
+            let Ok(_turn) = node.changes.try_acquire() else { continue };
             let moved = Member { address: now.clone(), store_id: member.store_id };
             let change = ChangeMembers::SetNodes(BTreeMap::from([(id, moved)]));
             match node.raft.change_membership(change, true).await {
@@ -58,5 +58,5 @@ async fn moved_to(node: &Node, id: NodeId, member: &Member) -> Option<String> {
 }
 
 async fn answers(node: &Node, address: &str, store: u64) -> bool {
-    birth::who_within(&*node.net, address, PROBE_DEADLINE).await.is_ok_and(|identity| identity.side.store == store)
+    who_within(&*node.net, address, PROBE_DEADLINE).await.is_ok_and(|identity| identity.side.store == store)
 }

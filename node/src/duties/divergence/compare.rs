@@ -13,12 +13,14 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::judge::{MemberDigest, Verdict, judge};
-use super::{Announcement, Checkpoint, DigestAnswer, digest_at, judged, own_digest};
-use crate::membership;
+use super::{digest_at, judged, own_digest};
+use crate::comparison::Checkpoint;
+use crate::comparison::judge::{Verdict, judge};
+use crate::duties::membership;
 use crate::node::Node;
 use crate::propose;
-use crate::transport::{Request, Response};
+use crate::sys::clock;
+use crate::transport::{Announcement, DigestAnswer, MemberDigest, Request, Response};
 
 /// How often members compare while something changes.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(60);
@@ -66,7 +68,7 @@ async fn keep_up_to_date(node: &Node) {
         rest = Duration::ZERO;
         let applied = node.applied();
         if applied < digested || applied - digested >= REFRESH_ENTRIES {
-            let begun = Instant::now();
+            let begun = clock::now();
             let image = node.state.read().digest_image();
             drop(node.repair.digest(image).await);
             digested = applied;
@@ -89,7 +91,7 @@ async fn look(node: &Arc<Node>) {
     let mut asked_for = None;
     loop {
         sleep(LOOK_INTERVAL).await;
-        node.divergence.sending.expire();
+        node.divergence.outbox.expire();
         let replaced = node.state.replacements();
         if asked_for != Some(replaced) && !node.state.is_distrusted() && ask(node).await {
             asked_for = Some(replaced);
@@ -120,14 +122,14 @@ async fn ask(node: &Node) -> bool {
 }
 
 async fn compare(node: &Arc<Node>, last: &mut Last) {
-    last.at = Some(Instant::now());
+    last.at = Some(clock::now());
     last.term = node.term();
     let index = match propose::checkpoint(&node.raft).await {
         Ok(index) => index,
         Err(error) => return tracing::debug!(%error, "no checkpoint"),
     };
     last.index = index;
-    let until = Instant::now() + COLLECT_DEADLINE;
+    let until = clock::now() + COLLECT_DEADLINE;
     let members = node.members();
     if own_digest(node, index, until).await.is_none() {
         return tracing::warn!(
@@ -185,7 +187,7 @@ async fn announce(node: &Arc<Node>, members: &BTreeMap<NodeId, Member>, verdict:
 /// A member's digest, unless it does not answer or has none there.
 async fn digest_of(node: &Node, id: NodeId, member: &Member, index: u64, until: Instant) -> Option<MemberDigest> {
     let mut silent = 0;
-    while Instant::now() < until && silent < ASKS_WITHOUT_ANSWER {
+    while clock::now() < until && silent < ASKS_WITHOUT_ANSWER {
         let answer = if id == node.config.id {
             Some(digest_at(node, index))
         } else {

@@ -17,132 +17,26 @@
 //!   which this node has the digest.
 
 mod compare;
-pub mod judge;
-pub mod position;
 mod repair;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use raft_store::catalog::STATE_DIGEST_FORMAT;
-use raft_store::types::{ContentHash, NodeId};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, watch};
+use raft_store::types::ContentHash;
 use tokio::time::Instant;
 
 pub use self::compare::run;
-use self::judge::MemberDigest;
-pub use self::repair::{StatePart, state_part};
+pub use self::repair::state_part;
 use crate::condition::Condition;
-use crate::membership;
+use crate::duties::membership;
+use crate::duties::starts;
 use crate::node::Node;
-use crate::starts;
+use crate::transport::{Announcement, DigestAnswer, MemberDigest};
 
-/// Digests of checkpoints that are kept: `verify` looks for one that all members have.
-const CHECKPOINTS_KEPT: usize = 8;
 /// How long a leader whose state is wrong tries to hand over before it applies no more.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The digest of this node's state right after a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Log index of the checkpoint.
-    pub index: u64,
-    /// The digest there.
-    pub digest: ContentHash,
-}
-
-/// What a leader tells all members after a comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
-    /// The leader's term.
-    pub term: u64,
-    /// Log index of the checkpoint.
-    pub index: u64,
-    /// The format this is about.
-    pub format: u32,
-    /// The majority's digest; `None` if different digests have no majority.
-    pub agreed: Option<ContentHash>,
-    /// Members that have it.
-    pub with: Vec<NodeId>,
-    /// Members that have another one.
-    pub odd: Vec<NodeId>,
-}
-
-/// A member's digest at a checkpoint, for the leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DigestAnswer {
-    /// It is this.
-    Known(MemberDigest),
-    /// It will be known: the member has not come so far, or computes it.
-    Later,
-    /// It will not be known: the member passed the checkpoint long ago, or without applying it.
-    Never,
-}
-
-/// What a node knows of comparisons.
-#[derive(Default)]
-pub struct Divergence {
-    /// Oldest first, at most [`CHECKPOINTS_KEPT`].
-    checkpoints: Mutex<VecDeque<Checkpoint>>,
-    /// Index of the newest checkpoint whose digest is known.
-    newest: watch::Sender<u64>,
-    /// A comparison is wanted before its time.
-    wanted: AtomicBool,
-    /// Ends the repair's pause.
-    judged: Notify,
-    repairing: AtomicBool,
-    sending: repair::Sending,
-    /// Log index at which the last comparison found different digests and no majority.
-    alarm: Mutex<Option<u64>>,
-    comparisons: AtomicU64,
-    disagreements: AtomicU64,
-}
-
-impl Divergence {
-    /// Digests of the last checkpoints, oldest first.
-    pub fn checkpoints(&self) -> Vec<Checkpoint> {
-        self.checkpoints.lock().iter().copied().collect()
-    }
-
-    /// The digest at a checkpoint, if it is one of the last.
-    fn digest_at(&self, index: u64) -> Option<ContentHash> {
-        self.checkpoints.lock().iter().find(|checkpoint| checkpoint.index == index).map(|checkpoint| checkpoint.digest)
-    }
-
-    fn keep(&self, checkpoint: Checkpoint) {
-        let mut kept = self.checkpoints.lock();
-        if kept.len() == CHECKPOINTS_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(checkpoint);
-        drop(kept);
-        self.newest.send_replace(checkpoint.index);
-    }
-
-    /// Where members' states differ and no majority agrees; `None` if the last comparison found none of that.
-    pub fn alarm(&self) -> Option<u64> {
-        *self.alarm.lock()
-    }
-
-    /// Comparisons whose outcome this node was told.
-    pub fn comparisons(&self) -> u64 {
-        self.comparisons.load(Ordering::Relaxed)
-    }
-
-    /// Those of them that found different digests.
-    pub fn disagreements(&self) -> u64 {
-        self.disagreements.load(Ordering::Relaxed)
-    }
-
-    /// Compares soon, if this node leads.
-    pub fn want(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
-    }
-}
 
 /// This node's digest at a checkpoint, for the leader that compares.
 pub fn digest_at(node: &Node, index: u64) -> DigestAnswer {

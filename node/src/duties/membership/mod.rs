@@ -25,14 +25,15 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use raft_store::raft::{Member, TypeConfig};
 use raft_store::types::NodeId;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
 pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
-use crate::birth::{self, BirthError};
+use crate::duties::bootstrap::{self, BirthError};
 use crate::node::Node;
+use crate::sys::clock;
 
 /// Pause between two looks at a learner that catches up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
@@ -64,41 +65,23 @@ fn refused(reason: impl Into<String>) -> ChangeError {
     ChangeError::Refused(reason.into())
 }
 
-/// Changes go one after the other: each is checked against what the one before it left.
-#[derive(Debug)]
-pub struct Changes {
-    turn: Semaphore,
-}
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self { turn: Semaphore::new(1) }
-    }
-}
-
-impl Changes {
-    async fn begin(&self, until: Instant) -> Result<SemaphorePermit<'_>, ChangeError> {
-        match timeout_at(until, self.turn.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(refused("another change of members is under way; try again once it is done")),
-        }
-    }
-
-    /// The turn, if nobody has it.
-    pub(crate) fn try_begin(&self) -> Option<SemaphorePermit<'_>> {
-        self.turn.try_acquire().ok()
+/// Waits for this caller's turn to change members, `until` at the latest.
+async fn turn(node: &Node, until: Instant) -> Result<SemaphorePermit<'_>, ChangeError> {
+    match timeout_at(until, node.changes.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) | Err(_) => Err(refused("another change of members is under way; try again once it is done")),
     }
 }
 
 /// Adds a node as a learner, or changes a member's address.
 pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant) -> Result<(), ChangeError> {
-    let _turn = node.changes.begin(until).await?;
+    let _turn = turn(node, until).await?;
     let cluster = node.identities.cluster().ok_or(ChangeError::NotInitialized)?;
     let members = checks::settled(node, until).await?;
     let ability = checks::ability(node, &members, &members.voters, until).await;
     // Before the new node is told anything: a cluster that cannot take it in must not bind it.
     checks::check_commit(&members.voters, &members.voters, &ability)?;
-    let member = timeout_at(until, birth::as_member(&*node.net, id, address, cluster))
+    let member = timeout_at(until, bootstrap::as_member(&*node.net, id, address, cluster))
         .await
         .map_err(|_| refused(format!("node {id} at {address} did not answer in time; is it running?")))??;
     match members.nodes.get(&id) {
@@ -116,15 +99,15 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant)
 /// Makes a learner a voter; waits up to `catch_up` for it to be caught up.
 pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ChangeError> {
     known_member(&checks::settled(node, until).await?, id)?;
-    let patience = until.min(Instant::now() + catch_up);
+    let patience = until.min(clock::now() + catch_up);
     // Not in turn: catching up may take long, and other changes need not wait for it.
-    while Instant::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
+    while clock::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
         if !node.leads() {
             return Err(ChangeError::NoQuorum);
         }
         tokio::time::sleep(CATCH_UP_PAUSE).await;
     }
-    let _turn = node.changes.begin(until).await?;
+    let _turn = turn(node, until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
     if members.voters.contains(&id) {
@@ -151,7 +134,7 @@ pub async fn remove(node: &Node, id: NodeId, until: Instant) -> Result<(), Chang
 }
 
 async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) -> Result<(), ChangeError> {
-    let _turn = node.changes.begin(until).await?;
+    let _turn = turn(node, until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
     let is_voter = members.voters.contains(&id);
@@ -178,7 +161,7 @@ async fn change(
     until: Instant,
 ) -> Result<(), ChangeError> {
     // Asking took a while, and this process may have been paused meanwhile.
-    if !node.leads() || Instant::now() >= until {
+    if !node.leads() || clock::now() >= until {
         return Err(ChangeError::NoQuorum);
     }
     let as_checked = Precondition::LastMembershipLogId { last_membership_log_id: checked.log_id };

@@ -16,6 +16,7 @@ use super::{ChangeError, refused};
 use crate::condition::Condition;
 use crate::deadline::left;
 use crate::node::Node;
+use crate::sys::clock;
 use crate::transport::{Request, Response};
 
 /// A member this many entries behind, or fewer, counts as caught up.
@@ -66,7 +67,7 @@ pub(super) type Ability = BTreeMap<NodeId, Result<(), Unable>>;
 
 /// The members, once no change of voters is halfway through.
 pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ChangeError> {
-    let patience = until.min(Instant::now() + SETTLE_DEADLINE);
+    let patience = until.min(clock::now() + SETTLE_DEADLINE);
     loop {
         let halfway = {
             let metrics = node.raft.metrics();
@@ -85,7 +86,7 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, Chan
         if halfway.is_empty() {
             return Err(ChangeError::NotInitialized);
         }
-        if Instant::now() >= patience {
+        if clock::now() >= patience {
             return Err(refused(format!(
                 "an earlier change of the voters, from {halfway}, is not completed yet; the leader completes it as soon as a \
                  majority of both answers: `raftshare-node status` shows who does not"
@@ -98,7 +99,7 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, Chan
 /// Asks the named members how they are, all at once. Right after an election the leader does not know yet how far
 /// they are: that is waited for, a moment.
 pub(super) async fn ability(node: &Node, members: &Members, ids: &BTreeSet<NodeId>, until: Instant) -> Ability {
-    let patience = until.min(Instant::now() + SETTLE_DEADLINE);
+    let patience = until.min(clock::now() + SETTLE_DEADLINE);
     let within = ASK_DEADLINE.min(left(until));
     let asked = ids.iter().map(async |id| {
         let able = match members.nodes.get(id) {
@@ -144,7 +145,7 @@ async fn progress(node: &Node, id: NodeId, patience: Instant) -> Result<(), Unab
         match lag(node, id) {
             Some(entries) if entries <= CAUGHT_UP_ENTRIES => return Ok(()),
             Some(entries) => return Err(Unable::Behind(Some(entries))),
-            None if Instant::now() >= patience => return Err(Unable::Behind(None)),
+            None if clock::now() >= patience => return Err(Unable::Behind(None)),
             None => tokio::time::sleep(SETTLE_PAUSE).await,
         }
     }

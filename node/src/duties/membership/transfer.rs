@@ -16,8 +16,9 @@ use raft_store::types::NodeId;
 use tokio::time::Instant;
 
 use super::checks::{self, Members};
-use super::{ChangeError, known_member, refused, voters};
+use super::{ChangeError, known_member, refused, turn, voters};
 use crate::node::Node;
+use crate::sys::clock;
 
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
 const TAKE_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
@@ -28,7 +29,7 @@ const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Hands leadership to a voter; refused unless it answers now and is as far as the leader.
 pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
-    let _turn = node.changes.begin(until).await?;
+    let _turn = turn(node, until).await?;
     let members = checks::settled(node, until).await?;
     known_member(&members, id)?;
     if !members.voters.contains(&id) {
@@ -53,13 +54,13 @@ pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), Cha
 async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> Result<(), ChangeError> {
     let term = node.term();
     // Asking took a while, and this process may have been paused meanwhile.
-    if !node.leads() || Instant::now() >= until {
+    if !node.leads() || clock::now() >= until {
         return Err(ChangeError::NoQuorum);
     }
     let triggered = node.raft.trigger().transfer_leader(id).await;
     triggered.map_err(|fatal| ChangeError::Storage(fatal.to_string()))?;
-    let patience = until.min(Instant::now() + TAKE_OVER_DEADLINE);
-    while Instant::now() < patience {
+    let patience = until.min(clock::now() + TAKE_OVER_DEADLINE);
+    while clock::now() < patience {
         if node.leader().is_some_and(|leader| leader.id == id && leader.term > term) {
             return Ok(());
         }
@@ -100,7 +101,7 @@ async fn stand_down(node: &Node, term: u64, target: NodeId) -> bool {
 
 /// Hands leadership to the voter that is furthest along, so that a planned stop costs writers no election.
 pub async fn hand_over(node: &Node, within: Duration) {
-    let until = Instant::now() + within;
+    let until = clock::now() + within;
     if !node.leads() {
         return;
     }

@@ -3,23 +3,19 @@
 //! Invariant: this node calls itself removed only if a leader that a majority has just confirmed says so, from a
 //! committed membership. Any other answer is only a suspicion.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver;
-use raft_store::raft::{LogId, Member, StoredMembership};
-use raft_store::types::NodeId;
-use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use crate::condition::Condition;
-use crate::identities::Told;
+use crate::duties::starts::{set_condition, starting, taking_part};
+use crate::identities::{Side, Told};
 use crate::node::Node;
-use crate::starts::{set_condition, starting, taking_part};
-use crate::transport::{Request, Response, Side, birth_call};
+use crate::transport::{Request, Response, Roster, Standing, birth_call};
 
 /// How long one node may take to say whether somebody is a member.
 const ASK_DEADLINE: Duration = Duration::from_millis(800);
@@ -32,44 +28,9 @@ const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses asked in one inquiry at most.
 const ADDRESSES_MAX: usize = 64;
 
-/// What a node answers when it is asked whether somebody is a member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// The cluster of the node that answers.
-    pub cluster: Option<u64>,
-    /// Whether the node and its directory are in its membership.
-    pub member: bool,
-    /// The log entry that set that membership.
-    pub as_of: Option<LogId>,
-    /// Whether the node leads, a majority has just confirmed it, and that membership is committed.
-    pub confirmed: bool,
-    /// Where the leader is, if this node knows one.
-    pub leader: Option<String>,
-    /// The members of that membership, told to one of them.
-    pub roster: Option<Roster>,
-}
-
-/// Who the members are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Roster {
-    /// All members.
-    pub nodes: BTreeMap<NodeId, Member>,
-    /// The sets of voters in force: one, or two while voters change.
-    pub voters: Vec<BTreeSet<NodeId>>,
-}
-
-impl Roster {
-    /// As this node's log has it; without members before the first entry.
-    pub fn recorded(node: &Node) -> Self {
-        Self::of(&node.raft.metrics().borrow_watched().membership_config)
-    }
-
-    fn of(membership: &StoredMembership) -> Self {
-        Self {
-            nodes: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
-            voters: membership.get_joint_config().clone(),
-        }
-    }
+/// The members as this node's log has them; none before the first entry.
+pub fn recorded(node: &Node) -> Roster {
+    Roster::of(&node.raft.metrics().borrow_watched().membership_config)
 }
 
 /// Whether `side` is a member, as far as this node knows.

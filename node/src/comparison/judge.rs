@@ -7,16 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft_store::types::{ContentHash, NodeId};
-use serde::{Deserialize, Serialize};
 
-/// The digest of one member at a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberDigest {
-    /// Digests of different formats are not compared.
-    pub format: u32,
-    /// Its state's digest.
-    pub digest: ContentHash,
-}
+use crate::transport::MemberDigest;
 
 /// What the comparison of all digests of one format came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
