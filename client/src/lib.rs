@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod download;
+pub mod files;
 pub mod peer;
 pub mod serve;
 mod shell;

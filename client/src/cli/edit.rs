@@ -161,7 +161,7 @@ async fn edited(
         return Err(keep_unpublished(folder, name, &bench.copy, &base, failure).await);
     }
     let copy = bench.copy.clone();
-    let (hash, _) = blocking(move || crate::peer::fsio::hash_file(&copy)).await?.map_err(|error| {
+    let (hash, _) = blocking(move || crate::files::hash_file(&copy)).await?.map_err(|error| {
         Failure::new(Exit::Other, format!("there is no new content of {name} ({error}); nothing was published"))
     })?;
     Ok((bench, base, hash))
@@ -175,7 +175,7 @@ async fn keep_unpublished(
     base: &Base,
     failure: Failure,
 ) -> Failure {
-    let now = crate::peer::fsio::hash_file(copy).ok().map(|(hash, _)| hash);
+    let now = crate::files::hash_file(copy).ok().map(|(hash, _)| hash);
     if now.is_none() || now == base.hash || copy.metadata().is_ok_and(|metadata| metadata.len() == 0) {
         return failure;
     }

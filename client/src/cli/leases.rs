@@ -17,7 +17,8 @@ use super::output::{count, minutes};
 use super::session::{Session, blocking};
 use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, ReleaseRequest, RenewRequest};
 use crate::cluster::{Grant, LeaseAnswer};
-use crate::peer::{Folder, fsio};
+use crate::files;
+use crate::peer::Folder;
 
 /// A lease that the folder keeps.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ fn change(folder: &Folder, change: impl FnOnce(&mut Leases)) -> Result<(), Failu
     let mut leases = load(folder)?;
     change(&mut leases);
     let bytes = serde_json::to_vec_pretty(&leases).unwrap_or_default();
-    fsio::write_atomic(&path, &bytes)?;
+    files::write_atomic(&path, &bytes)?;
     Ok(())
 }
 

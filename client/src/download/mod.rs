@@ -9,7 +9,6 @@
 //! final name; a failed download leaves nothing behind. A lying holder costs time and is named, but does no harm.
 
 mod chunked;
-pub mod part;
 pub mod plan;
 mod single;
 pub mod source;
@@ -21,8 +20,7 @@ use std::time::Duration;
 use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
 
-use crate::peer::{Staged, fsio};
-use part::PartFile;
+use crate::files::{self, PartFile, Staged};
 use source::{Limits, SourceError, Target};
 
 /// Files up to this size, in bytes, are fetched with one request.
@@ -96,7 +94,7 @@ impl Fetched {
         let failed = |source| DownloadError::io(target, source);
         self.staged.part.sync().map_err(failed)?;
         self.staged.part.rename_over(target).map_err(failed)?;
-        fsio::sync_dir(target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        files::sync_dir(target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
             .map_err(failed)
     }
 }
@@ -309,7 +307,7 @@ impl<'a> Job<'a> {
 
     fn new_part(&self, size: Option<u64>) -> Result<PartFile, DownloadError> {
         let size = size.unwrap_or(0);
-        if fsio::free_bytes(self.tmp).is_some_and(|free| free < size.saturating_add(RESERVE_BYTES)) {
+        if files::free_bytes(self.tmp).is_some_and(|free| free < size.saturating_add(RESERVE_BYTES)) {
             return Err(DownloadError::DiskFull { path: self.tmp.to_owned(), size });
         }
         PartFile::create(self.tmp).map_err(|error| DownloadError::io(self.tmp, error))

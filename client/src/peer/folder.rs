@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use raft_store::types::{ContentHash, FileName, PeerId, STATE_FOLDER, is_state_folder};
 
 use super::error::FolderError;
-use super::fsio::{self, Stamp};
+use crate::files::{self, Stamp};
 use super::identity::Identity;
 use super::table::{Copy, Record, Table};
 
@@ -161,7 +161,7 @@ impl Folder {
         self.state.join("trash")
     }
 
-    /// Where the command line keeps the leases it holds; written with [`fsio::write_atomic`].
+    /// Where the command line keeps the leases it holds; written with [`files::write_atomic`].
     pub fn leases_path(&self) -> PathBuf {
         self.state.join("leases.json")
     }
@@ -328,7 +328,7 @@ impl Folder {
             let parent = path.clone();
             path.push(segment);
             match fs::create_dir(&path) {
-                Ok(()) => fsio::sync_dir(&parent).map_err(|error| FolderError::io("flush", &parent, error))?,
+                Ok(()) => files::sync_dir(&parent).map_err(|error| FolderError::io("flush", &parent, error))?,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     let real = fs::canonicalize(&path).map_err(|error| FolderError::io("open", &path, error))?;
                     if !self.contains(&real) {
@@ -385,7 +385,7 @@ impl Folder {
         {
             return Ok((*hash, *seen));
         }
-        let (hash, stamp) = fsio::hash_file(path).map_err(|error| FolderError::io("read", path, error))?;
+        let (hash, stamp) = files::hash_file(path).map_err(|error| FolderError::io("read", path, error))?;
         self.hashes.lock().insert(name.clone(), (stamp, hash));
         Ok((hash, stamp))
     }

@@ -8,7 +8,7 @@ use raft_store::types::{Incarnation, PeerId};
 use serde::{Deserialize, Serialize};
 
 use super::error::FolderError;
-use super::fsio;
+use crate::files;
 
 /// Format of the state folder that this build reads and writes (D3).
 pub const FORMAT: u64 = 1;
@@ -74,6 +74,6 @@ impl Identity {
     /// Writes it atomically.
     pub fn store(&self, path: &Path) -> Result<(), FolderError> {
         let bytes = serde_json::to_vec_pretty(self).expect("an identity is plain data");
-        fsio::write_atomic(path, &bytes).map_err(|error| FolderError::io("write", path, error))
+        files::write_atomic(path, &bytes).map_err(|error| FolderError::io("write", path, error))
     }
 }

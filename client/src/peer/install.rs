@@ -12,21 +12,9 @@ use raft_store::types::{ContentHash, FencingToken, FileName, Version};
 use super::conflict;
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use super::fsio::{self, Stamp};
 use super::rules::{Order, Refusal, Verdict, decide};
 use super::table::Copy;
-use crate::download::part::PartFile;
-
-/// Complete bytes with their hash, not yet in place.
-#[derive(Debug)]
-pub struct Staged {
-    /// The bytes.
-    pub part: PartFile,
-    /// Their SHA-256, verified by whoever made this.
-    pub hash: ContentHash,
-    /// Their number.
-    pub size: u64,
-}
+use crate::files::{self, PartFile, Staged, Stamp};
 
 /// What became of a task's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,7 +262,7 @@ impl Folder {
         let part = PartFile::create(&tmp).map_err(|error| FolderError::io("create a file in", &tmp, error))?;
         let failed = |error| FolderError::io("write", part.path(), error);
         part.write_at(bytes, 0).map_err(failed)?;
-        Ok(Staged { hash: fsio::hash_bytes(bytes), size: bytes.len() as u64, part })
+        Ok(Staged { hash: files::hash_bytes(bytes), size: bytes.len() as u64, part })
     }
 
     /// Stages a copy of any file of the user's for a publication.
@@ -285,7 +273,7 @@ impl Folder {
         let mut target = part.writer().map_err(|error| FolderError::io("write", part.path(), error))?;
         std::io::copy(&mut source, &mut target).map_err(|error| FolderError::io("copy", from, error))?;
         let (hash, stamp) =
-            fsio::hash_file(part.path()).map_err(|error| FolderError::io("read", part.path(), error))?;
+            files::hash_file(part.path()).map_err(|error| FolderError::io("read", part.path(), error))?;
         Ok(Staged { part, hash, size: stamp.size })
     }
 
@@ -390,5 +378,5 @@ fn move_and_flush(from: &Path, to: &Path) -> Result<(), FolderError> {
 
 fn flush_parent(path: &Path) -> Result<(), FolderError> {
     let parent = path.parent().unwrap_or(path);
-    fsio::sync_dir(parent).map_err(|error| FolderError::io("flush", parent, error))
+    files::sync_dir(parent).map_err(|error| FolderError::io("flush", parent, error))
 }

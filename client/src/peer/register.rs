@@ -160,7 +160,7 @@ impl FolderSync {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::fsio::hash_bytes;
+    use crate::files::hash_bytes;
 
     #[test]
     fn the_digest_is_over_names_in_byte_order() {

@@ -143,7 +143,7 @@ mod tests {
     use raft_store::types::FileName;
 
     use super::*;
-    use crate::peer::fsio::Stamp;
+    use crate::files::Stamp;
     use crate::peer::table::Copy;
 
     fn copy(version: Version) -> Copy {

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use super::conflict::is_conflict_copy;
 use super::error::FolderError;
 use super::folder::{Folder, is_absent, is_shared};
-use super::fsio::Stamp;
+use crate::files::Stamp;
 use super::table::Record;
 
 /// A file that is there.

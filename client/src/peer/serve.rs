@@ -22,11 +22,12 @@ use super::register::Card;
 use super::sync::FolderSync;
 use super::tasks::Tasks;
 use super::transfer::blocking;
-use super::{fsio, server};
+use super::server;
 use crate::address::HostPort;
 use crate::api::HeartbeatRequest;
 use crate::cluster::{Error, IndexClient};
-use crate::download::{Downloader, part};
+use crate::download::Downloader;
+use crate::files;
 
 /// How long a heartbeat waits for tasks, in milliseconds (P3).
 const HEARTBEAT_WAIT_MS: u64 = 20_000;
@@ -168,7 +169,7 @@ impl Peer {
         let opened = tokio::task::spawn_blocking(move || {
             let folder = Folder::open(&dir, peer_id)?;
             let lock = folder.lock_for_serving(&format!("process {}, --bind {bind}", std::process::id()))?;
-            part::clean(&folder.tmp_dir(), &folder.trash_dir())
+            files::clean(&folder.tmp_dir(), &folder.trash_dir())
                 .map_err(|error| FolderError::io("clean", &folder.tmp_dir(), error))?;
             Ok::<_, FolderError>((folder, lock))
         });
@@ -320,7 +321,7 @@ impl Session {
             // An error means that the session is dropped, and this future with it.
             let Ok(incarnation) = incarnation else { return std::future::pending().await };
             let failed = tasks.failed();
-            let free_bytes = blocking(folder, |folder| Ok(fsio::free_bytes(folder.root()))).await.ok().flatten();
+            let free_bytes = blocking(folder, |folder| Ok(files::free_bytes(folder.root()))).await.ok().flatten();
             let request = HeartbeatRequest {
                 peer_id: peer.clone(),
                 incarnation,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use super::fsio::Stamp;
+use crate::files::Stamp;
 use super::range::{self, Part};
 use super::table::{Copy, Record};
 use crate::api::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};

@@ -11,7 +11,7 @@ use raft_store::types::{FileName, Version};
 
 use super::event::{Events, PeerEvent};
 use super::folder::{Disk, Folder};
-use super::fsio::Stamp;
+use crate::files::Stamp;
 use super::scan::{self, Changes, Found, Scan, Skipped};
 use super::table::{Copy, Record};
 use super::tasks::{Tasks, delete_holding};

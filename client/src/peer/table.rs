@@ -17,7 +17,7 @@ use raft_store::types::{ContentHash, FencingToken, FileName, Version};
 use serde::{Deserialize, Serialize};
 
 use super::error::FolderError;
-use super::fsio::{self, Stamp};
+use crate::files::{self, Stamp};
 
 /// Lines in the journal per live record, beyond which it is rewritten.
 const COMPACT_FACTOR: usize = 4;
@@ -135,7 +135,7 @@ impl Table {
         let _guard = table.lock()?;
         if !table.path.exists() {
             let header = serde_json::to_string(&Header { format: super::identity::FORMAT }).expect("plain data") + "\n";
-            fsio::write_atomic(&table.path, header.as_bytes())
+            files::write_atomic(&table.path, header.as_bytes())
                 .map_err(|error| FolderError::io("create", &table.path, error))?;
         }
         table.catch_up(&mut position)?;
@@ -275,7 +275,7 @@ impl Table {
             bytes.push(b'\n');
         }
         let failed = |error| FolderError::io("write", &self.path, error);
-        fsio::write_atomic(&self.path, &bytes).map_err(failed)?;
+        files::write_atomic(&self.path, &bytes).map_err(failed)?;
         let inode = fs::metadata(&self.path).map_err(failed)?.ino();
         *position = Position { inode, offset: bytes.len() as u64, lines: records + 1 };
         Ok(())

@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::peer::fsio::Stamp;
+use raft_store::types::ContentHash;
+
+use super::Stamp;
 
 /// How partial files end.
 pub const PART_SUFFIX: &str = ".part";
@@ -108,6 +110,17 @@ impl Drop for PartFile {
             let _ = fs::remove_file(&self.path); // a leftover is cleaned at the next start
         }
     }
+}
+
+/// Complete bytes with their hash, not yet in place.
+#[derive(Debug)]
+pub struct Staged {
+    /// The bytes.
+    pub part: PartFile,
+    /// Their SHA-256, verified by whoever made this.
+    pub hash: ContentHash,
+    /// Their number.
+    pub size: u64,
 }
 
 /// Removes what crashed processes left in `dir`; earlier bytes of an unfinished publication go to `rescue`. Blocking.
