@@ -7,5 +7,4 @@ pub mod cluster;
 pub mod download;
 pub mod files;
 pub mod peer;
-pub mod serve;
-mod shell;
+pub mod terminal;

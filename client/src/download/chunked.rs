@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-use crate::files::{PartFile, Staged};
 use super::plan::{Action, ChunkId, Outcome, Plan, Progress, SourceId, chunk_bytes};
 use super::source::SourceError;
 use super::{DownloadError, Failed, Fetched, Job, SourceProgress};
+use crate::files::{PartFile, Staged};
 
 /// How often speed is looked at and progress reported.
 const TICK: Duration = Duration::from_millis(100);

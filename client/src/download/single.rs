@@ -6,9 +6,9 @@
 use raft_store::types::ContentHash;
 use sha2::{Digest, Sha256};
 
-use crate::files::{PartFile, Staged};
 use super::source::{Pace, SourceError};
 use super::{DownloadError, Failed, Fetched, Job, SMALL_BYTES, SourceProgress};
+use crate::files::{PartFile, Staged};
 
 /// Most bytes that are taken from a source if neither the index nor the source says how long the file is.
 pub(super) const UNSIZED_BYTES_MAX: u64 = 256 * 1024 * 1024;

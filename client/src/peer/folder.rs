@@ -20,9 +20,9 @@ use parking_lot::{Mutex, RwLock};
 use raft_store::types::{ContentHash, FileName, PeerId, STATE_FOLDER, is_state_folder};
 
 use super::error::FolderError;
-use crate::files::{self, Stamp};
 use super::identity::Identity;
 use super::table::{Copy, Record, Table};
+use crate::files::{self, Stamp};
 
 /// Name of the private folder (F1).
 pub const STATE_DIR: &str = STATE_FOLDER;

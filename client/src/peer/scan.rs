@@ -13,8 +13,8 @@ use walkdir::WalkDir;
 use super::conflict::is_conflict_copy;
 use super::error::FolderError;
 use super::folder::{Folder, is_absent, is_shared};
-use crate::files::Stamp;
 use super::table::Record;
+use crate::files::Stamp;
 
 /// A file that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use crate::files::Stamp;
 use super::range::{self, Part};
 use super::table::{Copy, Record};
 use crate::api::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};
+use crate::files::Stamp;
 
 /// Bytes read and sent at a time.
 const CHUNK_BYTES: u64 = 1024 * 1024;

@@ -11,7 +11,6 @@ use raft_store::types::{FileName, Version};
 
 use super::event::{Events, PeerEvent};
 use super::folder::{Disk, Folder};
-use crate::files::Stamp;
 use super::scan::{self, Changes, Found, Scan, Skipped};
 use super::table::{Copy, Record};
 use super::tasks::{Tasks, delete_holding};
@@ -19,6 +18,7 @@ use super::transfer::{as_accepted, blocking};
 use super::{FolderError, ServeError};
 use crate::api::{AnnounceResult, ErrorCode, FileEntry};
 use crate::cluster::IndexClient;
+use crate::files::Stamp;
 
 /// Files announced with one request.
 pub(super) const FILES_PER_REQUEST: usize = 1_000;

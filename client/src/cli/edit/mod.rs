@@ -1,5 +1,5 @@
-//! `raftshare update` and `append`: take the lease, make the new content from the newest one, publish it as the next
-//! version.
+//! Changing a file (`update`, `append`): take the lease, make the new content from the newest one, publish it as the
+//! next version.
 //!
 //! ```text
 //! lease ─► newest content ─► edit a copy ─► in place ─► publish under the token ─┬► done, lease over (F5)
@@ -9,6 +9,8 @@
 //! Invariant: an edit is never lost. Whatever cannot be published is kept as
 //! `NAME.conflict-PEER-TIME` next to the file.
 
+mod source;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +18,18 @@ use std::time::Duration;
 use raft_store::types::{ContentHash, FencingToken, FileName, Version};
 use serde::Serialize;
 
-use super::args::{Append, Update, Waiting};
-use super::editor::{self, Source, Workbench};
-use super::exit::{Exit, Failure};
-use super::output::count;
+use super::fetch::fetch;
+use super::leases::{self, Waiting};
 use super::session::{Session, blocking};
-use super::{leases, transfer};
 use crate::api::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry, FileResponse};
 use crate::cluster::{Consistency, Error, LeaseGuard, ReadOptions};
+use crate::files;
 use crate::peer::{Disk, Folder, Publishing, conflict};
+use crate::terminal::figures::count;
+use crate::terminal::{Exit, Failure};
+
+pub use source::Source;
+use source::Workbench;
 
 /// Pause before a publication is tried again that certainly was not applied, while the lease lives.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -59,23 +64,8 @@ struct Base {
     hash: Option<ContentHash>,
 }
 
-/// `raftshare update`.
-pub async fn update(session: &Session, update: &Update) -> Result<(), Failure> {
-    let source = match (&update.from, &update.exec) {
-        (Some(path), _) => editor::from(path)?,
-        (None, Some(command)) => Source::Exec(command.clone()),
-        (None, None) => editor::editor(update.editor.as_deref())?,
-    };
-    change(session, &update.name, &update.waiting, source).await
-}
-
-/// `raftshare append`.
-pub async fn append(session: &Session, append: &Append) -> Result<(), Failure> {
-    let source = editor::appended(append.text.as_deref())?;
-    change(session, &append.name, &append.waiting, source).await
-}
-
-async fn change(session: &Session, name: &FileName, waiting: &Waiting, source: Source) -> Result<(), Failure> {
+/// Changes a file: takes its lease, makes the new content, publishes it.
+pub async fn change(session: &Session, name: &FileName, waiting: &Waiting, source: Source) -> Result<(), Failure> {
     let folder = session.folder().await?;
     let held = hold(session, &folder, name, waiting).await?;
     match edited(session, &folder, name, &held, &source).await {
@@ -161,7 +151,7 @@ async fn edited(
         return Err(keep_unpublished(folder, name, &bench.copy, &base, failure).await);
     }
     let copy = bench.copy.clone();
-    let (hash, _) = blocking(move || crate::files::hash_file(&copy)).await?.map_err(|error| {
+    let (hash, _) = blocking(move || files::hash_file(&copy)).await?.map_err(|error| {
         Failure::new(Exit::Other, format!("there is no new content of {name} ({error}); nothing was published"))
     })?;
     Ok((bench, base, hash))
@@ -175,7 +165,7 @@ async fn keep_unpublished(
     base: &Base,
     failure: Failure,
 ) -> Failure {
-    let now = crate::files::hash_file(copy).ok().map(|(hash, _)| hash);
+    let now = files::hash_file(copy).ok().map(|(hash, _)| hash);
     if now.is_none() || now == base.hash || copy.metadata().is_ok_and(|metadata| metadata.len() == 0) {
         return failure;
     }
@@ -207,7 +197,7 @@ async fn prepare(
         std::fs::write(copy, b"")?;
         return Ok((base, None));
     };
-    let fetched = transfer::fetch(session, &file, &folder.tmp_dir()).await?;
+    let fetched = fetch(session, &file, &folder.tmp_dir()).await?;
     let target = copy.to_owned();
     blocking(move || fetched.move_to(&target)).await??;
     Ok((base, Some(file.version)))

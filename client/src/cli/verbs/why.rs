@@ -1,12 +1,36 @@
-//! Turns the index's answer to "why does this file have the copies it has" into lines for people.
+//! `raftshare why`: turns the index's answer to "why does this file have the copies it has" into lines for people.
 
+use clap::Args;
 use raft_store::types::FileName;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::Session;
+use crate::cli::values::file_name;
+use crate::terminal::Failure;
+
+/// Why a file has the copies it has.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// The file.
+    #[arg(value_parser = file_name)]
+    pub name: FileName,
+}
+
+impl Why {
+    /// Prints the explanation, or the answer as it is if its shape is not known.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let answer = session.client.why(&self.name).await?;
+        let text = serde_json::to_string_pretty(&answer.value).unwrap_or_default();
+        session.output.sentence(&answer.value, &explain(&self.name, &answer.value).unwrap_or(text));
+        session.output.freshness(&answer.freshness);
+        Ok(())
+    }
+}
+
 /// The part of the answer that is worded here. What is missing is left out.
 #[derive(Deserialize)]
-struct Why {
+struct Explanation {
     rule: Rule,
     #[serde(default)]
     holders: Vec<Holder>,
@@ -48,8 +72,8 @@ struct Refused {
 }
 
 /// The lines, or `None` if the answer has another shape than this build knows.
-pub fn explain(name: &FileName, answer: &Value) -> Option<String> {
-    let why = Why::deserialize(answer).ok()?;
+fn explain(name: &FileName, answer: &Value) -> Option<String> {
+    let why = Explanation::deserialize(answer).ok()?;
     let risk = if why.rule.live < why.rule.desired { ", AT RISK" } else { "" };
     let mut lines = vec![format!("{name}: {} of {} copies{risk}", why.rule.live, why.rule.desired)];
     if !why.rule.summary.is_empty() {
