@@ -35,18 +35,8 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Bytes that an unprivileged process may still write to the file system of `path`; `None` if it cannot be told.
-#[allow(unsafe_code)] // statvfs has no wrapper in the standard library
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut answer = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `path` is a NUL-terminated string and `answer` a writable statvfs; both live through the call.
-    let code = unsafe { libc::statvfs(path.as_ptr(), answer.as_mut_ptr()) };
-    if code != 0 {
-        return None;
-    }
-    // SAFETY: the call succeeded, so it has filled the structure.
-    let answer = unsafe { answer.assume_init() };
+    let answer = rustix::fs::statvfs(path).ok()?;
     Some(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser};
 use parking_lot::Mutex;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Editor, ExternalPrinter};
@@ -177,25 +178,19 @@ async fn run_line(session: &Session, text: &str) -> bool {
 }
 
 /// The terminal's settings, put back when dropped: the reading thread may be killed in the middle of a line.
-struct Terminal(Option<libc::termios>);
+struct Terminal(Option<Termios>);
 
 impl Terminal {
-    #[allow(unsafe_code, reason = "the standard library does not know terminal settings")]
     fn remember() -> Self {
-        let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: the pointer is valid for a write of one termios, which is read only if the call filled it.
-        let filled = unsafe { libc::tcgetattr(libc::STDIN_FILENO, settings.as_mut_ptr()) } == 0;
-        // SAFETY: as above.
-        Self(filled.then(|| unsafe { settings.assume_init() }))
+        Self(tcgetattr(std::io::stdin()).ok())
     }
 }
 
 impl Drop for Terminal {
-    #[allow(unsafe_code, reason = "as for remember")]
     fn drop(&mut self) {
         if let Some(settings) = &self.0 {
-            // SAFETY: the settings are a valid termios that the same call family filled.
-            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, settings) };
+            // A terminal that is gone needs no settings.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
     }
 }
