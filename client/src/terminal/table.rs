@@ -1,32 +1,20 @@
 //! Aligned columns for people.
 
+use comfy_table::{CellAlignment, Table, presets};
+
 /// Titles of right-aligned columns.
 const NUMERIC: [&str; 8] = ["#", "VER", "SIZE", "COPIES", "APPLIED", "LAG", "CONTACT", "FILES"];
 
-/// Pads every column to its widest cell; numbers, by their header, to the right.
+/// The header and the rows as lines, numbers to the right.
 pub(super) fn align(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let width = |cell: &str| cell.chars().count();
-    let mut widths: Vec<usize> = header.iter().map(|title| width(title)).collect();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            match widths.get_mut(column) {
-                Some(widest) => *widest = (*widest).max(width(cell)),
-                None => widths.push(width(cell)),
-            }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec()).add_rows(rows.iter().cloned());
+    for (column, title) in table.column_iter_mut().zip(header) {
+        if NUMERIC.contains(title) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let line = |cells: &[String]| {
-        let mut line = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let padding = " ".repeat(widths.get(column).copied().unwrap_or(0).saturating_sub(width(cell)));
-            let right = header.get(column).is_some_and(|title| NUMERIC.contains(title));
-            let (before, after) = if right { (padding.as_str(), "") } else { ("", padding.as_str()) };
-            line.push_str(&format!("  {before}{cell}{after}"));
-        }
-        line.trim_end().get(1..).unwrap_or_default().to_owned()
-    };
-    let titles: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
-    std::iter::once(line(&titles)).chain(rows.iter().map(|row| line(row))).collect()
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
