@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::session::{Session, blocking};
 use super::values::{Patience, lease_ttl, patience};
 use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, RenewRequest};
-use crate::cluster::{Grant, LeaseAnswer};
+use crate::cluster::{Grant, LeaseAnswer, LeaseGuard};
 use crate::files;
 use crate::peer::Folder;
 use crate::terminal::figures::minutes;
@@ -152,6 +152,47 @@ fn held(session: &Session, folder: &Folder, name: &FileName, denied: &DeniedResp
     let what = format!("{name} is being edited by {}; the lease ends in {left} if it is not renewed", denied.holder);
     Failure::new(Exit::LeaseHeld, what)
         .hint(format!("wait in line:  --wait        see who waits:  {program}lease queue '{name}'"))
+}
+
+/// The lease under which a file is changed.
+pub struct Held {
+    /// Renews itself.
+    pub guard: LeaseGuard,
+    /// Whether the user took it with `lease acquire`, and so keeps it.
+    pub kept: bool,
+}
+
+/// Takes the lease, or goes on with the one that `lease acquire` took.
+pub async fn hold(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    waiting: &Waiting,
+) -> Result<Held, Failure> {
+    if let Some(lease) = kept(folder, name).await? {
+        match renew_kept(session, folder, name, lease, None).await {
+            Ok(grant) => {
+                let guard = LeaseGuard::start(&session.client, folder.peer_id(), name.clone(), &grant);
+                return Ok(Held { guard, kept: true });
+            }
+            // It is over, and forgotten by now: take a new one.
+            Err(failure) if failure.exit == Exit::Conflict => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let grant = acquire(session, folder, name, waiting).await?;
+    let guard = LeaseGuard::start(&session.client, folder.peer_id(), name.clone(), &grant);
+    Ok(Held { guard, kept: false })
+}
+
+/// Gives a lease back, unless the user took it for longer.
+pub async fn give_back(session: &Session, held: Held) {
+    if held.kept {
+        return held.guard.forget();
+    }
+    if let Err(error) = held.guard.release().await {
+        session.output.remark(&format!("the lease could not be given back and will run out: {error}"));
+    }
 }
 
 /// Renews a kept lease; forgets it if it is over.

@@ -7,7 +7,7 @@ use raft_store::types::{ContentHash, FileName, Incarnation};
 use sha2::{Digest, Sha256};
 
 use super::event::PeerEvent;
-use super::sync::{FILES_PER_REQUEST, FolderSync, Looked, entry};
+use super::sync::{FILES_PER_REQUEST, Findings, FolderSync, entry};
 use super::table::Copy;
 use super::transfer::blocking;
 use super::{FolderError, ServeError};
@@ -18,7 +18,7 @@ const LISTING_ATTEMPTS: usize = 3;
 
 /// What a registration says besides the files.
 #[derive(Debug, Clone)]
-pub(super) struct Card {
+pub(super) struct Registration {
     pub(super) address: String,
     pub(super) zone: Option<String>,
     pub(super) capacity_bytes: Option<u64>,
@@ -37,30 +37,30 @@ pub fn digest<'a>(holdings: impl IntoIterator<Item = (&'a FileName, &'a ContentH
 
 impl FolderSync {
     /// Registers once. Temporary failures come back as errors; the caller tries again.
-    pub(super) async fn register(&mut self, card: &Card) -> Result<Incarnation, ServeError> {
+    pub(super) async fn register(&mut self, registration: &Registration) -> Result<Incarnation, ServeError> {
         let changes = self.scan().await?;
-        let looked = Looked { gone: changes.gone, ..self.look(changes.new, changes.touched).await? };
+        let findings = Findings { gone: changes.gone, ..self.inspect(changes.new, changes.touched).await? };
         if self.folder.identity().incarnation.is_some() {
-            self.withdraw(looked.edited, looked.gone).await?;
+            self.withdraw(findings.edited, findings.gone).await?;
         } else {
-            let names: Vec<_> = looked.edited.into_iter().map(|(name, _)| name).chain(looked.gone).collect();
+            let names: Vec<_> = findings.edited.into_iter().map(|(name, _)| name).chain(findings.gone).collect();
             blocking(&self.folder, move |folder| folder.table.update_many(&names, |record| record.held = None)).await?;
         }
         let held = self.held().await?;
         let folder = std::sync::Arc::clone(&self.folder);
-        let _stating = folder.stating(looked.new.iter().map(|(name, copy)| (name, copy.hash)));
-        let answer = self.state_holdings(card, &held, &looked.new).await?;
-        let mut new = looked.new;
+        let _stating = folder.stating(findings.new.iter().map(|(name, copy)| (name, copy.hash)));
+        let answer = self.state_holdings(registration, &held, &findings.new).await?;
+        let mut new = findings.new;
         for conflict in &answer.conflicts {
             self.stated_conflict(conflict, &held, &mut new).await?;
         }
-        let (incarnation, address) = (answer.incarnation, card.address.clone());
+        let (incarnation, address) = (answer.incarnation, registration.address.clone());
         let remember = move |identity: &mut super::Identity| {
             (identity.incarnation, identity.address) = (Some(incarnation), Some(address));
         };
         blocking(&self.folder, move |folder| folder.update_identity(remember)).await?;
         // The answer to a listing names no versions; announcing tells them, and changes nothing.
-        self.announce_all(new, looked.pending).await?;
+        self.announce_all(new, findings.pending).await?;
         let files = self.held().await?.len();
         self.registered = true;
         let peer = self.folder.peer_id();
@@ -80,14 +80,14 @@ impl FolderSync {
 
     async fn state_holdings(
         &self,
-        card: &Card,
+        registration: &Registration,
         held: &[(FileName, Copy)],
         new: &[(FileName, Copy)],
     ) -> Result<RegisterResponse, ServeError> {
         if new.is_empty() && !held.is_empty() && self.folder.identity().incarnation.is_some() {
             let digest = digest(held.iter().map(|(name, copy)| (name, &copy.hash)));
             let count = u64::try_from(held.len()).unwrap_or(u64::MAX);
-            let request = RegisterRequest { digest: Some(digest), count: Some(count), ..self.request(card) };
+            let request = RegisterRequest { digest: Some(digest), count: Some(count), ..self.request(registration) };
             let answer = self.client.register(&request).await?;
             if answer.listing != ListingAnswer::Wanted {
                 return Ok(answer);
@@ -95,11 +95,11 @@ impl FolderSync {
         }
         let files: Vec<FileEntry> = held.iter().chain(new).map(|(name, copy)| entry(name, copy)).collect();
         if files.len() <= FILES_PER_REQUEST {
-            let request = RegisterRequest { files: Some(files), ..self.request(card) };
+            let request = RegisterRequest { files: Some(files), ..self.request(registration) };
             return Ok(self.client.register(&request).await?);
         }
         for _ in 0..LISTING_ATTEMPTS {
-            if let Some(answer) = self.send_pages(card, &files).await? {
+            if let Some(answer) = self.send_pages(registration, &files).await? {
                 return Ok(answer);
             }
         }
@@ -107,7 +107,11 @@ impl FolderSync {
     }
 
     /// Sends the listing page by page. `None` if a newer listing voided it on the way.
-    async fn send_pages(&self, card: &Card, files: &[FileEntry]) -> Result<Option<RegisterResponse>, ServeError> {
+    async fn send_pages(
+        &self,
+        registration: &Registration,
+        files: &[FileEntry],
+    ) -> Result<Option<RegisterResponse>, ServeError> {
         let id = format!("{:016x}", rand::random::<u64>());
         let pages = files.chunks(FILES_PER_REQUEST).count();
         let mut conflicts = Vec::new();
@@ -115,7 +119,8 @@ impl FolderSync {
         let mut last_answer = None;
         for (number, page) in files.chunks(FILES_PER_REQUEST).enumerate() {
             let listing = ListingPage { id: id.clone(), last: number + 1 == pages };
-            let request = RegisterRequest { files: Some(page.to_vec()), listing: Some(listing), ..self.request(card) };
+            let request =
+                RegisterRequest { files: Some(page.to_vec()), listing: Some(listing), ..self.request(registration) };
             let mut answer = self.client.register(&request).await?;
             if answer.listing == ListingAnswer::Wanted {
                 return Ok(None);
@@ -127,13 +132,13 @@ impl FolderSync {
         Ok(last_answer.map(|answer| RegisterResponse { conflicts, tasks, ..answer }))
     }
 
-    fn request(&self, card: &Card) -> RegisterRequest {
+    fn request(&self, registration: &Registration) -> RegisterRequest {
         RegisterRequest {
             peer_id: self.folder.peer_id(),
-            address: card.address.clone(),
+            address: registration.address.clone(),
             files: None,
-            zone: card.zone.clone(),
-            capacity_bytes: card.capacity_bytes,
+            zone: registration.zone.clone(),
+            capacity_bytes: registration.capacity_bytes,
             listing: None,
             digest: None,
             count: None,

@@ -79,7 +79,7 @@ pub fn scan(folder: &Folder) -> Scan {
                     entries.skip_current_dir();
                 }
             }
-            Ok(entry) => look_at(folder, entry.path(), &mut scan),
+            Ok(entry) => visit(folder, entry.path(), &mut scan),
             Err(error) if error.io_error().is_some_and(is_absent) => {} // deleted while we walked
             Err(error) => {
                 let path = error.path().map_or_else(String::new, |path| printable(root, path));
@@ -90,7 +90,7 @@ pub fn scan(folder: &Folder) -> Scan {
     scan
 }
 
-fn look_at(folder: &Folder, path: &Path, scan: &mut Scan) {
+fn visit(folder: &Folder, path: &Path, scan: &mut Scan) {
     let root = folder.root();
     let mut skip = |reason: &str| {
         scan.skipped.push(Skipped { path: printable(root, path), reason: reason.to_owned() });

@@ -7,39 +7,28 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use raft_store::types::{Incarnation, PeerId};
+use raft_store::types::PeerId;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::event::{Events, PeerEvent};
-use super::folder::{Folder, ServingLock};
-use super::register::Card;
+use super::folder::Folder;
+use super::locks::ServingLock;
+use super::loops::Loops;
+use super::register::Registration;
 use super::server;
 use super::sync::FolderSync;
 use super::tasks::Tasks;
-use super::transfer::blocking;
 use crate::address::HostPort;
-use crate::api::HeartbeatRequest;
 use crate::cluster::{Error, IndexClient};
 use crate::download::Downloader;
 use crate::files;
 
-/// How long a heartbeat waits for tasks, in milliseconds (P3).
-const HEARTBEAT_WAIT_MS: u64 = 20_000;
 /// Time between looks at the folder.
 pub const RESCAN: Duration = Duration::from_secs(2);
-/// First and longest pause before the index is asked again after a failure.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-/// See [`RETRY_MIN`].
-const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Pause after a heartbeat that came back at once with nothing to start, so that the index is not flooded.
-const HEARTBEAT_PAUSE: Duration = Duration::from_millis(50);
-
 /// How to serve a folder.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
@@ -134,7 +123,7 @@ pub enum ServeError {
 
 impl ServeError {
     /// Whether trying again may help.
-    fn is_temporary(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Index(error) => error.is_temporary() || !error.is_definite(),
             Self::ListingVoided => true,
@@ -157,7 +146,7 @@ pub struct Peer {
     client: IndexClient,
     downloader: Downloader,
     listener: TcpListener,
-    card: Card,
+    registration: Registration,
     rescan: Duration,
     _lock: ServingLock,
 }
@@ -185,7 +174,7 @@ impl Peer {
             client: config.client,
             downloader: Downloader::new(config.bearer),
             listener,
-            card: Card { address, zone: config.zone, capacity_bytes: config.capacity_bytes },
+            registration: Registration { address, zone: config.zone, capacity_bytes: config.capacity_bytes },
             rescan: config.rescan,
             _lock: lock,
         })
@@ -193,7 +182,7 @@ impl Peer {
 
     /// Base URL other peers use.
     pub fn address(&self) -> &str {
-        &self.card.address
+        &self.registration.address
     }
 
     /// The folder, for a shell in the same process.
@@ -212,20 +201,14 @@ impl Peer {
         let _stop_on_return = stop.clone().drop_guard();
         let peer = self.folder.peer_id();
         let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), stop.clone()));
-        events.tell(PeerEvent::Serving { peer, address: self.card.address.clone() });
+        events.tell(PeerEvent::Serving { peer, address: self.registration.address.clone() });
         let (folder, client) = (Arc::clone(&self.folder), self.client.clone());
         let tasks = Tasks::new(Arc::clone(&folder), client.clone(), self.downloader, events.clone(), stop.clone());
-        let (incarnation, registered) = watch::channel(None);
-        let session = Arc::new(Session {
-            events: events.clone(),
-            incarnation,
-            lost: Notify::new(),
-            told_lost: AtomicBool::new(false),
-        });
+        let (loops, registered) = Loops::new(events.clone());
         let sync = FolderSync::new(Arc::clone(&folder), client.clone(), events, tasks.clone());
         let result = tokio::select! {
-            error = session.sync_loop(sync, self.card, self.rescan) => Err(error),
-            error = session.heartbeat_loop(&client, &folder, &tasks, registered) => Err(error),
+            error = loops.sync(sync, self.registration, self.rescan) => Err(error),
+            error = loops.heartbeat(&client, &folder, &tasks, registered) => Err(error),
             () = shutdown.cancelled() => Ok(()),
         };
         stop.cancel();
@@ -258,147 +241,6 @@ fn own_address(listener: &TcpListener, config: &ServeConfig) -> Result<String, S
         return Err(ServeError::NoAddress { bind: config.bind.clone() });
     }
     Ok(format!("http://{bound}"))
-}
-
-/// What the sync loop and the heartbeat loop tell each other.
-struct Session {
-    events: Events,
-    /// The registration in force; `None` while there is none.
-    incarnation: watch::Sender<Option<Incarnation>>,
-    /// The index does not know this peer any more.
-    lost: Notify,
-    /// Whether it was told that the index cannot be reached.
-    told_lost: AtomicBool,
-}
-
-impl Session {
-    /// Registers, then looks at the folder again and again. Ends only by an error that trying again cannot help.
-    async fn sync_loop(&self, mut sync: FolderSync, card: Card, rescan: Duration) -> ServeError {
-        let mut retry = Retry::new(self);
-        loop {
-            match sync.register(&card).await {
-                Ok(incarnation) => self.incarnation.send_replace(Some(incarnation)),
-                Err(error) => match retry.after(error).await {
-                    Some(error) => return error,
-                    None => continue,
-                },
-            };
-            retry.succeeded();
-            let mut pause = rescan;
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.lost.notified() => break,
-                }
-                let started = tokio::time::Instant::now();
-                pause = match sync.rescan().await {
-                    // A folder that takes long to look through is looked at less often.
-                    Ok(soon) => soon.unwrap_or(rescan).max(started.elapsed() * 4),
-                    Err(ServeError::Index(error)) if error.code() == Some(crate::api::ErrorCode::UnknownPeer) => break,
-                    Err(error) => match retry.after(error).await {
-                        Some(error) => return error,
-                        None => continue,
-                    },
-                };
-                retry.succeeded();
-            }
-            self.incarnation.send_replace(None);
-        }
-    }
-
-    /// Keeps one heartbeat waiting at the leader.
-    async fn heartbeat_loop(
-        &self,
-        client: &IndexClient,
-        folder: &Arc<Folder>,
-        tasks: &Tasks,
-        mut registered: watch::Receiver<Option<Incarnation>>,
-    ) -> ServeError {
-        let mut retry = Retry::new(self);
-        let peer = folder.peer_id();
-        loop {
-            let incarnation = registered.wait_for(Option::is_some).await.map(|now| *now);
-            // An error means that the session is dropped, and this future with it.
-            let Ok(incarnation) = incarnation else { return std::future::pending().await };
-            let failed = tasks.failed();
-            let free_bytes = blocking(folder, |folder| Ok(files::free_bytes(folder.root()))).await.ok().flatten();
-            let request = HeartbeatRequest {
-                peer_id: peer.clone(),
-                incarnation,
-                // A failure is reported at once; waiting comes after.
-                wait_ms: Some(if failed.is_empty() { HEARTBEAT_WAIT_MS } else { 0 }),
-                free_bytes,
-                working: Some(tasks.working()),
-                failed: Some(failed.clone()),
-            };
-            let started = tokio::time::Instant::now();
-            let answer = tokio::select! {
-                answer = client.heartbeat(&request) => answer,
-                () = tasks.wait_for_failure(), if failed.is_empty() => continue,
-                _ = registered.wait_for(|now| *now != incarnation) => continue,
-            };
-            match answer {
-                Ok(answer) if answer.ok => {
-                    retry.succeeded();
-                    tasks.reported(&failed);
-                    let news = tasks.take(answer.tasks) > 0 || !failed.is_empty();
-                    if !news && started.elapsed() < HEARTBEAT_PAUSE {
-                        tokio::time::sleep(HEARTBEAT_PAUSE).await;
-                    }
-                }
-                Ok(answer) if answer.reason.as_deref() == Some("replaced") => {
-                    return ServeError::Replaced { peer };
-                }
-                Ok(_) => {
-                    self.incarnation.send_replace(None);
-                    self.lost.notify_one();
-                }
-                Err(error) => {
-                    if let Some(error) = retry.after(ServeError::Index(error)).await {
-                        return error;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Pauses between attempts, and tells once that the index is lost and once that it is back.
-struct Retry<'a> {
-    session: &'a Session,
-    pause: Duration,
-}
-
-impl<'a> Retry<'a> {
-    fn new(session: &'a Session) -> Self {
-        Self { session, pause: RETRY_MIN }
-    }
-
-    fn succeeded(&mut self) {
-        self.pause = RETRY_MIN;
-        if self.session.told_lost.swap(false, Ordering::Relaxed) {
-            self.session.events.tell(PeerEvent::IndexBack);
-        }
-    }
-
-    /// Waits before another attempt; gives the error back if there is no point in one.
-    async fn after(&mut self, error: ServeError) -> Option<ServeError> {
-        if !error.is_temporary() {
-            return Some(error);
-        }
-        let reason = error.to_string();
-        let events = &self.session.events;
-        match error {
-            ServeError::Index(_) if self.session.told_lost.swap(true, Ordering::Relaxed) => {}
-            ServeError::Index(_) => events.tell(PeerEvent::IndexLost { reason }),
-            _ if self.pause == RETRY_MIN => events.tell(PeerEvent::Trouble { reason }),
-            _ => {}
-        }
-        // Between half and the whole pause, so that many peers do not come back in step.
-        tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-        self.pause = (self.pause * 2).min(RETRY_MAX);
-        None
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Keeps the index's view of the folder true: registers what is there, then announces what changes.
 //!
-//! Invariants: only bytes that were looked at are stated; an edit of a shared file is never published silently (it
+//! Invariants: only bytes that were read are stated; an edit of a shared file is never published silently (it
 //! needs the file's lease), it is taken out of the index and reported once; bytes the index refuses are kept.
 
 use std::collections::{HashMap, HashSet};
@@ -24,7 +24,7 @@ use crate::files::Stamp;
 pub(super) const FILES_PER_REQUEST: usize = 1_000;
 /// A file that was written to less than this ago may still be being written.
 const SETTLE: Duration = Duration::from_secs(1);
-/// When a file that is not settled is looked at again.
+/// When a file that is not settled is read again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// When a file that could not be announced because of somebody's lease is tried again.
 const LEASE_RETRY: Duration = Duration::from_secs(15);
@@ -57,7 +57,7 @@ pub(super) struct FolderSync {
 
 /// What is on disk under the names that need a decision.
 #[derive(Default)]
-pub(super) struct Looked {
+pub(super) struct Findings {
     /// Files nothing is known about, with their hashes.
     pub(super) new: Vec<(FileName, Copy)>,
     /// Held files whose bytes are other ones now.
@@ -106,24 +106,24 @@ impl FolderSync {
     }
 
     /// Reads what has to be read, and sorts the files by what has to be done.
-    pub(super) async fn look(&self, new: Vec<Found>, touched: Vec<Found>) -> Result<Looked, FolderError> {
+    pub(super) async fn inspect(&self, new: Vec<Found>, touched: Vec<Found>) -> Result<Findings, FolderError> {
         blocking(&self.folder, move |folder| {
-            let mut looked = Looked::default();
+            let mut findings = Findings::default();
             for found in new.into_iter().chain(touched) {
                 let record = folder.record(&found.name)?;
                 match folder.disk_against(&record) {
                     Ok(Disk::Announced(copy)) => refresh_stamp(folder, &record, copy)?,
-                    Ok(Disk::Pending(copy)) => looked.pending.push((found.name, copy, record.pending_own)),
-                    Ok(Disk::Other { stamp, .. }) if record.held.is_some() => looked.edited.push((found.name, stamp)),
+                    Ok(Disk::Pending(copy)) => findings.pending.push((found.name, copy, record.pending_own)),
+                    Ok(Disk::Other { stamp, .. }) if record.held.is_some() => findings.edited.push((found.name, stamp)),
                     Ok(Disk::Other { hash, stamp }) => {
-                        looked.new.push((found.name, Copy { version: 0, hash, stamp, fence: 0 }));
+                        findings.new.push((found.name, Copy { version: 0, hash, stamp, fence: 0 }));
                     }
                     Ok(Disk::Absent) => {}
                     // It changes while it is read, or cannot be read: the next look may see more.
-                    Err(error) => tracing::debug!(file = %found.name, %error, "a file cannot be looked at"),
+                    Err(error) => tracing::debug!(file = %found.name, %error, "a file cannot be read"),
                 }
             }
-            Ok(looked)
+            Ok(findings)
         })
         .await
     }
@@ -138,12 +138,12 @@ impl FolderSync {
         let new = self.settled(changes.new, &mut soon);
         let touched = self.settled(changes.touched, &mut soon);
         let gone = self.still_missing(changes.gone, &mut soon);
-        let looked = Looked { gone, ..self.look(new, touched).await? };
-        self.withdraw(looked.edited, looked.gone).await?;
-        let mut pending = self.overdue(looked.pending);
+        let findings = Findings { gone, ..self.inspect(new, touched).await? };
+        self.withdraw(findings.edited, findings.gone).await?;
+        let mut pending = self.overdue(findings.pending);
         pending.extend(self.restated().await?);
         soon |= !self.restate.is_empty();
-        self.announce_all(looked.new, pending).await?;
+        self.announce_all(findings.new, pending).await?;
         Ok(soon.then_some(LOOK_AGAIN))
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::api::{DeleteRequest, ErrorCode, TaskKind};
 use crate::cli::session::{Session, blocking};
 use crate::cli::values::file_name;
-use crate::cli::{edit, leases};
+use crate::cli::leases;
 use crate::peer::rules::Order;
 use crate::peer::{Folder, FolderError, Removed};
 use crate::terminal::{Exit, Failure};
@@ -91,7 +91,7 @@ fn confirmed(session: &Session, name: &FileName, what: &str) -> Result<bool, Fai
 
 async fn everywhere(session: &Session, folder: &Arc<Folder>, rm: &Rm) -> Result<Option<PathBuf>, Failure> {
     let name = &rm.name;
-    let held = edit::hold(session, folder, name, &rm.waiting).await?;
+    let held = leases::hold(session, folder, name, &rm.waiting).await?;
     let request = DeleteRequest {
         peer_id: folder.peer_id(),
         file_name: name.clone(),
@@ -99,7 +99,7 @@ async fn everywhere(session: &Session, folder: &Arc<Folder>, rm: &Rm) -> Result<
         lease_token: Some(held.guard.token()),
     };
     if let Err(error) = session.client.delete(&request).await {
-        edit::give_back(session, held).await;
+        leases::give_back(session, held).await;
         return Err(error.into());
     }
     let order = Order {
