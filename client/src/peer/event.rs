@@ -155,7 +155,7 @@ fn verb(kind: TaskKind) -> &'static str {
 pub struct Events(mpsc::Sender<PeerEvent>);
 
 impl Events {
-    /// A channel of [`EVENT_QUEUE`] events.
+    /// A channel that holds `EVENT_QUEUE` events.
     pub fn channel() -> (Self, mpsc::Receiver<PeerEvent>) {
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
         (Self(sender), receiver)
