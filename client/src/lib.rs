@@ -76,7 +76,7 @@
 //! use client::address;
 //!
 //! assert_eq!(address::base_url("node-1:8080")?, "http://node-1:8080");
-//! assert!(address::base_url("https://node-1:8080").is_err(), "this version speaks http only");
+//! assert!(address::base_url("https://node-1:8080").is_err(), "this version supports http only");
 //! # Ok::<(), address::AddressError>(())
 //! ```
 

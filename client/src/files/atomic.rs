@@ -1,18 +1,18 @@
-//! Writing to a shared folder so that a crash leaves nothing half-done.
+//! Writes that survive a crash.
 //!
-//! Invariant: what these functions report as written is on disk (file and directory flushed).
+//! Invariant: when a function here returns, the file and its directory have been flushed to disk.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Replaces `path` with `bytes` so that a crash leaves the old or the new content, never a mixture. Blocking.
+/// Replaces `path` with `bytes` atomically: after a crash the file has the old or the new content. Blocking.
 ///
-/// The file is readable by its owner only: the folder's state holds secrets.
+/// Only the owner can read the file, because the folder's state holds secrets.
 ///
 /// # Errors
-/// I/O errors; the old content is then untouched and the temporary file removed.
+/// I/O errors. The old content is then untouched, and the temporary file is removed.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or_else(|| io::Error::other("the path has no parent folder"))?;
     let temporary = parent.join(format!(".{:016x}.new", rand::random::<u64>()));
@@ -23,18 +23,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::rename(&temporary, path)
     })();
     if written.is_err() {
-        let _ = fs::remove_file(&temporary); // best effort: the first error is the one to report
+        let _ = fs::remove_file(&temporary); // best effort: the first error is the one reported
     }
     written?;
     sync_dir(parent)
 }
 
-/// Makes renames and creations inside a folder survive a power loss. Blocking.
+/// Flushes a directory, so that renames and new files in it survive a power loss. Blocking.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Bytes that an unprivileged process may still write to the file system of `path`; `None` if it cannot be told.
+/// Free bytes for unprivileged processes on the file system of `path`; `None` if the system does not say.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let answer = rustix::fs::statvfs(path).ok()?;
     Some(answer.f_bavail.saturating_mul(answer.f_frsize))

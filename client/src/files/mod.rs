@@ -1,6 +1,6 @@
-//! Files on disk, for the folder and for downloads alike: atomic writes, stamps and hashes, part files.
+//! File primitives for the shared folder and for downloads: atomic writes, stamps and hashes, part files.
 //!
-//! Invariant: nothing here knows peers or downloads; both are built on this module. Everything here blocks.
+//! Invariant: nothing here depends on peers or downloads; both build on this module. Everything here blocks.
 
 mod atomic;
 mod part;

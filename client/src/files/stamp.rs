@@ -1,6 +1,6 @@
-//! What a file looks like from outside (its stamp) and what is in it (its hash).
+//! A file's stamp (size, modification time, inode) and the hash of its content.
 //!
-//! Invariant: a hash that is returned belongs to exactly the stamp that is returned with it.
+//! Invariant: a hash and a stamp that are returned together belong to the same content.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -11,24 +11,24 @@ use raft_store::types::ContentHash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Bytes read at a time while hashing; small enough to stay in the second-level cache.
+/// Bytes read at a time while hashing; small enough for the second-level cache.
 const HASH_BUFFER_BYTES: usize = 256 * 1024;
-/// Times a file that changes while it is being hashed is read again before the change is reported.
+/// Attempts to hash a file that changes while it is read.
 const HASH_ATTEMPTS_MAX: usize = 3;
 
-/// What a file looked like when it was hashed. Two equal stamps mean "not touched since", without reading the bytes.
+/// What a file looked like when it was hashed. An equal stamp means that the file was not touched since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// Size in bytes.
     pub size: u64,
     /// Modification time in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Inode: editors that save by renaming change it even within one tick of the clock.
+    /// Inode; an editor that saves by renaming changes it even within one clock tick.
     pub inode: u64,
 }
 
 impl Stamp {
-    /// Reads the stamp out of metadata.
+    /// The stamp in a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
         Self { size: metadata.len(), mtime_ns, inode: metadata.ino() }
@@ -40,7 +40,7 @@ pub fn hash_bytes(bytes: &[u8]) -> ContentHash {
     ContentHash(Sha256::digest(bytes).into())
 }
 
-/// SHA-256 of a file, with the stamp it had before and after reading. Blocking.
+/// SHA-256 of a file, with the stamp that it had before and after it was read. Blocking.
 ///
 /// # Errors
 /// I/O errors, and `ErrorKind::Interrupted` if the file kept changing while it was read.

@@ -1,9 +1,10 @@
-//! Puts bytes in place, and takes them away, without ever losing what was there.
+//! Puts bytes in place and removes them, without losing what was there.
 //!
-//! Everything happens under the folder's install lock: look again, note what is about to be put in place, move. So a
-//! crash at any point leaves either the old bytes or noted new ones. Invariants: nothing but bytes that were announced
-//! is ever replaced; the user's own bytes go to a conflict copy first, also when they appear in the very last moment; a
-//! final name always has complete, verified bytes. Everything here blocks.
+//! Every change happens under the folder's install lock in three steps: check again, record what is about to be put in
+//! place, move. A crash at any point leaves either the old bytes or recorded new ones.
+//!
+//! Invariants: only announced bytes are ever replaced. The user's own bytes first go to a conflict copy, even if they
+//! appear at the last moment. A final name always has complete, verified bytes. Everything here blocks.
 
 use std::path::{Path, PathBuf};
 
@@ -16,35 +17,35 @@ use super::rules::{Order, Refusal, Verdict, decide};
 use super::table::Copy;
 use crate::files::{self, PartFile, Staged, Stamp};
 
-/// What became of a task's bytes.
+/// What happened to the bytes of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placed {
-    /// They are in place, or were already; announce them now, then [`Folder::accept`].
+    /// They are in place. Announce them now, then call [`Folder::accept`].
     Ready {
         /// The copy to announce.
         copy: Copy,
-        /// Where the user's own bytes went, if there were any.
+        /// Conflict copy of the user's own bytes, if there were any.
         kept: Option<PathBuf>,
     },
-    /// The rules forbid it (F8, L8).
+    /// The rules forbid the task (F8, L8).
     Refused(Refusal),
 }
 
-/// What became of a removal.
+/// What happened to a file that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// Moved into the trash.
+    /// It was moved to the trash.
     Trashed(PathBuf),
     /// The user's own bytes were moved to a conflict copy.
     SetAside(PathBuf),
-    /// There was nothing.
+    /// There was no file.
     NothingThere,
-    /// The rules forbid it (F8, L8).
+    /// The rules forbid the task (F8, L8).
     Refused(Refusal),
 }
 
 impl Folder {
-    /// What a task may do now; for looking before fetching. [`Folder::install`] decides again under the lock.
+    /// What a task may do now, to be asked before fetching. [`Folder::install`] decides again under the lock.
     pub fn decide(&self, name: &FileName, order: Order) -> Result<Verdict, FolderError> {
         let record = self.record(name)?;
         Ok(decide(&record, &self.disk_against(&record)?, order))
@@ -53,7 +54,7 @@ impl Folder {
     /// Puts the bytes of a `REPLICATE` or `UPDATE` task in place (F8, L8).
     ///
     /// # Errors
-    /// I/O errors, a full disk, or [`FolderError::Changed`] if the file changes faster than it can be looked at.
+    /// I/O errors, a full disk, or [`FolderError::Changed`] if the file keeps changing.
     pub fn install(&self, staged: Staged, name: &FileName, order: Order) -> Result<Placed, FolderError> {
         let failed = |error| FolderError::io("write", staged.part.path(), error);
         staged.part.sync().map_err(failed)?;
@@ -91,7 +92,7 @@ impl Folder {
         Ok(Placed::Ready { copy, kept })
     }
 
-    /// The bytes of a task are here already (F8): note them as pending, so that they can be announced.
+    /// Records bytes that are already here as pending, so that they can be announced (F8).
     pub fn adopt(&self, name: &FileName, order: Order) -> Result<Placed, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -119,12 +120,12 @@ impl Folder {
         Ok(Placed::Ready { copy, kept: None })
     }
 
-    /// The index accepted the copy: this peer is its holder from now on.
+    /// Records that the index accepted the copy: this peer is now a holder.
     pub fn accept(&self, name: &FileName, copy: Copy) -> Result<(), FolderError> {
         self.table.update(name, |record| record.hold(copy)).map(drop)
     }
 
-    /// The index does not count this peer as a holder (any more). Version and fencing token stay remembered.
+    /// Records that the index does not count this peer as a holder. The version and the fencing token are kept.
     pub fn drop_holding(&self, name: &FileName) -> Result<(), FolderError> {
         let drop_it = |record: &mut super::table::Record| {
             record.held = None;
@@ -133,8 +134,8 @@ impl Folder {
         self.table.update(name, drop_it).map(drop)
     }
 
-    /// Whether the user's edit that a look found is still what is there. A publication or a task may have put the file
-    /// in place between the look at the table and the look at the disk; then it is no edit, and its holding must stay.
+    /// Whether an edit that a scan found is still there. A publication or a task may have put the file in place after
+    /// the scan read the table and before it read the disk. Then it is not an edit, and its holding must stay.
     pub(super) fn is_still_edited(&self, name: &FileName, stamp: Stamp) -> Result<bool, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -142,8 +143,8 @@ impl Folder {
         Ok(record.pending.is_none() && matches!(disk, Disk::Other { stamp: now, .. } if now == stamp))
     }
 
-    /// The index dropped the holding of a copy. Answers whether a newer copy is here, or being put in place, which the
-    /// index may have dropped with it: then it has to be announced again.
+    /// Records that the index dropped a holding. Returns whether a newer copy is here or being put in place. The index
+    /// may have dropped that one as well, so it has to be announced again.
     pub(super) fn withdrawn(&self, name: &FileName, copy: Option<Copy>) -> Result<bool, FolderError> {
         let drop_it = |record: &mut super::table::Record| {
             if record.held == copy {
@@ -157,7 +158,7 @@ impl Folder {
         Ok(record.held.is_some() || record.pending_own)
     }
 
-    /// Executes a `REMOVE` task (F7, F8, L8). The holding itself is dropped by the caller, once the index knows.
+    /// Executes a `REMOVE` task (F7, F8, L8). The caller drops the holding once the index knows.
     pub fn remove(&self, name: &FileName, order: Order) -> Result<Removed, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -173,13 +174,13 @@ impl Folder {
         Ok(removed)
     }
 
-    /// Moves the user's own copy into the trash (`raftshare rm`), whatever its bytes are. `None` if there is none.
+    /// Moves the copy to the trash (`raftshare rm`), whatever its bytes are. `None` if there is no copy.
     pub fn trash(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let _guard = self.lock_installs()?;
         if self.existing_path(name)?.is_none() { Ok(None) } else { self.move_to_trash(name).map(Some) }
     }
 
-    /// Moves the bytes under a name to a conflict copy next to it (F4). `None` if there are none.
+    /// Moves the bytes under a name to a conflict copy next to it (F4). `None` if there is no file.
     pub fn keep_as_conflict(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let _guard = self.lock_installs()?;
         if self.existing_path(name)?.is_none() {
@@ -198,7 +199,7 @@ impl Folder {
     fn move_to_trash(&self, name: &FileName) -> Result<PathBuf, FolderError> {
         let path = self.path_of(name);
         let target = self.trash_dir().join(format!("{}-{:08x}", conflict::unix_seconds(), rand::random::<u32>()));
-        // The whole relative path is kept below, so that a copy can be put back where it was.
+        // The relative path is kept, so that a copy can be put back where it was.
         let target = target.join(name.as_str());
         let parent = target.parent().unwrap_or(&target);
         std::fs::create_dir_all(parent).map_err(|error| FolderError::io("create", parent, error))?;
@@ -206,7 +207,7 @@ impl Folder {
         Ok(target)
     }
 
-    /// Puts a part where nothing is.
+    /// Moves a part file to a path where nothing is.
     pub(super) fn create(&self, part: PartFile, name: &FileName, path: &Path) -> Result<(), FolderError> {
         part.rename_new(path).map_err(|(_, error)| match error.kind() {
             std::io::ErrorKind::AlreadyExists if path.is_dir() => {
@@ -218,7 +219,7 @@ impl Folder {
         flush_parent(path)
     }
 
-    /// Puts a part where announced bytes are. If the user changed them in the last moment, they go to a conflict copy.
+    /// Moves a part file over announced bytes. If the user has just changed them, they go to a conflict copy.
     pub(super) fn replace(
         &self,
         part: PartFile,
@@ -226,7 +227,7 @@ impl Folder {
         old: Copy,
     ) -> Result<(Option<PartFile>, Option<PathBuf>), FolderError> {
         let failed = |error| FolderError::io("replace", path, error);
-        let previous = PartFile::link(path, &self.tmp_dir()).ok(); // a file system may have no hard links
+        let previous = PartFile::link(path, &self.tmp_dir()).ok(); // the file system may have no hard links
         part.rename_over(path).map_err(failed)?;
         flush_parent(path)?;
         let Some(previous) = previous else { return Ok((None, None)) };

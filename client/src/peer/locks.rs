@@ -1,6 +1,6 @@
-//! The locks of a shared folder: one for the process that serves it, one for everybody who puts files in place.
+//! The locks of a shared folder: one for the process that serves it, one for whoever puts files in place.
 //!
-//! Invariant: the operating system frees a lock when its process ends, however it ends.
+//! Invariant: the operating system releases a lock when its process ends, however it ends.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -11,31 +11,31 @@ use std::time::Duration;
 use super::error::FolderError;
 use super::folder::{Folder, STATE_DIR, is_shared};
 
-/// How long `serve` tries to get its lock: a one-shot command that looks whether the folder is served holds it briefly.
+/// How long `serve` waits for its lock. A one-shot command holds it briefly to check whether the folder is served.
 const SERVING_LOCK_WAIT: Duration = Duration::from_millis(300);
 
-/// Held while `serve` runs for the folder; the operating system frees it when the process ends, however it ends.
+/// Held while `serve` runs for the folder.
 #[derive(Debug)]
 pub struct ServingLock {
     _file: File,
 }
 
 impl Folder {
-    /// Whether a `serve` runs for this folder, in whatever process.
+    /// Whether any process runs `serve` for this folder.
     pub fn is_served(&self) -> bool {
         serving_lock_is_taken(&self.state)
     }
 
-    /// The served folder that this one lies in, if there is one: its `serve` would share these files as well.
+    /// A parent folder that is being served, if there is one: its `serve` would share these files as well.
     fn served_above(&self) -> Option<PathBuf> {
         let served = |dir: &&Path| is_shared(dir) && serving_lock_is_taken(&dir.join(STATE_DIR));
         self.root.ancestors().skip(1).find(served).map(Path::to_owned)
     }
 
-    /// Takes the lock that says "served". `about` tells a second `serve` who has it.
+    /// Takes the serving lock. `about` tells a second `serve` who holds it.
     ///
     /// # Errors
-    /// I/O errors, another `serve` for this folder, or one for a folder above it (F1).
+    /// I/O errors, another `serve` for this folder, or one for a parent folder (F1).
     pub fn lock_for_serving(&self, about: &str) -> Result<ServingLock, FolderError> {
         if let Some(outer) = self.served_above() {
             return Err(FolderError::InsideServed { path: self.root.clone(), outer });
@@ -53,7 +53,7 @@ impl Folder {
                 }
                 fs::TryLockError::WouldBlock => {
                     let mut by = String::new();
-                    let _ = file.read_to_string(&mut by); // only decorates the error
+                    let _ = file.read_to_string(&mut by); // the error is useful without it
                     return Err(FolderError::AlreadyServed { path: self.root.clone(), by: by.trim().to_owned() });
                 }
                 fs::TryLockError::Error(error) => return Err(failed(error)),
@@ -63,13 +63,13 @@ impl Folder {
         Ok(ServingLock { _file: file })
     }
 
-    /// Serialises everything that puts files in place, between processes too. Held for milliseconds.
+    /// Serialises everything that puts files in place, across processes. Held for milliseconds.
     pub(super) fn lock_installs(&self) -> Result<File, FolderError> {
         lock_file(&self.state.join("install.lock"))
     }
 }
 
-/// Whether a process holds the lock of a `serve`, in this private folder.
+/// Whether a process holds the serving lock in this private folder.
 fn serving_lock_is_taken(state: &Path) -> bool {
     let Ok(file) = File::open(state.join("serving")) else { return false };
     matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))

@@ -1,7 +1,8 @@
-//! The two loops of a serving peer that talk to the index: one looks at the folder, one keeps a heartbeat waiting.
+//! The two loops of a serving peer that talk to the index: one scans the folder, the other keeps a heartbeat waiting at
+//! the leader.
 //!
-//! Invariants: a heartbeat names every task under way (M3); a peer that another process has replaced stops (P6); a
-//! cluster that is out of reach is waited for, never an exit.
+//! Invariants: a heartbeat names every running task (M3). A peer that another process has replaced stops (P6). An
+//! unreachable cluster is retried and never ends the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,32 +24,32 @@ use crate::files;
 
 /// How long a heartbeat waits for tasks, in milliseconds (P3).
 const HEARTBEAT_WAIT_MS: u64 = 20_000;
-/// First and longest pause before the index is asked again after a failure.
+/// First pause before a failed request to the index is retried; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// See [`RETRY_MIN`].
+/// Longest pause between retries.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Pause after a heartbeat that came back at once with nothing to start, so that the index is not flooded.
+/// Pause after a heartbeat that returns at once without a new task, so that the index is not flooded.
 const HEARTBEAT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the sync loop and the heartbeat loop tell each other.
+/// State that the sync loop and the heartbeat loop share.
 pub(super) struct Loops {
     events: Events,
-    /// The registration in force; `None` while there is none.
+    /// The current registration, if there is one.
     incarnation: watch::Sender<Option<Incarnation>>,
-    /// The index does not know this peer any more.
+    /// Signals that the index no longer knows this peer.
     lost: Notify,
-    /// Whether it was told that the index cannot be reached.
+    /// Whether an event has reported the index as unreachable.
     told_lost: AtomicBool,
 }
 
 impl Loops {
-    /// The loops, and the registration in force as the heartbeat loop follows it.
+    /// Returns the shared state, and a receiver of the current registration for the heartbeat loop.
     pub(super) fn new(events: Events) -> (Self, watch::Receiver<Option<Incarnation>>) {
         let (incarnation, registered) = watch::channel(None);
         (Self { events, incarnation, lost: Notify::new(), told_lost: AtomicBool::new(false) }, registered)
     }
 
-    /// Registers, then looks at the folder again and again. Ends only by an error that trying again cannot help.
+    /// Registers, then scans the folder periodically. Ends only with an error that a retry cannot fix.
     pub(super) async fn sync(&self, mut sync: FolderSync, registration: Registration, rescan: Duration) -> ServeError {
         let mut retry = Retry::new(self);
         loop {
@@ -68,7 +69,7 @@ impl Loops {
                 }
                 let started = tokio::time::Instant::now();
                 pause = match sync.rescan().await {
-                    // A folder that takes long to look through is looked at less often.
+                    // A folder that takes long to scan is scanned less often.
                     Ok(soon) => soon.unwrap_or(rescan).max(started.elapsed() * 4),
                     Err(ServeError::Index(error)) if error.code() == Some(ErrorCode::UnknownPeer) => break,
                     Err(error) => match retry.after(error).await {
@@ -94,14 +95,14 @@ impl Loops {
         let peer = folder.peer_id();
         loop {
             let incarnation = registered.wait_for(Option::is_some).await.map(|now| *now);
-            // An error means that the session is dropped, and this future with it.
+            // The sender is gone: everything is being dropped, including this future.
             let Ok(incarnation) = incarnation else { return std::future::pending().await };
             let failed = tasks.failed();
             let free_bytes = blocking(folder, |folder| Ok(files::free_bytes(folder.root()))).await.ok().flatten();
             let request = HeartbeatRequest {
                 peer_id: peer.clone(),
                 incarnation,
-                // A failure is reported at once; waiting comes after.
+                // A failure is reported at once, without waiting for tasks.
                 wait_ms: Some(if failed.is_empty() { HEARTBEAT_WAIT_MS } else { 0 }),
                 free_bytes,
                 working: Some(tasks.working()),
@@ -139,7 +140,7 @@ impl Loops {
     }
 }
 
-/// Pauses between attempts, and tells once that the index is lost and once that it is back.
+/// Pauses between retries, and reports once that the index is lost and once that it is back.
 struct Retry<'a> {
     loops: &'a Loops,
     pause: Duration,
@@ -157,7 +158,7 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// Waits before another attempt; gives the error back if there is no point in one.
+    /// Waits before the next attempt. Returns the error if a retry cannot help.
     async fn after(&mut self, error: ServeError) -> Option<ServeError> {
         if !error.is_temporary() {
             return Some(error);
@@ -170,7 +171,7 @@ impl<'a> Retry<'a> {
             _ if self.pause == RETRY_MIN => events.tell(PeerEvent::Trouble { reason }),
             _ => {}
         }
-        // Between half and the whole pause, so that many peers do not come back in step.
+        // Jitter: between half and the whole pause, so that many peers do not retry at the same time.
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(RETRY_MAX);
         None

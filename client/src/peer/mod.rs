@@ -1,4 +1,4 @@
-//! The peer: a folder that is shared, its HTTP server, and the loops that keep it in step with the index.
+//! The peer: a shared folder, its HTTP server, and the loops that keep it in step with the index.
 //!
 //! ```text
 //! disk ──scan──► Folder (table of known files) ◄──rules── tasks ◄── heartbeat loop ◄──► index cluster
@@ -6,7 +6,7 @@
 //!                  │        └──────── sync loop (register, announce, withdraw) ───────────┘
 //!                  └──► server: other peers fetch from here        └──► download: fetches from other peers
 //! ```
-//! One-shot commands use the same [`Folder`] beside a running `serve`: the table on disk is what they share.
+//! One-shot commands use the same [`Folder`] while `serve` is running; they share the table on disk.
 
 pub mod conflict;
 mod error;

@@ -1,7 +1,7 @@
-//! Publishing the user's own bytes: into place first, then to the index, and back if it refuses.
+//! Publishes the user's own bytes: puts them in place, and takes them back if the index refuses.
 //!
-//! Invariant: at every moment the folder has the earlier bytes or noted new ones; what a refusal takes back is kept as a
-//! conflict copy. Everything here blocks.
+//! Invariant: the folder always has either the earlier bytes or recorded new ones. Refused bytes are kept as a conflict
+//! copy. Everything here blocks.
 
 use std::path::{Path, PathBuf};
 
@@ -13,25 +13,25 @@ use super::install::flush_parent;
 use super::table::Copy;
 use crate::files::{self, PartFile, Staged};
 
-/// A publication under way: the new bytes are in place, the index has not said yes yet.
+/// A running publication: the new bytes are in place, but the index has not accepted them yet.
 #[derive(Debug)]
 pub struct Publishing {
     /// The name.
     pub name: FileName,
-    /// What is to be announced.
+    /// The copy to announce.
     pub copy: Copy,
-    /// Where other bytes of the user went that were in the way.
+    /// Conflict copy of other bytes of the user that were in the way.
     pub kept: Option<PathBuf>,
     /// The announced bytes that were there before.
     previous: Option<PartFile>,
-    /// What was pending there before: a task's copy that the index had not accepted yet.
+    /// A task's copy that was pending there before.
     replaced: Option<Copy>,
-    /// Whether the user had edited the file in place: then taking back means leaving it alone.
+    /// Whether the user edited the file in place. Then a roll-back leaves it alone.
     in_place: bool,
 }
 
 impl Folder {
-    /// Stages bytes of the user's own for a publication.
+    /// Stages bytes for a publication.
     pub fn stage_bytes(&self, bytes: &[u8]) -> Result<Staged, FolderError> {
         let tmp = self.tmp_dir();
         let part = PartFile::create(&tmp).map_err(|error| FolderError::io("create a file in", &tmp, error))?;
@@ -40,7 +40,7 @@ impl Folder {
         Ok(Staged { hash: files::hash_bytes(bytes), size: bytes.len() as u64, part })
     }
 
-    /// Stages a copy of any file of the user's for a publication.
+    /// Stages a copy of a file for a publication.
     pub fn stage_file(&self, from: &Path) -> Result<Staged, FolderError> {
         let tmp = self.tmp_dir();
         let part = PartFile::create(&tmp).map_err(|error| FolderError::io("create a file in", &tmp, error))?;
@@ -54,8 +54,8 @@ impl Folder {
 
     /// First half of a publication: puts the new bytes in place, to be announced as `version` under a lease.
     ///
-    /// Then announce, and finish with [`Folder::complete_publish`] if it was accepted or [`Folder::roll_back`] if it
-    /// was definitely refused. While the outcome is unknown do neither: the next registration settles it.
+    /// Announce next. If the index accepts, call [`Folder::complete_publish`]; if it definitely refuses, call
+    /// [`Folder::roll_back`]. If the outcome is unknown, call neither: the next registration settles it.
     pub fn begin_publish(
         &self,
         staged: Staged,
@@ -85,7 +85,7 @@ impl Folder {
                 flush_parent(&path)?;
                 (None, None)
             }
-            // Bytes of a task: a version of the index, not the user's.
+            // The bytes of a task are a version of the index, not the user's own.
             Disk::Pending(old) if replaced.is_some() => self.replace(staged.part, &path, old)?,
             Disk::Pending(_) | Disk::Other { .. } => {
                 let kept = self.set_aside(name, &path)?;
@@ -107,8 +107,8 @@ impl Folder {
         self.accept(&publishing.name, copy)
     }
 
-    /// Second half: the index definitely refused. The new bytes go to a conflict copy, whose path is answered, and the
-    /// earlier ones come back; an edit that the user made in place stays where it is (`None`).
+    /// Second half: the index definitely refused. Moves the new bytes to a conflict copy, returns its path, and puts the
+    /// earlier bytes back. An edit that the user made in place stays where it is (`None`).
     pub fn roll_back(&self, publishing: Publishing) -> Result<Option<PathBuf>, FolderError> {
         let Publishing { name, copy, previous, replaced, in_place, .. } = publishing;
         let _guard = self.lock_installs()?;
@@ -125,10 +125,10 @@ impl Folder {
         Ok(Some(kept))
     }
 
-    /// Records a version that was published with bytes already in place.
+    /// Records a published version whose bytes are already in place.
     ///
     /// # Errors
-    /// [`FolderError::Changed`] if the bytes on disk are not (or no longer) those.
+    /// [`FolderError::Changed`] if the bytes on disk are different ones.
     pub fn record_published(
         &self,
         name: &FileName,

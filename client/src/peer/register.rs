@@ -1,7 +1,7 @@
-//! The registration: states the folder's full holdings, by a digest where nothing changed (P1, P2).
+//! Registers a peer with all its holdings, or only with their digest if nothing has changed (P1, P2).
 //!
-//! Invariant: what is stated is what is on disk. Copies that were deleted or edited while nobody served are withdrawn
-//! first, so that the index does not give them back unasked (F7).
+//! Invariant: a registration lists what is on disk. Copies that were deleted or edited while the folder was not served
+//! are withdrawn first, so that the index does not send them back (F7).
 
 use raft_store::types::{ContentHash, FileName, Incarnation};
 use sha2::{Digest, Sha256};
@@ -13,10 +13,10 @@ use super::transfer::blocking;
 use super::{FolderError, ServeError};
 use crate::api::{ConflictEntry, FileEntry, ListingAnswer, ListingPage, RegisterRequest, RegisterResponse};
 
-/// How often a listing that a newer one voided is sent again before the registration starts over later.
+/// Attempts to send a listing that newer listings interrupt, before the registration starts over.
 const LISTING_ATTEMPTS: usize = 3;
 
-/// What a registration says besides the files.
+/// What a registration says about the peer itself.
 #[derive(Debug, Clone)]
 pub(super) struct Registration {
     pub(super) address: String,
@@ -24,7 +24,7 @@ pub(super) struct Registration {
     pub(super) capacity_bytes: Option<u64>,
 }
 
-/// Digest over holdings sorted by name bytes: SHA-256 of `name NUL hash LF` for each (P2).
+/// Digest of holdings, sorted by the bytes of their names: SHA-256 over `name NUL hash LF` of each (P2).
 pub fn digest<'a>(holdings: impl IntoIterator<Item = (&'a FileName, &'a ContentHash)>) -> ContentHash {
     let mut sorted: Vec<_> = holdings.into_iter().collect();
     sorted.sort_by(|a, b| a.0.as_str().as_bytes().cmp(b.0.as_str().as_bytes()));
@@ -36,7 +36,7 @@ pub fn digest<'a>(holdings: impl IntoIterator<Item = (&'a FileName, &'a ContentH
 }
 
 impl FolderSync {
-    /// Registers once. Temporary failures come back as errors; the caller tries again.
+    /// Registers once. A temporary failure is returned; the caller retries.
     pub(super) async fn register(&mut self, registration: &Registration) -> Result<Incarnation, ServeError> {
         let changes = self.scan().await?;
         let findings = Findings { gone: changes.gone, ..self.inspect(changes.new, changes.touched).await? };
@@ -59,7 +59,7 @@ impl FolderSync {
             (identity.incarnation, identity.address) = (Some(incarnation), Some(address));
         };
         blocking(&self.folder, move |folder| folder.update_identity(remember)).await?;
-        // The answer to a listing names no versions; announcing tells them, and changes nothing.
+        // The response to a listing has no versions. Announcing the same files returns them and changes nothing else.
         self.announce_all(new, findings.pending).await?;
         let files = self.held().await?.len();
         self.registered = true;
@@ -69,7 +69,7 @@ impl FolderSync {
         Ok(incarnation)
     }
 
-    /// Copies that the index should count: held ones, less those that another version is just replacing.
+    /// Copies that the index should count: held ones, except those that are being replaced.
     async fn held(&self) -> Result<Vec<(FileName, Copy)>, FolderError> {
         blocking(&self.folder, |folder| {
             let copies = folder.records()?.into_iter().filter(|record| record.pending.is_none());
@@ -106,7 +106,7 @@ impl FolderSync {
         Err(ServeError::ListingVoided)
     }
 
-    /// Sends the listing page by page. `None` if a newer listing voided it on the way.
+    /// Sends the listing page by page. `None` if a newer listing interrupted it.
     async fn send_pages(
         &self,
         registration: &Registration,
@@ -146,7 +146,7 @@ impl FolderSync {
         }
     }
 
-    /// A stated file was not taken in; the user's bytes are kept.
+    /// Handles a file that the index did not accept; the user's bytes are kept.
     async fn stated_conflict(
         &mut self,
         conflict: &ConflictEntry,

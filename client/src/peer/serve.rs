@@ -1,8 +1,8 @@
-//! A serving peer: binds, registers, answers other peers, and keeps a heartbeat waiting so that tasks arrive at once.
+//! A serving peer: opens the folder, binds the address, then runs the server and the loops until it is told to stop.
 //!
-//! Three loops share the folder: the server, the sync loop (registration, then looks at the folder) and the heartbeat
-//! loop. Invariants: one `serve` per folder; a heartbeat names every task under way (M3); a peer that another process
-//! has replaced stops (P6); a cluster that is out of reach is waited for, never an exit.
+//! Three tasks share the folder: the server for other peers, the sync loop and the heartbeat loop (`loops`).
+//!
+//! Invariant: at most one `serve` runs for a folder.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,35 +27,35 @@ use crate::cluster::{Error, IndexClient};
 use crate::download::Downloader;
 use crate::files;
 
-/// Time between looks at the folder.
+/// Time between scans of the folder.
 pub const RESCAN: Duration = Duration::from_secs(2);
 /// How to serve a folder.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
     /// The index cluster.
     pub client: IndexClient,
-    /// The folder to share; created if missing.
+    /// The folder to share; it is created if missing.
     pub dir: PathBuf,
-    /// `HOST:PORT` to listen at; port 0 picks a free one; without a host it is 127.0.0.1.
+    /// `HOST:PORT` to listen on. Port 0 picks a free port; without a host, it is 127.0.0.1.
     pub bind: String,
-    /// Base URL that other peers reach this one by, if it is not `http://` and the bound address.
+    /// Base URL for other peers, if it differs from the bound address.
     pub advertise: Option<String>,
-    /// Names the peer where the folder has no id yet.
+    /// Peer id for a new folder.
     pub peer_id: Option<PeerId>,
     /// Failure zone.
     pub zone: Option<String>,
-    /// Bytes the peer is willing to hold.
+    /// Most bytes that the peer offers to hold.
     pub capacity_bytes: Option<u64>,
-    /// Allows listening at other addresses than loopback, where everybody can read the shared files.
+    /// Allows listening beyond loopback, where anyone can read the shared files.
     pub insecure: bool,
-    /// Token to show to other peers.
+    /// Token to send to other peers.
     pub bearer: Option<String>,
-    /// Time between looks at the folder.
+    /// Time between scans of the folder.
     pub rescan: Duration,
 }
 
 impl ServeConfig {
-    /// Defaults for a folder and an address.
+    /// The defaults for a folder and an address.
     pub fn new(client: IndexClient, dir: impl Into<PathBuf>, bind: impl Into<String>) -> Self {
         Self {
             client,
@@ -75,54 +75,58 @@ impl ServeConfig {
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be listened at.
-    #[error("cannot listen at {bind}: {source}; choose another address with --bind (port 0 picks a free port)")]
+    /// The peer cannot listen on the address.
+    #[error("cannot listen on {bind}: {source}; choose another address with --bind (port 0 picks a free port)")]
     Bind {
-        /// As configured.
+        /// The configured address.
         bind: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Everybody could read the files.
-    #[error("{bind} is not a loopback address and peers are not authenticated there; pass --insecure to share openly")]
+    /// Anyone could read the files.
+    #[error(
+        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; to allow that, pass --insecure"
+    )]
     NotLoopback {
-        /// As configured.
+        /// The configured address.
         bind: String,
     },
-    /// Other peers cannot use the address.
-    #[error("{bind} stands for every address; say with --advertise URL by which one other peers reach this one")]
+    /// Other peers cannot connect to the address.
+    #[error("{bind} is a wildcard address; pass --advertise with the address other peers should use")]
     NoAddress {
-        /// As configured.
+        /// The configured address.
         bind: String,
     },
-    /// The folder failed.
+    /// An error of the folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The folder disappeared.
+    /// The folder has disappeared.
     #[error("{} is gone (moved, deleted or unmounted); nothing was reported as deleted", path.display())]
     FolderGone {
-        /// Which.
+        /// The folder.
         path: PathBuf,
     },
-    /// The index refused, or cannot be reached; the latter never ends the loop.
+    /// The index refused. An unreachable index never ends the loop.
     #[error(transparent)]
     Index(#[from] Error),
-    /// Another process registered under this peer id (P6).
-    #[error("peer {peer} was registered by another process; stop one of the two, or share this folder as another peer")]
+    /// Another process has registered with this peer id (P6).
+    #[error(
+        "another process has registered as peer {peer}; stop one of the two, or share this folder under another peer id"
+    )]
     Replaced {
-        /// The id.
+        /// The peer id.
         peer: PeerId,
     },
-    /// Another process registered meanwhile, again and again.
-    #[error("the listing was voided by another registration of this peer")]
+    /// Another process kept registering at the same time.
+    #[error("another registration of this peer interrupted the listing")]
     ListingVoided,
-    /// The server failed.
+    /// The peer's server failed.
     #[error("the peer's server failed: {0}")]
     Server(std::io::Error),
 }
 
 impl ServeError {
-    /// Whether trying again may help.
+    /// Whether a retry may help.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Index(error) => error.is_temporary() || !error.is_definite(),
@@ -140,7 +144,7 @@ impl ServeError {
     }
 }
 
-/// A peer that is bound but does not serve yet.
+/// A peer that is bound but not serving yet.
 pub struct Peer {
     folder: Arc<Folder>,
     client: IndexClient,
@@ -152,7 +156,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Opens the folder, takes its lock and binds the address, so that all three errors show before anything starts.
+    /// Opens the folder, takes its lock and binds the address, so that these fail before anything starts.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
         let (dir, peer_id, bind) = (config.dir.clone(), config.peer_id.clone(), config.bind.clone());
         let opened = tokio::task::spawn_blocking(move || {
@@ -180,7 +184,7 @@ impl Peer {
         })
     }
 
-    /// Base URL other peers use.
+    /// Base URL for other peers.
     pub fn address(&self) -> &str {
         &self.registration.address
     }
@@ -190,12 +194,12 @@ impl Peer {
         Arc::clone(&self.folder)
     }
 
-    /// The downloader, whose connections a shell can share.
+    /// The downloader, so that a shell can share its connections.
     pub fn downloader(&self) -> Downloader {
         self.downloader.clone()
     }
 
-    /// Serves until `shutdown` (then it ends within five seconds), or until it cannot go on.
+    /// Serves until `shutdown`, after which it ends within five seconds, or until it fails.
     pub async fn run(self, shutdown: CancellationToken, events: Events) -> Result<(), ServeError> {
         let stop = shutdown.child_token();
         let _stop_on_return = stop.clone().drop_guard();
@@ -218,7 +222,7 @@ impl Peer {
     }
 }
 
-/// Binds and serves in one go; what `raftshare serve` does.
+/// Binds and serves in one call.
 pub async fn serve(config: ServeConfig, shutdown: CancellationToken, events: Events) -> Result<(), ServeError> {
     Peer::bind(config).await?.run(shutdown, events).await
 }
