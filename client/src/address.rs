@@ -1,8 +1,7 @@
-//! Addresses as people type them: `HOST:PORT` to listen at or to reach a member by, and base URLs of servers.
+//! Addresses as people type them: `HOST:PORT` to listen on or to reach a member at, and base URLs of servers.
 //!
-//! Invariant: every option of both programs that takes an address goes through here, so that the same
-//! text means the same everywhere, and a text that is only half understood is refused with the spelling
-//! that works. Nothing here is resolved.
+//! Invariant: every option of both programs that takes an address uses this module, so the same text means the same
+//! everywhere. Ambiguous text is refused with examples that work. Nothing here resolves names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,9 +10,9 @@ use std::str::FromStr;
 /// Longest host name, in bytes (RFC 1035).
 const HOST_BYTES_MAX: usize = 253;
 
-/// Why a text is no address. `Display` is the sentence for the user.
+/// Why a text is not a usable address. `Display` is the message for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no usable address: {why}; examples: {examples}")]
+#[error("'{text}' is not a usable address: {why}; examples: {examples}")]
 pub struct AddressError {
     text: String,
     why: String,
@@ -23,7 +22,7 @@ pub struct AddressError {
 const HOST_PORTS: &str = "127.0.0.1:8080, localhost:8080, [::1]:8080";
 const URLS: &str = "http://127.0.0.1:8080, localhost:8080, http://[::1]:8080";
 
-/// A host by name or number.
+/// A host, by name or IP address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// An IP address.
@@ -33,7 +32,7 @@ pub enum Host {
 }
 
 impl Host {
-    /// Whether only this machine can use it.
+    /// Whether only this machine can reach it.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),
@@ -41,7 +40,7 @@ impl Host {
         }
     }
 
-    /// Whether it stands for every address of a machine, so that nobody can be reached by it.
+    /// Whether it is a wildcard address, which can be listened on but not connected to.
     pub fn is_wildcard(&self) -> bool {
         matches!(self, Self::Ip(ip) if ip.is_unspecified())
     }
@@ -62,7 +61,7 @@ impl fmt::Display for Host {
 pub struct HostPort {
     /// The host.
     pub host: Host,
-    /// The port; 0 asks for a free one where that makes sense.
+    /// The port; where listening, 0 picks a free one.
     pub port: u16,
 }
 
@@ -71,12 +70,12 @@ impl HostPort {
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let bad = |why: &str| AddressError { text: text.to_owned(), why: why.to_owned(), examples: HOST_PORTS };
         if text.contains("://") {
-            return Err(bad("it is a URL, but HOST:PORT is needed here"));
+            return Err(bad("it is a URL, but HOST:PORT is expected here"));
         }
         split(text).map_err(|why| bad(&why))
     }
 
-    /// Like [`HostPort::parse`]; `:PORT` is that port of `host`.
+    /// Like [`HostPort::parse`]; `:PORT` means that port on `host`.
     pub fn parse_or_port_of(text: &str, host: IpAddr) -> Result<Self, AddressError> {
         if text.starts_with(':') && !text.starts_with("::") {
             return Ok(Self { host: Host::Ip(host), ..Self::parse(&format!("0.0.0.0{text}"))? });
@@ -99,16 +98,16 @@ impl FromStr for HostPort {
     }
 }
 
-/// An address to listen at: `HOST:PORT`, or `:PORT` for loopback; port 0 picks a free one.
+/// An address to listen on: `HOST:PORT`, or `:PORT` for loopback; port 0 picks a free port.
 pub fn listen(text: &str) -> Result<HostPort, AddressError> {
     HostPort::parse_or_port_of(text, IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// A base URL, `http://HOST:PORT` without a slash at the end. A bare `HOST:PORT` is taken as `http`.
+/// A base URL, `http://HOST:PORT` without a trailing slash. A bare `HOST:PORT` means `http`.
 pub fn base_url(text: &str) -> Result<String, AddressError> {
     let bad = |why: &str| AddressError { text: text.to_owned(), why: why.to_owned(), examples: URLS };
     let reachable = |address: HostPort| match address.port {
-        0 => Err(bad("nobody can be reached at port 0")),
+        0 => Err(bad("port 0 cannot be connected to")),
         _ => Ok(format!("http://{address}")),
     };
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -116,29 +115,29 @@ pub fn base_url(text: &str) -> Result<String, AddressError> {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "http" => {}
-        "https" => return Err(bad("this version speaks http only")),
-        _ => return Err(bad("only http URLs are understood")),
+        "https" => return Err(bad("this version supports http only")),
+        _ => return Err(bad("only http URLs are supported")),
     }
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains(['/', '?', '#']) {
-        return Err(bad("it has a path; a scheme, a host and a port are enough"));
+        return Err(bad("it has a path; give only the scheme, host and port"));
     }
     if rest.contains('@') {
         return Err(bad("it has a user name; pass a token with RAFTSHARE_TOKEN"));
     }
-    // A URL may leave the port out; then it is 80.
+    // Without a port, a URL means port 80.
     let has_port = rest.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let whole = if has_port { rest.to_owned() } else { format!("{rest}:80") };
     reachable(split(&whole).map_err(|why| bad(&why))?)
 }
 
-/// A base URL that others reach a program by: not a wildcard address.
+/// A base URL that others can connect to, so not a wildcard address.
 pub fn reachable_url(text: &str) -> Result<String, AddressError> {
     let url = base_url(text)?;
     let bad = |why: &str| AddressError { text: text.to_owned(), why: why.to_owned(), examples: URLS };
     let address = split(url.trim_start_matches("http://")).map_err(|why| bad(&why))?;
     if address.host.is_wildcard() {
-        return Err(bad("it stands for every address of a machine; name the one that others use"));
+        return Err(bad("it is a wildcard address; give the address that others connect to"));
     }
     Ok(url)
 }
@@ -156,14 +155,14 @@ pub fn base_urls(text: &str) -> Result<Vec<String>, AddressError> {
 fn split(text: &str) -> Result<HostPort, String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (ip, after) = rest.split_once(']').ok_or("a bracket is not closed")?;
+            let (ip, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
             let port = after.strip_prefix(':').ok_or("the port is missing")?;
-            let ip = Ipv6Addr::from_str(ip).map_err(|_| "what is in the brackets is no IPv6 address")?;
+            let ip = Ipv6Addr::from_str(ip).map_err(|_| "the text in brackets is no IPv6 address")?;
             (Host::Ip(IpAddr::V6(ip)), port)
         }
         None => {
             if text.matches(':').count() > 1 {
-                return Err("an IPv6 address goes in brackets, with the port after them".into());
+                return Err("an IPv6 address needs brackets, with the port after them".into());
             }
             let (host, port) = text.split_once(':').ok_or("the port is missing")?;
             (name_or_v4(host)?, port)

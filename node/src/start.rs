@@ -163,7 +163,7 @@ fn announce_start(node: &Node) {
         None => "no cluster yet".to_owned(),
     };
     let line = format!("raftshare-node {} serves http://{} ({cluster})\n", node.config.id, node.address);
-    if let Err(error) = client::cli::write_stdout(line.as_bytes()) {
+    if let Err(error) = client::terminal::write_stdout(line.as_bytes()) {
         tracing::warn!(%error, address = node.address, "serving; cannot say so on the standard output");
     }
 }

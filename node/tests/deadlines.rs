@@ -10,7 +10,6 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::CommandFactory;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use support::{Cluster, eventually, hash};
@@ -189,8 +188,7 @@ fn leaves(command: &clap::Command, prefix: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_command_has_a_row() {
-    for (command, rows) in [(node::cli::command(), NODE_COMMANDS), (client::cli::args::Cli::command(), CLIENT_COMMANDS)]
-    {
+    for (command, rows) in [(node::cli::command(), NODE_COMMANDS), (client::cli::command(), CLIENT_COMMANDS)] {
         let rows: BTreeSet<_> = rows.iter().map(|(name, ..)| (*name).to_owned()).collect();
         let names = leaves(&command, "").into_iter().filter(|name| !ENDLESS.contains(&name.as_str()));
         assert_eq!(names.collect::<BTreeSet<_>>(), rows, "commands of {}", command.get_name());

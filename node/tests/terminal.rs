@@ -182,7 +182,7 @@ fn results_onto_a_closed_pipe_end_quietly_and_onto_a_full_disk_with_an_error() {
         assert!(closed.status.success(), "{arguments:?}: {closed:?}");
         assert_eq!(String::from_utf8_lossy(&closed.stderr), "", "{arguments:?}");
         let full = run(arguments, full());
-        assert_eq!(full.status.code(), Some(client::cli::Exit::Disk as i32), "{arguments:?}: {full:?}");
+        assert_eq!(full.status.code(), Some(client::terminal::Exit::Disk as i32), "{arguments:?}: {full:?}");
         assert!(String::from_utf8_lossy(&full.stderr).contains("standard output"), "{arguments:?}: {full:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `raftshare lease …`, and the leases that the folder keeps between commands in `.raftshare/leases.json`.
+//! Taking the lease of a file, and the leases that the folder keeps between commands in `.raftshare/leases.json`.
 //!
 //! Invariant: a kept token is forgotten only when its lease is known to be over; the file is replaced atomically and
 //! under a lock, so two commands never lose each other's tokens.
@@ -8,16 +8,30 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use raft_store::types::{FencingToken, FileName, LeaseToken};
 use serde::{Deserialize, Serialize};
 
-use super::args::{LeaseCommand, Patience, Waiting};
-use super::exit::{Exit, Failure};
-use super::output::{count, minutes};
 use super::session::{Session, blocking};
-use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, ReleaseRequest, RenewRequest};
-use crate::cluster::{Grant, LeaseAnswer};
-use crate::peer::{Folder, fsio};
+use super::values::{Patience, lease_ttl, patience};
+use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, RenewRequest};
+use crate::cluster::{Grant, LeaseAnswer, LeaseGuard};
+use crate::files;
+use crate::peer::Folder;
+use crate::terminal::figures::minutes;
+use crate::terminal::{Exit, Failure, variables};
+
+/// Waiting in line for a lease (L5).
+#[derive(Debug, Clone, Args)]
+pub struct Waiting {
+    /// Wait in line if somebody else has the lease, for this long or for ever.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "forever",
+          value_parser = patience)]
+    pub wait: Option<Patience>,
+    /// How long the lease lasts without renewal.
+    #[arg(long, value_name = "DURATION", value_parser = lease_ttl, env = variables::LEASE_TTL, default_value = "60s")]
+    pub ttl: Duration,
+}
 
 /// A lease that the folder keeps.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -39,7 +53,7 @@ fn change(folder: &Folder, change: impl FnOnce(&mut Leases)) -> Result<(), Failu
     let mut leases = load(folder)?;
     change(&mut leases);
     let bytes = serde_json::to_vec_pretty(&leases).unwrap_or_default();
-    fsio::write_atomic(&path, &bytes)?;
+    files::write_atomic(&path, &bytes)?;
     Ok(())
 }
 
@@ -63,7 +77,7 @@ pub async fn kept(folder: &Arc<Folder>, name: &FileName) -> Result<Option<Kept>,
 }
 
 /// Keeps a lease for later commands.
-async fn keep(folder: &Arc<Folder>, name: &FileName, grant: &Grant) -> Result<(), Failure> {
+pub async fn keep(folder: &Arc<Folder>, name: &FileName, grant: &Grant) -> Result<(), Failure> {
     let kept = Kept { token: grant.response.lease_token, fencing_token: grant.response.fencing_token };
     let (folder, name) = (Arc::clone(folder), name.clone());
     blocking(move || change(&folder, |leases| _ = leases.insert(name, kept))).await?
@@ -140,42 +154,45 @@ fn held(session: &Session, folder: &Folder, name: &FileName, denied: &DeniedResp
         .hint(format!("wait in line:  --wait        see who waits:  {program}lease queue '{name}'"))
 }
 
-/// `raftshare lease …`.
-pub async fn run(session: &Session, command: &LeaseCommand) -> Result<(), Failure> {
-    match command {
-        LeaseCommand::Acquire { name, waiting } => {
-            let folder = session.folder().await?;
-            let grant = acquire(session, &folder, name, waiting).await?;
-            keep(&folder, name, &grant).await?;
-            report(session, name, &grant, "granted");
-            Ok(())
+/// The lease under which a file is changed.
+pub struct Held {
+    /// Renews itself.
+    pub guard: LeaseGuard,
+    /// Whether the user took it with `lease acquire`, and so keeps it.
+    pub kept: bool,
+}
+
+/// Takes the lease, or goes on with the one that `lease acquire` took.
+pub async fn hold(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    waiting: &Waiting,
+) -> Result<Held, Failure> {
+    if let Some(lease) = kept(folder, name).await? {
+        match renew_kept(session, folder, name, lease, None).await {
+            Ok(grant) => {
+                let guard = LeaseGuard::start(&session.client, folder.peer_id(), name.clone(), &grant);
+                return Ok(Held { guard, kept: true });
+            }
+            // It is over, and forgotten by now: take a new one.
+            Err(failure) if failure.exit == Exit::Conflict => {}
+            Err(failure) => return Err(failure),
         }
-        LeaseCommand::Renew { name, ttl } => renew(session, name, *ttl).await,
-        LeaseCommand::Release { name } => release(session, name).await,
-        LeaseCommand::Status { name } => status(session, name, false).await,
-        LeaseCommand::Queue { name } => status(session, name, true).await,
     }
+    let grant = acquire(session, folder, name, waiting).await?;
+    let guard = LeaseGuard::start(&session.client, folder.peer_id(), name.clone(), &grant);
+    Ok(Held { guard, kept: false })
 }
 
-fn report(session: &Session, name: &FileName, grant: &Grant, what: &str) {
-    let left = humantime::format_duration(Duration::from_millis(grant.response.ttl_ms));
-    let fence = count(grant.response.fencing_token);
-    session.output.sentence(&grant.response, &format!("{name}: lease {what} for {left}, fencing token {fence}"));
-}
-
-async fn own(folder: &Arc<Folder>, name: &FileName) -> Result<Kept, Failure> {
-    kept(folder, name).await?.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("this folder keeps no lease of {name}"))
-            .hint(format!("take it:  raftshare lease acquire '{name}'"))
-    })
-}
-
-async fn renew(session: &Session, name: &FileName, ttl: Option<Duration>) -> Result<(), Failure> {
-    let folder = session.folder().await?;
-    let kept = own(&folder, name).await?;
-    let grant = renew_kept(session, &folder, name, kept, ttl).await?;
-    report(session, name, &grant, "renewed");
-    Ok(())
+/// Gives a lease back, unless the user took it for longer.
+pub async fn give_back(session: &Session, held: Held) {
+    if held.kept {
+        return held.guard.forget();
+    }
+    if let Err(error) = held.guard.release().await {
+        session.output.remark(&format!("the lease could not be given back and will run out: {error}"));
+    }
 }
 
 /// Renews a kept lease; forgets it if it is over.
@@ -203,44 +220,4 @@ pub async fn renew_kept(
             Err(if over { failure.hint(format!("take it again:  raftshare lease acquire '{name}'")) } else { failure })
         }
     }
-}
-
-async fn release(session: &Session, name: &FileName) -> Result<(), Failure> {
-    let folder = session.folder().await?;
-    let kept = own(&folder, name).await?;
-    let request = ReleaseRequest { peer_id: folder.peer_id(), file_name: name.clone(), lease_token: kept.token };
-    let result = session.client.release(&request).await;
-    let over = result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::LeaseExpired));
-    if result.is_ok() || over {
-        forget(&folder, name).await?;
-    }
-    result?;
-    session.output.sentence(&serde_json::json!({"released": name}), &format!("{name}: lease released"));
-    Ok(())
-}
-
-async fn status(session: &Session, name: &FileName, queue: bool) -> Result<(), Failure> {
-    let Some(answer) = session.client.lease_status(name).await? else {
-        return Err(Failure::new(Exit::NotFound, format!("nobody has the lease of {name}"))
-            .hint(format!("take it:  raftshare lease acquire '{name}'")));
-    };
-    session.output.freshness(&answer.freshness);
-    let lease = &answer.value;
-    let holder = vec![
-        "-".to_owned(),
-        lease.holder.to_string(),
-        format!(
-            "holder, ends in {}, fencing token {}",
-            super::queries::remaining(lease.remaining_ms),
-            count(lease.fencing_token)
-        ),
-    ];
-    let waiting = lease
-        .line
-        .iter()
-        .map(|place| vec![place.position.to_string(), place.peer_id.to_string(), "waiting".to_owned()]);
-    let shown = if queue { usize::MAX } else { 0 };
-    let rows: Vec<_> = std::iter::once(holder).chain(waiting.take(shown)).collect();
-    session.output.result(lease, &["POS", "PEER", "STATE"], &rows);
-    Ok(())
 }

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use raft_store::types::{FileName, PeerId};
 
-use super::args::Common;
-use super::exit::Failure;
-use super::output::Output;
+use super::command_line::Common;
 use crate::api::{ErrorCode, RegisterRequest};
 use crate::cluster::{Error, IndexClient, Options};
 use crate::peer::Folder;
+use crate::terminal::{Exit, Failure, Output};
 
 /// Address of a peer that serves nothing.
 const NOT_SERVING: &str = "http://127.0.0.1:0";
@@ -83,17 +82,6 @@ impl Session {
         Ok(Arc::new(folder))
     }
 
-    /// The folder, if it is a shared one already.
-    pub async fn folder_if_shared(&self) -> Result<Option<Arc<Folder>>, Failure> {
-        if self.folder.is_some() {
-            return Ok(self.folder.clone());
-        }
-        let dir = self.dir.clone();
-        let folder = blocking(move || Folder::open_existing(&dir)).await??;
-        folder.iter().for_each(|folder| self.show_secret(folder));
-        Ok(folder.map(Arc::new))
-    }
-
     /// The peer's own secret outranks the join token.
     fn show_secret(&self, folder: &Folder) {
         if let Some(secret) = folder.identity().peer_secret {
@@ -157,5 +145,5 @@ pub async fn is_served(folder: &Arc<Folder>) -> bool {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::new(super::Exit::Other, format!("an internal task failed: {error}")))
+        .map_err(|error| Failure::new(Exit::Other, format!("an internal task failed: {error}")))
 }

@@ -1,7 +1,7 @@
-//! Ranges from several sources at once: carries out what the planner decides, and writes and hashes what comes in.
+//! Fetches ranges from several sources at once: executes the plan, and writes and hashes what arrives.
 //!
-//! Invariant: a chunk is written once, whole, by one writer thread; of two fetches of one chunk (end game) the first
-//! complete one counts. Memory is bounded by the connections times the chunk size, plus a short queue to the writer.
+//! Invariants: one writer thread writes each chunk once and whole. If a chunk is fetched twice (end game), the first
+//! complete fetch counts. Memory is limited to the connections times the chunk size, plus a short queue to the writer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,28 +13,27 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-use super::part::PartFile;
 use super::plan::{Action, ChunkId, Outcome, Plan, Progress, SourceId, chunk_bytes};
 use super::source::SourceError;
 use super::{DownloadError, Failed, Fetched, Job, SourceProgress};
-use crate::peer::Staged;
+use crate::files::{PartFile, Staged};
 
-/// How often speed is looked at and progress reported.
+/// How often speed is checked and progress reported.
 const TICK: Duration = Duration::from_millis(100);
 /// Complete chunks that may wait for the writer.
 const WRITE_QUEUE: usize = 2;
 
 type Chunk = Result<Vec<u8>, SourceError>;
 
-/// A fetch under way.
+/// A running fetch.
 struct Running {
     abort: AbortHandle,
     received: Arc<AtomicU64>,
-    /// Since when the current measurement of speed runs, and the bytes received by then.
+    /// When the current speed measurement began, and the bytes received by then.
     window: (Instant, u64),
 }
 
-/// Fetches a file of known size. The bytes are hashed, and compared with the announced hash, here.
+/// Fetches a file of known size and compares its hash with the announced one.
 pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
     let part = job.new_part(Some(size)).map_err(Failed::Final)?;
     part.set_len(size).map_err(|error| Failed::Final(DownloadError::io(part.path(), error)))?;
@@ -42,11 +41,11 @@ pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
     let mut executor = Executor::new(job, size, chunks);
     let result = executor.run().await;
     let bytes = executor.bytes.clone();
-    drop(executor); // closes the queue and aborts what still runs
+    drop(executor); // closes the queue and aborts running fetches
     let written = writer.await.map_err(|error| {
         Failed::Final(DownloadError::Io { path: job.tmp.to_owned(), source: std::io::Error::other(error) })
     })?;
-    // The disk's error explains everything else.
+    // A disk error explains every other failure, so it comes first.
     let (part, hash) = written.map_err(Failed::Final)?;
     result?;
     let sources = shares(job, &bytes);
@@ -103,7 +102,7 @@ impl<'a> Executor<'a> {
             }
             tokio::select! {
                 Some(joined) = self.tasks.join_next() => {
-                    // An aborted fetch ends with a join error; the planner has dealt with it already.
+                    // An aborted fetch ends with a join error; the plan already knows about it.
                     if let Ok((chunk, source, result)) = joined {
                         self.finished(chunk, source, result).await?;
                     }
@@ -115,18 +114,18 @@ impl<'a> Executor<'a> {
 
     async fn finished(&mut self, chunk: ChunkId, source: SourceId, result: Chunk) -> Result<(), Failed> {
         if self.running.remove(&(chunk, source)).is_none() {
-            return Ok(()); // cancelled while its result was on the way
+            return Ok(()); // cancelled while its result was arriving
         }
         let outcome = match result {
             Ok(bytes) => {
                 self.bytes[source] += bytes.len() as u64;
                 let offset = chunk as u64 * self.chunk_bytes;
                 if self.chunks.send((offset, bytes)).await.is_err() {
-                    return Err(Failed::Sources(Vec::new())); // the writer stopped; its own error is what counts
+                    return Err(Failed::Sources(Vec::new())); // the writer stopped; its error is reported instead
                 }
                 Outcome::Done
             }
-            // A smaller file may be what is there; a larger one than the index says is nobody's.
+            // The file may be smaller than the index says, but never larger.
             Err(SourceError::OtherSize(size)) if size < self.size => return Err(Failed::OtherSize(size)),
             Err(error) => {
                 let outcome = error.outcome();
@@ -171,7 +170,7 @@ impl<'a> Executor<'a> {
             self.execute(actions);
         }
         let complete: u64 = self.bytes.iter().sum();
-        // A chunk that is lost, or fetched twice, must not make the bar jump back.
+        // A chunk that is lost or fetched twice must not move the progress bar back.
         self.reported = self.reported.max((complete + under_way).min(self.size));
         self.job.report(self.reported, Some(self.size), shares(self.job, &self.bytes));
     }
@@ -203,13 +202,13 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// Writes chunks as they come and hashes them in file order, on a thread of its own.
+/// Writes chunks as they arrive and hashes them in file order, on its own thread.
 struct Writer {
     part: PartFile,
     hasher: Sha256,
-    /// Bytes hashed so far: everything before them is written.
+    /// Bytes hashed so far; all of them are written.
     hashed: u64,
-    /// Chunks written but not yet hashed, by offset, with their lengths.
+    /// Lengths of chunks that are written but not yet hashed, by offset.
     ahead: BTreeMap<u64, usize>,
 }
 

@@ -1,15 +1,14 @@
-//! Fetches one version of a file from its holders, verified before anybody sees it.
+//! Fetches one version of a file from its holders and verifies its hash.
 //!
 //! ```text
-//! fetch ── small or unknown size ──► single: one GET, hashed while it comes in
+//! fetch ── small or unknown size ──► single: one GET, hashed as it arrives
 //!    └──── large ──► chunked: plan (pure) ⇄ executor ── ranges from several holders ──► writer: hashes behind them
 //! ```
-//! Invariants: a download ends, and takes no more room than the index says the file has, whatever its sources do; what
-//! [`Downloader::fetch`] answers has the hash that was asked for; it is in a part file, never under a
-//! final name; a failed download leaves nothing behind. A lying holder costs time and is named, but does no harm.
+//! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.
+//! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A failed
+//! download leaves nothing behind. A holder that sends wrong bytes costs time and is reported, but does no harm.
 
 mod chunked;
-pub mod part;
 pub mod plan;
 mod single;
 pub mod source;
@@ -21,13 +20,12 @@ use std::time::Duration;
 use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
 
-use crate::peer::{Staged, fsio};
-use part::PartFile;
+use crate::files::{self, PartFile, Staged};
 use source::{Limits, SourceError, Target};
 
-/// Files up to this size, in bytes, are fetched with one request.
+/// Files of at most this many bytes are fetched with one request.
 pub const SMALL_BYTES: u64 = 1024 * 1024;
-/// Free bytes that a download leaves on the disk.
+/// Bytes that a download leaves free on the disk.
 const RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// What to fetch, and from whom.
@@ -56,12 +54,12 @@ impl From<&crate::api::Task> for FetchRequest {
     }
 }
 
-/// How far a download is.
+/// Progress of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes received so far.
     pub bytes: u64,
-    /// Bytes in all, once known.
+    /// Total bytes, once known.
     pub total: Option<u64>,
     /// Bytes received per source, in the order the sources were given.
     pub sources: Vec<SourceProgress>,
@@ -76,7 +74,7 @@ pub struct SourceProgress {
     pub bytes: u64,
 }
 
-/// Hears about progress, about ten times a second; must not block.
+/// Called about ten times a second with the progress; must not block.
 pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// A verified download.
@@ -84,19 +82,19 @@ pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
 pub struct Fetched {
     /// The bytes, to be installed in a folder or moved somewhere with [`Fetched::move_to`].
     pub staged: Staged,
-    /// Who sent how much.
+    /// How much each source sent.
     pub sources: Vec<SourceProgress>,
-    /// Sources that sent wrong bytes, or may have.
+    /// Sources that sent wrong bytes, or may have sent them.
     pub suspects: Vec<String>,
 }
 
 impl Fetched {
-    /// Moves the bytes to a path outside any shared folder, replacing what is there. Blocking.
+    /// Moves the bytes to a path outside any shared folder and replaces what is there. Blocking.
     pub fn move_to(self, target: &Path) -> Result<(), DownloadError> {
         let failed = |source| DownloadError::io(target, source);
         self.staged.part.sync().map_err(failed)?;
         self.staged.part.rename_over(target).map_err(failed)?;
-        fsio::sync_dir(target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        files::sync_dir(target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
             .map_err(failed)
     }
 }
@@ -104,7 +102,7 @@ impl Fetched {
 /// Why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// Nobody has it.
+    /// No live peer holds the version.
     #[error("no live peer holds version {version} of {name}; try again when one of its holders is back")]
     NoSources {
         /// The file.
@@ -120,7 +118,7 @@ pub enum DownloadError {
         /// Each source, and why it failed.
         reasons: Vec<(String, SourceError)>,
     },
-    /// It took longer than a file of its size may take.
+    /// The download took longer than its size allows.
     #[error("{name} was not fetched within {} s; its holders are too slow, try again later", limit.as_secs())]
     TooSlow {
         /// The file.
@@ -128,21 +126,21 @@ pub enum DownloadError {
         /// The limit.
         limit: Duration,
     },
-    /// Sources sent bytes that are not the announced ones, and nobody else could help.
+    /// Sources sent wrong bytes, and no other source could help.
     #[error(
-        "the bytes of {name} are not the announced ones; sent by {}; nothing was kept. Ask those peers to check their copy",
+        "{name} has the wrong hash; the bytes came from {} and were discarded. Ask those peers to check their copies",
         .suspects.join(", ")
     )]
     Mismatch {
         /// The file.
         name: FileName,
-        /// Who sent them.
+        /// The sources of those bytes.
         suspects: Vec<String>,
     },
-    /// The disk has no room.
-    #[error("the disk of {} is full (the file needs {size} bytes); the partial file was removed", path.display())]
+    /// The disk is full.
+    #[error("the disk of {} is full (the file needs {size} bytes); the partial download was removed", path.display())]
     DiskFull {
-        /// Where.
+        /// The directory of the download.
         path: PathBuf,
         /// Bytes needed; 0 if unknown.
         size: u64,
@@ -150,9 +148,9 @@ pub enum DownloadError {
     /// Writing failed.
     #[error("cannot write {}: {source}", path.display())]
     Io {
-        /// What.
+        /// The file being written.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -168,7 +166,7 @@ impl DownloadError {
         if full { Self::DiskFull { path, size: 0 } } else { Self::Io { path, source } }
     }
 
-    /// A short code, as in a heartbeat's `failed`.
+    /// A short code, for a heartbeat's `failed`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoSources { .. } | Self::AllFailed { .. } => "unreachable",
@@ -180,15 +178,15 @@ impl DownloadError {
     }
 }
 
-/// How one way of fetching ended without an answer.
+/// Why one way of fetching failed.
 enum Failed {
-    /// Whoever comes next cannot do better.
+    /// No other way can succeed.
     Final(DownloadError),
-    /// The sources failed.
+    /// Every source failed.
     Sources(Vec<(String, SourceError)>),
-    /// The bytes are wrong; who sent them.
+    /// These sources sent wrong bytes.
     Mismatch(Vec<String>),
-    /// The file has another size than was assumed.
+    /// The file has a different size than assumed.
     OtherSize(u64),
 }
 
@@ -201,15 +199,15 @@ pub struct Downloader {
 }
 
 impl Downloader {
-    /// A downloader that shows `bearer` to peers that ask for a token.
+    /// A downloader that sends `bearer` to peers as its token.
     pub fn new(bearer: Option<String>) -> Self {
         Self::with_limits(bearer, Limits::default())
     }
 
-    /// The same, with other time limits.
+    /// A downloader with other limits.
     pub fn with_limits(bearer: Option<String>, limits: Limits) -> Self {
-        // HTTP/1.1: one connection per chunk, so that one slow holder's window holds up nobody else. No redirects and
-        // no proxy: bytes come from the holder that the index named.
+        // HTTP/1.1 uses one connection per chunk, so the window of a slow holder delays no other chunk. There are no
+        // redirects and no proxy: the bytes come from the holder that the index named.
         let builder = reqwest::Client::builder()
             .connect_timeout(limits.connect)
             .http1_only()
@@ -219,7 +217,7 @@ impl Downloader {
         Self { http: builder.build().expect("a client without TLS has nothing to load"), bearer, limits }
     }
 
-    /// Fetches one version into a part file in `tmp`, which should be on the file system of its final place.
+    /// Fetches one version into a part file in `tmp`, which should be on the same file system as the final path.
     ///
     /// Dropping the future cancels the download and removes the part file.
     pub async fn fetch(
@@ -239,7 +237,7 @@ impl Downloader {
     async fn fetch_for(&self, job: &Job<'_>) -> Result<Fetched, DownloadError> {
         let mut known = job.stated_size();
         let mut suspects = Vec::new();
-        // Twice: the first answer may tell that the assumed size is wrong.
+        // Two rounds, because the first answer may show that the assumed size is wrong.
         for _ in 0..2 {
             let result = match known {
                 Some(size) if size > SMALL_BYTES => chunked::fetch(job, size).await,
@@ -249,7 +247,7 @@ impl Downloader {
                 Ok(fetched) => return Ok(fetched),
                 Err(Failed::OtherSize(size)) => known = Some(size),
                 Err(Failed::Mismatch(senders)) if known.is_some_and(|size| size > SMALL_BYTES) => {
-                    suspects = senders; // several sources mixed: who lied shows when each is asked alone
+                    suspects = senders; // chunks of several sources are mixed; asking each source alone shows which one lied
                     break;
                 }
                 // A holder without ranges can still send the whole file.
@@ -260,18 +258,18 @@ impl Downloader {
         let mut fetched = single::fetch_any(job, None).await.map_err(|failed| job.give_up(failed))?;
         let proven = fetched.suspects.clone();
         let honest: Vec<_> = fetched.sources.iter().map(|share| &share.source).collect();
-        // Without proof everybody who took part and was not heard alone remains suspect.
+        // A source that took part and was not asked alone remains suspect.
         let doubtful = suspects.into_iter().filter(|suspect| !proven.contains(suspect) && !honest.contains(&suspect));
         fetched.suspects.extend(doubtful.collect::<Vec<_>>());
         Ok(fetched)
     }
 }
 
-/// One download and everything its parts need.
+/// One download and what all ways of fetching need for it.
 struct Job<'a> {
     target: Target,
     request: &'a FetchRequest,
-    /// In random order, so that many peers fetching one file spread over its holders.
+    /// In random order, so that peers that fetch the same file spread over its holders.
     sources: Vec<String>,
     tmp: &'a Path,
     progress: Option<ProgressFn>,
@@ -302,14 +300,14 @@ impl<'a> Job<'a> {
         Ok(Self { target, request, sources, tmp, progress })
     }
 
-    /// The size that the index states; a file has no more bytes than that.
+    /// The size in the index, which is an upper limit.
     fn stated_size(&self) -> Option<u64> {
         self.request.size.filter(|size| *size > 0)
     }
 
     fn new_part(&self, size: Option<u64>) -> Result<PartFile, DownloadError> {
         let size = size.unwrap_or(0);
-        if fsio::free_bytes(self.tmp).is_some_and(|free| free < size.saturating_add(RESERVE_BYTES)) {
+        if files::free_bytes(self.tmp).is_some_and(|free| free < size.saturating_add(RESERVE_BYTES)) {
             return Err(DownloadError::DiskFull { path: self.tmp.to_owned(), size });
         }
         PartFile::create(self.tmp).map_err(|error| DownloadError::io(self.tmp, error))

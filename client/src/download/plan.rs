@@ -1,8 +1,8 @@
-//! Who fetches which chunk: a pure planner. Events go in, actions come out; it knows no clock and no network.
+//! Decides which source fetches which chunk: a pure planner without clock or network. Events go in, actions come out.
 //!
-//! Invariants, held by property tests: a chunk has one fetcher, or two in the end game (nothing unassigned is left and
-//! a connection would idle); a source never has more than [`CONNECTIONS_PER_SOURCE`] fetches, and no more than
-//! [`SOURCES_MAX`] sources work at once; it terminates, with every chunk done as long as one source keeps answering.
+//! Invariants, checked by property tests: a chunk has one fetcher, or two in the end game, when no chunk is unassigned
+//! and a connection would idle. A source never runs more than [`CONNECTIONS_PER_SOURCE`] fetches, and at most
+//! [`SOURCES_MAX`] sources work at once. The plan ends, with every chunk done if one source keeps answering.
 
 use std::collections::BTreeSet;
 
@@ -16,15 +16,15 @@ pub const FAILURES_MAX: u32 = 3;
 pub const CHUNK_BYTES_MIN: u64 = 256 * 1024;
 /// See [`CHUNK_BYTES_MIN`].
 pub const CHUNK_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Chunks that a file is cut into, about.
+/// Approximate number of chunks in a file.
 const CHUNKS_ABOUT: u64 = 1024;
 
-/// Number of a source in the list the plan was made with.
+/// Index of a source in the list that the plan was made from.
 pub type SourceId = usize;
-/// Number of a chunk, from 0 on in file order.
+/// Index of a chunk, in file order.
 pub type ChunkId = usize;
 
-/// Chunk size for a file: a power of two, about a 1,024th of it.
+/// Chunk size for a file: a power of two, about 1/1,024 of the file.
 pub fn chunk_bytes(size: u64) -> u64 {
     (size / CHUNKS_ABOUT).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).next_power_of_two()
 }
@@ -32,13 +32,13 @@ pub fn chunk_bytes(size: u64) -> u64 {
 /// What happened to a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The chunk is here, complete.
+    /// The chunk is complete.
     Done,
-    /// It failed in a way that may pass (connection lost, server busy).
+    /// It failed for a reason that may pass (connection lost, server busy).
     Failed,
-    /// It runs too slowly.
+    /// It is too slow.
     Slow,
-    /// The source does not have these bytes, or cannot serve them: never ask it again.
+    /// The source does not have these bytes or cannot serve them; it is never asked again.
     Unusable,
 }
 
@@ -47,14 +47,14 @@ pub enum Outcome {
 pub enum Action {
     /// Fetch a chunk from a source.
     Fetch(ChunkId, SourceId),
-    /// Break off a fetch; its outcome does not count any more.
+    /// Cancel a fetch; its outcome no longer counts.
     Cancel(ChunkId, SourceId),
 }
 
-/// Where the whole download is.
+/// State of the whole download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Fetches are under way.
+    /// Fetches are running.
     Running,
     /// Every chunk is done.
     Finished,
@@ -66,7 +66,7 @@ pub enum Progress {
 struct Chunk {
     fetchers: Vec<SourceId>,
     done: bool,
-    /// The source that lost it last; another one is tried first.
+    /// The source that failed last; others are tried first.
     avoid: Option<SourceId>,
 }
 
@@ -97,7 +97,7 @@ impl Plan {
         }
     }
 
-    /// Where the download is.
+    /// State of the download.
     pub fn progress(&self) -> Progress {
         match (self.unassigned.is_empty(), self.under_way.is_empty()) {
             (true, true) => Progress::Finished,
@@ -111,7 +111,7 @@ impl Plan {
         self.chunks[chunk].done
     }
 
-    /// Takes in what happened to a fetch, and answers what to do next. A fetch that was cancelled is ignored.
+    /// Handles the outcome of a fetch and returns what to do next. A cancelled fetch is ignored.
     pub fn handle(&mut self, chunk: ChunkId, source: SourceId, outcome: Outcome) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.chunks[chunk].fetchers.contains(&source) {
@@ -129,7 +129,7 @@ impl Plan {
                 self.chunks[chunk].done = true;
                 self.under_way.remove(&chunk);
             }
-            // Slow is better than nothing: it counts only if somebody else could do it.
+            // Slow is better than nothing, so it counts only if another source could take over.
             Outcome::Slow if !self.has_other(source) => return actions,
             Outcome::Slow => {
                 actions.push(Action::Cancel(chunk, source));
@@ -149,7 +149,7 @@ impl Plan {
         actions
     }
 
-    /// Gives every free connection something to do. Called once at the start, and by [`Plan::handle`].
+    /// Gives every free connection a chunk. Called once at the start, and by [`Plan::handle`].
     pub fn assign(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         // Round by round, so that the first chunks spread over the sources.
@@ -184,9 +184,9 @@ impl Plan {
             return Some(*chunk);
         }
         if !self.unassigned.is_empty() {
-            return None; // what is left waits for another source
+            return None; // the remaining chunks wait for another source
         }
-        // End game: the last chunks are fetched twice, so that one slow source does not hold up everything.
+        // End game: the last chunks are fetched twice, so that one slow source does not delay the end.
         let single = |chunk: &&ChunkId| {
             let fetchers = &self.chunks[**chunk].fetchers;
             fetchers.len() == 1 && fetchers[0] != source && self.chunks[**chunk].avoid != Some(source)

@@ -1,30 +1,29 @@
-//! The whole file from one source at a time, hashed while it comes in: for small files, for sizes nobody knows, and for
-//! finding out who lied.
+//! Fetches the whole file from one source at a time: for small files, for unknown sizes, and to find out which source
+//! sent wrong bytes.
 //!
-//! Invariant: bytes of two sources are never mixed here, so a wrong hash convicts its sender.
+//! Invariant: bytes of two sources are never mixed here, so a wrong hash is the fault of one source.
 
 use raft_store::types::ContentHash;
 use sha2::{Digest, Sha256};
 
-use super::part::PartFile;
 use super::source::{Pace, SourceError};
 use super::{DownloadError, Failed, Fetched, Job, SMALL_BYTES, SourceProgress};
-use crate::peer::Staged;
+use crate::files::{PartFile, Staged};
 
-/// Most bytes that are taken from a source if neither the index nor the source says how long the file is.
+/// Most bytes accepted if neither the index nor the source states the size.
 pub(super) const UNSIZED_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Bytes that are collected before they are written and hashed on a blocking thread.
+/// Bytes collected before they are written and hashed on a blocking thread.
 const FLUSH_BYTES: usize = 1024 * 1024;
 
-/// How one source failed.
+/// Why one source failed.
 enum OneFailed {
     Source(SourceError),
     Disk(DownloadError),
-    /// More bytes than the caller wants to fetch this way.
+    /// The file is larger than the caller's limit.
     TooLarge(u64),
 }
 
-/// Tries the sources one after the other. With `limit`, a larger file is answered with [`Failed::OtherSize`].
+/// Tries the sources one after another. A file larger than `limit` fails with [`Failed::OtherSize`].
 pub(super) async fn fetch_any(job: &Job<'_>, limit: Option<u64>) -> Result<Fetched, Failed> {
     let (mut reasons, mut suspects) = (Vec::new(), Vec::new());
     for (position, source) in job.sources.iter().enumerate() {
@@ -73,7 +72,7 @@ async fn fetch_one(job: &Job<'_>, source: &str, limit: Option<u64>, alone: bool)
     }
     let staged = sink.finish().await.map_err(OneFailed::Disk)?;
     if total.is_some_and(|total| total != staged.size) {
-        return Err(OneFailed::Source(SourceError::Connection("the answer was cut off".into())));
+        return Err(OneFailed::Source(SourceError::Connection("the response was cut off".into())));
     }
     job.report(staged.size, Some(staged.size), vec![SourceProgress { source: source.to_owned(), bytes: staged.size }]);
     Ok(staged)
@@ -107,7 +106,7 @@ impl Sink {
     }
 
     async fn finish(self) -> Result<Staged, DownloadError> {
-        // A small file is not worth the hop to another thread.
+        // For a small file the switch to another thread costs more than it saves.
         let small = self.written == 0 && self.buffer.len() as u64 <= SMALL_BYTES / 4;
         let sink = if small { self.flush_now()? } else { self.flush().await? };
         let hash = ContentHash(sink.hasher.finalize().into());

@@ -1,8 +1,8 @@
-//! One HTTP request to one holder, with its limits of time, speed and size, and what its failure means.
+//! One HTTP request to one holder: its limits on time, speed and size, and what its failure means.
 //!
-//! Invariants: a source can neither send more than was asked for nor keep a download waiting by sending next to
-//! nothing; bytes that are answered here have the length that was asked for, and the holder has not said that they
-//! belong to another version. Whether they are the right bytes only the hash of the whole file tells.
+//! Invariants: a source cannot send more than was requested, nor stall a download by sending almost nothing. Returned
+//! bytes have the requested length, and the holder has not said that they belong to another version. Only the hash of
+//! the whole file tells whether they are right.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,25 +17,25 @@ use super::plan::Outcome;
 /// Characters of a path segment that need no encoding (RFC 3986 "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Limits of a download's time and speed.
+/// Limits on the time and speed of a download.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For connecting.
+    /// Limit for connecting.
     pub connect: Duration,
-    /// Longest silence within an answer, and before it.
+    /// Longest silence before and within a response.
     pub idle: Duration,
-    /// Over which time a source's speed is measured.
+    /// Window over which a source's speed is measured.
     pub slow_window: Duration,
-    /// Bytes per second below which a source is given up for another one.
+    /// Bytes per second below which another source takes over.
     pub slow_bytes_per_second: u64,
-    /// Bytes per second below which a source is given up although there is no other.
+    /// Bytes per second below which even the only source is given up.
     pub least_bytes_per_second: u64,
-    /// What a whole download may take, sources that fail included, beside its bytes at the least speed.
+    /// Time for failing sources, on top of the time for the bytes at the least speed.
     pub grace: Duration,
 }
 
 impl Limits {
-    /// How long a download of that many bytes may take.
+    /// Time limit for a download of `bytes`.
     pub fn time_for(&self, bytes: u64) -> Duration {
         self.grace.saturating_add(Duration::from_secs(bytes / self.least_bytes_per_second.max(1)))
     }
@@ -51,13 +51,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `alone`: nobody else could send the bytes, so slow is better than nothing.
+    /// `alone`: no other source has the bytes, so slow is better than nothing.
     pub(super) fn new(limits: &Limits, alone: bool) -> Self {
         let least = if alone { limits.least_bytes_per_second } else { limits.slow_bytes_per_second };
         Self { window: limits.slow_window, least, since: Instant::now(), bytes: 0 }
     }
 
-    /// Counts bytes that came in; an error if the window that is over brought too few.
+    /// Counts received bytes; fails if the window that just ended brought too few.
     pub(super) fn count(&mut self, bytes: u64) -> Result<(), SourceError> {
         self.bytes += bytes;
         let elapsed = self.since.elapsed();
@@ -83,43 +83,43 @@ impl Default for Limits {
     }
 }
 
-/// Why a source did not give what was asked for. `Display` follows "SOURCE: ".
+/// Why a source did not deliver. `Display` follows "SOURCE: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The address is not a usable URL.
     #[error("its address is not an http URL")]
     BadAddress,
-    /// Nothing came, or the connection broke.
+    /// The source cannot be reached, or the connection broke.
     #[error("{0}")]
     Connection(String),
     /// It sent nothing for too long.
     #[error("it sent nothing for {} s", .0.as_secs())]
     Idle(Duration),
-    /// It sends next to nothing.
+    /// It sends almost nothing.
     #[error("it sent only {0} bytes per second")]
     Slow(u64),
-    /// It sends more than the file has.
-    #[error("it sent more than the {0} bytes that the file has")]
+    /// It sends more bytes than the file has.
+    #[error("it sent more than the {0} bytes of the file")]
     TooMuch(u64),
-    /// It has another version, or none, or its bytes changed.
+    /// It has another version, no copy, or changed bytes.
     #[error("it does not serve this version (HTTP {0})")]
     NotServed(u16),
-    /// It is busy or broken for now.
+    /// It is busy, or it fails for now.
     #[error("it answered HTTP {0}")]
     Busy(u16),
-    /// Its entity tag is another file's.
-    #[error("it has other bytes under this version")]
+    /// Its entity tag belongs to other bytes.
+    #[error("it has different bytes for this version")]
     OtherBytes,
-    /// It ignores ranges, or answered another one.
+    /// It ignores ranges, or sent another range.
     #[error("it does not serve byte ranges")]
     NoRanges,
-    /// The file has another size than the index says; the right bytes, as far as the entity tag can tell.
-    #[error("the file there has {0} bytes")]
+    /// The file's size differs from the index, although the entity tag matches.
+    #[error("its copy has {0} bytes")]
     OtherSize(u64),
 }
 
 impl SourceError {
-    /// What the planner should make of it.
+    /// What the failure means to the plan.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Connection(_) | Self::Idle(_) | Self::Busy(_) | Self::Slow(_) => Outcome::Failed,
@@ -132,7 +132,7 @@ impl SourceError {
         }
     }
 
-    /// Whether the source may still be able to send the whole file.
+    /// Whether the source may still send the whole file.
     pub(super) fn is_about_ranges(&self) -> bool {
         matches!(self, Self::NoRanges | Self::NotServed(416))
     }
@@ -147,7 +147,7 @@ impl SourceError {
     }
 }
 
-/// What all requests of one download have in common.
+/// What the requests of one download share.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) http: reqwest::Client,
@@ -168,7 +168,7 @@ impl Target {
     async fn send(&self, source: &str, range: Option<(u64, u64)>) -> Result<Response, SourceError> {
         let base = source.trim_end_matches('/');
         let url = reqwest::Url::parse(&format!("{base}{}", self.path)).map_err(|_| SourceError::BadAddress)?;
-        // Naming the bytes gets them from a holder that has only just announced them.
+        // A holder whose announcement is still in flight serves bytes that are named by their hash.
         let mut request = self.http.get(url).header(header::IF_MATCH, format!("\"{}\"", self.hash));
         if let Some(token) = &self.bearer {
             request = request.bearer_auth(token);
@@ -202,7 +202,7 @@ impl Target {
         Ok(Stream { size: response.content_length(), idle: self.limits.idle, response })
     }
 
-    /// Fetches one range whole. `received` counts along, for progress and for telling slow sources.
+    /// Fetches one range completely. `received` counts the bytes, for progress and for spotting slow sources.
     pub(super) async fn range(
         &self,
         source: &str,
@@ -232,13 +232,13 @@ impl Target {
             bytes.extend_from_slice(&piece);
             received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
-        if bytes.len() == length { Ok(bytes) } else { Err(SourceError::Connection("the answer was cut off".into())) }
+        if bytes.len() == length { Ok(bytes) } else { Err(SourceError::Connection("the response was cut off".into())) }
     }
 }
 
-/// A body that is coming in.
+/// A body that is being received.
 pub(super) struct Stream {
-    /// Its length, if the source said so.
+    /// Its length, if the source states one.
     pub(super) size: Option<u64>,
     idle: Duration,
     response: Response,

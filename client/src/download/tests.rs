@@ -61,7 +61,7 @@ async fn holder(content: &[u8], manner: Manner) -> Holder {
 }
 
 fn answer(content: &Bytes, manner: Manner, headers: &HeaderMap) -> Response {
-    let etag = format!("\"{}\"", fsio::hash_bytes(content));
+    let etag = format!("\"{}\"", files::hash_bytes(content));
     let size = content.len() as u64;
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     match manner {
@@ -111,7 +111,7 @@ fn request(bytes: &[u8], size: Option<u64>, holders: &[&Holder]) -> FetchRequest
     FetchRequest {
         name: FileName::parse("dir/ü.bin").expect("valid name"),
         version: 3,
-        hash: fsio::hash_bytes(bytes),
+        hash: files::hash_bytes(bytes),
         size,
         sources: holders.iter().map(|holder| holder.url.clone()).collect(),
     }
@@ -130,7 +130,7 @@ async fn fetch(request: &FetchRequest) -> (Result<Fetched, DownloadError>, tempf
 
 fn assert_bytes(fetched: &Fetched, expected: &[u8]) {
     assert_eq!(fetched.staged.size, expected.len() as u64);
-    assert_eq!(fetched.staged.hash, fsio::hash_bytes(expected));
+    assert_eq!(fetched.staged.hash, files::hash_bytes(expected));
     assert_eq!(std::fs::read(fetched.staged.part.path()).expect("readable"), expected);
 }
 

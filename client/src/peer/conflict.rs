@@ -1,19 +1,19 @@
-//! Conflict copies: where the user's own bytes go when the index has other bytes under their name.
+//! Conflict copies: files that keep the user's bytes when the index has different ones for the same name.
 //!
-//! Invariant: a conflict copy never replaces a file, is never shared, and its name is a valid one (F1).
+//! Invariant: a conflict copy never replaces a file, is never shared, and has a valid name (F1).
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_store::types::{FileName, PeerId};
 
-/// What separates the name from who and when.
+/// Separates the name from the peer and the time.
 const MARK: &str = ".conflict-";
-/// Bytes of a peer id that go into a conflict copy's name.
+/// Most bytes of a peer id in the name of a conflict copy.
 const PEER_BYTES_MAX: usize = 40;
-/// Longest last segment a common file system takes, in bytes.
+/// Longest file name that common file systems accept, in bytes.
 const SEGMENT_BYTES_MAX: usize = 255;
-/// Names that are tried before giving up.
+/// Candidate names that are tried.
 const ATTEMPTS_MAX: u64 = 10_000;
 
 /// Whether a name is `NAME.conflict-PEER-UNIXTIME`, as [`free_path`] makes them.
@@ -24,7 +24,7 @@ pub fn is_conflict_copy(name: &FileName) -> bool {
     !stem.is_empty() && !peer.is_empty() && !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The name whose conflict copy this is, unless it was shortened.
+/// The original name of a conflict copy, unless it was shortened.
 pub fn original_of(name: &FileName) -> Option<FileName> {
     if !is_conflict_copy(name) {
         return None;
@@ -33,12 +33,12 @@ pub fn original_of(name: &FileName) -> Option<FileName> {
     FileName::parse(stem).ok()
 }
 
-/// Seconds since 1970, for names that people read; nothing is decided by it (T4).
+/// Seconds since 1970, for names that people read. No decision depends on it (T4).
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
-/// A path next to `path` under which nothing exists yet.
+/// A free path for a conflict copy next to `path`.
 pub fn free_path(path: &Path, peer: &PeerId) -> Option<PathBuf> {
     let who: String = peer
         .as_str()

@@ -1,4 +1,4 @@
-//! What can go wrong in a shared folder, in sentences that say what to do.
+//! Errors of a shared folder, with messages that say what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,48 +11,48 @@ pub enum FolderError {
     /// A system call failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         what: &'static str,
-        /// To what.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// The disk has no room; the partial file was removed.
+    /// The disk is full; the partial file was removed.
     #[error("the disk of {} is full; free some space and try again", path.display())]
     DiskFull {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// The folder's state was written by another version.
+    /// Another version wrote the folder's state.
     #[error(
         "{} has format {found}, but this raftshare knows only format {known}; use the version that wrote it \
          (nothing was changed)", path.display()
     )]
     Format {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its format.
         found: u64,
-        /// Ours.
+        /// The format that this build knows.
         known: u64,
     },
     /// A state file cannot be read.
-    #[error("{} is damaged ({detail}); move it away to start with fresh state", path.display())]
+    #[error("{} is damaged ({detail}); move it away to start afresh", path.display())]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's message.
         detail: String,
     },
     /// The folder already belongs to another peer id.
-    #[error("{} is shared as peer {has}, not {asked}; leave --peer-id out, or share another folder", path.display())]
+    #[error("{} is shared as peer {has}, not {asked}; omit --peer-id, or share another folder", path.display())]
     WrongPeer {
         /// The folder.
         path: PathBuf,
         /// Its peer id.
         has: PeerId,
-        /// The one that was asked for.
+        /// The requested peer id.
         asked: PeerId,
     },
     /// Another `serve` runs for this folder.
@@ -60,50 +60,49 @@ pub enum FolderError {
     AlreadyServed {
         /// The folder.
         path: PathBuf,
-        /// What the other one wrote about itself.
+        /// How the other process describes itself.
         by: String,
     },
-    /// A symbolic link on the way leaves the folder, or leads into its private state.
-    #[error("{name} leads out of the shared folder through a symbolic link; replace the link by a file or a folder")]
+    /// A symbolic link leads out of the folder, or into its private state.
+    #[error("{name} leaves the shared folder through a symbolic link; replace the link with a file or folder")]
     Outside {
         /// The name.
         name: FileName,
     },
-    /// The name lies in a folder that is shared by itself (F1).
-    #[error("{name} lies in {}, which is a shared folder of its own; its files are shared only by serving it", inner.display())]
+    /// The name is in a nested folder that is shared separately (F1).
+    #[error("{name} is in {}, which is a separate shared folder; serve that folder to share its files", inner.display())]
     Nested {
         /// The name.
         name: FileName,
-        /// The folder inside.
+        /// The nested folder.
         inner: PathBuf,
     },
-    /// The folder is, or lies in, the private folder of a shared one.
-    #[error("{} belongs to the private state of a shared folder; choose another folder", path.display())]
+    /// The folder is part of the private state of a shared folder.
+    #[error("{} is part of the private state of a shared folder; choose another folder", path.display())]
     InState {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder above is being served (F1).
+    /// A parent folder is being served (F1).
     #[error(
-        "{} lies inside {}, which is being served; stop that one, or share a folder outside it \
-         (copies would nest into each other)", path.display(), outer.display()
+        "{} is inside {}, which is being served; stop serving that folder, or share one outside it", path.display(), outer.display()
     )]
     InsideServed {
         /// The folder.
         path: PathBuf,
-        /// The one above.
+        /// The parent folder.
         outer: PathBuf,
     },
-    /// The name, or a folder on the way to it, is taken by something that is not a file, or not a folder.
+    /// Something other than a file is at the name, or something other than a folder on the way to it.
     #[error("{name} cannot be stored: {} is in the way", path.display())]
     InTheWay {
         /// The name.
         name: FileName,
-        /// What is there.
+        /// The obstacle.
         path: PathBuf,
     },
-    /// The bytes on disk are not those that were expected.
-    #[error("{name} changed on disk in the meantime; nothing was overwritten")]
+    /// The bytes on disk are not the expected ones.
+    #[error("{name} has changed on disk; nothing was overwritten")]
     Changed {
         /// The name.
         name: FileName,
@@ -111,13 +110,13 @@ pub enum FolderError {
 }
 
 impl FolderError {
-    /// Wraps an I/O error; a full disk gets its own variant, because people can do something about it.
+    /// Wraps an I/O error; a full disk has its own variant, because the user can fix it.
     pub fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         if full { Self::DiskFull { path: path.to_owned() } } else { Self::Io { what, path: path.to_owned(), source } }
     }
 
-    /// Whether this is "no such file".
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

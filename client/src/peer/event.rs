@@ -1,6 +1,6 @@
-//! What a serving peer tells its shell or log. One channel, so that output is made in one place.
+//! What a serving peer reports to its shell or log, through one channel.
 //!
-//! Invariant: events only tell; nothing waits for them, and a full channel drops them rather than hold up the peer.
+//! Invariant: events only inform. Nothing waits for them, and a full channel drops them instead of delaying the peer.
 
 use std::path::PathBuf;
 
@@ -13,73 +13,73 @@ use crate::api::TaskKind;
 /// Events that may wait to be printed; more are dropped.
 pub const EVENT_QUEUE: usize = 1_024;
 
-/// Something a person may want to know. `Display` is the line to print.
+/// Something that the user may want to know. `Display` is the line to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// The server answers; said once, before the first registration.
+    /// The peer's server is up; reported once, before the first registration.
     Serving {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// Base URL.
+        /// Its base URL.
         address: String,
     },
-    /// The index knows this peer and its files.
+    /// The index has accepted the registration and the files.
     Registered {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// Which registration.
+        /// The registration.
         incarnation: Incarnation,
-        /// Files the index counts this peer as a holder of.
+        /// Number of files that the index counts this peer as a holder of.
         files: usize,
     },
-    /// The index cannot be reached; said once until it is back.
+    /// The index cannot be reached; reported once until it is back.
     IndexLost {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The index answers again.
     IndexBack,
     /// A task began.
     TaskStarted {
-        /// Which kind.
+        /// The kind of task.
         kind: TaskKind,
-        /// With which file.
+        /// The file.
         file: FileName,
-        /// Which version.
+        /// The version.
         version: Version,
     },
-    /// A task is done, and the index knows.
+    /// A task is done and reported to the index.
     TaskDone {
-        /// Which kind.
+        /// The kind of task.
         kind: TaskKind,
-        /// With which file.
+        /// The file.
         file: FileName,
-        /// Which version.
+        /// The version.
         version: Version,
         /// Bytes fetched.
         bytes: u64,
     },
-    /// A task was given up; the index hears about it.
+    /// A task failed; the index will be told.
     TaskFailed {
-        /// Which kind.
+        /// The kind of task.
         kind: TaskKind,
-        /// With which file.
+        /// The file.
         file: FileName,
-        /// Which version.
+        /// The version.
         version: Version,
-        /// The code the index gets.
+        /// The code that is reported to the index.
         code: String,
-        /// Why, for people.
+        /// The reason, for the user.
         reason: String,
     },
-    /// A file of the folder is shared now.
+    /// A file is now shared.
     FileAnnounced {
-        /// Which.
+        /// The file.
         file: FileName,
-        /// As which version.
+        /// Its version.
         version: Version,
     },
-    /// The index has other bytes under a name; the user's own were moved to a conflict copy.
+    /// The index has different bytes for a name; the user's bytes were moved to a conflict copy.
     Conflict {
         /// The name.
         file: FileName,
@@ -90,19 +90,19 @@ pub enum PeerEvent {
     },
     /// A shared file was edited in place; it is not served until it is published.
     LocalChange {
-        /// Which.
+        /// The file.
         file: FileName,
     },
-    /// A copy was deleted here; the index knows.
+    /// A copy was deleted here and withdrawn from the index.
     LocalDelete {
-        /// Which.
+        /// The file.
         file: FileName,
     },
-    /// Something in the folder cannot be shared; said once.
+    /// Something in the folder cannot be shared; reported once.
     Skipped(Skipped),
-    /// The folder could not be looked through, or its state not be written.
+    /// The folder could not be scanned, or its state could not be written.
     Trouble {
-        /// What.
+        /// The error.
         reason: String,
     },
 }
@@ -114,25 +114,25 @@ impl std::fmt::Display for PeerEvent {
             Self::Registered { peer, incarnation, files } => {
                 write!(f, "sharing {files} files as {peer} (registration {incarnation})")
             }
-            Self::IndexLost { reason } => write!(f, "the index is out of reach, trying again: {reason}"),
-            Self::IndexBack => f.write_str("the index answers again"),
+            Self::IndexLost { reason } => write!(f, "cannot reach the index, retrying: {reason}"),
+            Self::IndexBack => f.write_str("the index is back"),
             Self::TaskStarted { kind, file, version } => write!(f, "{} {file} v{version} …", verb(*kind)),
             Self::TaskDone { kind, file, version, bytes } => {
                 write!(f, "{} {file} v{version}: done ({bytes} bytes)", verb(*kind))
             }
             Self::TaskFailed { kind, file, version, code, reason } => {
-                write!(f, "{} {file} v{version}: not done ({code}): {reason}", verb(*kind))
+                write!(f, "{} {file} v{version}: failed ({code}): {reason}", verb(*kind))
             }
             Self::FileAnnounced { file, version } => write!(f, "shared {file} as version {version}"),
             Self::Conflict { file, current_version, kept } => write!(
                 f,
-                "{file}: the index has other bytes (version {current_version}); yours are kept as {}",
+                "{file}: the index has different content (version {current_version}); yours is kept as {}",
                 kept.display()
             ),
             Self::LocalChange { file } => {
                 write!(
                     f,
-                    "{file} changed on disk; it is not shared until you run: raftshare update {file} --from {file}"
+                    "{file} changed on disk; to share the new content, run: raftshare update {file} --from {file}"
                 )
             }
             Self::LocalDelete { file } => write!(f, "{file} was deleted here; other copies are untouched"),
@@ -155,13 +155,13 @@ fn verb(kind: TaskKind) -> &'static str {
 pub struct Events(mpsc::Sender<PeerEvent>);
 
 impl Events {
-    /// A channel of [`EVENT_QUEUE`] events.
+    /// A channel that holds `EVENT_QUEUE` events.
     pub fn channel() -> (Self, mpsc::Receiver<PeerEvent>) {
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
         (Self(sender), receiver)
     }
 
-    /// Tells an event; drops it if nobody listens fast enough.
+    /// Sends an event; drops it if the channel is full.
     pub fn tell(&self, event: PeerEvent) {
         tracing::debug!(%event, "peer");
         let _ = self.0.try_send(event); // see the module's invariant

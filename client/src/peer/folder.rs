@@ -1,47 +1,43 @@
-//! A shared folder D with its private state in `D/.raftshare/`: opening it, its locks, and from names to paths.
+//! A shared folder: opening it, and turning names into paths. Its private state is in `.raftshare/`.
 //!
 //! ```text
-//! .raftshare/identity.json   who this peer is            files.jsonl   the table of known files
+//! .raftshare/identity.json   peer id and secret          files.jsonl   the table of known files
 //!            serving         held by a running `serve`   lock, install.lock   short locks between processes
 //!            leases.json     the command line's leases   tmp/  partial downloads   trash/  removed copies
 //! ```
-//! Invariants: nothing below a `.raftshare/` is ever shared, nor a folder that is shared by itself; no name leads
-//! out of the folder, by links neither; state files are replaced atomically. Everything here blocks: async
-//! callers go through `spawn_blocking`.
+//! Invariants: nothing in a `.raftshare/` is ever shared, nor is a nested folder that is shared separately. No name
+//! leads out of the folder, not even through links. State files are replaced atomically. Everything here blocks, so
+//! async callers use `spawn_blocking`.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use raft_store::types::{ContentHash, FileName, PeerId, STATE_FOLDER, is_state_folder};
 
 use super::error::FolderError;
-use super::fsio::{self, Stamp};
 use super::identity::Identity;
+use super::locks::lock_file;
 use super::table::{Copy, Record, Table};
+use crate::files::{self, Stamp};
 
 /// Name of the private folder (F1).
 pub const STATE_DIR: &str = STATE_FOLDER;
-/// How long `serve` tries to get its lock: a one-shot command that looks whether the folder is served holds it briefly.
-const SERVING_LOCK_WAIT: Duration = Duration::from_millis(300);
-
-/// An open shared folder. Share it in an `Arc`.
+/// An open shared folder; share it in an `Arc`.
 pub struct Folder {
-    root: PathBuf,
-    state: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) state: PathBuf,
     identity: RwLock<Identity>,
     pub(super) table: Table,
-    /// Hashes of bytes that differ from what was announced, so that nothing is hashed twice. At most one per file.
+    /// Hashes of unannounced bytes, so that none is computed twice. At most one per file.
     hashes: Mutex<HashMap<FileName, (Stamp, ContentHash)>>,
-    /// Files that are being stated to the index right now, with their hashes. As many as one registration names.
+    /// Files that a request to the index is announcing right now, with their hashes. At most those of one registration.
     stated: Mutex<HashMap<FileName, ContentHash>>,
 }
 
-/// While it lives, the files it was made with count as being stated to the index.
+/// A guard: until it is dropped, its files count as being announced.
 pub(super) struct Stating<'a> {
     folder: &'a Folder,
     names: Vec<FileName>,
@@ -56,12 +52,6 @@ impl Drop for Stating<'_> {
     }
 }
 
-/// Held while `serve` runs for the folder; the operating system frees it when the process ends, however it ends.
-#[derive(Debug)]
-pub struct ServingLock {
-    _file: File,
-}
-
 /// What is on disk under a name, compared with what was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disk {
@@ -69,13 +59,13 @@ pub enum Disk {
     Absent,
     /// Exactly the bytes that were last announced.
     Announced(Copy),
-    /// Bytes put in place by a task or a publication that the index has not accepted yet.
+    /// Bytes that a task or a publication put in place, and that the index has not accepted yet.
     Pending(Copy),
     /// The user's own bytes, never announced.
     Other {
         /// Their hash.
         hash: ContentHash,
-        /// What the file looks like.
+        /// The file's stamp.
         stamp: Stamp,
     },
 }
@@ -92,9 +82,9 @@ impl Disk {
 }
 
 impl Folder {
-    /// Opens a folder, makes it a shared one if it is not yet, and creates it if it is missing.
+    /// Opens a folder. Creates it if it is missing, and makes it a shared folder if it is not one yet.
     ///
-    /// `peer_id` names the peer where there is none yet; a folder that has another id is refused.
+    /// `peer_id` is the peer id for a new folder; a folder that has another id is refused.
     pub fn open(dir: &Path, peer_id: Option<PeerId>) -> Result<Self, FolderError> {
         fs::create_dir_all(dir).map_err(|error| FolderError::io("create", dir, error))?;
         let root = fs::canonicalize(dir).map_err(|error| FolderError::io("open", dir, error))?;
@@ -129,7 +119,7 @@ impl Folder {
         })
     }
 
-    /// Two processes may open a new folder at once; the lock makes both end up with one id.
+    /// Two processes may open a new folder at once; under the lock both get the same id.
     fn create_identity(state: &Path, peer_id: Option<PeerId>) -> Result<Identity, FolderError> {
         let _guard = lock_file(&state.join("install.lock"))?;
         let path = state.join("identity.json");
@@ -141,7 +131,7 @@ impl Folder {
         Ok(identity)
     }
 
-    /// Opens a folder only if it is a shared one already.
+    /// Opens a folder only if it is already shared.
     pub fn open_existing(dir: &Path) -> Result<Option<Self>, FolderError> {
         if dir.join(STATE_DIR).join("identity.json").exists() { Self::open(dir, None).map(Some) } else { Ok(None) }
     }
@@ -151,22 +141,22 @@ impl Folder {
         &self.root
     }
 
-    /// Where partial downloads go.
+    /// Directory of partial downloads.
     pub fn tmp_dir(&self) -> PathBuf {
         self.state.join("tmp")
     }
 
-    /// Where removed copies go.
+    /// Directory of removed copies.
     pub fn trash_dir(&self) -> PathBuf {
         self.state.join("trash")
     }
 
-    /// Where the command line keeps the leases it holds; written with [`fsio::write_atomic`].
+    /// File of the leases that the command line keeps; written with [`files::write_atomic`].
     pub fn leases_path(&self) -> PathBuf {
         self.state.join("leases.json")
     }
 
-    /// Who the folder is, as last read.
+    /// The folder's identity, as last read.
     pub fn identity(&self) -> Identity {
         self.identity.read().clone()
     }
@@ -176,7 +166,7 @@ impl Folder {
         self.identity.read().peer_id.clone()
     }
 
-    /// Reads the identity again: another process may have registered meanwhile.
+    /// Reads the identity again, because another process may have registered.
     pub fn reload_identity(&self) -> Result<Identity, FolderError> {
         if let Some(identity) = Identity::load(&self.state.join("identity.json"))? {
             *self.identity.write() = identity;
@@ -184,7 +174,7 @@ impl Folder {
         Ok(self.identity())
     }
 
-    /// Changes secret, incarnation or address, durably.
+    /// Changes the secret, the incarnation or the address, durably.
     pub fn update_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<Identity, FolderError> {
         let _guard = self.lock_installs()?;
         let mut identity = self.reload_identity()?;
@@ -197,54 +187,7 @@ impl Folder {
         Ok(identity)
     }
 
-    /// Whether a `serve` runs for this folder, in whatever process.
-    pub fn is_served(&self) -> bool {
-        serving_lock_is_taken(&self.state)
-    }
-
-    /// The served folder that this one lies in, if there is one: its `serve` would share these files as well.
-    fn served_above(&self) -> Option<PathBuf> {
-        let served = |dir: &&Path| is_shared(dir) && serving_lock_is_taken(&dir.join(STATE_DIR));
-        self.root.ancestors().skip(1).find(served).map(Path::to_owned)
-    }
-
-    /// Takes the lock that says "served". `about` tells a second `serve` who has it.
-    ///
-    /// # Errors
-    /// I/O errors, another `serve` for this folder, or one for a folder above it (F1).
-    pub fn lock_for_serving(&self, about: &str) -> Result<ServingLock, FolderError> {
-        if let Some(outer) = self.served_above() {
-            return Err(FolderError::InsideServed { path: self.root.clone(), outer });
-        }
-        let path = self.state.join("serving");
-        let failed = |error| FolderError::io("lock", &path, error);
-        let mut options = File::options();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        let deadline = std::time::Instant::now() + SERVING_LOCK_WAIT;
-        while let Err(error) = file.try_lock() {
-            match error {
-                fs::TryLockError::WouldBlock if std::time::Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                fs::TryLockError::WouldBlock => {
-                    let mut by = String::new();
-                    let _ = file.read_to_string(&mut by); // only decorates the error
-                    return Err(FolderError::AlreadyServed { path: self.root.clone(), by: by.trim().to_owned() });
-                }
-                fs::TryLockError::Error(error) => return Err(failed(error)),
-            }
-        }
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(about.as_bytes())).map_err(failed)?;
-        Ok(ServingLock { _file: file })
-    }
-
-    /// Serialises everything that puts files in place, between processes too. Held for milliseconds.
-    pub(super) fn lock_installs(&self) -> Result<File, FolderError> {
-        lock_file(&self.state.join("install.lock"))
-    }
-
-    /// Notes files as being stated to the index: it may send others here before its answer is back.
+    /// Marks files as being announced: the index may send other peers here before its response arrives.
     pub(super) fn stating<'a>(&self, files: impl IntoIterator<Item = (&'a FileName, ContentHash)>) -> Stating<'_> {
         let files: Vec<(FileName, ContentHash)> = files.into_iter().map(|(name, hash)| (name.clone(), hash)).collect();
         let names = files.iter().map(|(name, _)| name.clone()).collect();
@@ -252,29 +195,29 @@ impl Folder {
         Stating { folder: self, names }
     }
 
-    /// Whether these bytes are being stated to the index under this name.
+    /// Whether these bytes are being announced under this name.
     pub(super) fn is_stated(&self, name: &FileName, hash: ContentHash) -> bool {
         self.stated.lock().get(name) == Some(&hash)
     }
 
-    /// Whether the folder is still there: an unmounted disk must not look like a thousand deletions.
+    /// Whether the folder is still there. An unmounted disk must not look like a thousand deletions.
     pub fn is_present(&self) -> bool {
         self.state.join("identity.json").exists()
     }
 
-    /// What is known about a name, other processes' changes included.
+    /// The record of a name, including changes by other processes.
     pub fn record(&self, name: &FileName) -> Result<Record, FolderError> {
         self.table.refresh()?;
         Ok(self.table.get(name).unwrap_or_else(|| Record::new(name.clone())))
     }
 
-    /// Everything that is known, other processes' changes included, in name order.
+    /// All records in name order, including changes by other processes.
     pub fn records(&self) -> Result<Vec<Record>, FolderError> {
         self.table.refresh()?;
         Ok(self.table.records())
     }
 
-    /// The name's path, whether or not there is a file.
+    /// The path of a name, whether or not the file exists.
     pub fn path_of(&self, name: &FileName) -> PathBuf {
         self.root.join(name.as_str())
     }
@@ -282,8 +225,8 @@ impl Folder {
     /// The real path of an existing regular file; `None` if there is none.
     ///
     /// # Errors
-    /// [`FolderError::Outside`] if a link leads out of the folder or into its state, [`FolderError::Nested`] if the
-    /// name lies in a folder that is shared by itself.
+    /// [`FolderError::Outside`] if a link leads out of the folder or into its state; [`FolderError::Nested`] if the
+    /// name is in a nested folder that is shared separately.
     pub fn existing_path(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let path = self.path_of(name);
         let real = match fs::canonicalize(&path) {
@@ -301,7 +244,7 @@ impl Folder {
         Ok(real.is_file().then_some(real))
     }
 
-    /// The outermost folder on the way to a path that is shared by itself (F1).
+    /// The outermost separately shared folder on the way to a path (F1).
     pub(super) fn nested_share(&self, path: &Path) -> Option<PathBuf> {
         let inner: Vec<&Path> = path.ancestors().skip(1).take_while(|above| *above != self.root).collect();
         inner.into_iter().rev().find(|dir| is_shared(dir)).map(Path::to_owned)
@@ -314,13 +257,13 @@ impl Folder {
         }
     }
 
-    /// Whether a canonical path lies in the shared part of the folder.
+    /// Whether a canonical path is in the shared part of the folder.
     pub(super) fn contains(&self, real: &Path) -> bool {
         let Ok(below) = real.strip_prefix(&self.root) else { return false };
         !below.components().any(|part| part.as_os_str().to_str().is_some_and(is_state_folder))
     }
 
-    /// Creates the folders on the way to a name, and answers its path.
+    /// Creates the folders on the way to a name and returns its path.
     pub(super) fn prepare_parent(&self, name: &FileName) -> Result<PathBuf, FolderError> {
         let mut path = self.root.clone();
         let segments: Vec<&str> = name.as_str().split('/').collect();
@@ -328,7 +271,7 @@ impl Folder {
             let parent = path.clone();
             path.push(segment);
             match fs::create_dir(&path) {
-                Ok(()) => fsio::sync_dir(&parent).map_err(|error| FolderError::io("flush", &parent, error))?,
+                Ok(()) => files::sync_dir(&parent).map_err(|error| FolderError::io("flush", &parent, error))?,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     let real = fs::canonicalize(&path).map_err(|error| FolderError::io("open", &path, error))?;
                     if !self.contains(&real) {
@@ -348,13 +291,13 @@ impl Folder {
         Ok(path)
     }
 
-    /// What is on disk under a name. Reads the bytes only if size, time or inode differ from what is known.
+    /// What is on disk under a name. Reads the bytes only if the stamp has changed.
     pub fn disk(&self, name: &FileName) -> Result<Disk, FolderError> {
         let record = self.record(name)?;
         self.disk_against(&record)
     }
 
-    /// Like [`Folder::disk`], against a record read before.
+    /// Like [`Folder::disk`], with a record that was read before.
     pub(super) fn disk_against(&self, record: &Record) -> Result<Disk, FolderError> {
         let Some(path) = self.existing_path(&record.name)? else { return Ok(Disk::Absent) };
         let metadata = match fs::metadata(&path) {
@@ -385,33 +328,20 @@ impl Folder {
         {
             return Ok((*hash, *seen));
         }
-        let (hash, stamp) = fsio::hash_file(path).map_err(|error| FolderError::io("read", path, error))?;
+        let (hash, stamp) = files::hash_file(path).map_err(|error| FolderError::io("read", path, error))?;
         self.hashes.lock().insert(name.clone(), (stamp, hash));
         Ok((hash, stamp))
     }
 }
 
-/// "There is no such file": also when a folder on the way is a file.
+/// Whether the file does not exist, or a folder on the way to it is a file.
 pub(super) fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
-/// Whether a folder has the private folder of a shared one.
+/// Whether a folder is a shared folder.
 pub(super) fn is_shared(dir: &Path) -> bool {
     dir.join(STATE_DIR).is_dir()
-}
-
-/// Whether a process holds the lock of a `serve`, in this private folder.
-fn serving_lock_is_taken(state: &Path) -> bool {
-    let Ok(file) = File::open(state.join("serving")) else { return false };
-    matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
-}
-
-fn lock_file(path: &Path) -> Result<File, FolderError> {
-    let failed = |error| FolderError::io("lock", path, error);
-    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
-    file.lock().map_err(failed)?;
-    Ok(file)
 }
 
 #[cfg(test)]

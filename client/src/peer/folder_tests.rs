@@ -6,7 +6,6 @@ use raft_store::types::Version;
 
 use super::*;
 use crate::api::TaskKind;
-use crate::download::part;
 use crate::peer::install::{Placed, Removed};
 use crate::peer::rules::{Order, Refusal};
 use crate::peer::scan;
@@ -38,7 +37,7 @@ impl Fixture {
     }
 
     fn order(&self, kind: TaskKind, version: Version, text: &str) -> Order {
-        let hash = (kind != TaskKind::Remove).then(|| fsio::hash_bytes(text.as_bytes()));
+        let hash = (kind != TaskKind::Remove).then(|| files::hash_bytes(text.as_bytes()));
         Order { kind, version, hash, fence: version * 10 }
     }
 
@@ -213,9 +212,9 @@ fn a_publication_that_is_accepted_is_held() {
     let record = fixture.folder.record(&name("f")).expect("record");
     assert_eq!((record.version, record.fence, record.pending), (4, 51, None));
     assert!(fixture.conflict_copies().is_empty());
-    let hash = fsio::hash_bytes(b"edited in place");
+    let hash = files::hash_bytes(b"edited in place");
     fixture.folder.record_published(&name("f"), 5, hash, 60).expect("same bytes");
-    let other = fixture.folder.record_published(&name("f"), 6, fsio::hash_bytes(b"x"), 61);
+    let other = fixture.folder.record_published(&name("f"), 6, files::hash_bytes(b"x"), 61);
     assert!(matches!(other, Err(FolderError::Changed { .. })));
 }
 
@@ -226,7 +225,7 @@ fn a_crash_between_install_and_announce_is_recognised() {
     let _lost = fixture.install("f", 2, "two"); // the process dies here
     let again = Folder::open(fixture.dir.path(), None).expect("opens");
     assert!(matches!(again.disk(&name("f")).expect("disk"), Disk::Pending(copy) if copy.version == 2));
-    part::clean(&again.tmp_dir(), &again.trash_dir()).expect("clean");
+    files::clean(&again.tmp_dir(), &again.trash_dir()).expect("clean");
 }
 
 #[test]

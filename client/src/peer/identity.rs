@@ -1,6 +1,6 @@
-//! Who a shared folder is: peer id, secret and last incarnation, in `.raftshare/identity.json`.
+//! The identity of a shared folder: peer id, secret and last incarnation, in `.raftshare/identity.json`.
 //!
-//! Invariant: the peer id of a folder never changes once written; one-shot commands and `serve` act as the same peer.
+//! Invariant: the peer id of a folder never changes, so one-shot commands and `serve` act as the same peer.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use raft_store::types::{Incarnation, PeerId};
 use serde::{Deserialize, Serialize};
 
 use super::error::FolderError;
-use super::fsio;
+use crate::files;
 
 /// Format of the state folder that this build reads and writes (D3).
 pub const FORMAT: u64 = 1;
@@ -19,12 +19,12 @@ pub const FORMAT: u64 = 1;
 pub struct Identity {
     /// Format of the state folder.
     pub format: u64,
-    /// The peer.
+    /// The peer id.
     pub peer_id: PeerId,
-    /// What the cluster gave it at its first registration, where the cluster uses secrets.
+    /// The peer secret from the first registration, if the cluster uses secrets.
     #[serde(default)]
     pub peer_secret: Option<String>,
-    /// Its newest registration, if it ever registered.
+    /// The newest registration, if there is one.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
     /// Base URL at which the folder was last served.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// A new identity; without an id it gets a random one.
+    /// A new identity, with a random id if none is given.
     pub fn new(peer_id: Option<PeerId>) -> Self {
         let random =
             || PeerId::parse(format!("peer-{:08x}", rand::random::<u32>())).expect("hexadecimal digits are valid");
@@ -53,7 +53,7 @@ impl Identity {
         Self { format: FORMAT, peer_id, peer_secret: None, incarnation: None, address: None }
     }
 
-    /// Reads it; `None` if there is none.
+    /// Reads the identity; `None` if there is none.
     pub fn load(path: &Path) -> Result<Option<Self>, FolderError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -62,7 +62,7 @@ impl Identity {
         };
         let damaged =
             |error: serde_json::Error| FolderError::Damaged { path: path.to_owned(), detail: error.to_string() };
-        // The format comes first: another version's fields need not parse as ours.
+        // The format is checked first, because the fields of another format may not parse.
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
         let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
         if found != FORMAT {
@@ -71,9 +71,9 @@ impl Identity {
         serde_json::from_value(value).map(Some).map_err(damaged)
     }
 
-    /// Writes it atomically.
+    /// Writes the identity atomically.
     pub fn store(&self, path: &Path) -> Result<(), FolderError> {
         let bytes = serde_json::to_vec_pretty(self).expect("an identity is plain data");
-        fsio::write_atomic(path, &bytes).map_err(|error| FolderError::io("write", path, error))
+        files::write_atomic(path, &bytes).map_err(|error| FolderError::io("write", path, error))
     }
 }

@@ -1,79 +1,51 @@
-//! Puts bytes in place, and takes them away, without ever losing what was there.
+//! Puts bytes in place and removes them, without losing what was there.
 //!
-//! Everything happens under the folder's install lock: look again, note what is about to be put in place, move. So a
-//! crash at any point leaves either the old bytes or noted new ones. Invariants: nothing but bytes that were announced
-//! is ever replaced; the user's own bytes go to a conflict copy first, also when they appear in the very last moment; a
-//! final name always has complete, verified bytes. Everything here blocks.
+//! Every change happens under the folder's install lock in three steps: check again, record what is about to be put in
+//! place, move. A crash at any point leaves either the old bytes or recorded new ones.
+//!
+//! Invariants: only announced bytes are ever replaced. The user's own bytes first go to a conflict copy, even if they
+//! appear at the last moment. A final name always has complete, verified bytes. Everything here blocks.
 
 use std::path::{Path, PathBuf};
 
-use raft_store::types::{ContentHash, FencingToken, FileName, Version};
+use raft_store::types::FileName;
 
 use super::conflict;
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use super::fsio::{self, Stamp};
 use super::rules::{Order, Refusal, Verdict, decide};
 use super::table::Copy;
-use crate::download::part::PartFile;
+use crate::files::{self, PartFile, Staged, Stamp};
 
-/// Complete bytes with their hash, not yet in place.
-#[derive(Debug)]
-pub struct Staged {
-    /// The bytes.
-    pub part: PartFile,
-    /// Their SHA-256, verified by whoever made this.
-    pub hash: ContentHash,
-    /// Their number.
-    pub size: u64,
-}
-
-/// What became of a task's bytes.
+/// What happened to the bytes of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placed {
-    /// They are in place, or were already; announce them now, then [`Folder::accept`].
+    /// They are in place. Announce them now, then call [`Folder::accept`].
     Ready {
         /// The copy to announce.
         copy: Copy,
-        /// Where the user's own bytes went, if there were any.
+        /// Conflict copy of the user's own bytes, if there were any.
         kept: Option<PathBuf>,
     },
-    /// The rules forbid it (F8, L8).
+    /// The rules forbid the task (F8, L8).
     Refused(Refusal),
 }
 
-/// What became of a removal.
+/// What happened to a file that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// Moved into the trash.
+    /// It was moved to the trash.
     Trashed(PathBuf),
     /// The user's own bytes were moved to a conflict copy.
     SetAside(PathBuf),
-    /// There was nothing.
+    /// There was no file.
     NothingThere,
-    /// The rules forbid it (F8, L8).
+    /// The rules forbid the task (F8, L8).
     Refused(Refusal),
 }
 
-/// A publication under way: the new bytes are in place, the index has not said yes yet.
-#[derive(Debug)]
-pub struct Publishing {
-    /// The name.
-    pub name: FileName,
-    /// What is to be announced.
-    pub copy: Copy,
-    /// Where other bytes of the user went that were in the way.
-    pub kept: Option<PathBuf>,
-    /// The announced bytes that were there before.
-    previous: Option<PartFile>,
-    /// What was pending there before: a task's copy that the index had not accepted yet.
-    replaced: Option<Copy>,
-    /// Whether the user had edited the file in place: then taking back means leaving it alone.
-    in_place: bool,
-}
-
 impl Folder {
-    /// What a task may do now; for looking before fetching. [`Folder::install`] decides again under the lock.
+    /// What a task may do now, to be asked before fetching. [`Folder::install`] decides again under the lock.
     pub fn decide(&self, name: &FileName, order: Order) -> Result<Verdict, FolderError> {
         let record = self.record(name)?;
         Ok(decide(&record, &self.disk_against(&record)?, order))
@@ -82,7 +54,7 @@ impl Folder {
     /// Puts the bytes of a `REPLICATE` or `UPDATE` task in place (F8, L8).
     ///
     /// # Errors
-    /// I/O errors, a full disk, or [`FolderError::Changed`] if the file changes faster than it can be looked at.
+    /// I/O errors, a full disk, or [`FolderError::Changed`] if the file keeps changing.
     pub fn install(&self, staged: Staged, name: &FileName, order: Order) -> Result<Placed, FolderError> {
         let failed = |error| FolderError::io("write", staged.part.path(), error);
         staged.part.sync().map_err(failed)?;
@@ -120,7 +92,7 @@ impl Folder {
         Ok(Placed::Ready { copy, kept })
     }
 
-    /// The bytes of a task are here already (F8): note them as pending, so that they can be announced.
+    /// Records bytes that are already here as pending, so that they can be announced (F8).
     pub fn adopt(&self, name: &FileName, order: Order) -> Result<Placed, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -148,12 +120,12 @@ impl Folder {
         Ok(Placed::Ready { copy, kept: None })
     }
 
-    /// The index accepted the copy: this peer is its holder from now on.
+    /// Records that the index accepted the copy: this peer is now a holder.
     pub fn accept(&self, name: &FileName, copy: Copy) -> Result<(), FolderError> {
         self.table.update(name, |record| record.hold(copy)).map(drop)
     }
 
-    /// The index does not count this peer as a holder (any more). Version and fencing token stay remembered.
+    /// Records that the index does not count this peer as a holder. The version and the fencing token are kept.
     pub fn drop_holding(&self, name: &FileName) -> Result<(), FolderError> {
         let drop_it = |record: &mut super::table::Record| {
             record.held = None;
@@ -162,8 +134,8 @@ impl Folder {
         self.table.update(name, drop_it).map(drop)
     }
 
-    /// Whether the user's edit that a look found is still what is there. A publication or a task may have put the file
-    /// in place between the look at the table and the look at the disk; then it is no edit, and its holding must stay.
+    /// Whether an edit that a scan found is still there. A publication or a task may have put the file in place after
+    /// the scan read the table and before it read the disk. Then it is not an edit, and its holding must stay.
     pub(super) fn is_still_edited(&self, name: &FileName, stamp: Stamp) -> Result<bool, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -171,8 +143,8 @@ impl Folder {
         Ok(record.pending.is_none() && matches!(disk, Disk::Other { stamp: now, .. } if now == stamp))
     }
 
-    /// The index dropped the holding of a copy. Answers whether a newer copy is here, or being put in place, which the
-    /// index may have dropped with it: then it has to be announced again.
+    /// Records that the index dropped a holding. Returns whether a newer copy is here or being put in place. The index
+    /// may have dropped that one as well, so it has to be announced again.
     pub(super) fn withdrawn(&self, name: &FileName, copy: Option<Copy>) -> Result<bool, FolderError> {
         let drop_it = |record: &mut super::table::Record| {
             if record.held == copy {
@@ -186,7 +158,7 @@ impl Folder {
         Ok(record.held.is_some() || record.pending_own)
     }
 
-    /// Executes a `REMOVE` task (F7, F8, L8). The holding itself is dropped by the caller, once the index knows.
+    /// Executes a `REMOVE` task (F7, F8, L8). The caller drops the holding once the index knows.
     pub fn remove(&self, name: &FileName, order: Order) -> Result<Removed, FolderError> {
         let _guard = self.lock_installs()?;
         let record = self.record(name)?;
@@ -202,13 +174,13 @@ impl Folder {
         Ok(removed)
     }
 
-    /// Moves the user's own copy into the trash (`raftshare rm`), whatever its bytes are. `None` if there is none.
+    /// Moves the copy to the trash (`raftshare rm`), whatever its bytes are. `None` if there is no copy.
     pub fn trash(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let _guard = self.lock_installs()?;
         if self.existing_path(name)?.is_none() { Ok(None) } else { self.move_to_trash(name).map(Some) }
     }
 
-    /// Moves the bytes under a name to a conflict copy next to it (F4). `None` if there are none.
+    /// Moves the bytes under a name to a conflict copy next to it (F4). `None` if there is no file.
     pub fn keep_as_conflict(&self, name: &FileName) -> Result<Option<PathBuf>, FolderError> {
         let _guard = self.lock_installs()?;
         if self.existing_path(name)?.is_none() {
@@ -217,7 +189,7 @@ impl Folder {
         self.set_aside(name, &self.path_of(name)).map(Some)
     }
 
-    fn set_aside(&self, name: &FileName, path: &Path) -> Result<PathBuf, FolderError> {
+    pub(super) fn set_aside(&self, name: &FileName, path: &Path) -> Result<PathBuf, FolderError> {
         let target = conflict::free_path(path, &self.peer_id())
             .ok_or_else(|| FolderError::InTheWay { name: name.clone(), path: path.to_owned() })?;
         move_and_flush(path, &target)?;
@@ -227,7 +199,7 @@ impl Folder {
     fn move_to_trash(&self, name: &FileName) -> Result<PathBuf, FolderError> {
         let path = self.path_of(name);
         let target = self.trash_dir().join(format!("{}-{:08x}", conflict::unix_seconds(), rand::random::<u32>()));
-        // The whole relative path is kept below, so that a copy can be put back where it was.
+        // The relative path is kept, so that a copy can be put back where it was.
         let target = target.join(name.as_str());
         let parent = target.parent().unwrap_or(&target);
         std::fs::create_dir_all(parent).map_err(|error| FolderError::io("create", parent, error))?;
@@ -235,8 +207,8 @@ impl Folder {
         Ok(target)
     }
 
-    /// Puts a part where nothing is.
-    fn create(&self, part: PartFile, name: &FileName, path: &Path) -> Result<(), FolderError> {
+    /// Moves a part file to a path where nothing is.
+    pub(super) fn create(&self, part: PartFile, name: &FileName, path: &Path) -> Result<(), FolderError> {
         part.rename_new(path).map_err(|(_, error)| match error.kind() {
             std::io::ErrorKind::AlreadyExists if path.is_dir() => {
                 FolderError::InTheWay { name: name.clone(), path: path.to_owned() }
@@ -247,15 +219,15 @@ impl Folder {
         flush_parent(path)
     }
 
-    /// Puts a part where announced bytes are. If the user changed them in the last moment, they go to a conflict copy.
-    fn replace(
+    /// Moves a part file over announced bytes. If the user has just changed them, they go to a conflict copy.
+    pub(super) fn replace(
         &self,
         part: PartFile,
         path: &Path,
         old: Copy,
     ) -> Result<(Option<PartFile>, Option<PathBuf>), FolderError> {
         let failed = |error| FolderError::io("replace", path, error);
-        let previous = PartFile::link(path, &self.tmp_dir()).ok(); // a file system may have no hard links
+        let previous = PartFile::link(path, &self.tmp_dir()).ok(); // the file system may have no hard links
         part.rename_over(path).map_err(failed)?;
         flush_parent(path)?;
         let Some(previous) = previous else { return Ok((None, None)) };
@@ -267,119 +239,6 @@ impl Folder {
         previous.rename_over(&kept).map_err(failed)?;
         Ok((None, Some(kept)))
     }
-
-    /// Stages bytes of the user's own for a publication.
-    pub fn stage_bytes(&self, bytes: &[u8]) -> Result<Staged, FolderError> {
-        let tmp = self.tmp_dir();
-        let part = PartFile::create(&tmp).map_err(|error| FolderError::io("create a file in", &tmp, error))?;
-        let failed = |error| FolderError::io("write", part.path(), error);
-        part.write_at(bytes, 0).map_err(failed)?;
-        Ok(Staged { hash: fsio::hash_bytes(bytes), size: bytes.len() as u64, part })
-    }
-
-    /// Stages a copy of any file of the user's for a publication.
-    pub fn stage_file(&self, from: &Path) -> Result<Staged, FolderError> {
-        let tmp = self.tmp_dir();
-        let part = PartFile::create(&tmp).map_err(|error| FolderError::io("create a file in", &tmp, error))?;
-        let mut source = std::fs::File::open(from).map_err(|error| FolderError::io("open", from, error))?;
-        let mut target = part.writer().map_err(|error| FolderError::io("write", part.path(), error))?;
-        std::io::copy(&mut source, &mut target).map_err(|error| FolderError::io("copy", from, error))?;
-        let (hash, stamp) =
-            fsio::hash_file(part.path()).map_err(|error| FolderError::io("read", part.path(), error))?;
-        Ok(Staged { part, hash, size: stamp.size })
-    }
-
-    /// First half of a publication: puts the new bytes in place, to be announced as `version` under a lease.
-    ///
-    /// Then announce, and finish with [`Folder::complete_publish`] if it was accepted or [`Folder::roll_back`] if it
-    /// was definitely refused. While the outcome is unknown do neither: the next registration settles it.
-    pub fn begin_publish(
-        &self,
-        staged: Staged,
-        name: &FileName,
-        version: Version,
-        fence: FencingToken,
-    ) -> Result<Publishing, FolderError> {
-        let failed = |error| FolderError::io("write", staged.part.path(), error);
-        staged.part.sync().map_err(failed)?;
-        let stamp = staged.part.stamp().map_err(failed)?;
-        let copy = Copy { version, hash: staged.hash, stamp, fence };
-        let _guard = self.lock_installs()?;
-        let record = self.record(name)?;
-        let disk = self.disk_against(&record)?;
-        let path = self.prepare_parent(name)?;
-        self.table.update(name, |record| (record.pending, record.pending_own) = (Some(copy), true))?;
-        let replaced = record.pending.filter(|pending| !record.pending_own && disk == Disk::Pending(*pending));
-        let in_place = disk.hash() == Some(staged.hash);
-        let (previous, kept) = match disk {
-            Disk::Absent => {
-                self.create(staged.part, name, &path)?;
-                (None, None)
-            }
-            Disk::Announced(old) => self.replace(staged.part, &path, old)?,
-            Disk::Pending(_) | Disk::Other { .. } if in_place => {
-                staged.part.rename_over(&path).map_err(|error| FolderError::io("replace", &path, error))?;
-                flush_parent(&path)?;
-                (None, None)
-            }
-            // Bytes of a task: a version of the index, not the user's.
-            Disk::Pending(old) if replaced.is_some() => self.replace(staged.part, &path, old)?,
-            Disk::Pending(_) | Disk::Other { .. } => {
-                let kept = self.set_aside(name, &path)?;
-                self.create(staged.part, name, &path)?;
-                (None, Some(kept))
-            }
-        };
-        Ok(Publishing { name: name.clone(), copy, kept, previous, replaced, in_place })
-    }
-
-    /// Second half: the index accepted the publication.
-    pub fn complete_publish(
-        &self,
-        publishing: Publishing,
-        version: Version,
-        fence: Option<FencingToken>,
-    ) -> Result<(), FolderError> {
-        let copy = Copy { version, fence: fence.unwrap_or(publishing.copy.fence), ..publishing.copy };
-        self.accept(&publishing.name, copy)
-    }
-
-    /// Second half: the index definitely refused. The new bytes go to a conflict copy, whose path is answered, and the
-    /// earlier ones come back; an edit that the user made in place stays where it is (`None`).
-    pub fn roll_back(&self, publishing: Publishing) -> Result<Option<PathBuf>, FolderError> {
-        let Publishing { name, copy, previous, replaced, in_place, .. } = publishing;
-        let _guard = self.lock_installs()?;
-        let disk = self.disk_against(&self.record(&name)?)?;
-        self.table.update(&name, |record| (record.pending, record.pending_own) = (replaced, false))?;
-        if in_place || disk.hash() != Some(copy.hash) {
-            return Ok(None);
-        }
-        let path = self.path_of(&name);
-        let kept = self.set_aside(&name, &path)?;
-        if let Some(previous) = previous {
-            self.create(previous, &name, &path)?;
-        }
-        Ok(Some(kept))
-    }
-
-    /// Records a version that was published with bytes already in place.
-    ///
-    /// # Errors
-    /// [`FolderError::Changed`] if the bytes on disk are not (or no longer) those.
-    pub fn record_published(
-        &self,
-        name: &FileName,
-        version: Version,
-        hash: ContentHash,
-        fence: FencingToken,
-    ) -> Result<(), FolderError> {
-        let stamp = match self.disk(name)? {
-            Disk::Announced(copy) | Disk::Pending(copy) if copy.hash == hash => copy.stamp,
-            Disk::Other { hash: found, stamp } if found == hash => stamp,
-            _ => return Err(FolderError::Changed { name: name.clone() }),
-        };
-        self.accept(name, Copy { version, hash, stamp, fence })
-    }
 }
 
 fn move_and_flush(from: &Path, to: &Path) -> Result<(), FolderError> {
@@ -388,7 +247,7 @@ fn move_and_flush(from: &Path, to: &Path) -> Result<(), FolderError> {
     flush_parent(from)
 }
 
-fn flush_parent(path: &Path) -> Result<(), FolderError> {
+pub(super) fn flush_parent(path: &Path) -> Result<(), FolderError> {
     let parent = path.parent().unwrap_or(path);
-    fsio::sync_dir(parent).map_err(|error| FolderError::io("flush", parent, error))
+    files::sync_dir(parent).map_err(|error| FolderError::io("flush", parent, error))
 }

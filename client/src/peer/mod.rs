@@ -1,4 +1,4 @@
-//! The peer: a folder that is shared, its HTTP server, and the loops that keep it in step with the index.
+//! The peer: a shared folder, its HTTP server, and the loops that keep it in step with the index.
 //!
 //! ```text
 //! disk ──scan──► Folder (table of known files) ◄──rules── tasks ◄── heartbeat loop ◄──► index cluster
@@ -6,15 +6,17 @@
 //!                  │        └──────── sync loop (register, announce, withdraw) ───────────┘
 //!                  └──► server: other peers fetch from here        └──► download: fetches from other peers
 //! ```
-//! One-shot commands use the same [`Folder`] beside a running `serve`: the table on disk is what they share.
+//! One-shot commands use the same [`Folder`] while `serve` is running; they share the table on disk.
 
 pub mod conflict;
 mod error;
 mod event;
 mod folder;
-pub mod fsio;
 mod identity;
 mod install;
+mod locks;
+mod loops;
+mod publish;
 pub(crate) mod range;
 mod register;
 pub mod rules;
@@ -28,9 +30,11 @@ pub mod transfer;
 
 pub use error::FolderError;
 pub use event::{Events, PeerEvent};
-pub use folder::{Disk, Folder, STATE_DIR, ServingLock};
+pub use folder::{Disk, Folder, STATE_DIR};
 pub use identity::Identity;
-pub use install::{Placed, Publishing, Removed, Staged};
+pub use install::{Placed, Removed};
+pub use locks::ServingLock;
+pub use publish::Publishing;
 pub use register::digest;
 pub use serve::{Peer, ServeConfig, ServeError, serve};
 pub use table::{Copy, Record};

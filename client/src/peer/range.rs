@@ -1,12 +1,12 @@
-//! `Range`, `If-Range`, `If-Match` and `If-None-Match` of RFC 9110, as pure functions over header texts.
+//! `Range`, `If-Range`, `If-Match` and `If-None-Match` of RFC 9110, as pure functions of header values.
 //!
-//! Invariant: a range that is answered lies within the file; anything unclear means "send the whole file",
-//! never an error, as the RFC wants it.
+//! Invariant: a selected range is within the file. As the RFC requires, a malformed header means "send the whole file",
+//! never an error.
 
-/// What part of a file to send. Both ends are inclusive byte positions.
+/// The part of a file to send. Both ends are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it (200).
+    /// The whole file (200).
     Whole,
     /// One range (206).
     Range {
@@ -15,7 +15,7 @@ pub enum Part {
         /// Last byte.
         last: u64,
     },
-    /// A range that lies outside (416).
+    /// A range outside the file (416).
     Unsatisfiable,
 }
 
@@ -30,17 +30,17 @@ impl Part {
     }
 }
 
-/// Decides what to send. `etag` is the file's, quotes included.
+/// Decides what to send. `etag` is that of the file, including the quotes.
 pub fn select(range: Option<&str>, if_range: Option<&str>, etag: &str, size: u64) -> Part {
     let Some(range) = range else { return Part::Whole };
-    // If-Range compares strongly: a weak tag or a date (this server sends none) never matches.
+    // If-Range needs a strong comparison: a weak tag or a date (this server sends none) never matches.
     if if_range.is_some_and(|condition| condition.trim() != etag) {
         return Part::Whole;
     }
     parse(range, size).unwrap_or(Part::Whole)
 }
 
-/// `None` if the header is malformed, has several ranges, or another unit.
+/// `None` if the header is malformed, has several ranges, or uses another unit.
 fn parse(range: &str, size: u64) -> Option<Part> {
     let (unit, set) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -65,18 +65,18 @@ fn parse(range: &str, size: u64) -> Option<Part> {
     Some(Part::Range { first, last: last.min(size - 1) })
 }
 
-/// Numbers too large for 64 bits lie past the end of any file, so they saturate.
+/// Numbers beyond 64 bits are past the end of any file, so they saturate.
 fn digits(text: &str) -> Option<u64> {
     let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     valid.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Whether `If-Match` allows sending these bytes (strong comparison).
+/// Whether `If-Match` allows these bytes to be sent (strong comparison).
 pub fn is_wanted(if_match: Option<&str>, etag: &str) -> bool {
     if_match.is_none_or(|list| list.trim() == "*" || list.split(',').any(|tag| tag.trim() == etag))
 }
 
-/// Whether `If-None-Match` says that the client has these bytes already (weak comparison).
+/// Whether `If-None-Match` says that the client already has these bytes (weak comparison).
 pub fn is_cached(if_none_match: Option<&str>, etag: &str) -> bool {
     let Some(list) = if_none_match else { return false };
     list.trim() == "*" || list.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)

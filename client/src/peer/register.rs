@@ -1,30 +1,30 @@
-//! The registration: states the folder's full holdings, by a digest where nothing changed (P1, P2).
+//! Registers a peer with all its holdings, or only with their digest if nothing has changed (P1, P2).
 //!
-//! Invariant: what is stated is what is on disk. Copies that were deleted or edited while nobody served are withdrawn
-//! first, so that the index does not give them back unasked (F7).
+//! Invariant: a registration lists what is on disk. Copies that were deleted or edited while the folder was not served
+//! are withdrawn first, so that the index does not send them back (F7).
 
 use raft_store::types::{ContentHash, FileName, Incarnation};
 use sha2::{Digest, Sha256};
 
 use super::event::PeerEvent;
-use super::sync::{FILES_PER_REQUEST, FolderSync, Looked, entry};
+use super::sync::{FILES_PER_REQUEST, Findings, FolderSync, entry};
 use super::table::Copy;
 use super::transfer::blocking;
 use super::{FolderError, ServeError};
 use crate::api::{ConflictEntry, FileEntry, ListingAnswer, ListingPage, RegisterRequest, RegisterResponse};
 
-/// How often a listing that a newer one voided is sent again before the registration starts over later.
+/// Attempts to send a listing that newer listings interrupt, before the registration starts over.
 const LISTING_ATTEMPTS: usize = 3;
 
-/// What a registration says besides the files.
+/// What a registration says about the peer itself.
 #[derive(Debug, Clone)]
-pub(super) struct Card {
+pub(super) struct Registration {
     pub(super) address: String,
     pub(super) zone: Option<String>,
     pub(super) capacity_bytes: Option<u64>,
 }
 
-/// Digest over holdings sorted by name bytes: SHA-256 of `name NUL hash LF` for each (P2).
+/// Digest of holdings, sorted by the bytes of their names: SHA-256 over `name NUL hash LF` of each (P2).
 pub fn digest<'a>(holdings: impl IntoIterator<Item = (&'a FileName, &'a ContentHash)>) -> ContentHash {
     let mut sorted: Vec<_> = holdings.into_iter().collect();
     sorted.sort_by(|a, b| a.0.as_str().as_bytes().cmp(b.0.as_str().as_bytes()));
@@ -36,31 +36,31 @@ pub fn digest<'a>(holdings: impl IntoIterator<Item = (&'a FileName, &'a ContentH
 }
 
 impl FolderSync {
-    /// Registers once. Temporary failures come back as errors; the caller tries again.
-    pub(super) async fn register(&mut self, card: &Card) -> Result<Incarnation, ServeError> {
+    /// Registers once. A temporary failure is returned; the caller retries.
+    pub(super) async fn register(&mut self, registration: &Registration) -> Result<Incarnation, ServeError> {
         let changes = self.scan().await?;
-        let looked = Looked { gone: changes.gone, ..self.look(changes.new, changes.touched).await? };
+        let findings = Findings { gone: changes.gone, ..self.inspect(changes.new, changes.touched).await? };
         if self.folder.identity().incarnation.is_some() {
-            self.withdraw(looked.edited, looked.gone).await?;
+            self.withdraw(findings.edited, findings.gone).await?;
         } else {
-            let names: Vec<_> = looked.edited.into_iter().map(|(name, _)| name).chain(looked.gone).collect();
+            let names: Vec<_> = findings.edited.into_iter().map(|(name, _)| name).chain(findings.gone).collect();
             blocking(&self.folder, move |folder| folder.table.update_many(&names, |record| record.held = None)).await?;
         }
         let held = self.held().await?;
         let folder = std::sync::Arc::clone(&self.folder);
-        let _stating = folder.stating(looked.new.iter().map(|(name, copy)| (name, copy.hash)));
-        let answer = self.state_holdings(card, &held, &looked.new).await?;
-        let mut new = looked.new;
+        let _stating = folder.stating(findings.new.iter().map(|(name, copy)| (name, copy.hash)));
+        let answer = self.state_holdings(registration, &held, &findings.new).await?;
+        let mut new = findings.new;
         for conflict in &answer.conflicts {
             self.stated_conflict(conflict, &held, &mut new).await?;
         }
-        let (incarnation, address) = (answer.incarnation, card.address.clone());
+        let (incarnation, address) = (answer.incarnation, registration.address.clone());
         let remember = move |identity: &mut super::Identity| {
             (identity.incarnation, identity.address) = (Some(incarnation), Some(address));
         };
         blocking(&self.folder, move |folder| folder.update_identity(remember)).await?;
-        // The answer to a listing names no versions; announcing tells them, and changes nothing.
-        self.announce_all(new, looked.pending).await?;
+        // The response to a listing has no versions. Announcing the same files returns them and changes nothing else.
+        self.announce_all(new, findings.pending).await?;
         let files = self.held().await?.len();
         self.registered = true;
         let peer = self.folder.peer_id();
@@ -69,7 +69,7 @@ impl FolderSync {
         Ok(incarnation)
     }
 
-    /// Copies that the index should count: held ones, less those that another version is just replacing.
+    /// Copies that the index should count: held ones, except those that are being replaced.
     async fn held(&self) -> Result<Vec<(FileName, Copy)>, FolderError> {
         blocking(&self.folder, |folder| {
             let copies = folder.records()?.into_iter().filter(|record| record.pending.is_none());
@@ -80,14 +80,14 @@ impl FolderSync {
 
     async fn state_holdings(
         &self,
-        card: &Card,
+        registration: &Registration,
         held: &[(FileName, Copy)],
         new: &[(FileName, Copy)],
     ) -> Result<RegisterResponse, ServeError> {
         if new.is_empty() && !held.is_empty() && self.folder.identity().incarnation.is_some() {
             let digest = digest(held.iter().map(|(name, copy)| (name, &copy.hash)));
             let count = u64::try_from(held.len()).unwrap_or(u64::MAX);
-            let request = RegisterRequest { digest: Some(digest), count: Some(count), ..self.request(card) };
+            let request = RegisterRequest { digest: Some(digest), count: Some(count), ..self.request(registration) };
             let answer = self.client.register(&request).await?;
             if answer.listing != ListingAnswer::Wanted {
                 return Ok(answer);
@@ -95,19 +95,23 @@ impl FolderSync {
         }
         let files: Vec<FileEntry> = held.iter().chain(new).map(|(name, copy)| entry(name, copy)).collect();
         if files.len() <= FILES_PER_REQUEST {
-            let request = RegisterRequest { files: Some(files), ..self.request(card) };
+            let request = RegisterRequest { files: Some(files), ..self.request(registration) };
             return Ok(self.client.register(&request).await?);
         }
         for _ in 0..LISTING_ATTEMPTS {
-            if let Some(answer) = self.send_pages(card, &files).await? {
+            if let Some(answer) = self.send_pages(registration, &files).await? {
                 return Ok(answer);
             }
         }
         Err(ServeError::ListingVoided)
     }
 
-    /// Sends the listing page by page. `None` if a newer listing voided it on the way.
-    async fn send_pages(&self, card: &Card, files: &[FileEntry]) -> Result<Option<RegisterResponse>, ServeError> {
+    /// Sends the listing page by page. `None` if a newer listing interrupted it.
+    async fn send_pages(
+        &self,
+        registration: &Registration,
+        files: &[FileEntry],
+    ) -> Result<Option<RegisterResponse>, ServeError> {
         let id = format!("{:016x}", rand::random::<u64>());
         let pages = files.chunks(FILES_PER_REQUEST).count();
         let mut conflicts = Vec::new();
@@ -115,7 +119,8 @@ impl FolderSync {
         let mut last_answer = None;
         for (number, page) in files.chunks(FILES_PER_REQUEST).enumerate() {
             let listing = ListingPage { id: id.clone(), last: number + 1 == pages };
-            let request = RegisterRequest { files: Some(page.to_vec()), listing: Some(listing), ..self.request(card) };
+            let request =
+                RegisterRequest { files: Some(page.to_vec()), listing: Some(listing), ..self.request(registration) };
             let mut answer = self.client.register(&request).await?;
             if answer.listing == ListingAnswer::Wanted {
                 return Ok(None);
@@ -127,13 +132,13 @@ impl FolderSync {
         Ok(last_answer.map(|answer| RegisterResponse { conflicts, tasks, ..answer }))
     }
 
-    fn request(&self, card: &Card) -> RegisterRequest {
+    fn request(&self, registration: &Registration) -> RegisterRequest {
         RegisterRequest {
             peer_id: self.folder.peer_id(),
-            address: card.address.clone(),
+            address: registration.address.clone(),
             files: None,
-            zone: card.zone.clone(),
-            capacity_bytes: card.capacity_bytes,
+            zone: registration.zone.clone(),
+            capacity_bytes: registration.capacity_bytes,
             listing: None,
             digest: None,
             count: None,
@@ -141,7 +146,7 @@ impl FolderSync {
         }
     }
 
-    /// A stated file was not taken in; the user's bytes are kept.
+    /// Handles a file that the index did not accept; the user's bytes are kept.
     async fn stated_conflict(
         &mut self,
         conflict: &ConflictEntry,
@@ -160,7 +165,7 @@ impl FolderSync {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::fsio::hash_bytes;
+    use crate::files::hash_bytes;
 
     #[test]
     fn the_digest_is_over_names_in_byte_order() {

@@ -1,7 +1,7 @@
-//! What a task may do to a file on this peer (F8, L8), as a pure function.
+//! Decides what a task may do to a file on this peer (F8, L8), as a pure function.
 //!
-//! Invariant: a late, repeated or fenced-off task never leads to a verdict that replaces or removes newer bytes, and no
-//! verdict lets the user's own bytes disappear: whoever executes it moves them to a conflict copy first.
+//! Invariants: a late, repeated or fenced task never replaces or removes newer bytes. No verdict loses the user's own
+//! bytes: they are moved to a conflict copy first.
 
 use raft_store::types::{ContentHash, FencingToken, Version};
 
@@ -9,16 +9,16 @@ use super::folder::Disk;
 use super::table::Record;
 use crate::api::{Task, TaskKind};
 
-/// What matters of a task.
+/// The part of a task that the rules need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// Which kind.
+    /// The kind of task.
     pub kind: TaskKind,
-    /// The version to end up with, or the tombstone's.
+    /// The version to install, or that of the tombstone.
     pub version: Version,
     /// Its hash; `None` for a removal.
     pub hash: Option<ContentHash>,
-    /// The grant it was published under.
+    /// The fencing token that the version was published under.
     pub fence: FencingToken,
 }
 
@@ -33,43 +33,43 @@ impl From<&Task> for Order {
 pub enum Verdict {
     /// Fetch the version and put it in place.
     Fetch,
-    /// The bytes are here already: announce them.
+    /// The bytes are already here: announce them.
     Adopt,
-    /// Move the announced bytes into the trash.
+    /// Move the announced bytes to the trash.
     Trash,
     /// The user's own bytes are in the way of a removal: move them to a conflict copy.
     SetAside,
     /// There is nothing to remove.
     NothingThere,
-    /// Leave everything as it is.
+    /// Change nothing.
     Refuse(Refusal),
 }
 
 /// Why a task is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The task was made under an older grant than one this peer has seen (L8).
-    #[error("it carries fencing token {has}, but token {seen} was seen for this file")]
+    /// The task has a lower fencing token than this peer has seen (L8).
+    #[error("the task has fencing token {has}, but this peer has seen token {seen} for the file")]
     Fenced {
         /// The task's token.
         has: FencingToken,
         /// The highest token seen.
         seen: FencingToken,
     },
-    /// This peer has that version, or a newer one.
-    #[error("version {have} is here already")]
+    /// This peer already has that version, or a newer one.
+    #[error("version {have} is already here")]
     NotNewer {
-        /// The highest version this peer has had.
+        /// The highest version that this peer has had.
         have: Version,
     },
-    /// The user deleted the copy here; that is about to be announced.
+    /// The user has deleted the copy; the index will be told.
     #[error("the copy was deleted here")]
     DeletedHere,
-    /// Bytes of the user's own are being published here, under a grant at least as new.
+    /// The user's bytes are being published, under a fencing token at least as high.
     #[error("another version is being published here")]
     Publishing,
-    /// A task that carries no hash cannot be verified.
-    #[error("it names no hash to verify the bytes with")]
+    /// Without a hash, the bytes cannot be verified.
+    #[error("the task has no hash to verify the bytes with")]
     NoHash,
 }
 
@@ -86,13 +86,13 @@ impl Refusal {
     }
 }
 
-/// Decides about a task, given what is remembered and what is on disk.
+/// Decides what to do about a task, given the record and what is on disk.
 pub fn decide(record: &Record, disk: &Disk, order: Order) -> Verdict {
     if order.fence < record.fence {
         return Verdict::Refuse(Refusal::Fenced { has: order.fence, seen: record.fence });
     }
-    // Moving those bytes away would leave their publication without a holder. A newer grant
-    // proves that it was too late.
+    // Moving those bytes away would leave their publication without a holder. A newer fencing token proves that the
+    // publication came too late.
     if let Disk::Pending(copy) = disk
         && record.pending_own
         && order.fence <= copy.fence
@@ -129,8 +129,8 @@ fn decide_fetch(record: &Record, disk: &Disk, order: Order) -> Verdict {
     if disk.hash() == Some(hash) {
         return Verdict::Adopt;
     }
-    // One version has one hash for ever (F2): other bytes under the same version are the
-    // user's, and no update's business.
+    // A version has one hash (F2). Different bytes with the same version are the user's own, and an update leaves them
+    // alone.
     match (order.kind, disk) {
         (TaskKind::Update, Disk::Absent) if record.held.is_some() => Verdict::Refuse(Refusal::DeletedHere),
         (TaskKind::Update, _) if order.version == record.version => not_newer,
@@ -143,7 +143,7 @@ mod tests {
     use raft_store::types::FileName;
 
     use super::*;
-    use crate::peer::fsio::Stamp;
+    use crate::files::Stamp;
     use crate::peer::table::Copy;
 
     fn copy(version: Version) -> Copy {

@@ -1,8 +1,8 @@
-//! Looks through a shared folder: which files are there, and how they differ from the table.
+//! Scans a shared folder: which files are there, and how they differ from the table.
 //!
-//! Invariant: scanning reads no bytes, enters no private folder and no folder that is shared by
-//! itself (F1), follows no link to a folder and no link that leaves the shared part, and an
-//! unreadable folder never makes its files look deleted.
+//! Invariants: a scan reads no bytes. It enters neither private folders nor nested folders that are shared separately
+//! (F1), and follows no link to a folder or out of the shared part. The files of an unreadable folder never look
+//! deleted.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,33 +13,33 @@ use walkdir::WalkDir;
 use super::conflict::is_conflict_copy;
 use super::error::FolderError;
 use super::folder::{Folder, is_absent, is_shared};
-use super::fsio::Stamp;
 use super::table::Record;
+use crate::files::Stamp;
 
 /// A file that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its name.
     pub name: FileName,
-    /// What it looks like.
+    /// Its stamp.
     pub stamp: Stamp,
 }
 
 /// Something in the folder that cannot be shared, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Skipped {
-    /// Its path below the folder, as far as it can be printed.
+    /// Its path relative to the folder, with unprintable characters escaped.
     pub path: String,
-    /// The rule it breaks.
+    /// The reason.
     pub reason: String,
 }
 
-/// What a scan saw.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Shareable files, in no particular order.
     pub files: Vec<Found>,
-    /// Conflict copies: kept for the user, not shared.
+    /// Conflict copies, which are kept for the user and not shared.
     pub conflict_copies: Vec<FileName>,
     /// What cannot be shared.
     pub skipped: Vec<Skipped>,
@@ -48,18 +48,18 @@ pub struct Scan {
 /// How the folder differs from the table.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Files the table does not know as held or pending.
+    /// Files that the table has neither as held nor as pending.
     pub new: Vec<Found>,
-    /// Held or pending files that look different now; whether the bytes differ is not known yet.
+    /// Held or pending files with a new stamp; their bytes may still be the same.
     pub touched: Vec<Found>,
-    /// Held files that are gone, or that lie in a folder which is shared by itself now.
+    /// Held files that are gone, or whose folder is now shared separately.
     pub gone: Vec<FileName>,
 }
 
-/// Why a folder inside the folder is left out.
-pub(super) const NESTED: &str = "it is a shared folder of its own; its files are shared only by serving it";
+/// Why a nested folder is skipped.
+pub(super) const NESTED: &str = "it is a separate shared folder; serve it to share its files";
 
-/// Walks the folder. Blocking; a few `stat`s a file.
+/// Walks the folder, with a few `stat` calls for each file. Blocking.
 pub fn scan(folder: &Folder) -> Scan {
     let root = folder.root();
     let mut scan = Scan::default();
@@ -79,8 +79,8 @@ pub fn scan(folder: &Folder) -> Scan {
                     entries.skip_current_dir();
                 }
             }
-            Ok(entry) => look_at(folder, entry.path(), &mut scan),
-            Err(error) if error.io_error().is_some_and(is_absent) => {} // deleted while we walked
+            Ok(entry) => visit(folder, entry.path(), &mut scan),
+            Err(error) if error.io_error().is_some_and(is_absent) => {} // deleted during the walk
             Err(error) => {
                 let path = error.path().map_or_else(String::new, |path| printable(root, path));
                 scan.skipped.push(Skipped { path, reason: format!("it cannot be read ({error})") });
@@ -90,7 +90,7 @@ pub fn scan(folder: &Folder) -> Scan {
     scan
 }
 
-fn look_at(folder: &Folder, path: &Path, scan: &mut Scan) {
+fn visit(folder: &Folder, path: &Path, scan: &mut Scan) {
     let root = folder.root();
     let mut skip = |reason: &str| {
         scan.skipped.push(Skipped { path: printable(root, path), reason: reason.to_owned() });
@@ -108,8 +108,8 @@ fn look_at(folder: &Folder, path: &Path, scan: &mut Scan) {
             let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
             let is_there = path.exists();
             match (is_link, is_there) {
-                (true, true) => skip("it is a link to a folder; share that folder itself"),
-                (true, false) => skip("it is a link to nothing"),
+                (true, true) => skip("it is a link to a folder; to share that folder, serve it"),
+                (true, false) => skip("it is a broken link"),
                 (false, true) => skip("it is not a regular file"),
                 (false, false) => {}
             }
@@ -129,7 +129,7 @@ fn printable(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().escape_debug().to_string()
 }
 
-/// Compares a scan with the table. Blocking only for files that seem gone.
+/// Compares a scan with the table. Blocking, and checks the disk only for files that seem gone.
 pub fn compare(folder: &Folder, scan: &Scan) -> Result<Changes, FolderError> {
     let records: std::collections::HashMap<FileName, Record> =
         folder.records()?.into_iter().map(|record| (record.name.clone(), record)).collect();
@@ -146,7 +146,7 @@ pub fn compare(folder: &Folder, scan: &Scan) -> Result<Changes, FolderError> {
     }
     let seen: HashSet<&FileName> = scan.files.iter().map(|found| &found.name).collect();
     for record in records.values().filter(|record| record.held.is_some() && !seen.contains(&record.name)) {
-        // Not seen may also mean unreadable, or put in place after the walk passed by: look again.
+        // The file may also be unreadable, or may have been put in place after the walk passed it. So check again.
         let path = folder.path_of(&record.name);
         let is_gone = path.symlink_metadata().is_err_and(|error| is_absent(&error));
         if folder.is_present() && (is_gone || folder.nested_share(&path).is_some()) {

@@ -1,71 +1,61 @@
-//! A serving peer: binds, registers, answers other peers, and keeps a heartbeat waiting so that tasks arrive at once.
+//! A serving peer: opens the folder, binds the address, then runs the server and the loops until it is told to stop.
 //!
-//! Three loops share the folder: the server, the sync loop (registration, then looks at the folder) and the heartbeat
-//! loop. Invariants: one `serve` per folder; a heartbeat names every task under way (M3); a peer that another process
-//! has replaced stops (P6); a cluster that is out of reach is waited for, never an exit.
+//! Three tasks share the folder: the server for other peers, the sync loop and the heartbeat loop (`loops`).
+//!
+//! Invariant: at most one `serve` runs for a folder.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use raft_store::types::{Incarnation, PeerId};
+use raft_store::types::PeerId;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::event::{Events, PeerEvent};
-use super::folder::{Folder, ServingLock};
-use super::register::Card;
+use super::folder::Folder;
+use super::locks::ServingLock;
+use super::loops::Loops;
+use super::register::Registration;
+use super::server;
 use super::sync::FolderSync;
 use super::tasks::Tasks;
-use super::transfer::blocking;
-use super::{fsio, server};
 use crate::address::HostPort;
-use crate::api::HeartbeatRequest;
 use crate::cluster::{Error, IndexClient};
-use crate::download::{Downloader, part};
+use crate::download::Downloader;
+use crate::files;
 
-/// How long a heartbeat waits for tasks, in milliseconds (P3).
-const HEARTBEAT_WAIT_MS: u64 = 20_000;
-/// Time between looks at the folder.
+/// Time between scans of the folder.
 pub const RESCAN: Duration = Duration::from_secs(2);
-/// First and longest pause before the index is asked again after a failure.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-/// See [`RETRY_MIN`].
-const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Pause after a heartbeat that came back at once with nothing to start, so that the index is not flooded.
-const HEARTBEAT_PAUSE: Duration = Duration::from_millis(50);
-
 /// How to serve a folder.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
     /// The index cluster.
     pub client: IndexClient,
-    /// The folder to share; created if missing.
+    /// The folder to share; it is created if missing.
     pub dir: PathBuf,
-    /// `HOST:PORT` to listen at; port 0 picks a free one; without a host it is 127.0.0.1.
+    /// `HOST:PORT` to listen on. Port 0 picks a free port; without a host, it is 127.0.0.1.
     pub bind: String,
-    /// Base URL that other peers reach this one by, if it is not `http://` and the bound address.
+    /// Base URL for other peers, if it differs from the bound address.
     pub advertise: Option<String>,
-    /// Names the peer where the folder has no id yet.
+    /// Peer id for a new folder.
     pub peer_id: Option<PeerId>,
     /// Failure zone.
     pub zone: Option<String>,
-    /// Bytes the peer is willing to hold.
+    /// Most bytes that the peer offers to hold.
     pub capacity_bytes: Option<u64>,
-    /// Allows listening at other addresses than loopback, where everybody can read the shared files.
+    /// Allows listening beyond loopback, where anyone can read the shared files.
     pub insecure: bool,
-    /// Token to show to other peers.
+    /// Token to send to other peers.
     pub bearer: Option<String>,
-    /// Time between looks at the folder.
+    /// Time between scans of the folder.
     pub rescan: Duration,
 }
 
 impl ServeConfig {
-    /// Defaults for a folder and an address.
+    /// The defaults for a folder and an address.
     pub fn new(client: IndexClient, dir: impl Into<PathBuf>, bind: impl Into<String>) -> Self {
         Self {
             client,
@@ -85,55 +75,59 @@ impl ServeConfig {
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be listened at.
-    #[error("cannot listen at {bind}: {source}; choose another address with --bind (port 0 picks a free port)")]
+    /// The peer cannot listen on the address.
+    #[error("cannot listen on {bind}: {source}; choose another address with --bind (port 0 picks a free port)")]
     Bind {
-        /// As configured.
+        /// The configured address.
         bind: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Everybody could read the files.
-    #[error("{bind} is not a loopback address and peers are not authenticated there; pass --insecure to share openly")]
+    /// Anyone could read the files.
+    #[error(
+        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; to allow that, pass --insecure"
+    )]
     NotLoopback {
-        /// As configured.
+        /// The configured address.
         bind: String,
     },
-    /// Other peers cannot use the address.
-    #[error("{bind} stands for every address; say with --advertise URL by which one other peers reach this one")]
+    /// Other peers cannot connect to the address.
+    #[error("{bind} is a wildcard address; pass --advertise with the address other peers should use")]
     NoAddress {
-        /// As configured.
+        /// The configured address.
         bind: String,
     },
-    /// The folder failed.
+    /// An error of the folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The folder disappeared.
+    /// The folder has disappeared.
     #[error("{} is gone (moved, deleted or unmounted); nothing was reported as deleted", path.display())]
     FolderGone {
-        /// Which.
+        /// The folder.
         path: PathBuf,
     },
-    /// The index refused, or cannot be reached; the latter never ends the loop.
+    /// The index refused. An unreachable index never ends the loop.
     #[error(transparent)]
     Index(#[from] Error),
-    /// Another process registered under this peer id (P6).
-    #[error("peer {peer} was registered by another process; stop one of the two, or share this folder as another peer")]
+    /// Another process has registered with this peer id (P6).
+    #[error(
+        "another process has registered as peer {peer}; stop one of the two, or share this folder under another peer id"
+    )]
     Replaced {
-        /// The id.
+        /// The peer id.
         peer: PeerId,
     },
-    /// Another process registered meanwhile, again and again.
-    #[error("the listing was voided by another registration of this peer")]
+    /// Another process kept registering at the same time.
+    #[error("another registration of this peer interrupted the listing")]
     ListingVoided,
-    /// The server failed.
+    /// The peer's server failed.
     #[error("the peer's server failed: {0}")]
     Server(std::io::Error),
 }
 
 impl ServeError {
-    /// Whether trying again may help.
-    fn is_temporary(&self) -> bool {
+    /// Whether a retry may help.
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Index(error) => error.is_temporary() || !error.is_definite(),
             Self::ListingVoided => true,
@@ -150,25 +144,25 @@ impl ServeError {
     }
 }
 
-/// A peer that is bound but does not serve yet.
+/// A peer that is bound but not serving yet.
 pub struct Peer {
     folder: Arc<Folder>,
     client: IndexClient,
     downloader: Downloader,
     listener: TcpListener,
-    card: Card,
+    registration: Registration,
     rescan: Duration,
     _lock: ServingLock,
 }
 
 impl Peer {
-    /// Opens the folder, takes its lock and binds the address, so that all three errors show before anything starts.
+    /// Opens the folder, takes its lock and binds the address, so that these fail before anything starts.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
         let (dir, peer_id, bind) = (config.dir.clone(), config.peer_id.clone(), config.bind.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let folder = Folder::open(&dir, peer_id)?;
             let lock = folder.lock_for_serving(&format!("process {}, --bind {bind}", std::process::id()))?;
-            part::clean(&folder.tmp_dir(), &folder.trash_dir())
+            files::clean(&folder.tmp_dir(), &folder.trash_dir())
                 .map_err(|error| FolderError::io("clean", &folder.tmp_dir(), error))?;
             Ok::<_, FolderError>((folder, lock))
         });
@@ -184,15 +178,15 @@ impl Peer {
             client: config.client,
             downloader: Downloader::new(config.bearer),
             listener,
-            card: Card { address, zone: config.zone, capacity_bytes: config.capacity_bytes },
+            registration: Registration { address, zone: config.zone, capacity_bytes: config.capacity_bytes },
             rescan: config.rescan,
             _lock: lock,
         })
     }
 
-    /// Base URL other peers use.
+    /// Base URL for other peers.
     pub fn address(&self) -> &str {
-        &self.card.address
+        &self.registration.address
     }
 
     /// The folder, for a shell in the same process.
@@ -200,31 +194,25 @@ impl Peer {
         Arc::clone(&self.folder)
     }
 
-    /// The downloader, whose connections a shell can share.
+    /// The downloader, so that a shell can share its connections.
     pub fn downloader(&self) -> Downloader {
         self.downloader.clone()
     }
 
-    /// Serves until `shutdown` (then it ends within five seconds), or until it cannot go on.
+    /// Serves until `shutdown`, after which it ends within five seconds, or until it fails.
     pub async fn run(self, shutdown: CancellationToken, events: Events) -> Result<(), ServeError> {
         let stop = shutdown.child_token();
         let _stop_on_return = stop.clone().drop_guard();
         let peer = self.folder.peer_id();
         let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), stop.clone()));
-        events.tell(PeerEvent::Serving { peer, address: self.card.address.clone() });
+        events.tell(PeerEvent::Serving { peer, address: self.registration.address.clone() });
         let (folder, client) = (Arc::clone(&self.folder), self.client.clone());
         let tasks = Tasks::new(Arc::clone(&folder), client.clone(), self.downloader, events.clone(), stop.clone());
-        let (incarnation, registered) = watch::channel(None);
-        let session = Arc::new(Session {
-            events: events.clone(),
-            incarnation,
-            lost: Notify::new(),
-            told_lost: AtomicBool::new(false),
-        });
+        let (loops, registered) = Loops::new(events.clone());
         let sync = FolderSync::new(Arc::clone(&folder), client.clone(), events, tasks.clone());
         let result = tokio::select! {
-            error = session.sync_loop(sync, self.card, self.rescan) => Err(error),
-            error = session.heartbeat_loop(&client, &folder, &tasks, registered) => Err(error),
+            error = loops.sync(sync, self.registration, self.rescan) => Err(error),
+            error = loops.heartbeat(&client, &folder, &tasks, registered) => Err(error),
             () = shutdown.cancelled() => Ok(()),
         };
         stop.cancel();
@@ -234,7 +222,7 @@ impl Peer {
     }
 }
 
-/// Binds and serves in one go; what `raftshare serve` does.
+/// Binds and serves in one call.
 pub async fn serve(config: ServeConfig, shutdown: CancellationToken, events: Events) -> Result<(), ServeError> {
     Peer::bind(config).await?.run(shutdown, events).await
 }
@@ -257,147 +245,6 @@ fn own_address(listener: &TcpListener, config: &ServeConfig) -> Result<String, S
         return Err(ServeError::NoAddress { bind: config.bind.clone() });
     }
     Ok(format!("http://{bound}"))
-}
-
-/// What the sync loop and the heartbeat loop tell each other.
-struct Session {
-    events: Events,
-    /// The registration in force; `None` while there is none.
-    incarnation: watch::Sender<Option<Incarnation>>,
-    /// The index does not know this peer any more.
-    lost: Notify,
-    /// Whether it was told that the index cannot be reached.
-    told_lost: AtomicBool,
-}
-
-impl Session {
-    /// Registers, then looks at the folder again and again. Ends only by an error that trying again cannot help.
-    async fn sync_loop(&self, mut sync: FolderSync, card: Card, rescan: Duration) -> ServeError {
-        let mut retry = Retry::new(self);
-        loop {
-            match sync.register(&card).await {
-                Ok(incarnation) => self.incarnation.send_replace(Some(incarnation)),
-                Err(error) => match retry.after(error).await {
-                    Some(error) => return error,
-                    None => continue,
-                },
-            };
-            retry.succeeded();
-            let mut pause = rescan;
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.lost.notified() => break,
-                }
-                let started = tokio::time::Instant::now();
-                pause = match sync.rescan().await {
-                    // A folder that takes long to look through is looked at less often.
-                    Ok(soon) => soon.unwrap_or(rescan).max(started.elapsed() * 4),
-                    Err(ServeError::Index(error)) if error.code() == Some(crate::api::ErrorCode::UnknownPeer) => break,
-                    Err(error) => match retry.after(error).await {
-                        Some(error) => return error,
-                        None => continue,
-                    },
-                };
-                retry.succeeded();
-            }
-            self.incarnation.send_replace(None);
-        }
-    }
-
-    /// Keeps one heartbeat waiting at the leader.
-    async fn heartbeat_loop(
-        &self,
-        client: &IndexClient,
-        folder: &Arc<Folder>,
-        tasks: &Tasks,
-        mut registered: watch::Receiver<Option<Incarnation>>,
-    ) -> ServeError {
-        let mut retry = Retry::new(self);
-        let peer = folder.peer_id();
-        loop {
-            let incarnation = registered.wait_for(Option::is_some).await.map(|now| *now);
-            // An error means that the session is dropped, and this future with it.
-            let Ok(incarnation) = incarnation else { return std::future::pending().await };
-            let failed = tasks.failed();
-            let free_bytes = blocking(folder, |folder| Ok(fsio::free_bytes(folder.root()))).await.ok().flatten();
-            let request = HeartbeatRequest {
-                peer_id: peer.clone(),
-                incarnation,
-                // A failure is reported at once; waiting comes after.
-                wait_ms: Some(if failed.is_empty() { HEARTBEAT_WAIT_MS } else { 0 }),
-                free_bytes,
-                working: Some(tasks.working()),
-                failed: Some(failed.clone()),
-            };
-            let started = tokio::time::Instant::now();
-            let answer = tokio::select! {
-                answer = client.heartbeat(&request) => answer,
-                () = tasks.wait_for_failure(), if failed.is_empty() => continue,
-                _ = registered.wait_for(|now| *now != incarnation) => continue,
-            };
-            match answer {
-                Ok(answer) if answer.ok => {
-                    retry.succeeded();
-                    tasks.reported(&failed);
-                    let news = tasks.take(answer.tasks) > 0 || !failed.is_empty();
-                    if !news && started.elapsed() < HEARTBEAT_PAUSE {
-                        tokio::time::sleep(HEARTBEAT_PAUSE).await;
-                    }
-                }
-                Ok(answer) if answer.reason.as_deref() == Some("replaced") => {
-                    return ServeError::Replaced { peer };
-                }
-                Ok(_) => {
-                    self.incarnation.send_replace(None);
-                    self.lost.notify_one();
-                }
-                Err(error) => {
-                    if let Some(error) = retry.after(ServeError::Index(error)).await {
-                        return error;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Pauses between attempts, and tells once that the index is lost and once that it is back.
-struct Retry<'a> {
-    session: &'a Session,
-    pause: Duration,
-}
-
-impl<'a> Retry<'a> {
-    fn new(session: &'a Session) -> Self {
-        Self { session, pause: RETRY_MIN }
-    }
-
-    fn succeeded(&mut self) {
-        self.pause = RETRY_MIN;
-        if self.session.told_lost.swap(false, Ordering::Relaxed) {
-            self.session.events.tell(PeerEvent::IndexBack);
-        }
-    }
-
-    /// Waits before another attempt; gives the error back if there is no point in one.
-    async fn after(&mut self, error: ServeError) -> Option<ServeError> {
-        if !error.is_temporary() {
-            return Some(error);
-        }
-        let reason = error.to_string();
-        let events = &self.session.events;
-        match error {
-            ServeError::Index(_) if self.session.told_lost.swap(true, Ordering::Relaxed) => {}
-            ServeError::Index(_) => events.tell(PeerEvent::IndexLost { reason }),
-            _ if self.pause == RETRY_MIN => events.tell(PeerEvent::Trouble { reason }),
-            _ => {}
-        }
-        // Between half and the whole pause, so that many peers do not come back in step.
-        tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-        self.pause = (self.pause * 2).min(RETRY_MAX);
-        None
-    }
 }
 
 #[cfg(test)]

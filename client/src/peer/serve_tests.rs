@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::peer::fsio::hash_bytes;
+use crate::files::hash_bytes;
 
 /// Longest wait for something that is certain to come, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,9 +1,8 @@
-//! A peer's own HTTP server: `GET /files` lists, `GET /files/NAME` serves bytes, in whole or in one range.
+//! The HTTP server of a peer: `GET /files` lists its files, `GET /files/NAME` serves a file or one range of it.
 //!
-//! Invariants: only copies that the index knows this peer to hold are served; bytes that changed on disk
-//! since they were announced are never served as the announced version, and a transfer during which they
-//! change is broken off; nothing outside the shared part of the folder can be reached, by names or by
-//! links. Peers upload while they download.
+//! Invariants: a peer serves only copies that the index knows it to hold. Bytes that have changed on disk are never
+//! served as the announced version, and a transfer during which they change is aborted. Neither names nor links reach
+//! anything outside the shared part of the folder.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,26 +21,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
-use super::fsio::Stamp;
 use super::range::{self, Part};
 use super::table::{Copy, Record};
 use crate::api::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};
+use crate::files::Stamp;
 
-/// Bytes read and sent at a time.
+/// Bytes that are read and sent at a time.
 const CHUNK_BYTES: u64 = 1024 * 1024;
-/// Header that tells which version an answer is.
+/// Header with the version of the bytes.
 pub const VERSION_HEADER: &str = "raftshare-version";
-/// How long transfers under way may go on after the shutdown began.
+/// How long running transfers may continue after the shutdown begins.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves the folder until `shutdown`, then gives transfers under way two seconds.
+/// Serves the folder until `shutdown`, then gives running transfers two seconds.
 pub async fn run(
     listener: tokio::net::TcpListener,
     folder: Arc<Folder>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true); // only latency is lost without it
+        let _ = stream.set_nodelay(true); // it only improves latency
     });
     let stop = shutdown.clone();
     let server = axum::serve(listener, router(folder)).with_graceful_shutdown(async move { stop.cancelled().await });
@@ -55,7 +54,7 @@ pub async fn run(
     }
 }
 
-/// The routes. One handler looks at the raw path, because a name's segments are decoded one by one.
+/// The router. One handler parses the raw path, because each segment of a name is decoded separately.
 pub fn router(folder: Arc<Folder>) -> Router {
     Router::new().fallback(handle).with_state(folder)
 }
@@ -70,7 +69,7 @@ async fn handle(State(folder): State<Arc<Folder>>, request: Request) -> Response
     };
     if parts.method != Method::GET && parts.method != Method::HEAD {
         let refusal =
-            refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "a peer's files can only be read");
+            refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "the files of a peer are read-only");
         return ([(header::ALLOW, "GET, HEAD")], refusal).into_response();
     }
     match rest.strip_prefix('/') {
@@ -95,7 +94,7 @@ fn parse_version(uri: &Uri) -> Result<Option<Version>, &'static str> {
     let Some(text) = pairs.filter_map(|pair| pair.strip_prefix("version=")).next_back() else { return Ok(None) };
     match text.parse() {
         Ok(version) if version >= 1 => Ok(Some(version)),
-        _ => Err("bad version: expected a number from 1 on"),
+        _ => Err("bad version: expected a number of at least 1"),
     }
 }
 
@@ -111,20 +110,20 @@ async fn list(folder: Arc<Folder>) -> Response {
 fn list_blocking(folder: &Folder) -> Result<Vec<SharedFile>, FolderError> {
     let mut files = Vec::new();
     for record in folder.records()? {
-        // A file that cannot be looked at is not served either; its own request says why.
+        // A file that cannot be read is not served either; a request for it says why.
         let Ok(Disk::Announced(copy)) = folder.disk_against(&record) else { continue };
         files.push(SharedFile { name: record.name, size: copy.stamp.size, version: copy.version, hash: copy.hash });
     }
     Ok(files)
 }
 
-/// A copy that may be served, opened.
+/// An open copy that may be served.
 struct Opened {
     file: File,
     copy: Copy,
 }
 
-/// What is asked for.
+/// What a request asks for.
 struct Wanted {
     name: FileName,
     version: Option<Version>,
@@ -133,7 +132,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Whether the request names exactly these bytes: then it heard of them from the index.
+    /// Whether the request names exactly these bytes, which it can only know from the index.
     fn names(&self, hash: ContentHash) -> bool {
         self.if_match.as_deref().is_some_and(|tag| tag.trim() == format!("\"{hash}\""))
     }
@@ -150,7 +149,7 @@ fn open(folder: &Folder, wanted: &Wanted) -> Result<Opened, Box<Response>> {
         other => Box::new(internal(&other)),
     })?;
     let copy = match disk {
-        // The index may send others here before its answer to our announcement is back.
+        // The index may send other peers here before its response to the announcement arrives.
         Disk::Other { hash, stamp } if wanted.names(hash) && folder.is_stated(name, hash) => {
             Copy { version: version.unwrap_or(0), hash, stamp, fence: 0 }
         }
@@ -170,13 +169,13 @@ fn open(folder: &Folder, wanted: &Wanted) -> Result<Opened, Box<Response>> {
     }
 }
 
-/// Which copy the request may have.
+/// The copy that the request may have.
 fn servable(record: &Record, disk: Disk, version: Option<Version>) -> Result<Copy, Box<Response>> {
     let name = &record.name;
     match disk {
         Disk::Announced(copy) if version.is_none_or(|version| version == copy.version) => Ok(copy),
-        // Whoever asks for a pending version by its number has heard of it from the index: it was accepted, and only
-        // the answer is still on its way to us.
+        // A request that names a pending version has it from the index. So the index has accepted it, and only its
+        // response to us is still in flight.
         Disk::Pending(copy) if version == Some(copy.version) || (version.is_none() && !record.pending_own) => Ok(copy),
         Disk::Announced(copy) => Err(other_version(name, copy.version)),
         Disk::Pending(copy) if version.is_some() => Err(other_version(name, copy.version)),
@@ -203,7 +202,7 @@ async fn file(
     };
     let (size, etag) = (opened.copy.stamp.size, format!("\"{}\"", opened.copy.hash));
     if !range::is_wanted(text(header::IF_MATCH), &etag) {
-        let detail = "this peer has other bytes under that name";
+        let detail = "this peer has different bytes for that name";
         return refuse(StatusCode::PRECONDITION_FAILED, ErrorCode::HashConflict, detail);
     }
     let response = Response::builder()
@@ -223,7 +222,8 @@ async fn file(
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")),
         Part::Unsatisfiable => {
-            let refusal = refuse(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BadRequest, "the range lies outside");
+            let refusal =
+                refuse(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BadRequest, "the range is outside the file");
             return ([(header::CONTENT_RANGE, format!("bytes */{size}"))], refusal).into_response();
         }
     };
@@ -232,7 +232,7 @@ async fn file(
     finish(response, body)
 }
 
-/// Small bodies are read at once, so that a small file costs no more than one hop to a blocking thread.
+/// A small body is read in one step, which takes only one switch to a blocking thread.
 async fn body(opened: Opened, offset: u64, length: u64) -> Body {
     let opened = Arc::new(opened);
     if length <= CHUNK_BYTES {
@@ -252,14 +252,14 @@ async fn body(opened: Opened, offset: u64, length: u64) -> Body {
     Body::from_stream(chunks)
 }
 
-/// Reads one chunk; fails if the file was changed in place meanwhile, which breaks the transfer off.
+/// Reads one chunk. Fails, and so aborts the transfer, if the file was changed in place.
 async fn read(opened: Arc<Opened>, offset: u64, count: u64) -> std::io::Result<Bytes> {
     let read = move || {
         let mut buffer = vec![0; usize::try_from(count).unwrap_or(0)];
         opened.file.read_exact_at(&mut buffer, offset)?;
         let now = Stamp::of(&opened.file.metadata()?);
         if now != opened.copy.stamp {
-            return Err(std::io::Error::other("the file changed on disk while it was sent"));
+            return Err(std::io::Error::other("the file changed on disk while it was being sent"));
         }
         Ok(Bytes::from(buffer))
     };
@@ -275,7 +275,7 @@ fn not_held(name: &FileName) -> Box<Response> {
 }
 
 fn changed(name: &FileName) -> Box<Response> {
-    let detail = format!("{name} changed on this peer's disk since it was announced; fetch it from another holder");
+    let detail = format!("{name} has changed on this peer's disk since it was announced; fetch it from another holder");
     Box::new(refuse(StatusCode::CONFLICT, ErrorCode::HashConflict, &detail))
 }
 
@@ -290,7 +290,7 @@ fn internal(error: &dyn std::error::Error) -> Response {
     refuse(
         StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::StorageFailed,
-        "this peer cannot read its folder now; try another",
+        "this peer cannot read its folder at the moment; try another peer",
     )
 }
 

@@ -72,7 +72,7 @@ async fn whole_files_ranges_and_conditions() {
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     served.hold("sub dir/ü#1.bin", 3, &bytes);
     let path = "/files/sub%20dir/%C3%BC%231.bin";
-    let etag = format!("\"{}\"", crate::peer::fsio::hash_bytes(&bytes));
+    let etag = format!("\"{}\"", crate::files::hash_bytes(&bytes));
 
     let whole = served.get(path, &[]).await;
     assert_eq!(
@@ -179,7 +179,7 @@ async fn a_version_is_served_by_number_before_its_acceptance_is_noted() {
 async fn a_file_that_is_being_announced_is_served_to_whoever_names_its_bytes() {
     let served = serve().await;
     std::fs::write(served.dir.path().join("f"), "new").expect("write");
-    let hash = crate::peer::fsio::hash_bytes(b"new");
+    let hash = crate::files::hash_bytes(b"new");
     let tag = format!("\"{hash}\"");
     let named = [("if-match", tag.as_str())];
     assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);

@@ -1,7 +1,7 @@
-//! Keeps the index's view of the folder true: registers what is there, then announces what changes.
+//! Keeps the index's view of the folder up to date: registers what is there, then announces changes.
 //!
-//! Invariants: only bytes that were looked at are stated; an edit of a shared file is never published silently (it
-//! needs the file's lease), it is taken out of the index and reported once; bytes the index refuses are kept.
+//! Invariants: only bytes that were read are announced. An edit of a shared file is never published silently, because
+//! that needs the lease; it is withdrawn from the index and reported once. Bytes that the index refuses are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use raft_store::types::{FileName, Version};
 
 use super::event::{Events, PeerEvent};
 use super::folder::{Disk, Folder};
-use super::fsio::Stamp;
 use super::scan::{self, Changes, Found, Scan, Skipped};
 use super::table::{Copy, Record};
 use super::tasks::{Tasks, delete_holding};
@@ -19,48 +18,49 @@ use super::transfer::{as_accepted, blocking};
 use super::{FolderError, ServeError};
 use crate::api::{AnnounceResult, ErrorCode, FileEntry};
 use crate::cluster::IndexClient;
+use crate::files::Stamp;
 
-/// Files announced with one request.
+/// Files in one announcement.
 pub(super) const FILES_PER_REQUEST: usize = 1_000;
-/// A file that was written to less than this ago may still be being written.
+/// A file that was modified more recently may still be being written.
 const SETTLE: Duration = Duration::from_secs(1);
-/// When a file that is not settled is looked at again.
+/// Pause before an unsettled file is checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// When a file that could not be announced because of somebody's lease is tried again.
+/// Pause before a file that a lease kept from being announced is retried.
 const LEASE_RETRY: Duration = Duration::from_secs(15);
-/// A copy that stays pending longer than this is announced by us: whoever put it in place is gone, or could not.
+/// A copy that stays pending longer is announced here: the process that put it in place is gone or failed.
 const PENDING_PATIENCE: Duration = Duration::from_secs(5);
-/// A publication that is undecided for longer than the library tries (X3) has lost its process:
-/// its bytes are set aside.
+/// A publication that stays undecided for longer than the library retries (X3) has lost its process. Its bytes are
+/// then moved to a conflict copy.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(6 * 60);
 
-/// Looks at the folder and talks to the index about it. Owned by one task.
+/// Compares the folder with the index and updates the index. Owned by one task.
 pub(super) struct FolderSync {
     pub(super) folder: Arc<Folder>,
     pub(super) client: IndexClient,
     pub(super) events: Events,
     pub(super) tasks: Tasks,
-    /// Files that stay as they are until they change again, or until the time given.
+    /// Files to leave alone until they change again, or until the given time.
     flagged: HashMap<FileName, (Stamp, Option<Instant>)>,
-    /// Files seen a moment ago, perhaps still being written.
+    /// Recently modified files, which may still be being written.
     unsettled: HashMap<FileName, Stamp>,
-    /// Held files that were missing at the last look.
+    /// Held files that were missing in the last scan.
     missing: HashSet<FileName>,
     /// Since when copies have been pending.
     pending_since: HashMap<FileName, (Stamp, Instant)>,
     /// Files whose newer copy the index may have dropped together with an older one.
     restate: HashSet<FileName>,
     told: HashSet<Skipped>,
-    /// Whether the index has heard of the whole folder.
+    /// Whether the whole folder has been registered.
     pub(super) registered: bool,
 }
 
-/// What is on disk under the names that need a decision.
+/// What is on disk under the names that a scan found changed.
 #[derive(Default)]
-pub(super) struct Looked {
-    /// Files nothing is known about, with their hashes.
+pub(super) struct Findings {
+    /// Unknown files, with their hashes.
     pub(super) new: Vec<(FileName, Copy)>,
-    /// Held files whose bytes are other ones now.
+    /// Held files with different bytes.
     pub(super) edited: Vec<(FileName, Stamp)>,
     /// Held files that are gone.
     pub(super) gone: Vec<FileName>,
@@ -85,7 +85,7 @@ impl FolderSync {
         }
     }
 
-    /// Walks the folder and compares it with the table.
+    /// Scans the folder and compares it with the table.
     pub(super) async fn scan(&mut self) -> Result<Changes, FolderError> {
         let (scan, changes) = blocking(&self.folder, |folder| {
             let scan = scan::scan(folder);
@@ -105,30 +105,30 @@ impl FolderSync {
         }
     }
 
-    /// Reads what has to be read, and sorts the files by what has to be done.
-    pub(super) async fn look(&self, new: Vec<Found>, touched: Vec<Found>) -> Result<Looked, FolderError> {
+    /// Reads files where necessary, and sorts them by what has to be done.
+    pub(super) async fn inspect(&self, new: Vec<Found>, touched: Vec<Found>) -> Result<Findings, FolderError> {
         blocking(&self.folder, move |folder| {
-            let mut looked = Looked::default();
+            let mut findings = Findings::default();
             for found in new.into_iter().chain(touched) {
                 let record = folder.record(&found.name)?;
                 match folder.disk_against(&record) {
                     Ok(Disk::Announced(copy)) => refresh_stamp(folder, &record, copy)?,
-                    Ok(Disk::Pending(copy)) => looked.pending.push((found.name, copy, record.pending_own)),
-                    Ok(Disk::Other { stamp, .. }) if record.held.is_some() => looked.edited.push((found.name, stamp)),
+                    Ok(Disk::Pending(copy)) => findings.pending.push((found.name, copy, record.pending_own)),
+                    Ok(Disk::Other { stamp, .. }) if record.held.is_some() => findings.edited.push((found.name, stamp)),
                     Ok(Disk::Other { hash, stamp }) => {
-                        looked.new.push((found.name, Copy { version: 0, hash, stamp, fence: 0 }));
+                        findings.new.push((found.name, Copy { version: 0, hash, stamp, fence: 0 }));
                     }
                     Ok(Disk::Absent) => {}
-                    // It changes while it is read, or cannot be read: the next look may see more.
-                    Err(error) => tracing::debug!(file = %found.name, %error, "a file cannot be looked at"),
+                    // It changed while it was read, or cannot be read. The next scan tries again.
+                    Err(error) => tracing::debug!(file = %found.name, %error, "a file cannot be read"),
                 }
             }
-            Ok(looked)
+            Ok(findings)
         })
         .await
     }
 
-    /// One look at the folder after the registration. Answers when to look again, if soon.
+    /// One scan after the registration. Returns the pause before the next one, if it should come early.
     pub(super) async fn rescan(&mut self) -> Result<Option<Duration>, ServeError> {
         if !self.folder.is_present() {
             return Err(ServeError::FolderGone { path: self.folder.root().to_owned() });
@@ -138,16 +138,16 @@ impl FolderSync {
         let new = self.settled(changes.new, &mut soon);
         let touched = self.settled(changes.touched, &mut soon);
         let gone = self.still_missing(changes.gone, &mut soon);
-        let looked = Looked { gone, ..self.look(new, touched).await? };
-        self.withdraw(looked.edited, looked.gone).await?;
-        let mut pending = self.overdue(looked.pending);
+        let findings = Findings { gone, ..self.inspect(new, touched).await? };
+        self.withdraw(findings.edited, findings.gone).await?;
+        let mut pending = self.overdue(findings.pending);
         pending.extend(self.restated().await?);
         soon |= !self.restate.is_empty();
-        self.announce_all(looked.new, pending).await?;
+        self.announce_all(findings.new, pending).await?;
         Ok(soon.then_some(LOOK_AGAIN))
     }
 
-    /// Files that are not being written to right now, and that are not known to be refused as they are.
+    /// Files that are not being written to, and that the index has not already refused in this state.
     fn settled(&mut self, found: Vec<Found>, soon: &mut bool) -> Vec<Found> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mut settled = Vec::new();
@@ -171,7 +171,7 @@ impl FolderSync {
         settled
     }
 
-    /// Editors that save by renaming make a file disappear for a moment: it must be missing twice.
+    /// An editor that saves by renaming makes a file disappear for a moment, so it must be missing twice.
     fn still_missing(&mut self, gone: Vec<FileName>, soon: &mut bool) -> Vec<FileName> {
         let (twice, once): (Vec<_>, Vec<_>) = gone.into_iter().partition(|name| self.missing.contains(name));
         *soon |= !once.is_empty();
@@ -179,7 +179,7 @@ impl FolderSync {
         twice
     }
 
-    /// Pending copies whose owner does not seem to announce them.
+    /// Pending copies whose process does not announce them.
     fn overdue(&mut self, pending: Vec<(FileName, Copy, bool)>) -> Vec<(FileName, Copy, bool)> {
         let names: HashSet<_> = pending.iter().map(|(name, ..)| name.clone()).collect();
         self.pending_since.retain(|name, _| names.contains(name) || self.flagged.contains_key(name));
@@ -195,7 +195,7 @@ impl FolderSync {
         overdue
     }
 
-    /// Tells the index that this peer no longer has these copies (F7): deleted, or edited outside a lease.
+    /// Withdraws copies that were deleted, or edited without a lease (F7).
     pub(super) async fn withdraw(
         &mut self,
         edited: Vec<(FileName, Stamp)>,
@@ -212,7 +212,7 @@ impl FolderSync {
         }
         for name in gone {
             self.withdraw_one(&name).await?;
-            // A file that is still there lies in a folder that has become a shared one; the scan says so (F1).
+            // If the file is still there, its folder is now shared separately, which the scan reports (F1).
             if self.folder.path_of(&name).symlink_metadata().is_err() {
                 self.events.tell(PeerEvent::LocalDelete { file: name });
             }
@@ -250,7 +250,7 @@ impl FolderSync {
         Ok(ready)
     }
 
-    /// Announces files, and deals with each answer.
+    /// Announces files and handles each result.
     pub(super) async fn announce_all(
         &mut self,
         new: Vec<(FileName, Copy)>,
@@ -285,7 +285,7 @@ impl FolderSync {
 
     async fn accept(&self, accepted: HashMap<FileName, Copy>) -> Result<(), FolderError> {
         let names: Vec<FileName> = accepted.keys().cloned().collect();
-        // A folder shared for the first time is told as one line, by the registration.
+        // For a newly shared folder, the registration reports one line for all files.
         for (name, copy) in accepted.iter().filter(|_| self.registered) {
             self.events.tell(PeerEvent::FileAnnounced { file: name.clone(), version: copy.version });
         }
@@ -310,7 +310,7 @@ impl FolderSync {
         let current = result.current_version.unwrap_or(0);
         match result.code {
             Some(ErrorCode::HashConflict | ErrorCode::VersionConflict) => self.conflict(name, copy, current).await,
-            // Somebody has the lease, or a publication of ours is still undecided: it will be known later.
+            // Another peer has the lease, or our own publication is still undecided. Retry later.
             Some(ErrorCode::LeaseRequired | ErrorCode::LeaseExpired) => {
                 let since = self.pending_since.get(name).map(|(_, since)| since.elapsed());
                 let given_up = since.is_some_and(|since| since >= PUBLISH_PATIENCE);
@@ -320,7 +320,7 @@ impl FolderSync {
                 self.retry_later(name, copy);
                 Ok(())
             }
-            // Not decided, or not now: the file still looks new at the next look.
+            // Undecided, or refused for now. The file is still new at the next scan.
             _ => Ok(()),
         }
     }
@@ -329,9 +329,9 @@ impl FolderSync {
         self.flagged.insert(name.clone(), (copy.stamp, Some(Instant::now() + LEASE_RETRY)));
     }
 
-    /// The index has other bytes under this name (F4): the user's own are kept.
+    /// Handles a name for which the index has different bytes (F4); the user's bytes are kept.
     ///
-    /// An edit of a file this peer once shared stays where the user made it, withdrawn; anything else that is in the
+    /// An edit of a file that this peer has shared stays where it is and remains withdrawn. Anything else that is in the
     /// way of the index's version goes to a conflict copy.
     pub(super) async fn conflict(&mut self, name: &FileName, copy: &Copy, current: Version) -> Result<(), ServeError> {
         let (file, stamp) = (name.clone(), copy.stamp);
@@ -355,13 +355,13 @@ impl FolderSync {
     }
 }
 
-/// How a copy is stated to the index; version 0 means that it is not known (F6).
+/// A copy as it is announced to the index; version 0 means that the version is unknown (F6).
 pub(super) fn entry(name: &FileName, copy: &Copy) -> FileEntry {
     let version = (copy.version > 0).then_some(copy.version);
     FileEntry { name: name.clone(), version, size: Some(copy.stamp.size), hash: copy.hash }
 }
 
-/// The bytes are the announced ones, only the stamp differs (touched, or copied back).
+/// Records a new stamp of unchanged bytes (the file was touched, or copied back).
 fn refresh_stamp(folder: &Folder, record: &Record, copy: Copy) -> Result<(), FolderError> {
     let refresh = |record: &mut Record| {
         if let Some(held) = record.held.as_mut().filter(|held| held.hash == copy.hash) {

@@ -1,10 +1,11 @@
-//! The table of known files of a shared folder: a journal on disk that several processes append
-//! to, and its memory copy.
+//! The table of known files: a journal on disk to which several processes append, and its copy in memory.
 //!
-//! `serve` and one-shot commands work on one folder at the same time, so every change is one JSON line appended under a
-//! file lock and flushed; a reader that sees the file grown reads just the new lines. Records are whole, so the last
-//! line of a name wins. Invariants: the highest version and the highest fencing token of a name never go down (L8),
-//! also when its bytes are gone; a half-written last line (a crash) is ignored and cut off by the next writer.
+//! `serve` and one-shot commands use the folder at the same time. So every change is one JSON line, which is appended
+//! under a file lock and flushed. A process that sees the journal grow reads only the new lines. A line is a whole
+//! record, so the last line of a name wins.
+//!
+//! Invariants: the highest version and fencing token of a name never decrease, even when its bytes are gone (L8). A last
+//! line that a crash left incomplete is ignored, and the next writer cuts it off.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,58 +18,58 @@ use raft_store::types::{ContentHash, FencingToken, FileName, Version};
 use serde::{Deserialize, Serialize};
 
 use super::error::FolderError;
-use super::fsio::{self, Stamp};
+use crate::files::{self, Stamp};
 
-/// Lines in the journal per live record, beyond which it is rewritten.
+/// The journal is rewritten when it has this many lines for each record.
 const COMPACT_FACTOR: usize = 4;
-/// Lines below which rewriting is not worth it.
+/// The journal is not rewritten below this many lines.
 const COMPACT_LINES_MIN: usize = 4_096;
 
-/// Bytes of one version as this peer has them.
+/// This peer's copy of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
-    /// Which version they are.
+    /// The version.
     pub version: Version,
-    /// Their hash.
+    /// Its hash.
     pub hash: ContentHash,
-    /// What the file looked like when it was hashed.
+    /// The file's stamp when it was hashed.
     pub stamp: Stamp,
-    /// The grant that version was published under, as far as known.
+    /// The fencing token that the version was published under, if known.
     #[serde(default)]
     pub fence: FencingToken,
 }
 
-/// Everything the peer remembers about one name.
+/// What the peer knows about one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The name.
     pub name: FileName,
-    /// The copy that the index knows this peer to hold ("last announced").
+    /// The copy that the index knows this peer to hold.
     #[serde(default)]
     pub held: Option<Copy>,
-    /// A copy put in place but not yet accepted by the index: what a crash between the two leaves behind.
+    /// A copy in place that the index has not accepted yet, also after a crash between the two.
     #[serde(default)]
     pub pending: Option<Copy>,
-    /// Whether the pending bytes are the user's own (a publication under way) and not fetched from a holder.
+    /// Whether the pending bytes are the user's own (a running publication) and not fetched from a holder.
     #[serde(default)]
     pub pending_own: bool,
-    /// The highest version this peer has ever held or removed.
+    /// The highest version that this peer has held or removed.
     #[serde(default)]
     pub version: Version,
-    /// The highest fencing token it has seen for this name (L8).
+    /// The highest fencing token that this peer has seen for the name (L8).
     #[serde(default)]
     pub fence: FencingToken,
 }
 
 impl Record {
-    /// A name nothing is known about.
+    /// The record of an unknown name.
     pub fn new(name: FileName) -> Self {
         Self { name, held: None, pending: None, pending_own: false, version: 0, fence: 0 }
     }
 
-    /// The index accepted `copy`: the peer is its holder now.
+    /// Records that the index accepted `copy`: this peer is now a holder.
     ///
-    /// Answers may overtake each other: a newer held or pending copy is not displaced by an older one.
+    /// Responses may arrive out of order, so an older copy never displaces a newer one.
     pub fn hold(&mut self, copy: Copy) {
         self.saw(copy.version, copy.fence);
         if self.held.is_none_or(|held| held.version <= copy.version) {
@@ -79,19 +80,18 @@ impl Record {
         }
     }
 
-    /// Whether this peer has put, or is putting, a newer version in place than `version`:
-    /// announcing that one would be late.
+    /// Whether a newer version than `version` is in place or being put in place, so that announcing it would be too late.
     pub fn is_overtaken(&self, version: Version) -> bool {
         let newer = |copy: &Copy| copy.version > version;
         version > 0 && (self.held.as_ref().is_some_and(newer) || self.pending.as_ref().is_some_and(newer))
     }
 
-    /// The pending copy is settled, or given up.
+    /// Clears the pending copy.
     pub fn no_longer_pending(&mut self) {
         (self.pending, self.pending_own) = (None, false);
     }
 
-    /// Remembers a version and a token; neither goes down.
+    /// Records a version and a token; neither ever decreases.
     pub fn saw(&mut self, version: Version, fence: FencingToken) {
         self.version = self.version.max(version);
         self.fence = self.fence.max(fence);
@@ -103,7 +103,7 @@ struct Header {
     format: u64,
 }
 
-/// Where in which file the memory copy is up to.
+/// The position in the journal up to which the memory copy is current.
 struct Position {
     inode: u64,
     offset: u64,
@@ -114,7 +114,8 @@ struct Position {
 pub struct Table {
     path: PathBuf,
     lock_path: PathBuf,
-    /// Serialises this process's file access; the file lock does so between processes. It exists to be held over I/O.
+    /// Serialises file access within this process, and is meant to be held during I/O. The file lock does the same
+    /// between processes.
     position: Mutex<Position>,
     records: RwLock<BTreeMap<FileName, Record>>,
 }
@@ -123,7 +124,7 @@ impl Table {
     /// Opens or creates the journal in the state folder. Blocking.
     ///
     /// # Errors
-    /// I/O errors, or a format this build does not know; the file is then left as it is.
+    /// I/O errors, or an unknown format; the file is then left as it is.
     pub fn open(state: &Path) -> Result<Self, FolderError> {
         let table = Self {
             path: state.join("files.jsonl"),
@@ -135,7 +136,7 @@ impl Table {
         let _guard = table.lock()?;
         if !table.path.exists() {
             let header = serde_json::to_string(&Header { format: super::identity::FORMAT }).expect("plain data") + "\n";
-            fsio::write_atomic(&table.path, header.as_bytes())
+            files::write_atomic(&table.path, header.as_bytes())
                 .map_err(|error| FolderError::io("create", &table.path, error))?;
         }
         table.catch_up(&mut position)?;
@@ -151,7 +152,7 @@ impl Table {
         Ok(file)
     }
 
-    /// Takes in what other processes have appended. One `stat` if nothing was. Blocking.
+    /// Reads what other processes have appended; one `stat` call if there is nothing. Blocking.
     pub fn refresh(&self) -> Result<(), FolderError> {
         self.catch_up(&mut self.position.lock())
     }
@@ -165,7 +166,7 @@ impl Table {
         let mut file = File::open(&self.path).map_err(failed)?;
         let inode = file.metadata().map_err(failed)?.ino();
         if inode != position.inode {
-            *position = Position { inode, offset: 0, lines: 0 }; // rewritten: every record is in it
+            *position = Position { inode, offset: 0, lines: 0 }; // rewritten: read it from the start
         }
         file.seek(SeekFrom::Start(position.offset)).map_err(failed)?;
         let mut bytes = Vec::new();
@@ -193,23 +194,23 @@ impl Table {
             Ok(record) => {
                 self.records.write().insert(record.name.clone(), record);
             }
-            // Losing a record only means hashing that file again; refusing to start would lose the whole folder.
-            Err(error) => tracing::warn!(path = %self.path.display(), %error, "a damaged line in the table is skipped"),
+            // A lost record only means that its file is hashed again. A refusal would make the whole folder unusable.
+            Err(error) => tracing::warn!(path = %self.path.display(), %error, "skipped a damaged line of the table"),
         }
         Ok(())
     }
 
-    /// What is known about a name, as of the last refresh.
+    /// The record of a name, as of the last refresh.
     pub fn get(&self, name: &FileName) -> Option<Record> {
         self.records.read().get(name).cloned()
     }
 
-    /// Every record in name order, as of the last refresh.
+    /// All records in name order, as of the last refresh.
     pub fn records(&self) -> Vec<Record> {
         self.records.read().values().cloned().collect()
     }
 
-    /// Changes one record, durably when it returns. Blocking.
+    /// Changes one record durably. Blocking.
     pub fn update(&self, name: &FileName, change: impl FnOnce(&mut Record)) -> Result<Record, FolderError> {
         let mut change = Some(change);
         let changed = self.update_many(std::slice::from_ref(name), |record| {
@@ -220,7 +221,7 @@ impl Table {
         Ok(changed.into_iter().next().unwrap_or_else(|| Record::new(name.clone())))
     }
 
-    /// Changes many records with one flush. `change` sees each record as it is after every other process's changes.
+    /// Changes several records with one flush. `change` sees each record with the changes of all other processes.
     pub fn update_many(
         &self,
         names: &[FileName],
@@ -254,7 +255,7 @@ impl Table {
     fn append(&self, lines: &[u8], position: &mut Position) -> Result<(), FolderError> {
         let failed = |error| FolderError::io("write", &self.path, error);
         let mut file = File::options().write(true).open(&self.path).map_err(failed)?;
-        // Cuts off a line that a crashed writer left half-written; nobody else writes while we hold the lock.
+        // Cuts off a line that a crashed writer left incomplete; no other process writes while we hold the lock.
         file.set_len(position.offset).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.write_all(lines).map_err(failed)?;
@@ -275,7 +276,7 @@ impl Table {
             bytes.push(b'\n');
         }
         let failed = |error| FolderError::io("write", &self.path, error);
-        fsio::write_atomic(&self.path, &bytes).map_err(failed)?;
+        files::write_atomic(&self.path, &bytes).map_err(failed)?;
         let inode = fs::metadata(&self.path).map_err(failed)?.ino();
         *position = Position { inode, offset: bytes.len() as u64, lines: records + 1 };
         Ok(())

@@ -1,7 +1,7 @@
-//! Carries out the index's tasks, a few at once, and remembers what to report about them (M3).
+//! Executes the index's tasks, a few at a time, and keeps what heartbeats report about them (M3).
 //!
-//! Invariants: a task that is repeated while it is worked on is not started again; every task that is not done is
-//! reported as failed exactly until the index has heard it; what a task may do to a file is decided by `rules` alone.
+//! Invariants: a task that is repeated while it is running is not started again. A failed task is reported until the
+//! index has received the report. Only `rules` decides what a task may do to a file.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::api::{DeleteRequest, ErrorCode, FailedTask, Task, TaskKind};
 use crate::cluster::{Error, IndexClient};
 use crate::download::{Downloader, FetchRequest};
 
-/// Tasks worked on at once; others wait.
+/// Tasks that run at once; others wait.
 pub const TASKS_MAX: usize = 4;
-/// Tasks that may be known at once, waiting ones included; further ones are taken when the index repeats them.
+/// Limit of running and waiting tasks. Further ones are accepted when the index repeats them.
 const KNOWN_MAX: usize = 1_024;
-/// How long a finished task is remembered: an answer that was on the way may still repeat it.
+/// How long a finished task is remembered, because a response in flight may still repeat it.
 const FINISHED_FOR: Duration = Duration::from_secs(2);
 
-/// Everything that carrying out tasks needs. Cheap to clone.
+/// Executes tasks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tasks(Arc<Inner>);
 
@@ -51,7 +51,7 @@ struct State {
     failed: Vec<FailedTask>,
 }
 
-/// A task that was not done.
+/// Why a task failed.
 struct NotDone {
     code: &'static str,
     reason: String,
@@ -78,7 +78,7 @@ impl Tasks {
         }))
     }
 
-    /// Starts what is new among the tasks of an answer, and answers how many those were.
+    /// Starts the new tasks of a response and returns their number.
     pub(super) fn take(&self, tasks: Vec<Task>) -> usize {
         let mut started = 0;
         for task in tasks {
@@ -88,7 +88,7 @@ impl Tasks {
                 self.0.tracker.spawn(async move {
                     tokio::select! {
                         () = this.carry_out(task) => {}
-                        // Whatever was under way is decided again after the start.
+                        // After a restart, the index and the rules decide again about an interrupted task.
                         () = this.0.shutdown.cancelled() => {}
                     }
                 });
@@ -105,31 +105,31 @@ impl Tasks {
         !known && !failed && state.working.len() < KNOWN_MAX && state.working.insert(id.to_owned())
     }
 
-    /// Ids for a heartbeat's `working`, sorted.
+    /// Sorted ids for a heartbeat's `working`.
     pub(super) fn working(&self) -> Vec<String> {
         let mut ids: Vec<_> = self.0.state.lock().working.iter().cloned().collect();
         ids.sort();
         ids
     }
 
-    /// For a heartbeat's `failed`.
+    /// Failures for a heartbeat's `failed`.
     pub(super) fn failed(&self) -> Vec<FailedTask> {
         self.0.state.lock().failed.clone()
     }
 
-    /// The index has heard these.
+    /// Forgets failures that the index has received.
     pub(super) fn reported(&self, heard: &[FailedTask]) {
         self.0.state.lock().failed.retain(|failed| !heard.contains(failed));
     }
 
-    /// Returns when there is a failure to report.
+    /// Resolves when there is a failure to report.
     pub(super) async fn wait_for_failure(&self) {
         while self.0.state.lock().failed.is_empty() {
             self.0.failed_notify.notified().await;
         }
     }
 
-    /// Waits for the tasks that see the shutdown.
+    /// Waits until all tasks have seen the shutdown.
     pub(super) async fn drain(&self) {
         self.0.tracker.close();
         self.0.tracker.wait().await;
@@ -184,7 +184,7 @@ impl Tasks {
                 self.take(answer.tasks);
                 Ok(bytes)
             }
-            // The copy is in place and noted as pending: the next look at the folder announces it again.
+            // The copy is in place and recorded as pending, so a later scan announces it again.
             Err(error) => Err(NotDone { code: "not_announced", reason: error.to_string() }),
         }
     }
@@ -211,7 +211,7 @@ impl Inner {
     }
 }
 
-/// Tells the index that this peer has no copy (any more). Fine if it did not count on one.
+/// Tells the index that this peer has no copy. It is no error if the index did not know of one.
 pub(super) async fn delete_holding(
     client: &IndexClient,
     folder: &Folder,

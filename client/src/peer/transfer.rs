@@ -1,8 +1,7 @@
-//! Getting one version into the folder and telling the index: what tasks and one-shot commands have in common.
+//! Gets one version into the folder and announces it, for tasks and one-shot commands alike.
 //!
-//! Invariants: the index hears of a copy only after its verified bytes are in place and flushed; a
-//! version that this peer has replaced by a newer one is not announced any more, and an answer about a
-//! newer one is not taken for this one (F4).
+//! Invariants: a copy is announced only after its verified bytes are in place and flushed. A version that this peer has
+//! since replaced is not announced, and a response about a newer version is not taken for this one (F4).
 
 use std::sync::Arc;
 
@@ -17,13 +16,13 @@ use crate::api::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry};
 use crate::cluster::{Consistency, Error, IndexClient, ReadOptions};
 use crate::download::{DownloadError, Downloader, FetchRequest, ProgressFn};
 
-/// Why a version did not get into the folder.
+/// Why a version could not be put into the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
-    /// The folder's side failed.
+    /// An error of the folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The download failed.
+    /// An error of the download.
     #[error(transparent)]
     Download(#[from] DownloadError),
 }
@@ -38,7 +37,7 @@ impl ObtainError {
     }
 }
 
-/// Runs blocking work on the folder on a thread that may block.
+/// Runs work on the folder on a blocking thread.
 pub async fn blocking<T: Send + 'static>(
     folder: &Arc<Folder>,
     work: impl FnOnce(&Folder) -> Result<T, FolderError> + Send + 'static,
@@ -50,9 +49,9 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Fetches a version, unless its bytes are here already, and puts it in place under the rules F8 and L8.
+/// Fetches a version unless its bytes are already here, and puts it in place under the rules F8 and L8.
 ///
-/// Answers what was placed, and the number of bytes fetched. Announce it next, with [`announce_copy`].
+/// Returns what was placed and the number of bytes fetched. Announce it next, with [`announce_copy`].
 pub async fn obtain(
     folder: &Arc<Folder>,
     downloader: &Downloader,
@@ -73,15 +72,15 @@ pub async fn obtain(
     }
     let fetched = downloader.fetch(request, &folder.tmp_dir(), progress).await?;
     for suspect in &fetched.suspects {
-        tracing::warn!(file = %request.name, %suspect, "a holder sent, or may have sent, wrong bytes");
+        tracing::warn!(file = %request.name, %suspect, "a holder sent or may have sent wrong bytes");
     }
     let size = fetched.staged.size;
     let placed = blocking(folder, move |folder| folder.install(fetched.staged, &name, order)).await?;
     Ok((placed, size))
 }
 
-/// The copy that an accepted announcement makes this peer a holder of. `None` if the index answered with a newer
-/// version that this peer announced before (F4): then these bytes are not what it holds, and nothing has changed.
+/// The copy that this peer holds after an accepted announcement. `None` if the response is about a newer version that
+/// this peer announced before (F4): then it does not hold these bytes, and nothing has changed.
 pub(super) async fn as_accepted(
     client: &IndexClient,
     folder: &Folder,
@@ -94,7 +93,7 @@ pub(super) async fn as_accepted(
     if copy.version == answered || (copy.version == 0 && known == 0) {
         return Some(accepted);
     }
-    // The same bytes may be a newer version as well; the hash of the current one tells.
+    // A newer version may have the same bytes. The hash of the current version decides.
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
     match client.with_reading(reading).file(name).await {
         Ok(current) if current.value.version > answered => Some(accepted),
@@ -104,15 +103,14 @@ pub(super) async fn as_accepted(
             let version = if copy.version > 0 { copy.version.min(answered) } else { answered };
             Some(Copy { version, ..copy })
         }
-        Err(_) => None, // announced again at the next look
+        Err(_) => None, // the next scan announces it again
     }
 }
 
-/// Tells the index that this peer has a copy, and notes its acceptance. A copy that a newer one has
-/// replaced meanwhile is not announced.
+/// Announces a copy and records that the index accepted it. A copy that a newer one has replaced is not announced.
 ///
 /// # Errors
-/// The index's refusal, or that it cannot be told; the copy then stays noted as pending.
+/// The index refused or could not be reached; the copy then stays recorded as pending.
 pub async fn announce_copy(
     client: &IndexClient,
     folder: &Arc<Folder>,

@@ -52,7 +52,7 @@ fn file_answer(version: u64, content: &str) -> Value {
 }
 
 fn sha256(content: &str) -> String {
-    client::peer::fsio::hash_bytes(content.as_bytes()).to_string()
+    client::files::hash_bytes(content.as_bytes()).to_string()
 }
 
 fn announced(seen: &Seen) -> Reply {

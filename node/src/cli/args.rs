@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use client::cli::Format;
+use client::terminal::{Format, variables};
 use raft_store::types::{NodeId, limits};
 
 use super::dev;
@@ -55,16 +55,16 @@ pub(super) enum Command {
 #[derive(Args)]
 pub(super) struct StartArgs {
     /// This node's number in the cluster, from 1
-    #[arg(long, env = "RAFTSHARE_ID")]
+    #[arg(long, env = variables::ID)]
     pub(super) id: NodeId,
     /// Where to listen, for the API and for other nodes; port 0 picks a free one
-    #[arg(long, env = "RAFTSHARE_HTTP", default_value = "127.0.0.1:8080", value_parser = listen_address)]
+    #[arg(long, env = variables::HTTP, default_value = "127.0.0.1:8080", value_parser = listen_address)]
     pub(super) listen: SocketAddr,
     /// The HOST:PORT that others are told, if it is not the listening address
     #[arg(long)]
     pub(super) advertise: Option<String>,
     /// Data directory
-    #[arg(long, env = "RAFTSHARE_DATA_DIR")]
+    #[arg(long, env = variables::DATA_DIR)]
     pub(super) data: PathBuf,
     /// Found the cluster once this many members answer; the same command runs on all of them
     #[arg(long, requires = "members", conflicts_with = "join")]
@@ -73,16 +73,16 @@ pub(super) struct StartArgs {
     #[arg(long, value_delimiter = ',', requires = "bootstrap_expect")]
     pub(super) members: Vec<MemberSpec>,
     /// Join the cluster of the servers at these URLs
-    #[arg(long, env = "RAFTSHARE_JOIN", value_delimiter = ',')]
+    #[arg(long, env = variables::JOIN, value_delimiter = ',')]
     pub(super) join: Vec<String>,
     /// Stay a learner (a read replica) after joining
     #[arg(long, requires = "join")]
     pub(super) learner: bool,
     /// Live copies every file should have; taken when the cluster is founded
-    #[arg(long, env = "RAFTSHARE_REPLICAS", default_value_t = limits::REPLICAS_DEFAULT)]
+    #[arg(long, env = variables::REPLICAS, default_value_t = limits::REPLICAS_DEFAULT)]
     pub(super) replicas: u32,
     /// Lease duration for requests that name none
-    #[arg(long, env = "RAFTSHARE_LEASE_TTL", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = variables::LEASE_TTL, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(super) lease_ttl: Duration,
     /// Silence after which a peer no longer counts
     #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
@@ -106,7 +106,7 @@ pub(super) struct StartArgs {
     #[arg(long)]
     pub(super) insecure: bool,
     /// How log lines on the standard error look
-    #[arg(long, env = "RAFTSHARE_LOG_FORMAT", value_enum, default_value = "text")]
+    #[arg(long, env = variables::LOG_FORMAT, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
 }
 
@@ -126,7 +126,7 @@ pub(super) struct TargetArgs {
     #[arg(
         long,
         visible_alias = "cluster",
-        env = "RAFTSHARE_SERVER",
+        env = variables::SERVER,
         value_delimiter = ',',
         default_value = "http://127.0.0.1:8080"
     )]
@@ -135,7 +135,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     pub(super) timeout: Option<Duration>,
     /// How results and errors are printed
-    #[arg(short, long, value_enum, env = "RAFTSHARE_OUTPUT", default_value = "table")]
+    #[arg(short, long, value_enum, env = variables::OUTPUT, default_value = "table")]
     pub(super) output: Format,
 }
 

@@ -91,7 +91,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 
 fn say(text: &str) {
     // The processes go on when nobody reads this any more; the command's outcome tells of a failure.
-    let _ = client::cli::write_stdout(text.as_bytes());
+    let _ = client::terminal::write_stdout(text.as_bytes());
 }
 
 /// A directory keeps the addresses it was made with: members are recorded by them.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use client::cli::{Exit, Failure, Format, Output, print_usage};
 use client::cluster::NewNode;
+use client::terminal::{self, Exit, Failure, Format, Output, print_usage, variables};
 
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
 use self::operate::Change;
@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
         _ => ("warn", LogFormat::Text),
     };
     let logging = Logging::start(filter, format);
-    client::cli::warn_about_variables(Output { format: Format::Table, quiet: false });
+    variables::warn_about_unknown(Output { format: Format::Table, quiet: false });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(&logging, output, Err(operate::failure(&error.into()))),
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
     // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
     // A node's standard output has no result: it may be gone without any harm.
-    end(&logging, output, if starts { outcome } else { client::cli::conclude(outcome) })
+    end(&logging, output, if starts { outcome } else { terminal::conclude(outcome) })
 }
 
 /// Says why the program ends, through the log: a standard error that nobody empties must not hold up the end.

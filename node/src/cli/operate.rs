@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use client::cli::{Exit, Failure, Format, Output, health};
 use client::cluster::{IndexClient, NewNode, Options};
+use client::terminal::{Exit, Failure, Format, Output, health};
 use raft_store::types::NodeId;
 
 use crate::comparison::position;

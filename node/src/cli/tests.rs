@@ -133,8 +133,13 @@ fn names_and_both_kinds_of_ip_address_are_understood() {
 }
 
 #[test]
-fn the_variables_that_the_client_lists_are_those_that_are_read_here() {
-    use clap::CommandFactory;
-    let read: Vec<String> = client::cli::variables(&Cli::command()).into_iter().collect();
-    assert_eq!(read, client::cli::NODE_VARIABLES);
+fn every_variable_is_read_by_a_program_and_no_program_reads_another() {
+    use std::collections::BTreeSet;
+
+    use client::terminal::variables;
+    let known: BTreeSet<String> = variables::ALL.iter().map(|name| (*name).to_owned()).collect();
+    let mut read = variables::read_by(&command());
+    read.extend(variables::read_by(&client::cli::command()));
+    read.insert(variables::LOG.to_owned());
+    assert_eq!(read, known);
 }

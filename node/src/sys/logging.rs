@@ -113,7 +113,8 @@ pub struct Logging {
 impl Logging {
     /// Starts the log of this process: what `RAFTSHARE_LOG` lets through, else what `default_filter` does.
     pub fn start(default_filter: &str, format: LogFormat) -> Self {
-        let filter = EnvFilter::try_from_env("RAFTSHARE_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+        let filter = EnvFilter::try_from_env(client::terminal::variables::LOG)
+            .unwrap_or_else(|_| EnvFilter::new(default_filter));
         let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
         // Without a thread the receiver is dropped, and so is every line.
         let spawned = std::thread::Builder::new()

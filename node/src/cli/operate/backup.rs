@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::api::headers;
-use client::cli::{Exit, Failure};
+use client::terminal::{Exit, Failure};
 
 use super::Target;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use raft_store::types::NodeId;
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
-use super::output::{Format, Output, count, size};
+use super::figures::{count, size};
+use super::{Exit, Failure, Format, Output};
 use crate::api::{ClusterNode, ClusterResponse, ErrorCode, StatsResponse};
 use crate::cluster::IndexClient;
 

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use raft_store::types::{FileName, PeerId, limits};
 
-use super::{Patience, SEARCH_LIMIT_MAX};
+use super::verbs::search::SEARCH_LIMIT_MAX;
 use crate::address;
+
+/// How long to wait in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Until it is granted.
+    Forever,
+    /// At most this long.
+    For(Duration),
+}
 
 /// Shortest `--timeout`.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);

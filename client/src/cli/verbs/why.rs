@@ -1,9 +1,33 @@
-//! Turns the index's answer to "why does this file have the copies it has" into lines for people.
+//! `raftshare why`: turns the index's answer to "why does this file have the copies it has" into lines for people.
 
+use clap::Args;
+use raft_store::types::FileName;
+
+use crate::cli::Session;
+use crate::cli::values::file_name;
 use crate::contract::{TaskKind, WhyResponse};
+use crate::terminal::Failure;
+
+/// Why a file has the copies it has.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// The file.
+    #[arg(value_parser = file_name)]
+    pub name: FileName,
+}
+
+impl Why {
+    /// Prints the explanation.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let answer = session.client.why(&self.name).await?;
+        session.output.sentence(&answer.value, &explain(&answer.value));
+        session.output.freshness(&answer.freshness);
+        Ok(())
+    }
+}
 
 /// The lines.
-pub fn explain(why: &WhyResponse) -> String {
+fn explain(why: &WhyResponse) -> String {
     let rule = &why.rule;
     let risk = if rule.live < rule.desired { ", AT RISK" } else { "" };
     let mut lines = vec![format!("{}: {} of {} copies{risk}", why.name, rule.live, rule.desired)];

@@ -7,16 +7,17 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use raft_store::types::FileName;
 use serde::Serialize;
 
-use super::args::Remove;
-use super::exit::{Exit, Failure};
-use super::session::{Session, blocking};
-use super::{edit, leases};
 use crate::api::{DeleteRequest, ErrorCode, TaskKind};
+use crate::cli::session::{Session, blocking};
+use crate::cli::values::file_name;
+use crate::cli::leases;
 use crate::peer::rules::Order;
 use crate::peer::{Folder, FolderError, Removed};
+use crate::terminal::{Exit, Failure};
 
 /// What `rm` prints.
 #[derive(Debug, Serialize)]
@@ -27,25 +28,44 @@ struct Deleted {
     trash: Option<PathBuf>,
 }
 
-/// `raftshare rm`.
-pub async fn remove(session: &Session, remove: &Remove) -> Result<(), Failure> {
-    let name = &remove.name;
-    let what = if remove.local { "the copy in this folder" } else { "it everywhere" };
-    if !remove.yes && !confirmed(session, name, what)? {
-        return Err(Failure::new(Exit::Other, "nothing was deleted"));
+/// Delete a file everywhere (into the trash), or only the copy in this folder.
+#[derive(Debug, Clone, Args)]
+pub struct Rm {
+    /// The file.
+    #[arg(value_parser = file_name)]
+    pub name: FileName,
+    /// Only drop the copy in this folder.
+    #[arg(long)]
+    pub local: bool,
+    /// Do not ask; needed where there is no terminal.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Waiting for the lease.
+    #[command(flatten)]
+    pub waiting: leases::Waiting,
+}
+
+impl Rm {
+    /// Deletes once that is confirmed.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let name = &self.name;
+        let what = if self.local { "the copy in this folder" } else { "it everywhere" };
+        if !self.yes && !confirmed(session, name, what)? {
+            return Err(Failure::new(Exit::Other, "nothing was deleted"));
+        }
+        let folder = session.folder().await?;
+        let trash = if self.local {
+            drop_copy(session, &folder, name).await?
+        } else {
+            everywhere(session, &folder, self).await?
+        };
+        let report = Deleted { file: name.clone(), everywhere: !self.local, trash };
+        let local =
+            report.trash.as_ref().map_or_else(String::new, |path| format!("; the copy here is in {}", path.display()));
+        let whole = if self.local { "deleted in this folder" } else { "deleted everywhere" };
+        session.output.sentence(&report, &format!("{name}: {whole}{local}"));
+        Ok(())
     }
-    let folder = session.folder().await?;
-    let trash = if remove.local {
-        drop_copy(session, &folder, name).await?
-    } else {
-        everywhere(session, &folder, remove).await?
-    };
-    let report = Deleted { file: name.clone(), everywhere: !remove.local, trash };
-    let local =
-        report.trash.as_ref().map_or_else(String::new, |path| format!("; the copy here is in {}", path.display()));
-    let whole = if remove.local { "deleted in this folder" } else { "deleted everywhere" };
-    session.output.sentence(&report, &format!("{name}: {whole}{local}"));
-    Ok(())
 }
 
 /// Asks, where somebody can answer. What was typed at the shell's prompt needs no second answer.
@@ -69,9 +89,9 @@ fn confirmed(session: &Session, name: &FileName, what: &str) -> Result<bool, Fai
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-async fn everywhere(session: &Session, folder: &Arc<Folder>, remove: &Remove) -> Result<Option<PathBuf>, Failure> {
-    let name = &remove.name;
-    let held = edit::hold(session, folder, name, &remove.waiting).await?;
+async fn everywhere(session: &Session, folder: &Arc<Folder>, rm: &Rm) -> Result<Option<PathBuf>, Failure> {
+    let name = &rm.name;
+    let held = leases::hold(session, folder, name, &rm.waiting).await?;
     let request = DeleteRequest {
         peer_id: folder.peer_id(),
         file_name: name.clone(),
@@ -79,7 +99,7 @@ async fn everywhere(session: &Session, folder: &Arc<Folder>, remove: &Remove) ->
         lease_token: Some(held.guard.token()),
     };
     if let Err(error) = session.client.delete(&request).await {
-        edit::give_back(session, held).await;
+        leases::give_back(session, held).await;
         return Err(error.into());
     }
     let order = Order {

@@ -1,21 +1,23 @@
-//! A partial file: written under a name of its own, moved into place only when its bytes are verified.
+//! A part file: bytes under a temporary name, moved into place once they are verified.
 //!
-//! Invariant: a partial file never shows under a final name; it is removed when it is dropped, and a crashed process's
-//! leftover can be told from a live one's, because the live process holds a lock on it.
+//! Invariants: an unverified file never has its final name, and dropping a part file removes it. A running process
+//! holds a lock on its part files, so the leftovers of a crashed one can be told apart.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::peer::fsio::Stamp;
+use raft_store::types::ContentHash;
 
-/// How partial files end.
+use super::Stamp;
+
+/// Suffix of part files.
 pub const PART_SUFFIX: &str = ".part";
-/// How earlier bytes that a publication may have to put back end.
+/// Suffix of earlier bytes that a refused publication puts back.
 pub const PREVIOUS_SUFFIX: &str = ".previous";
 
-/// A file in the making.
+/// A file that is being written.
 #[derive(Debug)]
 pub struct PartFile {
     file: File,
@@ -23,21 +25,21 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Creates an empty one in `dir`, which should be on the file system of the final place. Blocking.
+    /// Creates an empty part file in `dir`, which should be on the same file system as the final path. Blocking.
     pub fn create(dir: &Path) -> io::Result<Self> {
         let path = Self::fresh_path(dir, PART_SUFFIX);
-        // Readable by others once it is in place, as any file the user would create; the process's umask decides.
+        // Like any new file of the user, it is as readable as the umask allows.
         let file = File::options().read(true).write(true).create_new(true).mode(0o666).open(&path)?;
         file.lock()?;
         Ok(Self { file, path })
     }
 
-    /// A second name for existing bytes, so that they outlive a replacement. Blocking.
+    /// Gives existing bytes a second name, so that they survive being replaced. Blocking.
     pub(crate) fn link(existing: &Path, dir: &Path) -> io::Result<Self> {
         let path = Self::fresh_path(dir, PREVIOUS_SUFFIX);
         fs::hard_link(existing, &path)?;
         let file = File::open(&path)?;
-        let _ = file.try_lock(); // the editor may hold a lock of its own; then a crash leaves the link to the clean-up
+        let _ = file.try_lock(); // an editor may hold its own lock; after a crash, `clean` then takes the link for a leftover
         Ok(Self { file, path })
     }
 
@@ -45,52 +47,52 @@ impl PartFile {
         dir.join(format!(".raftshare-{:016x}{suffix}", rand::random::<u64>()))
     }
 
-    /// Where it is now.
+    /// Its current path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes at a position, in any order.
+    /// Writes at an offset; the order of writes does not matter.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }
 
-    /// A handle that writes from the current position on; for filling it front to back.
+    /// A handle for writing front to back.
     pub fn writer(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Reads back from a position.
+    /// Reads back from an offset.
     pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(bytes, offset)
     }
 
-    /// Reserves the final size, so that a full disk shows before the download and not at its end.
+    /// Sets the final size.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
         self.file.set_len(size)
     }
 
-    /// Flushes the bytes to the disk.
+    /// Flushes the bytes to disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 
-    /// What the file looks like; renaming does not change it.
+    /// The file's stamp, which renaming does not change.
     pub fn stamp(&self) -> io::Result<Stamp> {
         self.file.metadata().map(|metadata| Stamp::of(&metadata))
     }
 
-    /// Moves it over `target`, replacing what is there.
+    /// Moves it to `target` and replaces what is there.
     pub(crate) fn rename_over(self, target: &Path) -> io::Result<()> {
         fs::rename(&self.path, target)
     }
 
-    /// Moves it to `target` only if nothing is there; otherwise gives itself back with `AlreadyExists`.
+    /// Moves it to `target` if nothing is there; otherwise returns it with `AlreadyExists`.
     pub(crate) fn rename_new(self, target: &Path) -> Result<(), (Self, io::Error)> {
         match fs::hard_link(&self.path, target) {
-            Ok(()) => Ok(()), // dropping removes the first name
+            Ok(()) => Ok(()), // dropping removes the temporary name
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err((self, error)),
-            // A file system without hard links: a plain rename, after a look.
+            // The file system has no hard links: check, then rename.
             Err(_) if fs::symlink_metadata(target).is_err() => {
                 fs::rename(&self.path, target).map_err(|error| (self, error))
             }
@@ -101,18 +103,28 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        // After a rename there is nothing under this name; a name reused by somebody else has another inode.
+        // After a rename the name is free; if somebody has reused it, the inode differs.
         let ours = self.file.metadata().map(|metadata| metadata.ino()).ok();
         let there = fs::symlink_metadata(&self.path).map(|metadata| metadata.ino()).ok();
         if ours.is_some() && ours == there {
-            let _ = fs::remove_file(&self.path); // a leftover is cleaned at the next start
+            let _ = fs::remove_file(&self.path); // the next start removes leftovers
         }
     }
 }
 
-/// Removes what crashed processes left in `dir`; earlier bytes of an unfinished publication go to `rescue`. Blocking.
-///
-/// Answers how many leftovers there were.
+/// Complete bytes with their hash, ready to be moved into place.
+#[derive(Debug)]
+pub struct Staged {
+    /// The bytes.
+    pub part: PartFile,
+    /// Their SHA-256, already verified.
+    pub hash: ContentHash,
+    /// Their size.
+    pub size: u64,
+}
+
+/// Removes the leftovers of crashed processes from `dir`, and moves the earlier bytes of unfinished publications to
+/// `rescue`. Returns the number of leftovers. Blocking.
 pub fn clean(dir: &Path, rescue: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(dir)? {
@@ -121,7 +133,7 @@ pub fn clean(dir: &Path, rescue: &Path) -> io::Result<usize> {
         let (part, previous) = (name.ends_with(PART_SUFFIX), name.ends_with(PREVIOUS_SUFFIX));
         let Ok(file) = File::open(&path) else { continue };
         if !(part || previous) || file.try_lock().is_err() {
-            continue; // not ours, or its process lives
+            continue; // not a part file, or its process is still running
         }
         if previous {
             fs::rename(&path, rescue.join(name.trim_start_matches('.')))?;

@@ -1,6 +1,13 @@
 //! Settings of the command line: what is understood, and what every one of them refuses.
 
-use super::*;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use super::command_line::{Cli, modernise};
+use super::values::Patience;
+use super::verbs::{CommandLineVerb, Verb};
+use crate::terminal::Format;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(modernise(line.split_whitespace().map(str::to_owned).collect()))
@@ -8,7 +15,6 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 
 #[test]
 fn the_definition_is_consistent() {
-    use clap::CommandFactory;
     Cli::command().debug_assert();
 }
 
@@ -60,15 +66,15 @@ fn names_and_durations_are_checked_with_their_rule() {
 fn the_earlier_spelling_is_understood() {
     let cli = parse("raftshare -cmd serve -server http://a:1 -dir tmp/p1 -bind :9001").expect("the old spelling");
     assert_eq!((cli.common.server.as_str(), cli.common.dir.to_str()), ("http://a:1", Some("tmp/p1")));
-    assert!(matches!(cli.command, Command::Serve(serve) if serve.bind == ":9001"));
+    assert!(matches!(cli.verb, CommandLineVerb::Serve(serve) if serve.bind == ":9001"));
     let short = parse("raftshare -cmd search -server http://a:1 -o json x").expect("one-letter options stay");
     assert_eq!(short.common.output, Format::Json);
 }
 
 #[test]
 fn wait_takes_a_duration_only_with_an_equals_sign() {
-    let wait = |line: &str| match parse(line).expect(line).command {
-        Command::Action(Action::Append(append)) => (append.waiting.wait, append.text),
+    let wait = |line: &str| match parse(line).expect(line).verb {
+        CommandLineVerb::Both(Verb::Append(append)) => (append.waiting.wait, append.text),
         other => panic!("{other:?}"),
     };
     assert_eq!(wait("raftshare append a --wait 5m"), (Some(Patience::Forever), Some("5m".into())));
@@ -139,7 +145,6 @@ fn settings(command: &clap::Command, words: &[String], all: &mut Vec<(Vec<String
 
 #[test]
 fn every_setting_refuses_wrong_values() {
-    use clap::CommandFactory;
     let mut all = Vec::new();
     settings(&Cli::command(), &[], &mut all);
     let mut rows: std::collections::BTreeMap<&str, &[&str]> = WRONG.iter().copied().collect();

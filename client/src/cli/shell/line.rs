@@ -2,6 +2,8 @@
 //!
 //! Invariant: a number stands for a row of the last search only where a file name is expected.
 
+use std::any::TypeId;
+
 use raft_store::types::FileName;
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
@@ -9,7 +11,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use crate::cli::Session;
+use crate::cli::session::Session;
 
 /// Splits a line into words; quotes keep blanks, a backslash keeps the next character.
 pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
@@ -40,22 +42,36 @@ pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Replaces numbers by the names of the last search's rows, where names are expected.
-pub(super) fn resolve_rows(mut words: Vec<String>, row: impl Fn(usize) -> Option<FileName>) -> Vec<String> {
-    let names = match words.first().map(String::as_str) {
-        Some("get") => 1..words.len(),
-        Some("update" | "append" | "rm" | "why" | "peers") => 1..words.len().min(2),
-        Some("lease") => words.len().min(2)..words.len().min(3),
-        _ => 0..0,
-    };
-    for position in names {
-        let value_of_option = words[position - 1].starts_with('-');
-        let number = words[position].parse().ok().filter(|_| !value_of_option);
+/// Replaces numbers by the names of the last search's rows, where the command that is typed expects file names.
+pub(super) fn resolve_rows(
+    shell: &clap::Command,
+    mut words: Vec<String>,
+    row: impl Fn(usize) -> Option<FileName>,
+) -> Vec<String> {
+    let (mut command, mut first) = (shell, 0);
+    while let Some(inner) = words.get(first).and_then(|word| command.find_subcommand(word)) {
+        (command, first) = (inner, first + 1);
+    }
+    let mut last = None;
+    let mut arguments = command.get_positionals();
+    for position in first..words.len() {
+        // The last argument takes all words that are left, if it takes several.
+        last = arguments.next().or(last.filter(|argument: &&clap::Arg| is_list(argument)));
+        let value_of_option = position > 0 && words[position - 1].starts_with('-');
+        let number = words[position].parse().ok().filter(|_| !value_of_option && last.is_some_and(is_file_name));
         if let Some(name) = number.and_then(&row) {
             words[position] = name.to_string();
         }
     }
     words
+}
+
+fn is_list(argument: &clap::Arg) -> bool {
+    matches!(argument.get_action(), clap::ArgAction::Append)
+}
+
+fn is_file_name(argument: &clap::Arg) -> bool {
+    argument.get_value_parser().type_id() == TypeId::of::<FileName>()
 }
 
 /// Completes commands, and the names of the last search's rows.
@@ -65,8 +81,8 @@ pub(super) struct LineHelper {
 }
 
 impl LineHelper {
-    pub(super) fn new(session: Session, commands: Vec<String>) -> Self {
-        Self { session, commands }
+    pub(super) fn new(session: Session, shell: &clap::Command) -> Self {
+        Self { session, commands: shell.get_subcommands().map(|command| command.get_name().to_owned()).collect() }
     }
 }
 
@@ -128,7 +144,7 @@ mod tests {
             ("peers", "peers"),
             ("lease", "lease"),
         ] {
-            assert_eq!(resolve_rows(split(line).expect(line), row).join(" "), expected);
+            assert_eq!(resolve_rows(&crate::cli::shell::command(), split(line).expect(line), row).join(" "), expected);
         }
     }
 }

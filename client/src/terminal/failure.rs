@@ -1,68 +1,15 @@
-//! How a command ends: the documented exit codes, and errors that say what is wrong, why, and what to type next.
+//! A failed command: what is wrong, why, and what to type next.
 //!
-//! Invariant: exit codes are a contract with scripts. "Unknown whether it was applied" has the code of a time-out,
-//! never that of a success or of a refusal (W5).
+//! Invariant: "unknown whether it was applied" has the exit code of a timeout, never that of a success or of a
+//! refusal (W5).
 
 use std::fmt;
 
 use serde::Serialize;
 
+use super::Exit;
 use crate::api::ErrorCode;
 use crate::cluster::Error;
-use crate::peer::FolderError;
-
-/// The exit codes of `raftshare`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done, or healthy.
-    Done = 0,
-    /// An error without a code of its own.
-    Other = 1,
-    /// The command line is wrong.
-    Usage = 2,
-    /// No such file, peer or lease.
-    NotFound = 3,
-    /// Somebody else has the lease.
-    LeaseHeld = 4,
-    /// The lease was lost, another version came first, or a change of members was refused as unsafe.
-    Conflict = 5,
-    /// No leader, no quorum, or no server reachable.
-    Unavailable = 6,
-    /// Bytes do not have the hash they should have.
-    Integrity = 7,
-    /// Out of time; a write may or may not have been applied.
-    TimedOut = 8,
-    /// The local disk is full or broken.
-    Disk = 9,
-    /// Not authorised.
-    Unauthorized = 10,
-    /// Degraded, or only partly done.
-    Degraded = 11,
-    /// Interrupted by the user.
-    Interrupted = 130,
-}
-
-impl Exit {
-    /// The kind of failure in one word, for failures that no server named.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Other => "error",
-            Self::Usage => "usage",
-            Self::NotFound => "not_found",
-            Self::LeaseHeld => "lease_held",
-            Self::Conflict => "conflict",
-            Self::Unavailable => "unavailable",
-            Self::Integrity => "integrity",
-            Self::TimedOut => "timed_out",
-            Self::Disk => "disk",
-            Self::Unauthorized => "unauthorized",
-            Self::Degraded => "degraded",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
 
 /// A failed command.
 #[derive(Debug)]
@@ -149,25 +96,6 @@ fn exit_of(error: &Error) -> Exit {
         Error::Unknown { .. } | Error::TimedOut { .. } => Exit::TimedOut,
         Error::BadServer { .. } => Exit::Usage,
         Error::Protocol { .. } => Exit::Other,
-    }
-}
-
-impl From<FolderError> for Failure {
-    fn from(error: FolderError) -> Self {
-        let exit = match error {
-            FolderError::Io { .. } | FolderError::DiskFull { .. } => Exit::Disk,
-            FolderError::WrongPeer { .. } | FolderError::InState { .. } | FolderError::InsideServed { .. } => {
-                Exit::Usage
-            }
-            FolderError::Format { .. }
-            | FolderError::Damaged { .. }
-            | FolderError::AlreadyServed { .. }
-            | FolderError::Outside { .. }
-            | FolderError::Nested { .. }
-            | FolderError::InTheWay { .. }
-            | FolderError::Changed { .. } => Exit::Other,
-        };
-        Self::new(exit, error.to_string())
     }
 }
 

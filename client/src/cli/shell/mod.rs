@@ -11,35 +11,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser};
 use parking_lot::Mutex;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Editor, ExternalPrinter};
 use tokio::sync::mpsc;
 
-use crate::cli::args::Action;
-use crate::cli::{Exit, Failure, Session, act, print_failure};
-use line::LineHelper;
+use self::line::LineHelper;
+use super::session::Session;
+use super::verbs::ShellVerb;
+use crate::terminal::{Exit, Failure, print_failure};
 
 /// A line of the shell.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, name = "", disable_help_flag = true, disable_help_subcommand = true)]
 struct Line {
     #[command(subcommand)]
-    command: LineCommand,
+    verb: ShellVerb,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum LineCommand {
-    #[command(flatten)]
-    Action(Action),
-    /// What can be typed here; `help COMMAND` tells more.
-    Help {
-        /// The command.
-        command: Option<String>,
-    },
-    /// Stop sharing and leave.
-    #[command(alias = "exit")]
-    Quit,
+/// What can be typed, as its parser sees it.
+pub(super) fn command() -> clap::Command {
+    Line::command()
 }
 
 /// Whether the index can be reached, as the prompt shows it.
@@ -93,7 +86,7 @@ impl Shell {
         let terminal = Terminal::remember();
         let mut editor: Editor<LineHelper, MemHistory> =
             Editor::with_history(rustyline::Config::default(), MemHistory::new()).map_err(unusable)?;
-        editor.set_helper(Some(LineHelper::new(session.clone(), command_names())));
+        editor.set_helper(Some(LineHelper::new(session.clone(), &command())));
         let printer = editor.create_external_printer().ok().filter(|_| std::io::stdin().is_terminal());
         let printer = printer.map(|printer| Box::new(printer) as Box<dyn ExternalPrinter + Send>);
         let (say, typed) = mpsc::channel(1);
@@ -153,7 +146,7 @@ fn read_lines(
 async fn run_line(session: &Session, text: &str) -> bool {
     let output = session.output;
     let words = match line::split(text) {
-        Ok(words) => line::resolve_rows(words, |number| session.row(number)),
+        Ok(words) => line::resolve_rows(&command(), words, |number| session.row(number)),
         Err(problem) => {
             output.failure(&Failure::new(Exit::Usage, problem));
             return true;
@@ -162,66 +155,42 @@ async fn run_line(session: &Session, text: &str) -> bool {
     if words.is_empty() {
         return true;
     }
-    let action = match Line::try_parse_from(words) {
-        Ok(Line { command: LineCommand::Quit }) => return false,
-        Ok(Line { command: LineCommand::Help { command } }) => {
-            output.line(&help(command.as_deref()));
-            return true;
-        }
-        Ok(Line { command: LineCommand::Action(action) }) => action,
+    let verb = match Line::try_parse_from(words) {
+        Ok(line) => line.verb,
         Err(error) => {
             let _ = error.print();
             return true;
         }
     };
     tokio::select! {
-        result = act(session, &action) => {
-            if let Err(failure) = result {
+        result = verb.run(session) => match result {
+            Ok(next) => next.is_continue(),
+            Err(failure) => {
                 print_failure(output, &failure);
+                true
             }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            output.remark("interrupted");
+            true
         }
-        _ = tokio::signal::ctrl_c() => output.remark("interrupted"),
     }
-    true
-}
-
-fn help(command: Option<&str>) -> String {
-    let mut line = Line::command();
-    let known = command.and_then(|name| line.find_subcommand_mut(name));
-    let text = match known {
-        Some(command) => command.clone().no_binary_name(true).render_long_help(),
-        None => line.render_help(),
-    };
-    format!(
-        "{}\n`get 1` means the first row of the last search. Ctrl-C ends a command, Ctrl-D leaves.",
-        text.to_string().trim_end()
-    )
-}
-
-fn command_names() -> Vec<String> {
-    Line::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// The terminal's settings, put back when dropped: the reading thread may be killed in the middle of a line.
-struct Terminal(Option<libc::termios>);
+struct Terminal(Option<Termios>);
 
 impl Terminal {
-    #[allow(unsafe_code, reason = "the standard library does not know terminal settings")]
     fn remember() -> Self {
-        let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: the pointer is valid for a write of one termios, which is read only if the call filled it.
-        let filled = unsafe { libc::tcgetattr(libc::STDIN_FILENO, settings.as_mut_ptr()) } == 0;
-        // SAFETY: as above.
-        Self(filled.then(|| unsafe { settings.assume_init() }))
+        Self(tcgetattr(std::io::stdin()).ok())
     }
 }
 
 impl Drop for Terminal {
-    #[allow(unsafe_code, reason = "as for remember")]
     fn drop(&mut self) {
         if let Some(settings) = &self.0 {
-            // SAFETY: the settings are a valid termios that the same call family filled.
-            unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, settings) };
+            // A terminal that is gone needs no settings.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
     }
 }

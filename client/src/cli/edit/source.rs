@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use raft_store::types::FileName;
 
-use super::exit::{Exit, Failure};
+use crate::terminal::{Exit, Failure};
 
 /// Where the new content comes from.
 #[derive(Debug, Clone)]
@@ -26,6 +26,30 @@ pub enum Source {
 }
 
 impl Source {
+    /// The editor to open: the option, else `$VISUAL`, else `$EDITOR`.
+    pub fn editor(option: Option<&str>) -> Result<Self, Failure> {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let command = option.map(str::to_owned).or_else(|| set("VISUAL")).or_else(|| set("EDITOR"));
+        command.map(Self::Editor).ok_or_else(|| {
+            Failure::new(Exit::Usage, "no editor is set, so there is nothing to edit the file with")
+                .hint("set one:  export EDITOR=nano        or use:  --editor CMD, --from FILE, --exec CMD")
+        })
+    }
+
+    /// What `--from` names: a file, or the standard input.
+    pub fn from_path(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") { read_stdin().map(Self::Bytes) } else { Ok(Self::File(path.to_owned())) }
+    }
+
+    /// What `append` adds: the text as a line, or the standard input as it is.
+    pub fn appended(text: Option<&str>) -> Result<Self, Failure> {
+        match text {
+            None | Some("-") => read_stdin().map(Self::Append),
+            Some(text) if text.ends_with('\n') => Ok(Self::Append(text.as_bytes().to_vec())),
+            Some(text) => Ok(Self::Append(format!("{text}\n").into_bytes())),
+        }
+    }
+
     /// Whether the newest content is needed to make the new one.
     pub fn needs_base(&self) -> bool {
         match self {
@@ -67,30 +91,6 @@ async fn run(command: &str, path: &Path, what: &str) -> Result<(), Failure> {
     };
     let status = child.status().await.map_err(|error| failed(error.to_string()))?;
     if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
-}
-
-/// The editor to open: the option, else `$VISUAL`, else `$EDITOR`.
-pub fn editor(option: Option<&str>) -> Result<Source, Failure> {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let command = option.map(str::to_owned).or_else(|| set("VISUAL")).or_else(|| set("EDITOR"));
-    command.map(Source::Editor).ok_or_else(|| {
-        Failure::new(Exit::Usage, "no editor is set, so there is nothing to edit the file with")
-            .hint("set one:  export EDITOR=nano        or use:  --editor CMD, --from FILE, --exec CMD")
-    })
-}
-
-/// What `--from` names: a file, or the standard input.
-pub fn from(path: &Path) -> Result<Source, Failure> {
-    if path == Path::new("-") { read_stdin().map(Source::Bytes) } else { Ok(Source::File(path.to_owned())) }
-}
-
-/// What `append` adds: the text as a line, or the standard input as it is.
-pub fn appended(text: Option<&str>) -> Result<Source, Failure> {
-    match text {
-        None | Some("-") => read_stdin().map(Source::Append),
-        Some(text) if text.ends_with('\n') => Ok(Source::Append(text.as_bytes().to_vec())),
-        Some(text) => Ok(Source::Append(format!("{text}\n").into_bytes())),
-    }
 }
 
 fn read_stdin() -> Result<Vec<u8>, Failure> {

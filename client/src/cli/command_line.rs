@@ -1,0 +1,77 @@
+//! The options that every verb takes, and the spelling of earlier versions translated into today's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use raft_store::types::PeerId;
+
+use super::values::{peer_id, servers, timeout};
+use super::verbs::CommandLineVerb;
+use crate::terminal::{Format, variables};
+
+/// Share a folder with other peers; find, fetch and update files under leases.
+#[derive(Debug, Parser)]
+#[command(name = "raftshare", version, disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// Options every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: CommandLineVerb,
+}
+
+/// Options every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Index servers, comma-separated; any of them will do.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL,URL",
+        env = variables::SERVER,
+        value_parser = servers,
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub server: String,
+    /// The shared folder.
+    #[arg(long, global = true, value_name = "DIR", env = variables::DIR, default_value = ".")]
+    pub dir: PathBuf,
+    /// Names the peer where the folder has no id yet.
+    #[arg(long, global = true, value_name = "ID", env = variables::NAME, value_parser = peer_id)]
+    pub peer_id: Option<PeerId>,
+    /// The token to show to the cluster.
+    #[arg(long, global = true, value_name = "TOKEN", env = variables::TOKEN, hide_env_values = true)]
+    pub token: Option<String>,
+    /// How results are printed: for people, as JSON, or tab-separated.
+    #[arg(short, long, global = true, value_enum, env = variables::OUTPUT, default_value = "table")]
+    pub output: Format,
+    /// How long a request may take, repeats included.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "10s")]
+    pub timeout: Duration,
+    /// Say nothing but results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log what is going on, to the standard error; twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Translates `-cmd serve -server URL …`, the spelling of earlier versions.
+pub fn modernise(mut args: Vec<String>) -> Vec<String> {
+    let Some(position) = args.iter().position(|arg| arg == "-cmd" || arg == "--cmd") else { return args };
+    args.remove(position);
+    if position >= args.len() {
+        return args;
+    }
+    let command = args.remove(position);
+    for arg in args.iter_mut().skip(1) {
+        let is_long = arg.len() > 2 && arg.starts_with('-') && !arg.starts_with("--");
+        if is_long && arg.as_bytes()[1].is_ascii_alphabetic() {
+            arg.insert(0, '-');
+        }
+    }
+    args.insert(1, command);
+    args
+}

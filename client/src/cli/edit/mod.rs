@@ -1,0 +1,177 @@
+//! Changing a file (`update`, `append`): take the lease, make the new content from the newest one, publish it as the
+//! next version.
+//!
+//! ```text
+//! lease ─► newest content ─► edit a copy ─► in place ─► publish under the token ─┬► done, lease over (F5)
+//!            (renewed in the background all the while, L7)                        ├► refused: conflict copy, exit 5
+//!                                                                                 └► unknown: said so, exit 8
+//! ```
+//! Invariant: an edit is never lost. Whatever cannot be published is kept as
+//! `NAME.conflict-PEER-TIME` next to the file.
+
+mod publish;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raft_store::types::{ContentHash, FileName, Version};
+
+use self::publish::{Published, keep_copy, publish};
+pub use self::source::Source;
+use self::source::Workbench;
+use super::fetch::fetch;
+use super::leases::{Held, Waiting, give_back, hold};
+use super::session::{Session, blocking};
+use crate::api::{ErrorCode, FileResponse};
+use crate::cluster::{Consistency, ReadOptions};
+use crate::files;
+use crate::peer::{Disk, Folder};
+use crate::terminal::{Exit, Failure};
+
+/// What the new content is made from.
+struct Base {
+    /// The current version; 0 if there is none.
+    version: Version,
+    /// Its hash; `None` for a new or deleted name.
+    hash: Option<ContentHash>,
+}
+
+/// Changes a file: takes its lease, makes the new content, publishes it.
+pub async fn change(session: &Session, name: &FileName, waiting: &Waiting, source: Source) -> Result<(), Failure> {
+    let folder = session.folder().await?;
+    let held = hold(session, &folder, name, waiting).await?;
+    match edited(session, &folder, name, &held, &source).await {
+        Ok((bench, base, hash)) if base.hash == Some(hash) => {
+            drop(bench);
+            let report = Published {
+                file: name.clone(),
+                version: base.version,
+                changed: false,
+                hash,
+                fencing_token: held.guard.fencing_token(),
+                index: 0,
+            };
+            let lease = if held.kept { "lease kept" } else { "lease released" };
+            give_back(session, held).await;
+            session.output.sentence(&report, &format!("{name} is unchanged; v{} stays, {lease}", base.version));
+            Ok(())
+        }
+        Ok((bench, base, _)) => publish(session, &folder, name, held, &bench, &base).await,
+        Err(failure) => {
+            give_back(session, held).await;
+            Err(failure)
+        }
+    }
+}
+
+/// The new content, in a file of its own, with what it was made from and its hash.
+async fn edited(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    held: &Held,
+    source: &Source,
+) -> Result<(Workbench, Base, ContentHash), Failure> {
+    let bench = Workbench::new(&folder.tmp_dir(), name)?;
+    let (base, fresh) = prepare(session, folder, name, held.guard.version(), source, &bench.copy).await?;
+    if let Some(from) = fresh {
+        session.output.remark(&format!("fetched v{from} before editing"));
+    }
+    let changed = tokio::select! {
+        biased;
+        result = source.apply(&bench.copy) => result,
+        () = async {
+            held.guard.lost().await;
+            session.output.warn("the lease is lost: the edit will be kept, but as a conflict copy");
+            std::future::pending().await
+        } => Ok(()),
+    };
+    if let Err(failure) = changed {
+        return Err(keep_unpublished(folder, name, &bench.copy, &base, failure).await);
+    }
+    let copy = bench.copy.clone();
+    let (hash, _) = blocking(move || files::hash_file(&copy)).await?.map_err(|error| {
+        Failure::new(Exit::Other, format!("there is no new content of {name} ({error}); nothing was published"))
+    })?;
+    Ok((bench, base, hash))
+}
+
+/// An editor that fails may have saved something before.
+async fn keep_unpublished(
+    folder: &Arc<Folder>,
+    name: &FileName,
+    copy: &Path,
+    base: &Base,
+    failure: Failure,
+) -> Failure {
+    let now = files::hash_file(copy).ok().map(|(hash, _)| hash);
+    if now.is_none() || now == base.hash || copy.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        return failure;
+    }
+    match keep_copy(folder, name, copy).await {
+        Ok(path) => failure.hint(format!("what was saved is kept as {}", path.display())),
+        Err(_) => failure,
+    }
+}
+
+/// Puts the newest content at `copy`, if the source needs it. Answers the version that had to be fetched, if any.
+async fn prepare(
+    session: &Session,
+    folder: &Arc<Folder>,
+    name: &FileName,
+    version: Version,
+    source: &Source,
+    copy: &Path,
+) -> Result<(Base, Option<Version>), Failure> {
+    let file = if version == 0 { None } else { current(session, name).await? };
+    let base = Base { version, hash: file.as_ref().map(|file| file.hash) };
+    if !source.needs_base() {
+        return Ok((base, None));
+    }
+    if let Some(local) = usable_local(folder, name, file.as_ref()).await? {
+        std::fs::copy(local, copy)?;
+        return Ok((base, None));
+    }
+    let Some(file) = file else {
+        std::fs::write(copy, b"")?;
+        return Ok((base, None));
+    };
+    let fetched = fetch(session, &file, &folder.tmp_dir()).await?;
+    let target = copy.to_owned();
+    blocking(move || fetched.move_to(&target)).await??;
+    Ok((base, Some(file.version)))
+}
+
+/// The file as the leader knows it; `None` if it was deleted.
+async fn current(session: &Session, name: &FileName) -> Result<Option<FileResponse>, Failure> {
+    let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
+    match session.client.with_reading(reading).file(name).await {
+        Ok(answer) => Ok(Some(answer.value)),
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The local file, if it is the current version, or an edit of it that was made in place, or a file new to the index.
+async fn usable_local(
+    folder: &Arc<Folder>,
+    name: &FileName,
+    file: Option<&FileResponse>,
+) -> Result<Option<PathBuf>, Failure> {
+    let (folder, name, file) = (Arc::clone(folder), name.clone(), file.map(|file| (file.version, file.hash)));
+    let usable = move || {
+        let disk = folder.disk(&name)?;
+        let usable = match (&disk, file) {
+            (Disk::Absent, _) => false,
+            (_, Some((_, hash))) if disk.hash() == Some(hash) => true,
+            (Disk::Other { .. }, Some((version, _))) => {
+                folder.record(&name)?.held.is_some_and(|held| held.version == version)
+            }
+            (Disk::Other { .. }, None) => true,
+            (Disk::Announced(_) | Disk::Pending(_), _) => false,
+        };
+        if usable { folder.existing_path(&name) } else { Ok(None) }
+    };
+    Ok(blocking(usable).await??)
+}

@@ -1,0 +1,32 @@
+//! `help`, in the shell: what can be typed.
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+
+use crate::cli::{Session, shell};
+use crate::terminal::Failure;
+
+/// What can be typed here; `help COMMAND` tells more.
+#[derive(Debug, Clone, Args)]
+pub struct Help {
+    /// The command.
+    pub command: Option<String>,
+}
+
+impl Help {
+    /// Prints the help of one command, or of all.
+    pub async fn run(&self, session: &Session) -> Result<ControlFlow<()>, Failure> {
+        let mut line = shell::command();
+        let known = self.command.as_deref().and_then(|name| line.find_subcommand_mut(name));
+        let text = match known {
+            Some(command) => command.clone().no_binary_name(true).render_long_help(),
+            None => line.render_help(),
+        };
+        session.output.line(&format!(
+            "{}\n`get 1` means the first row of the last search. Ctrl-C ends a command, Ctrl-D leaves.",
+            text.to_string().trim_end()
+        ));
+        Ok(ControlFlow::Continue(()))
+    }
+}

@@ -1,0 +1,61 @@
+//! `raftshare peers`: the live peers, or the holders of one file.
+
+use clap::Args;
+use raft_store::types::FileName;
+
+use crate::api::{FilePeer, PeerEntry};
+use crate::cli::Session;
+use crate::cli::values::file_name;
+use crate::terminal::Failure;
+use crate::terminal::figures::ago;
+
+/// The peers, or those that have one file.
+#[derive(Debug, Clone, Args)]
+pub struct Peers {
+    /// The file.
+    #[arg(value_parser = file_name)]
+    pub name: Option<FileName>,
+}
+
+impl Peers {
+    /// Prints every live peer, or the holders of the file.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        match &self.name {
+            Some(name) => holders(session, name).await,
+            None => everybody(session).await,
+        }
+    }
+}
+
+async fn everybody(session: &Session) -> Result<(), Failure> {
+    let answer = session.client.peers().await?;
+    let row = |peer: &PeerEntry| {
+        let zone = peer.zone.clone().unwrap_or_else(|| "-".into());
+        vec![peer.id.to_string(), peer.address.clone(), zone, peer.files.to_string(), seen(peer.last_seen)]
+    };
+    let rows: Vec<_> = answer.value.iter().map(row).collect();
+    session.output.result(&answer.value, &["PEER", "ADDRESS", "ZONE", "FILES", "SEEN"], &rows);
+    if rows.is_empty() {
+        session.output.remark("no peer is live; share a folder:  raftshare serve --dir DIR");
+    }
+    session.output.freshness(&answer.freshness);
+    Ok(())
+}
+
+async fn holders(session: &Session, name: &FileName) -> Result<(), Failure> {
+    let answer = session.client.file_peers(name).await?;
+    let row = |peer: &FilePeer| {
+        let state = if peer.current { "current" } else { "stale" };
+        let version = format!("v{}", peer.version);
+        vec![peer.id.to_string(), peer.address.clone(), version, state.into(), seen(peer.last_seen)]
+    };
+    let rows: Vec<_> = answer.value.iter().map(row).collect();
+    session.output.result(&answer.value, &["PEER", "ADDRESS", "VER", "STATE", "SEEN"], &rows);
+    session.output.freshness(&answer.freshness);
+    Ok(())
+}
+
+/// When a peer was last heard from; only the leader knows (R5).
+fn seen(unix_seconds: Option<u64>) -> String {
+    unix_seconds.map_or_else(|| "-".into(), ago)
+}

@@ -1,0 +1,120 @@
+//! `raftshare serve`: shares the folder, and reads commands while it does.
+//!
+//! ```text
+//! peer (server, heartbeats, tasks) ──events──► lines above the prompt
+//!      ▲ stop                                       ▲
+//! signals, quit ◄── shell thread (blocks in readline) ┴── one command at a time ──► Verb::run
+//! ```
+//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT, SIGTERM and SIGHUP; the
+//! peer is stopped in order each time, and the terminal is left as it was found.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Session;
+use crate::cli::shell::{Printer, Prompt, Shell};
+use crate::cli::values::{advertise, bind, zone};
+use crate::peer::{Events, Peer, PeerEvent, ServeConfig};
+use crate::terminal::{Exit, Failure, Output, variables};
+
+/// Share the folder, keep its copies up to date, and open an interactive shell.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Address for other peers to fetch from; `:PORT` listens on loopback, port 0 picks a free one.
+    #[arg(long, value_name = "HOST:PORT", env = variables::BIND, value_parser = bind, default_value = "127.0.0.1:0")]
+    pub bind: String,
+    /// Address under which other peers reach this one, if it is not the one listened at.
+    #[arg(long, value_name = "URL", value_parser = advertise)]
+    pub advertise: Option<String>,
+    /// Failure zone: copies are spread over zones.
+    #[arg(long, value_parser = zone)]
+    pub zone: Option<String>,
+    /// Bytes the folder may hold for others; unlimited if left out.
+    #[arg(long, value_name = "BYTES")]
+    pub capacity: Option<u64>,
+    /// Listen at addresses other than loopback, although everybody there can read the shared files.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Only share; do not read commands.
+    #[arg(long)]
+    pub no_shell: bool,
+}
+
+impl Serve {
+    /// Runs until the user quits or the process is told to stop.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let config = ServeConfig {
+            advertise: self.advertise.clone(),
+            peer_id: session.peer_id(),
+            zone: self.zone.clone(),
+            capacity_bytes: self.capacity,
+            insecure: self.insecure,
+            ..ServeConfig::new(session.client.clone(), session.dir(), self.bind.clone())
+        };
+        let peer = Peer::bind(config).await?;
+        let session = session.for_shell(peer.folder());
+        let stop = CancellationToken::new();
+        let (events, told) = Events::channel();
+        let prompt = Prompt::default();
+        let shell = if self.no_shell { None } else { Some(Shell::start(&session, &prompt)?) };
+        let printing = tokio::spawn(print_events(session.output, told, prompt, shell.as_ref().map(Shell::printer)));
+        let mut serving = tokio::spawn(peer.run(stop.clone(), events));
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = told_to_stop() => None,
+            () = commands(&session, shell) => None,
+        };
+        stop.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => serving.await,
+        };
+        let _ = printing.await; // the channel is closed, so it has printed everything
+        ended.map_err(|error| Failure::new(Exit::Other, format!("serving failed: {error}")))??;
+        Ok(())
+    }
+}
+
+/// Runs the shell to its end; without one, never ends.
+async fn commands(session: &Session, shell: Option<Shell>) {
+    match shell {
+        Some(shell) => shell.run(session).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
+    let Ok(mut signals) = signals else { return std::future::pending().await };
+    let received = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures::future::select_all(received).await;
+}
+
+/// Prints what the peer tells: its address as the result of the command, the rest as remarks.
+async fn print_events(
+    output: Output,
+    mut told: mpsc::Receiver<PeerEvent>,
+    prompt: Prompt,
+    printer: Option<Printer>,
+) {
+    while let Some(event) = told.recv().await {
+        match &event {
+            PeerEvent::IndexLost { .. } => prompt.set_connected(false),
+            PeerEvent::IndexBack | PeerEvent::Registered { .. } => prompt.set_connected(true),
+            _ => {}
+        }
+        match (&event, &printer) {
+            (PeerEvent::Serving { peer, address }, _) if !std::io::stdin().is_terminal() || printer.is_none() => {
+                output.sentence(&serde_json::json!({"peer": peer, "address": address}), &event.to_string());
+            }
+            (_, Some(printer)) if !output.quiet => printer.print(&event.to_string()),
+            _ => output.remark(&event.to_string()),
+        }
+    }
+}

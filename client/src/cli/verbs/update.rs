@@ -1,0 +1,44 @@
+//! `raftshare update`: edits a file under a lease.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use raft_store::types::FileName;
+
+use crate::cli::Session;
+use crate::cli::edit::{Source, change};
+use crate::cli::leases::Waiting;
+use crate::cli::values::{command_line, file_name};
+use crate::terminal::Failure;
+
+/// Edit a file under a lease and publish it as its next version; creates it if it does not exist.
+#[derive(Debug, Clone, Args)]
+pub struct Update {
+    /// The file.
+    #[arg(value_parser = file_name)]
+    pub name: FileName,
+    /// The editor to open, instead of $VISUAL or $EDITOR.
+    #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
+    pub editor: Option<String>,
+    /// Take the new content from this file; `-` reads the standard input.
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub from: Option<PathBuf>,
+    /// Run this shell command on the file (its path is $1) instead of an editor.
+    #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
+    pub exec: Option<String>,
+    /// Waiting for the lease.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+impl Update {
+    /// Publishes what the editor, the command or the other file makes of the file.
+    pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let source = match (&self.from, &self.exec) {
+            (Some(path), _) => Source::from_path(path)?,
+            (None, Some(command)) => Source::Exec(command.clone()),
+            (None, None) => Source::editor(self.editor.as_deref())?,
+        };
+        change(session, &self.name, &self.waiting, source).await
+    }
+}
