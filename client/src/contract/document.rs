@@ -105,6 +105,8 @@ fn params<Q: IntoParams>() -> Vec<Value> {
 
 fn entry<E: Endpoint>(schemas: &mut Schemas) -> Entry {
     let request = (TypeId::of::<E::Request>() != TypeId::of::<NoBody>()).then(|| schema_of::<E::Request>(schemas));
+    let schema = schema_of::<<E::Answer as AnswerForm>::Schema>(schemas);
+    let body = if E::Answer::IS_LIST { json!({"type": "array", "items": schema}) } else { schema };
     Entry {
         route: Route::of::<E>(),
         id: E::ID,
@@ -115,7 +117,7 @@ fn entry<E: Endpoint>(schemas: &mut Schemas) -> Entry {
         request,
         status: E::Answer::STATUS,
         media: E::Answer::MEDIA,
-        body: schema_of::<Response<E>>(schemas),
+        body,
     }
 }
 
@@ -127,6 +129,10 @@ pub(super) fn entries() -> (Vec<Entry>, Schemas) {
         ($($(#$mark:ident)? $endpoint:ident),+) => { vec![$(entry::<$endpoint>(&mut schemas)),+] };
     }
     let entries = crate::for_each_endpoint!(all);
+    // The code of whatever another version may answer: no node says it.
+    if let Some(codes) = schemas.get_mut("ErrorCode").and_then(|schema| schema["enum"].as_array_mut()) {
+        codes.retain(|code| *code != ErrorCode::Unknown.name());
+    }
     (entries, schemas)
 }
 

@@ -159,11 +159,17 @@ pub trait AnswerForm: 'static {
     /// The media type of the body, if there is one.
     const MEDIA: Option<&'static str>;
     /// What the body holds.
-    type Body: ToSchema + Send + 'static;
+    type Body: Send + 'static;
+    /// Whose schema describes the body, or each item of a list.
+    type Schema: ToSchema + 'static;
+    /// Whether the body is a list.
+    const IS_LIST: bool = false;
 }
 
 /// A JSON body.
 pub struct Json<T>(std::marker::PhantomData<T>);
+/// A JSON list.
+pub struct JsonList<T>(std::marker::PhantomData<T>);
 /// No body.
 pub struct NoContent;
 /// Plain text.
@@ -184,10 +190,18 @@ macro_rules! answer_form {
             const STATUS: u16 = $status;
             const MEDIA: Option<&'static str> = $media;
             type Body = $body;
+            type Schema = $body;
         }
     };
 }
 answer_form!(Json<T> where T, 200, Some("application/json"), T);
+impl<T: ToSchema + Send + 'static> AnswerForm for JsonList<T> {
+    const STATUS: u16 = 200;
+    const MEDIA: Option<&'static str> = Some("application/json");
+    type Body = Vec<T>;
+    type Schema = T;
+    const IS_LIST: bool = true;
+}
 answer_form!(NoContent, 204, None, ());
 answer_form!(Text, 200, Some("text/plain; charset=utf-8"), String);
 answer_form!(MetricsText, 200, Some("text/plain; version=0.0.4"), String);

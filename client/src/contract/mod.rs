@@ -45,8 +45,8 @@ pub use decode::Object;
 pub use delete::*;
 pub(crate) use endpoint::endpoint;
 pub use endpoint::{
-    AnswerForm, Endpoint, EventStream, Html, Json, Kind, Method, MetricsText, NoBody, NoContent, NoQuery, Octets,
-    Response, Route, Text,
+    AnswerForm, Endpoint, EventStream, Html, Json, JsonList, Kind, Method, MetricsText, NoBody, NoContent, NoQuery,
+    Octets, Response, Route, Text,
 };
 pub use events::*;
 pub use file::*;

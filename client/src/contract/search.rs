@@ -4,7 +4,7 @@ use raft_store::types::{ContentHash, FileName, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Json, PeerAddress, endpoint};
+use super::{JsonList, PeerAddress, endpoint};
 
 endpoint! {
     /// Search file names.
@@ -14,7 +14,7 @@ endpoint! {
     /// `consistency` the leader is asked instead, if it can be reached.
     Search = Get "/search" as "search", Read;
     query: SearchQuery;
-    answer: Json<Vec<SearchHit>>, "Hits, best first.";
+    answer: JsonList<SearchHit>, "Hits, best first.";
     errors: Loading;
 }
 

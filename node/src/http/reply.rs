@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use client::contract::{AnswerForm, EventStream, Html, Json, MetricsText, NoBody, NoContent, Octets, Text, headers};
+use client::contract::{
+    AnswerForm, EventStream, Html, Json, JsonList, MetricsText, NoBody, NoContent, Octets, Text, headers,
+};
 use raft_store::catalog::Rejection;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -98,6 +100,14 @@ impl<T: Serialize + ToSchema + Send + 'static> Render for Json<T> {
 
     fn render(body: T) -> Response {
         typed::<Self>(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
+
+impl<T: Serialize + ToSchema + Send + 'static> Render for JsonList<T> {
+    type Out = Vec<T>;
+
+    fn render(body: Vec<T>) -> Response {
+        json(&body)
     }
 }
 
