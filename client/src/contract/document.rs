@@ -79,6 +79,11 @@ fn to_value(value: impl serde::Serialize) -> Value {
     fn tidy(value: &mut Value) {
         match value {
             Value::Object(map) => {
+                // An alias of a number has no name of its own.
+                if map.get("$ref").is_some_and(|name| name == "#/components/schemas/u64") {
+                    map.remove("$ref");
+                    map.extend(parsed(NUMBER));
+                }
                 if let Some(Value::String(text)) = map.get_mut("description") {
                     *text = prose(text.lines());
                 }
@@ -91,6 +96,10 @@ fn to_value(value: impl serde::Serialize) -> Value {
     let mut value = serde_json::to_value(value).unwrap_or_default();
     tidy(&mut value);
     value
+}
+
+fn parsed(schema: &str) -> Map<String, Value> {
+    serde_json::from_str(schema).unwrap_or_default()
 }
 
 /// Lines of documentation as one paragraph.
@@ -133,6 +142,7 @@ pub(super) fn entries() -> (Vec<Entry>, Schemas) {
     if let Some(codes) = schemas.get_mut("ErrorCode").and_then(|schema| schema["enum"].as_array_mut()) {
         codes.retain(|code| *code != ErrorCode::Unknown.name());
     }
+    schemas.remove("u64");
     (entries, schemas)
 }
 
@@ -175,12 +185,11 @@ fn error_response(status: u16, codes: &[ErrorCode]) -> Value {
     if matches!(status, 429 | 503) {
         headers.push("Retry-After");
     }
-    let code = json!({"properties": {"code": {"enum": names}}});
-    let schema = json!({"allOf": [{"$ref": "#/components/schemas/Problem"}, code]});
     json!({
         "description": format!("{}.", quoted(codes)),
         "headers": header_refs(headers),
-        "content": {PROBLEM_JSON: {"schema": schema}},
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "x-codes": names,
     })
 }
 
@@ -253,12 +262,11 @@ pub fn openapi() -> Value {
         let path = paths.entry(entry.route.path).or_insert_with(|| json!({}));
         path[entry.route.method.name().to_lowercase()] = operation(entry, &mut errors);
     }
-    let parse = |schema: &str| serde_json::from_str::<Value>(schema).unwrap_or_default();
     let (sent, answered) = HEADERS.split_at(STATE_HEADERS.start);
     let mut parameters: Map<_, _> = sent
         .iter()
         .map(|(name, description, schema)| {
-            let schema = parse(schema);
+            let schema = parsed(schema);
             (
                 (*name).to_owned(),
                 json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema}),
@@ -271,7 +279,7 @@ pub fn openapi() -> Value {
     let headers: Map<_, _> = answered
         .iter()
         .map(|(name, description, schema)| {
-            ((*name).to_owned(), json!({"description": description, "schema": parse(schema)}))
+            ((*name).to_owned(), json!({"description": description, "schema": parsed(schema)}))
         })
         .collect();
     let tags: Vec<_> = [Kind::Logged, Kind::Read, Kind::Leader, Kind::Own]

@@ -26,10 +26,34 @@ pub struct EventsQuery {
     pub from: Option<String>,
 }
 
-/// What happened (L7): the kind is the event's name, the rest its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "event", content = "data", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum IndexEvent {
+/// Defines the events: a struct each, and the enum of all.
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $what:literal])+ $field:ident: $type:ty,)+ })+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+            #[serde(rename_all = "camelCase")]
+            pub struct $name {
+                $($(#[doc = $what])+ pub $field: $type,)+
+            }
+
+            impl From<$name> for IndexEvent {
+                fn from(event: $name) -> Self {
+                    Self::$name(event)
+                }
+            }
+        )+
+
+        /// What happened (L7): the kind is the event's name, the rest its data.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[serde(tag = "event", content = "data", rename_all = "kebab-case")]
+        pub enum IndexEvent {
+            $($(#[doc = $doc])+ $name($name),)+
+        }
+    };
+}
+
+events! {
     /// A peer registered.
     PeerRegistered {
         /// The peer.
@@ -38,22 +62,22 @@ pub enum IndexEvent {
         incarnation: Incarnation,
         /// Whether it counts as live.
         live: bool,
-    },
+    }
     /// A peer's listing is complete.
     PeerListed {
         /// The peer.
         peer_id: PeerId,
-    },
+    }
     /// A peer fell silent.
     PeerExpired {
         /// The peer.
         peer_id: PeerId,
-    },
+    }
     /// A silent peer's record was dropped.
     PeerForgotten {
         /// The peer.
         peer_id: PeerId,
-    },
+    }
     /// A version was published.
     FilePublished {
         /// The file.
@@ -66,7 +90,7 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// The fencing token of the grant.
         fencing_token: FencingToken,
-    },
+    }
     /// A name was deleted everywhere.
     FileDeleted {
         /// The file.
@@ -75,7 +99,7 @@ pub enum IndexEvent {
         version: Version,
         /// The peer.
         peer_id: PeerId,
-    },
+    }
     /// A peer holds a version.
     HolderAdded {
         /// The file.
@@ -86,7 +110,7 @@ pub enum IndexEvent {
         version: Version,
         /// Whether that is the current one.
         current: bool,
-    },
+    }
     /// A peer holds a file no more; `refused` if its user deleted it there.
     HolderDropped {
         /// The file.
@@ -95,7 +119,7 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// Whether its user deleted the copy.
         refused: bool,
-    },
+    }
     /// A lease was granted.
     LeaseGranted {
         /// The file.
@@ -104,7 +128,7 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// The fencing token of the grant.
         fencing_token: FencingToken,
-    },
+    }
     /// A lease was extended.
     LeaseRenewed {
         /// The file.
@@ -113,7 +137,7 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// The fencing token of the grant.
         fencing_token: FencingToken,
-    },
+    }
     /// A lease ended.
     LeaseEnded {
         /// The file.
@@ -124,7 +148,7 @@ pub enum IndexEvent {
         fencing_token: FencingToken,
         /// Why.
         cause: LeaseEndCause,
-    },
+    }
     /// A peer joined a line.
     LineJoined {
         /// The file.
@@ -133,14 +157,14 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// Its number in the line.
         ticket: u64,
-    },
+    }
     /// The head of a line may claim the lease.
     LeaseOffered {
         /// The file.
         file: FileName,
         /// The peer.
         peer_id: PeerId,
-    },
+    }
     /// A peer left a line.
     LineLeft {
         /// The file.
@@ -149,19 +173,19 @@ pub enum IndexEvent {
         peer_id: PeerId,
         /// Why.
         cause: LineEndCause,
-    },
+    }
     /// The number of copies wanted was set.
     ReplicasSet {
         /// Live copies wanted.
         replicas: u32,
-    },
+    }
     /// The members of the cluster changed.
     MembersChanged {
         /// The voters.
         voters: Vec<NodeId>,
         /// The learners.
         learners: Vec<NodeId>,
-    },
+    }
 }
 
 /// Why a lease ended.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use client::contract::{Events, IndexEvent, LeaseEndCause, LineEndCause};
+use client::contract::{self, Events, IndexEvent, LeaseEndCause, LineEndCause};
 use futures::stream::{self, Stream};
 use raft_store::catalog::{Event, LeaseEnd, LineEnd};
 
@@ -92,35 +92,37 @@ fn render(events: &[LoggedEvent]) -> Bytes {
 fn in_contract(event: Event) -> IndexEvent {
     match event {
         Event::PeerRegistered { peer, incarnation, live } => {
-            IndexEvent::PeerRegistered { peer_id: peer, incarnation, live }
+            contract::PeerRegistered { peer_id: peer, incarnation, live }.into()
         }
-        Event::PeerListed { peer } => IndexEvent::PeerListed { peer_id: peer },
-        Event::PeerExpired { peer } => IndexEvent::PeerExpired { peer_id: peer },
-        Event::PeerForgotten { peer } => IndexEvent::PeerForgotten { peer_id: peer },
+        Event::PeerListed { peer } => contract::PeerListed { peer_id: peer }.into(),
+        Event::PeerExpired { peer } => contract::PeerExpired { peer_id: peer }.into(),
+        Event::PeerForgotten { peer } => contract::PeerForgotten { peer_id: peer }.into(),
         Event::FilePublished { file, number: _, version, hash, peer, fencing_token } => {
-            IndexEvent::FilePublished { file, version, hash, peer_id: peer, fencing_token }
+            contract::FilePublished { file, version, hash, peer_id: peer, fencing_token }.into()
         }
         Event::FileDeleted { file, number: _, version, peer } => {
-            IndexEvent::FileDeleted { file, version, peer_id: peer }
+            contract::FileDeleted { file, version, peer_id: peer }.into()
         }
         Event::HolderAdded { file, peer, version, current } => {
-            IndexEvent::HolderAdded { file, peer_id: peer, version, current }
+            contract::HolderAdded { file, peer_id: peer, version, current }.into()
         }
-        Event::HolderDropped { file, peer, refused } => IndexEvent::HolderDropped { file, peer_id: peer, refused },
+        Event::HolderDropped { file, peer, refused } => contract::HolderDropped { file, peer_id: peer, refused }.into(),
         Event::LeaseGranted { file, peer, fencing_token, deadline: _ } => {
-            IndexEvent::LeaseGranted { file, peer_id: peer, fencing_token }
+            contract::LeaseGranted { file, peer_id: peer, fencing_token }.into()
         }
         Event::LeaseRenewed { file, peer, fencing_token, deadline: _ } => {
-            IndexEvent::LeaseRenewed { file, peer_id: peer, fencing_token }
+            contract::LeaseRenewed { file, peer_id: peer, fencing_token }.into()
         }
         Event::LeaseEnded { file, peer, fencing_token, cause } => {
-            IndexEvent::LeaseEnded { file, peer_id: peer, fencing_token, cause: lease_end(cause) }
+            contract::LeaseEnded { file, peer_id: peer, fencing_token, cause: lease_end(cause) }.into()
         }
-        Event::LineJoined { file, peer, ticket } => IndexEvent::LineJoined { file, peer_id: peer, ticket },
-        Event::LeaseOffered { file, peer, deadline: _ } => IndexEvent::LeaseOffered { file, peer_id: peer },
-        Event::LineLeft { file, peer, cause } => IndexEvent::LineLeft { file, peer_id: peer, cause: line_end(cause) },
-        Event::ReplicasSet { replicas } => IndexEvent::ReplicasSet { replicas },
-        Event::MembersChanged { voters, learners } => IndexEvent::MembersChanged { voters, learners },
+        Event::LineJoined { file, peer, ticket } => contract::LineJoined { file, peer_id: peer, ticket }.into(),
+        Event::LeaseOffered { file, peer, deadline: _ } => contract::LeaseOffered { file, peer_id: peer }.into(),
+        Event::LineLeft { file, peer, cause } => {
+            contract::LineLeft { file, peer_id: peer, cause: line_end(cause) }.into()
+        }
+        Event::ReplicasSet { replicas } => contract::ReplicasSet { replicas }.into(),
+        Event::MembersChanged { voters, learners } => contract::MembersChanged { voters, learners }.into(),
     }
 }
 
