@@ -85,7 +85,8 @@ pub enum ServeError {
     },
     /// Anyone could read the files.
     #[error(
-        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; to allow that, pass --insecure"
+        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; pass \
+         --insecure to allow that"
     )]
     NotLoopback {
         /// The configured address.

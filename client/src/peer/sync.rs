@@ -331,8 +331,8 @@ impl FolderSync {
 
     /// Handles a name for which the index has different bytes (F4); the user's bytes are kept.
     ///
-    /// An edit of a file that this peer has shared stays where it is and remains withdrawn. Anything else that is in the
-    /// way of the index's version goes to a conflict copy.
+    /// An edit of a file that this peer has shared stays where it is and remains withdrawn. Anything else that is in
+    /// the way of the index's version goes to a conflict copy.
     pub(super) async fn conflict(&mut self, name: &FileName, copy: &Copy, current: Version) -> Result<(), ServeError> {
         let (file, stamp) = (name.clone(), copy.stamp);
         let record = blocking(&self.folder, move |folder| folder.record(&file)).await?;

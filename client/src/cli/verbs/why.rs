@@ -1,4 +1,4 @@
-//! `raftshare why`: turns the index's answer to "why does this file have the copies it has" into lines for people.
+//! `raftshare why`: explains the copies of a file.
 
 use clap::Args;
 use raft_store::types::FileName;
@@ -9,7 +9,7 @@ use crate::cli::Session;
 use crate::cli::values::file_name;
 use crate::terminal::Failure;
 
-/// Why a file has the copies it has.
+/// Explain why a file has the copies it has.
 #[derive(Debug, Clone, Args)]
 pub struct Why {
     /// The file.
@@ -18,7 +18,7 @@ pub struct Why {
 }
 
 impl Why {
-    /// Prints the explanation, or the answer as it is if its shape is not known.
+    /// Prints the explanation, or the raw answer if its shape is unknown.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         let answer = session.client.why(&self.name).await?;
         let text = serde_json::to_string_pretty(&answer.value).unwrap_or_default();
@@ -28,13 +28,13 @@ impl Why {
     }
 }
 
-/// The part of the answer that is worded here. What is missing is left out.
+/// The part of the answer that is explained here. What is missing is skipped.
 #[derive(Deserialize)]
 struct Explanation {
     rule: Rule,
     #[serde(default)]
     holders: Vec<Holder>,
-    /// `null` from a node that does not plan (R5).
+    /// `null` from a node that does not plan replication (R5).
     tasks: Option<Vec<Task>>,
     refused: Option<Vec<Refused>>,
 }
@@ -71,7 +71,7 @@ struct Refused {
     reason: String,
 }
 
-/// The lines, or `None` if the answer has another shape than this build knows.
+/// The explanation, or `None` if the shape of the answer is unknown.
 fn explain(name: &FileName, answer: &Value) -> Option<String> {
     let why = Explanation::deserialize(answer).ok()?;
     let risk = if why.rule.live < why.rule.desired { ", AT RISK" } else { "" };
@@ -85,7 +85,7 @@ fn explain(name: &FileName, answer: &Value) -> Option<String> {
         lines.push(format!("  holder     {}  v{} ({version}, {state})", holder.id, holder.version));
     }
     for task in why.tasks.unwrap_or_default() {
-        let state = if task.working { "working on it" } else { "not begun" };
+        let state = if task.working { "running" } else { "not started" };
         lines.push(format!("  task       {}  {} v{} ({state})", task.peer, task.kind.to_lowercase(), task.version));
     }
     for refused in why.refused.unwrap_or_default() {
@@ -116,7 +116,7 @@ mod tests {
                 "old/scan.tif: 1 of 2 copies, AT RISK",
                 "  one copy missing",
                 "  holder     d  v3 (current, up)",
-                "  task       e  replicate v3 (working on it)",
+                "  task       e  replicate v3 (running)",
                 "  no target  x  no room",
             ]
         );
