@@ -206,7 +206,7 @@ impl Peer {
         let _stop_on_return = stop.clone().drop_guard();
         let peer = self.folder.peer_id();
         let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), stop.clone()));
-        events.tell(PeerEvent::Serving { peer, address: self.registration.address.clone() });
+        events.send(PeerEvent::Serving { peer, address: self.registration.address.clone() });
         let (folder, client) = (Arc::clone(&self.folder), self.client.clone());
         let tasks = Tasks::new(Arc::clone(&folder), client.clone(), self.downloader, events.clone(), stop.clone());
         let (loops, registered) = Loops::new(events.clone());

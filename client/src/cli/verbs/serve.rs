@@ -57,14 +57,14 @@ impl Serve {
         let peer = Peer::bind(config).await?;
         let session = session.for_shell(peer.folder());
         let stop = CancellationToken::new();
-        let (events, told) = Events::channel();
+        let (events, received) = Events::channel();
         let prompt = Prompt::default();
         let shell = if self.no_shell { None } else { Some(Shell::start(&session, &prompt)?) };
-        let printing = tokio::spawn(print_events(session.output, told, prompt, shell.as_ref().map(Shell::printer)));
+        let printing = tokio::spawn(print_events(session.output, received, prompt, shell.as_ref().map(Shell::printer)));
         let mut serving = tokio::spawn(peer.run(stop.clone(), events));
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
-            () = told_to_stop() => None,
+            () = stop_signal() => None,
             () = commands(&session, shell) => None,
         };
         stop.cancel();
@@ -87,7 +87,7 @@ async fn commands(session: &Session, shell: Option<Shell>) {
 }
 
 /// Resolves at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
-async fn told_to_stop() {
+async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
@@ -99,11 +99,11 @@ async fn told_to_stop() {
 /// Prints the peer's events: its address as the result of the command, the others as remarks.
 async fn print_events(
     output: Output,
-    mut told: mpsc::Receiver<PeerEvent>,
+    mut received: mpsc::Receiver<PeerEvent>,
     prompt: Prompt,
     printer: Option<Printer>,
 ) {
-    while let Some(event) = told.recv().await {
+    while let Some(event) = received.recv().await {
         match &event {
             PeerEvent::IndexLost { .. } => prompt.set_connected(false),
             PeerEvent::IndexBack | PeerEvent::Registered { .. } => prompt.set_connected(true),
