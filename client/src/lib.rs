@@ -19,12 +19,13 @@
 //!
 //! # What the library promises
 //!
-//! - **A write is applied at most once.** [`cluster::IndexClient`] repeats a write only under its idempotency key, or when
-//!   the first attempt certainly was not applied. If nobody can tell, the caller gets [`cluster::Error::Unknown`].
+//! - **A write is applied at most once.** [`cluster::IndexClient`] repeats a write only under its idempotency key, or
+//!   when the first attempt certainly was not applied. If the outcome is unknown, the caller gets
+//!   [`cluster::Error::Unknown`].
 //! - **An old answer says so.** Every read comes with its [`cluster::Freshness`]. By default a follower answers when no
 //!   leader does, and the answer is marked stale.
-//! - **A lease is lost early rather than late.** [`cluster::LeaseGuard`] renews in the background and reports a lease as
-//!   lost before the cluster can grant it to somebody else.
+//! - **A lease is lost early rather than late.** [`cluster::LeaseGuard`] renews in the background and reports a lease
+//!   as lost before the cluster can grant it to another peer.
 //!
 //! # Example
 //!

@@ -1,4 +1,4 @@
-//! The options that every verb takes, and the spelling of earlier versions translated into today's.
+//! The options of every verb, and the translation of the spelling of earlier versions.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::values::{peer_id, servers, timeout};
 use super::verbs::CommandLineVerb;
 use crate::terminal::{Format, variables};
 
-/// Share a folder with other peers; find, fetch and update files under leases.
+/// Share a folder with other peers; find and fetch files, and update them under leases.
 #[derive(Debug, Parser)]
 #[command(name = "raftshare", version, disable_help_subcommand = true, max_term_width = 110)]
 pub struct Cli {
-    /// Options every command takes.
+    /// Options of every verb.
     #[command(flatten)]
     pub common: Common,
     /// What to do.
@@ -22,7 +22,7 @@ pub struct Cli {
     pub verb: CommandLineVerb,
 }
 
-/// Options every command takes.
+/// Options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Index servers, comma-separated; any of them will do.
@@ -38,22 +38,22 @@ pub struct Common {
     /// The shared folder.
     #[arg(long, global = true, value_name = "DIR", env = variables::DIR, default_value = ".")]
     pub dir: PathBuf,
-    /// Names the peer where the folder has no id yet.
+    /// Peer ID for a new folder.
     #[arg(long, global = true, value_name = "ID", env = variables::NAME, value_parser = peer_id)]
     pub peer_id: Option<PeerId>,
-    /// The token to show to the cluster.
+    /// The token to present to the cluster.
     #[arg(long, global = true, value_name = "TOKEN", env = variables::TOKEN, hide_env_values = true)]
     pub token: Option<String>,
-    /// How results are printed: for people, as JSON, or tab-separated.
+    /// Output format: a table for people, JSON, or tab-separated text.
     #[arg(short, long, global = true, value_enum, env = variables::OUTPUT, default_value = "table")]
     pub output: Format,
-    /// How long a request may take, repeats included.
+    /// Time limit of a request, including retries.
     #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "10s")]
     pub timeout: Duration,
-    /// Say nothing but results and errors.
+    /// Print only results and errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Log what is going on, to the standard error; twice for more.
+    /// Log to the standard error; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

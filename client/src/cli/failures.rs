@@ -1,4 +1,4 @@
-//! Which exit code the failures of the folder, of downloads and of `serve` have.
+//! The exit codes for errors of the folder, of downloads and of `serve`.
 
 use crate::download::DownloadError;
 use crate::peer::{FolderError, ServeError};

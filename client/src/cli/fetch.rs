@@ -1,4 +1,4 @@
-//! Fetches one version of a file from its holders, with a progress bar where there is a terminal.
+//! Fetches one version of a file from its holders, with a progress bar on a terminal.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::cluster::{Consistency, ReadOptions};
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
 use crate::terminal::{Failure, Format};
 
-/// Pause between two lines of progress in JSON.
+/// Time between two progress lines in JSON.
 const JSON_PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
-/// How long a version without a holder that can send it is waited for: a new one has a single holder at
-/// first, which may just be starting again.
+/// How long to wait until a holder can send the version. A new version has only one holder at first, which may just be
+/// restarting.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
-/// First and longest pause before its holders are looked up again.
+/// First pause before the holders are looked up again; it doubles up to [`SOURCE_PAUSE_MAX`].
 const SOURCE_PAUSE_MIN: Duration = Duration::from_millis(50);
-/// See [`SOURCE_PAUSE_MIN`].
+/// Longest pause before the holders are looked up again.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that cannot be
-/// reached are looked up and tried again for a while, within the time that a request may take.
+/// Fetches the current version of a file from its live holders into a part file in `tmp`. If none can be reached, the
+/// holders are looked up and tried again for a while, within the time limit of a request.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
     let until = Instant::now() + SOURCE_PATIENCE.min(session.timeout);
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
@@ -41,10 +41,10 @@ pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SOURCE_PAUSE_MAX);
-        // Asking who has it now is part of the wait.
+        // The time for this lookup counts as part of the wait.
         match client.with_deadline(until.saturating_duration_since(Instant::now())).file(&file.name).await {
             Ok(answer) if (answer.value.version, answer.value.hash) == (file.version, file.hash) => file = answer.value,
-            Ok(_) => return Err(Failure::from(failed).hint("another version is the current one now; try again")),
+            Ok(_) => return Err(Failure::from(failed).hint("a newer version has been published; try again")),
             Err(error) if error.is_temporary() => {}
             Err(_) => return Err(failed.into()),
         }
@@ -67,7 +67,7 @@ async fn fetch_once(session: &Session, file: &FileResponse, tmp: &Path) -> Resul
     }
     let fetched = result?;
     for suspect in &fetched.suspects {
-        session.output.warn(&format!("{suspect} sent wrong bytes of {}; they were dropped", file.name));
+        session.output.warn(&format!("{suspect} sent wrong bytes of {}; they were discarded", file.name));
     }
     Ok(fetched)
 }
@@ -95,7 +95,7 @@ fn progress(session: &Session, file: &FileResponse) -> (Option<ProgressFn>, Opti
     (Some(Arc::new(update)), Some(bar))
 }
 
-/// Progress as JSON lines on the standard error, for programs.
+/// Reports progress as JSON lines on the standard error, for programs.
 fn json_progress(file: FileName) -> ProgressFn {
     let last = parking_lot::Mutex::new(Instant::now());
     Arc::new(move |progress: &Progress| {

@@ -1,6 +1,6 @@
-//! Taking the lease of a file, and the leases that the folder keeps between commands in `.raftshare/leases.json`.
+//! Takes the lease of a file, and keeps leases between commands in `.raftshare/leases.json`.
 //!
-//! Invariant: a kept token is forgotten only when its lease is known to be over; the file is replaced atomically and
+//! Invariants: a kept token is deleted only when its lease has certainly ended. The file is replaced atomically and
 //! under a lock, so two commands never lose each other's tokens.
 
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ use crate::peer::Folder;
 use crate::terminal::figures::minutes;
 use crate::terminal::{Exit, Failure, variables};
 
-/// Waiting in line for a lease (L5).
+/// Options for waiting in line for a lease (L5).
 #[derive(Debug, Clone, Args)]
 pub struct Waiting {
-    /// Wait in line if somebody else has the lease, for this long or for ever.
+    /// Wait in line if another peer has the lease; without a duration, wait for ever.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "forever",
           value_parser = patience)]
     pub wait: Option<Patience>,
-    /// How long the lease lasts without renewal.
+    /// Duration of the lease, unless it is renewed.
     #[arg(long, value_name = "DURATION", value_parser = lease_ttl, env = variables::LEASE_TTL, default_value = "60s")]
     pub ttl: Duration,
 }
@@ -37,7 +37,7 @@ pub struct Waiting {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
-    /// Its secret.
+    /// Its token, which is secret.
     pub token: LeaseToken,
     /// Its fencing token.
     pub fencing_token: FencingToken,
@@ -66,11 +66,11 @@ fn load(folder: &Folder) -> Result<Leases, Failure> {
     };
     serde_json::from_slice(&bytes).map_err(|error| {
         Failure::new(Exit::Disk, format!("{} is damaged: {error}", path.display()))
-            .hint("remove it; leases that were kept there run out by themselves")
+            .hint("remove it; the leases in it will expire by themselves")
     })
 }
 
-/// The lease this folder keeps for a name.
+/// The lease that this folder keeps for a name.
 pub async fn kept(folder: &Arc<Folder>, name: &FileName) -> Result<Option<Kept>, Failure> {
     let (folder, name) = (Arc::clone(folder), name.clone());
     blocking(move || load(&folder).map(|leases| leases.get(&name).copied())).await?
@@ -83,13 +83,13 @@ pub async fn keep(folder: &Arc<Folder>, name: &FileName, grant: &Grant) -> Resul
     blocking(move || change(&folder, |leases| _ = leases.insert(name, kept))).await?
 }
 
-/// Forgets a lease that is over.
+/// Deletes a kept lease that has ended.
 pub async fn forget(folder: &Arc<Folder>, name: &FileName) -> Result<(), Failure> {
     let (folder, name) = (Arc::clone(folder), name.clone());
     blocking(move || change(&folder, |leases| _ = leases.remove(&name))).await?
 }
 
-/// Takes the lease of a file, in line if asked to.
+/// Takes the lease of a file, and waits in line for it if asked to.
 pub async fn acquire(
     session: &Session,
     folder: &Arc<Folder>,
@@ -124,7 +124,7 @@ async fn wait_in_line(
         Patience::For(limit) => Some(limit),
     };
     let output = session.output;
-    // Asked without waiting first, so that the user hears at once who has it.
+    // The first request does not wait, so that the user learns at once who has the lease.
     let first = session.as_peer(folder, async || session.client.acquire(request).await).await?;
     let LeaseAnswer::Denied(denied) = first else { return Ok(first) };
     let left = minutes(denied.remaining_ms);
@@ -147,22 +147,22 @@ fn held(session: &Session, folder: &Folder, name: &FileName, denied: &DeniedResp
     if denied.holder == folder.peer_id() {
         let what = format!("another command of this folder has the lease of {name}; it ends in {left} if not renewed");
         return Failure::new(Exit::LeaseHeld, what)
-            .hint(format!("wait for it:  --wait        or give it back:  {program}lease release '{name}'"));
+            .hint(format!("wait for it:  --wait        or release it:  {program}lease release '{name}'"));
     }
     let what = format!("{name} is being edited by {}; the lease ends in {left} if it is not renewed", denied.holder);
     Failure::new(Exit::LeaseHeld, what)
         .hint(format!("wait in line:  --wait        see who waits:  {program}lease queue '{name}'"))
 }
 
-/// The lease under which a file is changed.
+/// A lease under which a file is changed.
 pub struct Held {
-    /// Renews itself.
+    /// Renews the lease.
     pub guard: LeaseGuard,
-    /// Whether the user took it with `lease acquire`, and so keeps it.
+    /// Whether the user took the lease with `lease acquire`, and so keeps it.
     pub kept: bool,
 }
 
-/// Takes the lease, or goes on with the one that `lease acquire` took.
+/// Takes the lease, or uses the one that `lease acquire` took.
 pub async fn hold(
     session: &Session,
     folder: &Arc<Folder>,
@@ -175,7 +175,7 @@ pub async fn hold(
                 let guard = LeaseGuard::start(&session.client, folder.peer_id(), name.clone(), &grant);
                 return Ok(Held { guard, kept: true });
             }
-            // It is over, and forgotten by now: take a new one.
+            // It has ended and was deleted: take a new one.
             Err(failure) if failure.exit == Exit::Conflict => {}
             Err(failure) => return Err(failure),
         }
@@ -185,17 +185,17 @@ pub async fn hold(
     Ok(Held { guard, kept: false })
 }
 
-/// Gives a lease back, unless the user took it for longer.
+/// Releases a lease, unless the user keeps it.
 pub async fn give_back(session: &Session, held: Held) {
     if held.kept {
         return held.guard.forget();
     }
     if let Err(error) = held.guard.release().await {
-        session.output.remark(&format!("the lease could not be given back and will run out: {error}"));
+        session.output.remark(&format!("could not release the lease; it will expire by itself: {error}"));
     }
 }
 
-/// Renews a kept lease; forgets it if it is over.
+/// Renews a kept lease, or deletes it if it has ended.
 pub async fn renew_kept(
     session: &Session,
     folder: &Arc<Folder>,

@@ -1,8 +1,9 @@
-//! The command line of `raftshare`: parse, run one verb, print its result, and exit with the documented code.
+//! The command line of `raftshare`: parses it, runs one verb, prints its result, and exits with the documented code.
 //!
 //! ```text
-//! command_line.rs  options of every verb       verbs/    one file a verb        shell/  verbs typed into `serve`
-//! session.rs       cluster, folder and peer    edit/, fetch.rs, leases.rs       what several verbs share
+//! command_line.rs  options of every verb       verbs/   one file for each verb
+//! session.rs       cluster, folder and peer    shell/   the verbs, typed into a running `serve`
+//!                                              edit/, fetch.rs, leases.rs   what several verbs share
 //! ```
 
 mod command_line;
@@ -23,12 +24,12 @@ use self::command_line::{Cli, modernise};
 use self::session::Session;
 use crate::terminal::{Exit, Failure, Output, conclude, print_failure, print_usage, variables};
 
-/// The command line as its parser sees it, for tests that go through all verbs.
+/// The clap definition of the command line, for tests that go through all verbs.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program and answers its exit code.
+/// Runs the program and returns its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cli = match Cli::try_parse_from(modernise(args)) {
@@ -53,7 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             failure.exit as u8
         }
     };
-    // A command that was interrupted may have left a read of the standard input behind, which never ends.
+    // An interrupted command may have left behind a read of the standard input, which never ends.
     runtime.shutdown_background();
     code
 }

@@ -1,8 +1,8 @@
-//! What every command works with: the cluster, the folder, and the peer it acts as.
+//! What every command works with: the cluster, the folder, and the peer that it acts as.
 //!
-//! Invariant: a one-shot command acts as the folder's peer and registers it only if the index does
-//! not know it. A needless registration would start a new incarnation, which takes leases over
-//! from other commands of this folder (L4).
+//! Invariant: a one-shot command acts as the folder's peer, and registers it only if the index does not know it. A
+//! needless registration would start a new incarnation, which takes leases away from other commands of this folder
+//! (L4).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::cluster::{Error, IndexClient, Options};
 use crate::peer::Folder;
 use crate::terminal::{Exit, Failure, Output};
 
-/// Address of a peer that serves nothing.
+/// Address of a peer that does not serve.
 const NOT_SERVING: &str = "http://127.0.0.1:0";
-/// Rows of the last search that numbers may refer to.
+/// Most rows of a search that are kept for numbers to refer to.
 pub const ROWS_MAX: usize = 10_000;
 
 /// What every command works with. Cheap to clone.
@@ -26,21 +26,21 @@ pub const ROWS_MAX: usize = 10_000;
 pub struct Session {
     /// The index cluster.
     pub client: IndexClient,
-    /// Where results and remarks go.
+    /// How results and remarks are printed.
     pub output: Output,
-    /// How long a request may take, repeats included.
+    /// Time limit of a request, including retries.
     pub timeout: std::time::Duration,
     /// Whether this is the shell of a running `serve`.
     pub interactive: bool,
     dir: PathBuf,
     peer_id: Option<PeerId>,
     folder: Option<Arc<Folder>>,
-    /// The last search's rows, for `get 1` in the shell.
+    /// The rows of the last search, for `get 1` in the shell.
     rows: Arc<Mutex<Vec<FileName>>>,
 }
 
 impl Session {
-    /// For one command; opens no folder yet.
+    /// A session for one command. It does not open the folder yet.
     pub fn new(common: &Common) -> Result<Self, Failure> {
         let servers = common.server.split(',').map(str::trim).filter(|server| !server.is_empty());
         let options = Options { deadline: common.timeout, token: common.token.clone(), ..Options::new(servers) };
@@ -56,7 +56,7 @@ impl Session {
         })
     }
 
-    /// The same for the shell of a folder that is being served.
+    /// A session for the shell of a served folder.
     pub fn for_shell(&self, folder: Arc<Folder>) -> Self {
         Self { folder: Some(folder), interactive: true, ..self.clone() }
     }
@@ -66,12 +66,12 @@ impl Session {
         self.dir.clone()
     }
 
-    /// What the peer is to be called where the folder has no id yet.
+    /// The peer id for a new folder.
     pub fn peer_id(&self) -> Option<PeerId> {
         self.peer_id.clone()
     }
 
-    /// The folder, which becomes a shared one if it is not yet.
+    /// Opens the folder, and makes it a shared folder if it is not one yet.
     pub async fn folder(&self) -> Result<Arc<Folder>, Failure> {
         if let Some(folder) = &self.folder {
             return Ok(Arc::clone(folder));
@@ -82,14 +82,14 @@ impl Session {
         Ok(Arc::new(folder))
     }
 
-    /// The peer's own secret outranks the join token.
+    /// Uses the peer's own secret instead of the join token.
     fn show_secret(&self, folder: &Folder) {
         if let Some(secret) = folder.identity().peer_secret {
             self.client.set_token(Some(secret));
         }
     }
 
-    /// Calls the cluster as the folder's peer; registers it and calls again if the cluster does not know it.
+    /// Calls the cluster as the folder's peer. If the cluster does not know the peer, registers it and calls again.
     pub async fn as_peer<T>(&self, folder: &Arc<Folder>, call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
         match call().await {
             Err(error) if error.code() == Some(ErrorCode::UnknownPeer) && !is_served(folder).await => {
@@ -118,13 +118,13 @@ impl Session {
             folder.update_identity(|identity| identity.incarnation = Some(answer.incarnation)).map(|_| ())
         });
         if let Ok(Err(error)) = noted.await {
-            // The registration stands; `serve` makes a new one in any case.
-            tracing::warn!(%error, "the new incarnation could not be noted");
+            // The registration is valid anyway, and `serve` makes a new one.
+            tracing::warn!(%error, "could not record the new incarnation");
         }
         Ok(())
     }
 
-    /// Keeps the rows of a search for numbers to refer to.
+    /// Keeps the rows of a search, so that numbers can refer to them.
     pub fn keep_rows(&self, names: impl Iterator<Item = FileName>) {
         *self.rows.lock() = names.take(ROWS_MAX).collect();
     }
@@ -141,7 +141,7 @@ pub async fn is_served(folder: &Arc<Folder>) -> bool {
     blocking(move || folder.is_served()).await.unwrap_or(false)
 }
 
-/// Runs something that blocks on the disk.
+/// Runs blocking work on another thread.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)
         .await

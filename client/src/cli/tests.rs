@@ -1,4 +1,4 @@
-//! Settings of the command line: what is understood, and what every one of them refuses.
+//! Tests of the command line: what it accepts, and which values each setting refuses.
 
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ fn wait_takes_a_duration_only_with_an_equals_sign() {
     assert_eq!(wait("raftshare append a").0, None);
 }
 
-/// A setting, as `COMMAND --option` or `COMMAND NAME`, and values it must refuse. An empty row says that
-/// every text will do, such as any path.
+/// Settings, as `COMMAND --option` or `COMMAND NAME`, and the values that each must refuse. An empty row means that any
+/// text is valid, such as any path.
 const WRONG: &[(&str, &[&str])] = &[
     ("--server", &["", ",", "https://a:1", "ftp://a:1", "::1", "localhost", "http://a:1/x", "a:0", "a:65536"]),
     ("--dir", &[]),
@@ -126,8 +126,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("why name", &["", "/a"]),
 ];
 
-/// Every argument with a value, as clap knows it: the command's words, the argument, and
-/// how it is named in the table.
+/// Every argument with a value: the words of its command, the clap argument, and its name in the table.
 fn settings(command: &clap::Command, words: &[String], all: &mut Vec<(Vec<String>, clap::Arg, String)>) {
     for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
         if arg.is_global_set() && !words.is_empty() {
@@ -158,7 +157,7 @@ fn every_setting_refuses_wrong_values() {
                 Some(long) => format!("--{long}={value}"),
                 None => (*value).to_owned(),
             });
-            // What the command needs besides.
+            // What else the command needs.
             if arg.get_long().is_some()
                 && ["get", "update", "append", "rm", "lease"].contains(&words.first().map_or("", String::as_str))
             {

@@ -1,4 +1,4 @@
-//! What the values of options and arguments may be. Each refusal names the rule.
+//! Parsers for the values of options and arguments. Each refusal states the rule.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) fn peer_id(text: &str) -> Result<PeerId, String> {
 }
 
 pub(super) fn file_name(text: &str) -> Result<FileName, String> {
-    // What a shell completes to is meant as a name in the folder.
+    // A path that a shell has completed is meant as a name in the folder.
     FileName::parse(text.strip_prefix("./").unwrap_or(text)).map_err(|error| error.to_string())
 }
 
@@ -78,7 +78,7 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn command_line(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("it names no command".into()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err("the command is empty".into()) } else { Ok(text.to_owned()) }
 }
 
 pub(super) fn patience(text: &str) -> Result<Patience, String> {

@@ -5,8 +5,8 @@
 //!    └──── large ──► chunked: plan (pure) ⇄ executor ── ranges from several holders ──► writer: hashes behind them
 //! ```
 //! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.
-//! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A failed
-//! download leaves nothing behind. A holder that sends wrong bytes costs time and is reported, but does no harm.
+//! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A
+//! failed download leaves nothing behind. A holder that sends wrong bytes costs time and is reported, but does no harm.
 
 mod chunked;
 pub mod plan;
@@ -247,7 +247,8 @@ impl Downloader {
                 Ok(fetched) => return Ok(fetched),
                 Err(Failed::OtherSize(size)) => known = Some(size),
                 Err(Failed::Mismatch(senders)) if known.is_some_and(|size| size > SMALL_BYTES) => {
-                    suspects = senders; // chunks of several sources are mixed; asking each source alone shows which one lied
+                    // Chunks of several sources are mixed. Asking each source alone shows which one lied.
+                    suspects = senders;
                     break;
                 }
                 // A holder without ranges can still send the whole file.

@@ -39,7 +39,8 @@ impl PartFile {
         let path = Self::fresh_path(dir, PREVIOUS_SUFFIX);
         fs::hard_link(existing, &path)?;
         let file = File::open(&path)?;
-        let _ = file.try_lock(); // an editor may hold its own lock; after a crash, `clean` then takes the link for a leftover
+        // An editor may hold its own lock. Then, after a crash, `clean` takes the link for a leftover.
+        let _ = file.try_lock();
         Ok(Self { file, path })
     }
 

@@ -70,7 +70,7 @@ pub enum FolderError {
         name: FileName,
     },
     /// The name is in a nested folder that is shared separately (F1).
-    #[error("{name} is in {}, which is a separate shared folder; serve that folder to share its files", inner.display())]
+    #[error("{name} is in {}, a separate shared folder; serve that folder to share its files", inner.display())]
     Nested {
         /// The name.
         name: FileName,
@@ -85,7 +85,8 @@ pub enum FolderError {
     },
     /// A parent folder is being served (F1).
     #[error(
-        "{} is inside {}, which is being served; stop serving that folder, or share one outside it", path.display(), outer.display()
+        "{} is inside {}, which is being served; stop serving that folder, or share one outside it",
+        path.display(), outer.display()
     )]
     InsideServed {
         /// The folder.

@@ -162,7 +162,7 @@ impl Events {
     }
 
     /// Sends an event; drops it if the channel is full.
-    pub fn tell(&self, event: PeerEvent) {
+    pub fn send(&self, event: PeerEvent) {
         tracing::debug!(%event, "peer");
         let _ = self.0.try_send(event); // see the module's invariant
     }

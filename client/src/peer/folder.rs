@@ -34,20 +34,20 @@ pub struct Folder {
     /// Hashes of unannounced bytes, so that none is computed twice. At most one per file.
     hashes: Mutex<HashMap<FileName, (Stamp, ContentHash)>>,
     /// Files that a request to the index is announcing right now, with their hashes. At most those of one registration.
-    stated: Mutex<HashMap<FileName, ContentHash>>,
+    announcing: Mutex<HashMap<FileName, ContentHash>>,
 }
 
 /// A guard: until it is dropped, its files count as being announced.
-pub(super) struct Stating<'a> {
+pub(super) struct Announcing<'a> {
     folder: &'a Folder,
     names: Vec<FileName>,
 }
 
-impl Drop for Stating<'_> {
+impl Drop for Announcing<'_> {
     fn drop(&mut self) {
-        let mut stated = self.folder.stated.lock();
+        let mut announcing = self.folder.announcing.lock();
         for name in &self.names {
-            stated.remove(name);
+            announcing.remove(name);
         }
     }
 }
@@ -115,7 +115,7 @@ impl Folder {
             identity: RwLock::new(identity),
             table,
             hashes: Mutex::default(),
-            stated: Mutex::default(),
+            announcing: Mutex::default(),
         })
     }
 
@@ -188,16 +188,19 @@ impl Folder {
     }
 
     /// Marks files as being announced: the index may send other peers here before its response arrives.
-    pub(super) fn stating<'a>(&self, files: impl IntoIterator<Item = (&'a FileName, ContentHash)>) -> Stating<'_> {
+    pub(super) fn announcing<'a>(
+        &self,
+        files: impl IntoIterator<Item = (&'a FileName, ContentHash)>,
+    ) -> Announcing<'_> {
         let files: Vec<(FileName, ContentHash)> = files.into_iter().map(|(name, hash)| (name.clone(), hash)).collect();
         let names = files.iter().map(|(name, _)| name.clone()).collect();
-        self.stated.lock().extend(files);
-        Stating { folder: self, names }
+        self.announcing.lock().extend(files);
+        Announcing { folder: self, names }
     }
 
     /// Whether these bytes are being announced under this name.
-    pub(super) fn is_stated(&self, name: &FileName, hash: ContentHash) -> bool {
-        self.stated.lock().get(name) == Some(&hash)
+    pub(super) fn is_being_announced(&self, name: &FileName, hash: ContentHash) -> bool {
+        self.announcing.lock().get(name) == Some(&hash)
     }
 
     /// Whether the folder is still there. An unmounted disk must not look like a thousand deletions.

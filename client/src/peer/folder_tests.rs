@@ -298,7 +298,7 @@ fn a_publication_that_a_look_took_for_an_edit_is_not_withdrawn() {
     let publishing = fixture.folder.begin_publish(staged, &file, 2, 20).expect("begin");
     let stamp = publishing.copy.stamp;
     assert!(!fixture.folder.is_still_edited(&file, stamp).expect("look"), "it is being published");
-    assert!(fixture.folder.withdrawn(&file, held).expect("withdrawn"), "its outcome has to be stated again");
+    assert!(fixture.folder.withdrawn(&file, held).expect("withdrawn"), "its outcome has to be announced again");
     fixture.folder.complete_publish(publishing, 2, Some(20)).expect("complete");
     assert!(!fixture.folder.is_still_edited(&file, stamp).expect("look"), "it is published");
     assert!(fixture.folder.withdrawn(&file, held).expect("withdrawn"), "the newer copy stays");

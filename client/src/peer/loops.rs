@@ -39,14 +39,14 @@ pub(super) struct Loops {
     /// Signals that the index no longer knows this peer.
     lost: Notify,
     /// Whether an event has reported the index as unreachable.
-    told_lost: AtomicBool,
+    reported_lost: AtomicBool,
 }
 
 impl Loops {
     /// Returns the shared state, and a receiver of the current registration for the heartbeat loop.
     pub(super) fn new(events: Events) -> (Self, watch::Receiver<Option<Incarnation>>) {
         let (incarnation, registered) = watch::channel(None);
-        (Self { events, incarnation, lost: Notify::new(), told_lost: AtomicBool::new(false) }, registered)
+        (Self { events, incarnation, lost: Notify::new(), reported_lost: AtomicBool::new(false) }, registered)
     }
 
     /// Registers, then scans the folder periodically. Ends only with an error that a retry cannot fix.
@@ -153,8 +153,8 @@ impl<'a> Retry<'a> {
 
     fn succeeded(&mut self) {
         self.pause = RETRY_MIN;
-        if self.loops.told_lost.swap(false, Ordering::Relaxed) {
-            self.loops.events.tell(PeerEvent::IndexBack);
+        if self.loops.reported_lost.swap(false, Ordering::Relaxed) {
+            self.loops.events.send(PeerEvent::IndexBack);
         }
     }
 
@@ -166,9 +166,9 @@ impl<'a> Retry<'a> {
         let reason = error.to_string();
         let events = &self.loops.events;
         match error {
-            ServeError::Index(_) if self.loops.told_lost.swap(true, Ordering::Relaxed) => {}
-            ServeError::Index(_) => events.tell(PeerEvent::IndexLost { reason }),
-            _ if self.pause == RETRY_MIN => events.tell(PeerEvent::Trouble { reason }),
+            ServeError::Index(_) if self.loops.reported_lost.swap(true, Ordering::Relaxed) => {}
+            ServeError::Index(_) => events.send(PeerEvent::IndexLost { reason }),
+            _ if self.pause == RETRY_MIN => events.send(PeerEvent::Trouble { reason }),
             _ => {}
         }
         // Jitter: between half and the whole pause, so that many peers do not retry at the same time.

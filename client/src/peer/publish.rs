@@ -107,8 +107,8 @@ impl Folder {
         self.accept(&publishing.name, copy)
     }
 
-    /// Second half: the index definitely refused. Moves the new bytes to a conflict copy, returns its path, and puts the
-    /// earlier bytes back. An edit that the user made in place stays where it is (`None`).
+    /// Second half: the index definitely refused. Moves the new bytes to a conflict copy, returns its path, and puts
+    /// the earlier bytes back. An edit that the user made in place stays where it is (`None`).
     pub fn roll_back(&self, publishing: Publishing) -> Result<Option<PathBuf>, FolderError> {
         let Publishing { name, copy, previous, replaced, in_place, .. } = publishing;
         let _guard = self.lock_installs()?;

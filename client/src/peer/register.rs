@@ -48,11 +48,11 @@ impl FolderSync {
         }
         let held = self.held().await?;
         let folder = std::sync::Arc::clone(&self.folder);
-        let _stating = folder.stating(findings.new.iter().map(|(name, copy)| (name, copy.hash)));
+        let _announcing = folder.announcing(findings.new.iter().map(|(name, copy)| (name, copy.hash)));
         let answer = self.state_holdings(registration, &held, &findings.new).await?;
         let mut new = findings.new;
         for conflict in &answer.conflicts {
-            self.stated_conflict(conflict, &held, &mut new).await?;
+            self.listed_conflict(conflict, &held, &mut new).await?;
         }
         let (incarnation, address) = (answer.incarnation, registration.address.clone());
         let remember = move |identity: &mut super::Identity| {
@@ -64,7 +64,7 @@ impl FolderSync {
         let files = self.held().await?.len();
         self.registered = true;
         let peer = self.folder.peer_id();
-        self.events.tell(PeerEvent::Registered { peer, incarnation, files });
+        self.events.send(PeerEvent::Registered { peer, incarnation, files });
         self.tasks.take(answer.tasks);
         Ok(incarnation)
     }
@@ -147,7 +147,7 @@ impl FolderSync {
     }
 
     /// Handles a file that the index did not accept; the user's bytes are kept.
-    async fn stated_conflict(
+    async fn listed_conflict(
         &mut self,
         conflict: &ConflictEntry,
         held: &[(FileName, Copy)],

@@ -85,7 +85,8 @@ pub enum ServeError {
     },
     /// Anyone could read the files.
     #[error(
-        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; to allow that, pass --insecure"
+        "{bind} is not a loopback address, so anyone who can reach it could read the shared files; pass \
+         --insecure to allow that"
     )]
     NotLoopback {
         /// The configured address.
@@ -205,7 +206,7 @@ impl Peer {
         let _stop_on_return = stop.clone().drop_guard();
         let peer = self.folder.peer_id();
         let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), stop.clone()));
-        events.tell(PeerEvent::Serving { peer, address: self.registration.address.clone() });
+        events.send(PeerEvent::Serving { peer, address: self.registration.address.clone() });
         let (folder, client) = (Arc::clone(&self.folder), self.client.clone());
         let tasks = Tasks::new(Arc::clone(&folder), client.clone(), self.downloader, events.clone(), stop.clone());
         let (loops, registered) = Loops::new(events.clone());

@@ -150,7 +150,7 @@ fn open(folder: &Folder, wanted: &Wanted) -> Result<Opened, Box<Response>> {
     })?;
     let copy = match disk {
         // The index may send other peers here before its response to the announcement arrives.
-        Disk::Other { hash, stamp } if wanted.names(hash) && folder.is_stated(name, hash) => {
+        Disk::Other { hash, stamp } if wanted.names(hash) && folder.is_being_announced(name, hash) => {
             Copy { version: version.unwrap_or(0), hash, stamp, fence: 0 }
         }
         _ => servable(&record, disk, version)?,

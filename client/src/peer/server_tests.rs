@@ -184,10 +184,10 @@ async fn a_file_that_is_being_announced_is_served_to_whoever_names_its_bytes() {
     let named = [("if-match", tag.as_str())];
     assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);
     let file = name("f");
-    let stating = served.folder.stating([(&file, hash)]);
+    let announcing = served.folder.announcing([(&file, hash)]);
     assert_eq!(served.get("/files/f?version=1", &named).await.text().await.expect("body"), "new");
     assert_eq!(served.get("/files/f?version=1", &[]).await.status().as_u16(), 404);
-    drop(stating);
+    drop(announcing);
     assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);
     served.hold("f", 1, b"new");
     assert_eq!(served.get("/files/f", &[("if-match", "\"other\"")]).await.status().as_u16(), 412);

@@ -49,8 +49,8 @@ pub(super) struct FolderSync {
     /// Since when copies have been pending.
     pending_since: HashMap<FileName, (Stamp, Instant)>,
     /// Files whose newer copy the index may have dropped together with an older one.
-    restate: HashSet<FileName>,
-    told: HashSet<Skipped>,
+    reannounce: HashSet<FileName>,
+    reported: HashSet<Skipped>,
     /// Whether the whole folder has been registered.
     pub(super) registered: bool,
 }
@@ -79,8 +79,8 @@ impl FolderSync {
             unsettled: HashMap::new(),
             missing: HashSet::new(),
             pending_since: HashMap::new(),
-            restate: HashSet::new(),
-            told: HashSet::new(),
+            reannounce: HashSet::new(),
+            reported: HashSet::new(),
             registered: false,
         }
     }
@@ -93,14 +93,14 @@ impl FolderSync {
             Ok((scan, changes))
         })
         .await?;
-        self.tell_skipped(scan);
+        self.report_skipped(scan);
         Ok(changes)
     }
 
-    fn tell_skipped(&mut self, scan: Scan) {
+    fn report_skipped(&mut self, scan: Scan) {
         for skipped in scan.skipped {
-            if self.told.insert(skipped.clone()) {
-                self.events.tell(PeerEvent::Skipped(skipped));
+            if self.reported.insert(skipped.clone()) {
+                self.events.send(PeerEvent::Skipped(skipped));
             }
         }
     }
@@ -141,8 +141,8 @@ impl FolderSync {
         let findings = Findings { gone, ..self.inspect(new, touched).await? };
         self.withdraw(findings.edited, findings.gone).await?;
         let mut pending = self.overdue(findings.pending);
-        pending.extend(self.restated().await?);
-        soon |= !self.restate.is_empty();
+        pending.extend(self.reannounced().await?);
+        soon |= !self.reannounce.is_empty();
         self.announce_all(findings.new, pending).await?;
         Ok(soon.then_some(LOOK_AGAIN))
     }
@@ -208,13 +208,13 @@ impl FolderSync {
             }
             self.withdraw_one(&name).await?;
             self.flagged.insert(name.clone(), (stamp, None));
-            self.events.tell(PeerEvent::LocalChange { file: name });
+            self.events.send(PeerEvent::LocalChange { file: name });
         }
         for name in gone {
             self.withdraw_one(&name).await?;
             // If the file is still there, its folder is now shared separately, which the scan reports (F1).
             if self.folder.path_of(&name).symlink_metadata().is_err() {
-                self.events.tell(PeerEvent::LocalDelete { file: name });
+                self.events.send(PeerEvent::LocalDelete { file: name });
             }
         }
         Ok(())
@@ -226,14 +226,14 @@ impl FolderSync {
         delete_holding(&self.client, &self.folder, name).await?;
         let withdrawn = name.clone();
         if blocking(&self.folder, move |folder| folder.withdrawn(&withdrawn, record.held)).await? {
-            self.restate.insert(name.clone());
+            self.reannounce.insert(name.clone());
         }
         Ok(())
     }
 
     /// Copies that a publication put in place while an older one was withdrawn.
-    async fn restated(&mut self) -> Result<Vec<(FileName, Copy, bool)>, FolderError> {
-        let names = std::mem::take(&mut self.restate);
+    async fn reannounced(&mut self) -> Result<Vec<(FileName, Copy, bool)>, FolderError> {
+        let names = std::mem::take(&mut self.reannounce);
         let (ready, waiting) = blocking(&self.folder, move |folder| {
             let (mut ready, mut waiting) = (Vec::new(), HashSet::new());
             for name in names {
@@ -246,7 +246,7 @@ impl FolderSync {
             Ok((ready, waiting))
         })
         .await?;
-        self.restate = waiting;
+        self.reannounce = waiting;
         Ok(ready)
     }
 
@@ -261,7 +261,7 @@ impl FolderSync {
         blocking(&self.folder, |folder| folder.table.refresh()).await?;
         let folder = Arc::clone(&self.folder);
         all.retain(|(name, copy, _)| !folder.table.get(name).is_some_and(|record| record.is_overtaken(copy.version)));
-        let _stating = folder.stating(all.iter().map(|(name, copy, _)| (name, copy.hash)));
+        let _announcing = folder.announcing(all.iter().map(|(name, copy, _)| (name, copy.hash)));
         for page in all.chunks(FILES_PER_REQUEST) {
             let entries = page.iter().map(|(name, copy, _)| entry(name, copy)).collect();
             let answer = self.client.announce_many(&self.folder.peer_id(), entries).await?;
@@ -287,7 +287,7 @@ impl FolderSync {
         let names: Vec<FileName> = accepted.keys().cloned().collect();
         // For a newly shared folder, the registration reports one line for all files.
         for (name, copy) in accepted.iter().filter(|_| self.registered) {
-            self.events.tell(PeerEvent::FileAnnounced { file: name.clone(), version: copy.version });
+            self.events.send(PeerEvent::FileAnnounced { file: name.clone(), version: copy.version });
         }
         blocking(&self.folder, move |folder| {
             let hold = |record: &mut Record| {
@@ -331,14 +331,14 @@ impl FolderSync {
 
     /// Handles a name for which the index has different bytes (F4); the user's bytes are kept.
     ///
-    /// An edit of a file that this peer has shared stays where it is and remains withdrawn. Anything else that is in the
-    /// way of the index's version goes to a conflict copy.
+    /// An edit of a file that this peer has shared stays where it is and remains withdrawn. Anything else that is in
+    /// the way of the index's version goes to a conflict copy.
     pub(super) async fn conflict(&mut self, name: &FileName, copy: &Copy, current: Version) -> Result<(), ServeError> {
         let (file, stamp) = (name.clone(), copy.stamp);
         let record = blocking(&self.folder, move |folder| folder.record(&file)).await?;
         if record.version > 0 && record.held.is_none() && record.pending.is_none() {
             self.flagged.insert(name.clone(), (stamp, None));
-            self.events.tell(PeerEvent::LocalChange { file: name.clone() });
+            self.events.send(PeerEvent::LocalChange { file: name.clone() });
             return Ok(());
         }
         let file = name.clone();
@@ -349,7 +349,7 @@ impl FolderSync {
         })
         .await?;
         if let Some(kept) = kept {
-            self.events.tell(PeerEvent::Conflict { file: name.clone(), current_version: current, kept });
+            self.events.send(PeerEvent::Conflict { file: name.clone(), current_version: current, kept });
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! under a file lock and flushed. A process that sees the journal grow reads only the new lines. A line is a whole
 //! record, so the last line of a name wins.
 //!
-//! Invariants: the highest version and fencing token of a name never decrease, even when its bytes are gone (L8). A last
-//! line that a crash left incomplete is ignored, and the next writer cuts it off.
+//! Invariants: the highest version and fencing token of a name never decrease, even when its bytes are gone (L8). A
+//! last line that a crash left incomplete is ignored, and the next writer cuts it off.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -80,7 +80,8 @@ impl Record {
         }
     }
 
-    /// Whether a newer version than `version` is in place or being put in place, so that announcing it would be too late.
+    /// Whether a newer version than `version` is in place or being put in place, so that announcing it would be too
+    /// late.
     pub fn is_overtaken(&self, version: Version) -> bool {
         let newer = |copy: &Copy| copy.version > version;
         version > 0 && (self.held.as_ref().is_some_and(newer) || self.pending.as_ref().is_some_and(newer))

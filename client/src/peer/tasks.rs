@@ -139,7 +139,7 @@ impl Tasks {
         let inner = &self.0;
         let Ok(_slot) = inner.slots.acquire().await else { return };
         let (kind, file, version) = (task.kind, task.file.clone(), task.version);
-        inner.events.tell(PeerEvent::TaskStarted { kind, file: file.clone(), version });
+        inner.events.send(PeerEvent::TaskStarted { kind, file: file.clone(), version });
         let result = match kind {
             TaskKind::Remove => inner.remove(&task).await.map(|()| 0),
             TaskKind::Replicate | TaskKind::Update => self.fetch(&task).await,
@@ -150,13 +150,13 @@ impl Tasks {
             Ok(bytes) => {
                 state.finished.insert(task.id, Instant::now());
                 drop(state);
-                inner.events.tell(PeerEvent::TaskDone { kind, file, version, bytes });
+                inner.events.send(PeerEvent::TaskDone { kind, file, version, bytes });
             }
             Err(NotDone { code, reason }) => {
                 state.failed.push(FailedTask { id: task.id, code: code.to_owned() });
                 drop(state);
                 inner.failed_notify.notify_one();
-                inner.events.tell(PeerEvent::TaskFailed { kind, file, version, code: code.to_owned(), reason });
+                inner.events.send(PeerEvent::TaskFailed { kind, file, version, code: code.to_owned(), reason });
             }
         }
     }
@@ -173,7 +173,7 @@ impl Tasks {
             Placed::Ready { copy, kept } => {
                 if let Some(kept) = kept {
                     let (file, current_version) = (task.file.clone(), task.version);
-                    inner.events.tell(PeerEvent::Conflict { file, current_version, kept });
+                    inner.events.send(PeerEvent::Conflict { file, current_version, kept });
                 }
                 copy
             }
@@ -199,7 +199,7 @@ impl Inner {
             Removed::Refused(refusal) => return Err(NotDone { code: refusal.code(), reason: refusal.to_string() }),
             Removed::SetAside(kept) => {
                 let (file, current_version) = (task.file.clone(), task.version);
-                self.events.tell(PeerEvent::Conflict { file, current_version, kept });
+                self.events.send(PeerEvent::Conflict { file, current_version, kept });
             }
             Removed::Trashed(_) | Removed::NothingThere => {}
         }

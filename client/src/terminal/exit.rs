@@ -1,41 +1,41 @@
 //! The documented exit codes of both programs.
 //!
-//! Invariant: exit codes are a contract with scripts; a code keeps its meaning for ever.
+//! Invariant: exit codes are a contract with scripts, so the meaning of a code never changes.
 
-/// The exit codes of `raftshare`.
+/// An exit code of `raftshare` or `raftshare-node`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Done, or healthy.
     Done = 0,
-    /// An error without a code of its own.
+    /// Any other error.
     Other = 1,
     /// The command line is wrong.
     Usage = 2,
     /// No such file, peer or lease.
     NotFound = 3,
-    /// Somebody else has the lease.
+    /// Another peer has the lease.
     LeaseHeld = 4,
-    /// The lease was lost, another version came first, or a change of members was refused as unsafe.
+    /// The lease was lost, another version was published first, or an unsafe membership change was refused.
     Conflict = 5,
-    /// No leader, no quorum, or no server reachable.
+    /// There is no leader or no quorum, or no server can be reached.
     Unavailable = 6,
-    /// Bytes do not have the hash they should have.
+    /// Bytes have the wrong hash.
     Integrity = 7,
-    /// Out of time; a write may or may not have been applied.
+    /// The time is up; a write may or may not have been applied.
     TimedOut = 8,
-    /// The local disk is full or broken.
+    /// The local disk is full or failing.
     Disk = 9,
     /// Not authorised.
     Unauthorized = 10,
-    /// Degraded, or only partly done.
+    /// Degraded, or only partially done.
     Degraded = 11,
     /// Interrupted by the user.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The kind of failure in one word, for failures that no server named.
+    /// The code in JSON, for failures to which no server gave a code.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Done => "done",

@@ -1,7 +1,6 @@
-//! A failed command: what is wrong, why, and what to type next.
+//! The failure of a command: what is wrong, why, and what to do next.
 //!
-//! Invariant: "unknown whether it was applied" has the exit code of a timeout, never that of a success or of a
-//! refusal (W5).
+//! Invariant: an unknown outcome has the exit code of a timeout, never that of a success or a refusal (W5).
 
 use std::fmt;
 
@@ -11,16 +10,16 @@ use super::Exit;
 use crate::api::ErrorCode;
 use crate::cluster::Error;
 
-/// A failed command.
+/// The failure of a command.
 #[derive(Debug)]
 pub struct Failure {
     /// Its exit code.
     pub exit: Exit,
-    /// What is wrong and why, as one sentence.
+    /// What is wrong and why, in one sentence.
     pub what: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// The code of the API, where a server decided.
+    /// The code of the API, if a server refused.
     pub code: Option<ErrorCode>,
 }
 
@@ -39,7 +38,7 @@ impl Failure {
         Self { exit, what: what.into(), hint: None, code: None }
     }
 
-    /// The failure for programs: one JSON object with `code`, `message`, `hint` and `exit`.
+    /// The failure as one JSON object with `code`, `message`, `hint` and `exit`.
     pub fn to_json(&self) -> String {
         let named = self.code.filter(|code| *code != ErrorCode::Unknown);
         let code = named.and_then(|code| serde_json::to_value(code).ok()).unwrap_or_else(|| self.exit.name().into());
@@ -48,7 +47,7 @@ impl Failure {
         serde_json::to_string(&json).unwrap_or_default()
     }
 
-    /// With the next command to type, or the next thing to do.
+    /// Adds a hint: the next command to type, or the next thing to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -72,12 +71,12 @@ impl From<Error> for Failure {
         match (&error, error.code()) {
             (Error::Unreachable { .. }, _) => failure.hint("start a cluster:  raftshare-node dev --nodes 3"),
             (_, Some(ErrorCode::NotInitialized)) => {
-                failure.hint("found the cluster first:  raftshare-node init --node URL --members 1=H:P,…")
+                failure.hint("create the cluster first:  raftshare-node init --node URL --members 1=H:P,…")
             }
             (_, Some(ErrorCode::NoQuorum)) => failure.hint("see which nodes are down:  raftshare status"),
-            (_, Some(ErrorCode::MembershipRefused)) => failure.hint("see who answers:  raftshare-node status"),
+            (_, Some(ErrorCode::MembershipRefused)) => failure.hint("see which nodes are up:  raftshare-node status"),
             (_, Some(ErrorCode::Unauthorized)) => failure.hint("pass the cluster's join token in RAFTSHARE_TOKEN"),
-            (_, Some(ErrorCode::NotFound)) => failure.hint("see what there is:  raftshare search ''"),
+            (_, Some(ErrorCode::NotFound)) => failure.hint("list all files:  raftshare search ''"),
             _ => failure,
         }
     }
@@ -132,7 +131,7 @@ mod tests {
         let json: serde_json::Value =
             serde_json::from_str(&failure(409, ErrorCode::MembershipRefused).to_json()).expect("JSON");
         let expected = serde_json::json!({"code": "membership_refused", "message": "because", "exit": 5,
-                                          "hint": "see who answers:  raftshare-node status"});
+                                          "hint": "see which nodes are up:  raftshare-node status"});
         assert_eq!(json, expected);
         let local = Failure::new(Exit::Usage, "say what");
         assert_eq!(local.to_json(), r#"{"code":"usage","message":"say what","hint":null,"exit":2}"#);

@@ -1,8 +1,8 @@
-//! Numbers as people read them: sizes, counts, durations.
+//! Numbers for people: sizes, counts, durations.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A size for people: 4.2M.
+/// A size: `4.2M`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["", "K", "M", "G", "T", "P"];
     let mut value = bytes as f64;
@@ -14,7 +14,7 @@ pub fn size(bytes: u64) -> String {
     if unit == 0 || value >= 10.0 { format!("{value:.0}{}", UNITS[unit]) } else { format!("{value:.1}{}", UNITS[unit]) }
 }
 
-/// A number with separators: 918,204.
+/// A number with separators: `918,204`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -27,18 +27,18 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// Remaining time for people: 0:41.
+/// A remaining time: `0:41`.
 pub fn minutes(milliseconds: u64) -> String {
     let seconds = milliseconds.div_ceil(1_000);
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// What is left of a lease; nobody knows while there is no leader (R5).
+/// The remaining time of a lease, which is unknown without a leader (R5).
 pub fn remaining(milliseconds: Option<u64>) -> String {
     milliseconds.map_or_else(|| "-".into(), minutes)
 }
 
-/// How long ago a Unix time was, for people: 5m.
+/// The time since a Unix time: `5m`.
 pub fn ago(unix_seconds: u64) -> String {
     let then = UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds));
     let seconds = then.and_then(|then| then.elapsed().ok()).map_or(0, |elapsed| elapsed.as_secs());

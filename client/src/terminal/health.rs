@@ -1,8 +1,8 @@
-//! The cluster's health and members, as `raftshare` and `raftshare-node` both show them.
+//! The health and the members of the cluster, as both programs show them.
 //!
-//! Invariant: the exit code follows from the same facts as the words: every member is well, a majority
-//! is, or less. What the asked node does not know is shown as unknown (R5), and no advice is given that
-//! cannot work in the state that is shown.
+//! Invariants: the exit code and the text follow from the same facts: all members are healthy, a majority is, or fewer.
+//! What the asked node does not know is shown as unknown (R5). Advice is given only if it can work in the current
+//! state.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ struct Status<'a> {
     stats: Option<&'a StatsResponse>,
 }
 
-/// What the members' answers amount to.
+/// The state of the cluster and its exit code.
 fn judge(cluster: &ClusterResponse, loading: bool) -> (&'static str, Exit) {
     if cluster.condition.as_deref() == Some("removed") {
         return ("REMOVED", Exit::Unavailable);
@@ -40,7 +40,7 @@ fn judge(cluster: &ClusterResponse, loading: bool) -> (&'static str, Exit) {
     }
 }
 
-/// The cluster's health in one view; the exit code tells scripts: healthy, degraded, or no quorum.
+/// Shows the health of the cluster. The exit code tells scripts whether it is healthy, degraded or without a quorum.
 pub async fn status(client: &IndexClient, output: &Output) -> Result<(), Failure> {
     let answer = client.cluster().await?;
     let cluster = &answer.value;
@@ -67,9 +67,9 @@ pub async fn status(client: &IndexClient, output: &Output) -> Result<(), Failure
 }
 
 fn headline(cluster: &ClusterResponse, state: &str) -> String {
-    let name = cluster.cluster_id.as_deref().unwrap_or("(not founded)");
+    let name = cluster.cluster_id.as_deref().unwrap_or("(not created)");
     if cluster.condition.as_deref() == Some("removed") {
-        return format!("Cluster {name}  {state}   the asked node is not a member any more\n");
+        return format!("Cluster {name}  {state}   this node is no longer a member\n");
     }
     let voters = cluster.nodes.iter().filter(|node| node.voter).count();
     let leader = cluster.leader.map_or_else(|| "none".into(), |id| format!("{id} (term {})", cluster.term));
@@ -86,22 +86,23 @@ fn headline(cluster: &ClusterResponse, state: &str) -> String {
     format!("Cluster {name}  {state}   {healthy}/{voters} voters{survives}   leader {leader}\n")
 }
 
-/// What to do about each member that is not well: only what can work in this state.
+/// What to do about each unhealthy member, as far as it can work in this state.
 fn advice(cluster: &ClusterResponse) -> Vec<String> {
     let Some(_) = cluster.cluster_id else {
-        let found = "this node belongs to no cluster yet; found one:  raftshare-node init --node URL --members 1=H:P,…";
+        let found =
+            "this node does not belong to a cluster yet; create one:  raftshare-node init --node URL --members 1=H:P,…";
         return vec![found.to_owned()];
     };
     if cluster.condition.as_deref() == Some("removed") {
-        let next = "this node was removed from the cluster; stop it and ask another one (--node URL). To take it in again, start it \
-                    with an empty data directory and --join URL";
+        let next = "this node was removed from the cluster; stop it and ask another one (--node URL). To add it again, \
+                    start it with an empty data directory and --join URL";
         return vec![next.to_owned()];
     }
     let has_quorum = cluster.leader.is_some() && cluster.quorum.healthy.is_some_and(|up| up >= cluster.quorum.size);
     let alarm = cluster.digest_alarm.map(|index| {
         format!(
-            "the states of the members differ at log index {index}, and no majority agrees; compare them with  raftshare-node \
-             verify  and replace the members that are wrong"
+            "the states of the members differ at log index {index}, and no majority agrees; compare them with  \
+             raftshare-node verify  and replace the members that are wrong"
         )
     });
     alarm.into_iter().chain(cluster.nodes.iter().filter_map(|node| member_advice(node, has_quorum))).collect()
@@ -110,37 +111,41 @@ fn advice(cluster: &ClusterResponse) -> Vec<String> {
 fn member_advice(node: &ClusterNode, has_quorum: bool) -> Option<String> {
     let ClusterNode { id, address, .. } = node;
     if node.alive == Some(false) {
-        // Without a quorum no change of members can be committed.
+        // Without a quorum no membership change can be committed.
         return Some(match has_quorum {
             true => format!(
-                "node {id} at {address} does not answer; start it again. If it is gone for good:  raftshare-node replace {id} NEW \
-                 --addr H:P  puts another in its place,  raftshare-node remove {id}  takes it out"
+                "node {id} at {address} does not answer; start it again. If it is gone for good:  raftshare-node \
+                 replace {id} NEW --addr H:P  puts another node in its place,  raftshare-node remove {id}  removes it"
             ),
             false => format!(
-                "node {id} at {address} does not answer; start it again: without a quorum no member can be taken out"
+                "node {id} at {address} does not answer; start it again: without a quorum no member can be removed"
             ),
         });
     }
     if let Some(progress) = node.loading {
-        return Some(format!("node {id} loads its name index ({:.0} %) and answers no search yet", 100.0 * progress));
+        return Some(format!(
+            "node {id} is loading its name index ({:.0} %) and does not answer searches yet",
+            100.0 * progress
+        ));
     }
     let again = format!("raftshare-node replace {id} {id} --addr {address}");
     match node.condition.as_deref()? {
         "older copy" => Some(format!(
-            "the data directory of node {id} is older than what the node had acknowledged; take it in anew:  {again}"
+            "the data directory of node {id} is older than what the node has acknowledged; add the node again:  {again}"
         )),
         "diverged" => Some(format!(
-            "the state of node {id} differs from the others' and is being replaced; if that does not end:  {again}"
+            "the state of node {id} differs from that of the others and is being replaced; if this does not finish:  \
+             {again}"
         )),
-        "starting" => {
-            Some(format!("node {id} is starting; it takes part once a majority of the voters has recorded its start"))
-        }
-        "removed" => Some(format!("node {id} says that it was removed; if it should not have been:  {again}")),
+        "starting" => Some(format!(
+            "node {id} is starting; it takes part as soon as a majority of the voters has recorded the start"
+        )),
+        "removed" => Some(format!("node {id} says that it was removed; if that was a mistake:  {again}")),
         _ => None,
     }
 }
 
-/// The members alone.
+/// Shows only the members.
 pub async fn members(client: &IndexClient, output: &Output) -> Result<(), Failure> {
     let answer = client.cluster().await?;
     let rows: Vec<_> = answer.value.nodes.iter().map(|node| node_row(node, answer.value.leader)).collect();

@@ -1,7 +1,7 @@
-//! What the command lines of all programs have in common: exit codes, failures, results, and environment variables.
+//! What the command lines of all programs share: exit codes, failures, results and environment variables.
 //!
-//! Invariant: results go to the standard output and nothing else does. Every failure is one sentence that says what is
-//! wrong, followed by what to do about it.
+//! Invariants: only results go to the standard output. A failure says in one sentence what is wrong, and then what to
+//! do about it.
 
 mod exit;
 mod failure;

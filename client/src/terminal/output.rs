@@ -1,7 +1,7 @@
-//! What commands print: results on the standard output as a table, JSON or tab-separated text; everything else on the
-//! standard error.
+//! What commands print: results on the standard output as a table, JSON or tab-separated text, and everything else on
+//! the standard error.
 //!
-//! Invariant: the standard output holds nothing but the result, so that it can be piped; JSON has the API's shapes.
+//! Invariant: the standard output has nothing but the result, so that it can be piped. JSON has the shapes of the API.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::cluster::Freshness;
 pub enum Format {
     /// Aligned columns for people.
     Table,
-    /// One JSON value, of a stable schema.
+    /// One JSON value with a stable schema.
     Json,
     /// Tab-separated, without a header, for `cut` and `awk`.
     Plain,
 }
 
-/// Where results and remarks go.
+/// How results and remarks are printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     /// How results are printed.
     pub format: Format,
-    /// Whether remarks are left out.
+    /// Whether remarks are suppressed.
     pub quiet: bool,
 }
 
 impl Output {
-    /// Prints one result: as JSON, or as rows under a header.
+    /// Prints a result as JSON, or as rows under a header.
     pub fn result<T: Serialize>(&self, value: &T, header: &[&str], rows: &[Vec<String>]) {
         match self.format {
             Format::Json => self.line(&serde_json::to_string(value).unwrap_or_default()),
@@ -45,7 +45,7 @@ impl Output {
         }
     }
 
-    /// Prints one result that for people is a sentence.
+    /// Prints a result as JSON, or as a sentence.
     pub fn sentence<T: Serialize>(&self, value: &T, sentence: &str) {
         match self.format {
             Format::Json => self.line(&serde_json::to_string(value).unwrap_or_default()),
@@ -53,25 +53,25 @@ impl Output {
         }
     }
 
-    /// A line of the result.
+    /// Prints a line of the result.
     pub fn line(&self, line: &str) {
-        // A failure is remembered; `conclude` reports it.
+        // `conclude` reports a failure later.
         let _ = write_stdout(format!("{line}\n").as_bytes());
     }
 
-    /// A remark for people, on the standard error.
+    /// Prints a remark on the standard error.
     pub fn remark(&self, line: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
 
-    /// A warning, on the standard error, even when quiet.
+    /// Prints a warning on the standard error, even when quiet.
     pub fn warn(&self, line: &str) {
         let _ = writeln!(std::io::stderr(), "  ! {line}");
     }
 
-    /// A failure, on the standard error: a sentence, or one JSON object for programs.
+    /// Prints a failure on the standard error, as a sentence or as one JSON object.
     pub fn failure(&self, failure: &Failure) {
         let _ = writeln!(std::io::stderr(), "{}", self.words_of(failure));
     }
@@ -84,14 +84,14 @@ impl Output {
         }
     }
 
-    /// Says so if an answer may be old.
+    /// Warns if an answer may be stale.
     pub fn freshness(&self, freshness: &Freshness) {
         if let Some(line) = stale_remark(freshness) {
             self.warn(&line);
         }
     }
 
-    /// Whether progress may be drawn.
+    /// Whether to draw progress bars.
     pub fn draws_progress(&self) -> bool {
         !self.quiet
             && std::io::stderr().is_terminal()
@@ -99,14 +99,14 @@ impl Output {
     }
 }
 
-/// The binary's own name, as it was called.
+/// The name by which the program was called.
 fn program() -> String {
     let called = std::env::args_os().next().map(std::path::PathBuf::from);
     let name = called.as_deref().and_then(std::path::Path::file_name);
     name.map_or_else(|| "raftshare".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The sentence about a stale answer; `None` if it is not stale.
+/// The warning about a stale answer; `None` if it is not stale.
 pub fn stale_remark(freshness: &Freshness) -> Option<String> {
     if !freshness.stale {
         return None;
@@ -117,7 +117,7 @@ pub fn stale_remark(freshness: &Freshness) -> Option<String> {
         STALENESS_UNKNOWN_MS.. => "of unknown age".to_owned(),
         ms => format!("{:.1} s behind", Duration::from_millis(ms).as_secs_f64()),
     };
-    let own = if freshness.misses_own_writes { "; it misses what you just wrote" } else { "" };
+    let own = if freshness.misses_own_writes { "; it does not include your last write" } else { "" };
     let why = if role == "leader" { "no majority has confirmed it yet" } else { "no leader answers" };
     Some(format!("stale answer from {role} {node}: {age}, {why}{own}"))
 }

@@ -1,4 +1,4 @@
-//! The standard output of a command, which holds its result and nothing else.
+//! The standard output of a command, which has nothing but its result.
 //!
 //! Invariant: no write panics. The first failure is remembered, and [`conclude`] turns it into the exit code.
 
@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 
 use super::{Exit, Failure};
 
-/// The first failure of the standard output. Nothing is written to it any more after that.
+/// The first failure of the standard output. After it nothing more is written.
 static STDOUT_FAILED: OnceLock<StdoutFailure> = OnceLock::new();
 
-/// Bytes that go to the standard output at once.
+/// Bytes copied to the standard output at a time.
 const COPY_BYTES: usize = 64 * 1024;
 
 /// Why the standard output cannot be written.
@@ -20,8 +20,8 @@ struct StdoutFailure {
     reason: String,
 }
 
-/// Writes to the standard output and flushes it. After a failure every later call fails as well, so that a command that
-/// prints for ever can stop.
+/// Writes to the standard output and flushes it. After a failure every later call fails as well, so that a command with
+/// endless output can stop.
 pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     if let Some(failed) = STDOUT_FAILED.get() {
         return Err(io::Error::new(failed.kind, failed.reason.clone()));
@@ -31,13 +31,13 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     written.inspect_err(note_stdout_failure)
 }
 
-/// Remembers that the standard output failed, for a command that writes to it by itself.
+/// Records a failure of the standard output, for code that writes to it directly.
 pub fn note_stdout_failure(error: &io::Error) {
     // Only the first failure counts.
     let _ = STDOUT_FAILED.set(StdoutFailure { kind: error.kind(), reason: error.to_string() });
 }
 
-/// Copies to the standard output, to its end or to where that fails; only reading is an error here.
+/// Copies everything to the standard output, or stops where that fails. Only a failed read is an error here.
 pub fn copy_to_stdout(from: &mut impl io::Read) -> io::Result<()> {
     let mut part = vec![0; COPY_BYTES];
     loop {
@@ -49,8 +49,8 @@ pub fn copy_to_stdout(from: &mut impl io::Read) -> io::Result<()> {
     }
 }
 
-/// The outcome of a command once it has printed its result. A closed pipe (`| head`) changes nothing: the reader had
-/// enough. Any other failure lost the result, so a command must not claim that it is done.
+/// The outcome of a command after it has printed its result. A closed pipe (`| head`) changes nothing, because the
+/// reader had enough. With any other failure the result is lost, so the command must not report success.
 pub fn conclude(outcome: Result<(), Failure>) -> Result<(), Failure> {
     conclude_with(outcome, STDOUT_FAILED.get())
 }
@@ -59,11 +59,11 @@ fn conclude_with(outcome: Result<(), Failure>, failed: Option<&StdoutFailure>) -
     let Some(failed) = failed.filter(|failed| failed.kind != io::ErrorKind::BrokenPipe) else { return outcome };
     match outcome {
         Err(failure) if !failure.what.is_empty() => Err(failure),
-        // Without words of its own a failure told everything in the result, which is lost.
+        // A failure without a message put everything into the result, which is lost.
         Ok(()) | Err(_) => {
             let what = format!("cannot write the result to the standard output: {}", failed.reason);
             Err(Failure::new(Exit::Disk, what)
-                .hint("free the disk, or send the output elsewhere, and repeat the command"))
+                .hint("free some disk space or redirect the output, then repeat the command"))
         }
     }
 }

@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 /// Titles of right-aligned columns.
 const NUMERIC: [&str; 8] = ["#", "VER", "SIZE", "COPIES", "APPLIED", "LAG", "CONTACT", "FILES"];
 
-/// The header and the rows as lines, numbers to the right.
+/// Lays out the header and the rows as lines; columns of numbers are right-aligned.
 pub(super) fn align(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.to_vec()).add_rows(rows.iter().cloned());

@@ -1,17 +1,17 @@
-//! What a command line that could not be parsed prints, and a failed command.
+//! What a command prints if it fails or cannot be parsed.
 
 use std::ffi::OsString;
 
 use super::{Exit, Failure, Format, Output, conclude, note_stdout_failure};
 
-/// Prints a failure on the standard error; one without words has printed itself.
+/// Prints a failure on the standard error. A failure without a message has already been printed.
 pub fn print_failure(output: Output, failure: &Failure) {
     if !failure.what.is_empty() {
         output.failure(failure);
     }
 }
 
-/// Prints what the command line's parser has to say, a help text or an error, and answers the exit code.
+/// Prints the parser's help text or error, and returns the exit code.
 pub fn print_usage(error: &clap::Error, args: impl Iterator<Item = OsString>) -> u8 {
     if error.use_stderr() && asks_for_json(args) {
         let text = error.render().to_string();
@@ -36,7 +36,7 @@ pub fn print_usage(error: &clap::Error, args: impl Iterator<Item = OsString>) ->
     }
 }
 
-/// Whether a command line that could not be parsed asks for JSON.
+/// Whether a command line that cannot be parsed asks for JSON.
 fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
     let mut before = OsString::new();
     for arg in args {

@@ -1,7 +1,7 @@
-//! The environment variables of all programs, and the warning about those that none of them reads.
+//! The environment variables of all programs, and a warning about variables that none of them reads.
 //!
 //! Invariant: every variable has one constant here, which command lines pass to clap as `env = variables::NAME`. A test
-//! beside the programs holds [`ALL`] to what their command lines read, in both directions.
+//! compares [`ALL`] with the command lines of all programs, so neither can name a variable that the other lacks.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ macro_rules! variables {
     ($($(#[$documentation:meta])+ $name:ident = $text:literal;)+) => {
         $($(#[$documentation])+ pub const $name: &str = $text;)+
 
-        /// Every variable that one of the programs reads.
+        /// Every variable that a program reads.
         pub const ALL: &[&str] = &[$($name),+];
     };
 }
@@ -49,7 +49,7 @@ variables! {
     TOKEN = "RAFTSHARE_TOKEN";
 }
 
-/// Set for a program of the seed that no longer exists.
+/// A variable of an earlier version, whose shadow server no longer exists.
 const SHADOW: &str = "NAPSTER_SHADOW_ADDR";
 
 /// The variables that a command and its subcommands read.
@@ -59,14 +59,14 @@ pub fn read_by(command: &clap::Command) -> BTreeSet<String> {
     own.chain(command.get_subcommands().flat_map(read_by)).collect()
 }
 
-/// Warns about variables that no program reads: a misspelt one would otherwise be ignored in silence.
+/// Warns about variables that no program reads, because a misspelt one would be ignored silently.
 pub fn warn_about_unknown(output: Output) {
     for unknown in unknown(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())) {
-        output.warn(&format!("{unknown} is set, but nothing reads it; a typing error?"));
+        output.warn(&format!("{unknown} is set, but no program reads it; is it misspelt?"));
     }
     if std::env::var_os(SHADOW).is_some() {
         output.warn(&format!(
-            "{SHADOW} is set, but there is no shadow any more; a learner takes its place: --join URL --learner"
+            "{SHADOW} is set, but there is no shadow server any more; start a learner instead: --join URL --learner"
         ));
     }
 }

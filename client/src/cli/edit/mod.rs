@@ -1,13 +1,12 @@
-//! Changing a file (`update`, `append`): take the lease, make the new content from the newest one, publish it as the
-//! next version.
+//! Changes a file (`update`, `append`): takes the lease, makes new content from the current content, and publishes it
+//! as the next version.
 //!
 //! ```text
-//! lease ─► newest content ─► edit a copy ─► in place ─► publish under the token ─┬► done, lease over (F5)
+//! lease ─► current content ─► edit a copy ─► in place ─► publish under the token ─┬► done, lease over (F5)
 //!            (renewed in the background all the while, L7)                        ├► refused: conflict copy, exit 5
-//!                                                                                 └► unknown: said so, exit 8
+//!                                                                                 └► unknown: reported, exit 8
 //! ```
-//! Invariant: an edit is never lost. Whatever cannot be published is kept as
-//! `NAME.conflict-PEER-TIME` next to the file.
+//! Invariant: an edit is never lost. What cannot be published is kept as `NAME.conflict-PEER-TIME` next to the file.
 
 mod publish;
 mod source;
@@ -29,7 +28,7 @@ use crate::files;
 use crate::peer::{Disk, Folder};
 use crate::terminal::{Exit, Failure};
 
-/// What the new content is made from.
+/// The version that the new content is made from.
 struct Base {
     /// The current version; 0 if there is none.
     version: Version,
@@ -37,7 +36,7 @@ struct Base {
     hash: Option<ContentHash>,
 }
 
-/// Changes a file: takes its lease, makes the new content, publishes it.
+/// Takes the lease of a file, makes its new content, and publishes it.
 pub async fn change(session: &Session, name: &FileName, waiting: &Waiting, source: Source) -> Result<(), Failure> {
     let folder = session.folder().await?;
     let held = hold(session, &folder, name, waiting).await?;
@@ -65,7 +64,7 @@ pub async fn change(session: &Session, name: &FileName, waiting: &Waiting, sourc
     }
 }
 
-/// The new content, in a file of its own, with what it was made from and its hash.
+/// Makes the new content in a separate file. Returns it with its base and its hash.
 async fn edited(
     session: &Session,
     folder: &Arc<Folder>,
@@ -83,7 +82,7 @@ async fn edited(
         result = source.apply(&bench.copy) => result,
         () = async {
             held.guard.lost().await;
-            session.output.warn("the lease is lost: the edit will be kept, but as a conflict copy");
+            session.output.warn("the lease is lost; the edit will be kept as a conflict copy");
             std::future::pending().await
         } => Ok(()),
     };
@@ -92,12 +91,12 @@ async fn edited(
     }
     let copy = bench.copy.clone();
     let (hash, _) = blocking(move || files::hash_file(&copy)).await?.map_err(|error| {
-        Failure::new(Exit::Other, format!("there is no new content of {name} ({error}); nothing was published"))
+        Failure::new(Exit::Other, format!("cannot read the new content of {name} ({error}); nothing was published"))
     })?;
     Ok((bench, base, hash))
 }
 
-/// An editor that fails may have saved something before.
+/// Keeps what an editor may have saved before it failed.
 async fn keep_unpublished(
     folder: &Arc<Folder>,
     name: &FileName,
@@ -110,12 +109,12 @@ async fn keep_unpublished(
         return failure;
     }
     match keep_copy(folder, name, copy).await {
-        Ok(path) => failure.hint(format!("what was saved is kept as {}", path.display())),
+        Ok(path) => failure.hint(format!("the saved text is kept as {}", path.display())),
         Err(_) => failure,
     }
 }
 
-/// Puts the newest content at `copy`, if the source needs it. Answers the version that had to be fetched, if any.
+/// Puts the current content at `copy` if the source needs it. Returns the version that had to be fetched, if any.
 async fn prepare(
     session: &Session,
     folder: &Arc<Folder>,
@@ -143,7 +142,7 @@ async fn prepare(
     Ok((base, Some(file.version)))
 }
 
-/// The file as the leader knows it; `None` if it was deleted.
+/// The file as the leader has it; `None` if it was deleted.
 async fn current(session: &Session, name: &FileName) -> Result<Option<FileResponse>, Failure> {
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
     match session.client.with_reading(reading).file(name).await {
@@ -153,7 +152,7 @@ async fn current(session: &Session, name: &FileName) -> Result<Option<FileRespon
     }
 }
 
-/// The local file, if it is the current version, or an edit of it that was made in place, or a file new to the index.
+/// The local file, if it is the current version, an edit of it made in place, or a file that is new to the index.
 async fn usable_local(
     folder: &Arc<Folder>,
     name: &FileName,

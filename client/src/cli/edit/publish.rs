@@ -17,7 +17,7 @@ use crate::peer::{Folder, Publishing, conflict};
 use crate::terminal::figures::count;
 use crate::terminal::{Exit, Failure};
 
-/// Pause before a publication is tried again that certainly was not applied, while the lease lives.
+/// Pause before a publication that certainly was not applied is retried under the same lease.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What `update` and `append` print.
@@ -26,11 +26,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Published {
     pub(super) file: FileName,
     pub(super) version: Version,
-    /// False if the content is what it was, and nothing was published.
+    /// False if the content is unchanged, and so nothing was published.
     pub(super) changed: bool,
     pub(super) hash: ContentHash,
     pub(super) fencing_token: FencingToken,
-    /// Log index of the publication; 0 if there was none.
+    /// Log index of the publication; 0 if nothing was published.
     pub(super) index: u64,
 }
 
@@ -43,23 +43,21 @@ pub(super) async fn publish(
     base: &Base,
 ) -> Result<(), Failure> {
     if !held.guard.is_safe() {
-        return Err(lost(folder, name, &bench.copy, "its lease was lost while you edited").await);
+        return Err(lost(folder, name, &bench.copy, "the lease was lost during the edit").await);
     }
     let publishing = begin(folder, name, &bench.copy, base.version + 1, held.guard.fencing_token()).await?;
     if let Some(kept) = &publishing.kept {
-        session
-            .output
-            .warn(&format!("unpublished bytes of {name} that were in the way are kept as {}", kept.display()));
+        session.output.warn(&format!("{name} had unpublished content, which is kept as {}", kept.display()));
     }
     let answer = match announce(session, folder, &held, &publishing).await {
         Err(error @ Error::Unknown { .. }) if is_published(session, &publishing).await => {
-            tracing::debug!(%error, "the publication was found applied");
+            tracing::debug!(%error, "the publication turned out to be applied");
             AnnounceResponse { ok: true, version: publishing.copy.version, fencing_token: None, tasks: Vec::new() }
         }
         Err(error @ Error::Unknown { .. }) => {
             held.guard.forget();
             return Err(Failure::from(error)
-                .hint(format!("see whether v{} is there:  raftshare search '{name}'", base.version + 1)));
+                .hint(format!("check whether v{} exists:  raftshare search '{name}'", base.version + 1)));
         }
         Err(error) => {
             let why = error.to_string();
@@ -74,7 +72,7 @@ pub(super) async fn publish(
     let (done, version) = (Arc::clone(folder), answer.version);
     blocking(move || done.complete_publish(publishing, version, answer.fencing_token)).await??;
     let kept = held.kept;
-    held.guard.forget(); // the publication ended it, or the user keeps it
+    held.guard.forget(); // the publication ended the lease, or the user keeps it
     let report = Published { file: name.clone(), version, changed: true, hash, fencing_token: fence, index };
     let lease = if kept { "lease kept" } else { "lease released" };
     session.output.sentence(&report, &format!("{name} v{version} published (index {}), {lease}", count(index)));
@@ -93,7 +91,7 @@ async fn begin(
     Ok(blocking(begun).await??)
 }
 
-/// Publishes under the lease. What certainly was not applied is tried again for as long as the lease lives.
+/// Publishes under the lease. While the lease lives, retries a publication that certainly was not applied.
 async fn announce(
     session: &Session,
     folder: &Arc<Folder>,
@@ -117,7 +115,7 @@ async fn announce(
     loop {
         match session.client.announce(&request).await {
             Err(error) if error.is_temporary() && held.guard.is_safe() => {
-                session.output.remark(&format!("not published yet, trying again: {error}"));
+                session.output.remark(&format!("not published yet, retrying: {error}"));
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             result => return result,
@@ -125,7 +123,7 @@ async fn announce(
     }
 }
 
-/// Whether the leader has exactly this publication as the current version.
+/// Whether this publication is the current version at the leader.
 async fn is_published(session: &Session, publishing: &Publishing) -> bool {
     let file = current(session, &publishing.name).await.ok().flatten();
     file.is_some_and(|file| (file.version, file.hash) == (publishing.copy.version, publishing.copy.hash))
@@ -140,7 +138,7 @@ async fn refused(folder: &Arc<Folder>, name: &FileName, publishing: Publishing, 
     };
     let place = kept.map_or_else(|| "the folder, as it is".to_owned(), |path| path.display().to_string());
     Failure::new(exit, format!("{name} was not published: {why}"))
-        .hint(format!("your edit is kept in {place}; get the newest version:  raftshare get '{name}'"))
+        .hint(format!("your edit is kept in {place}; fetch the current version:  raftshare get '{name}'"))
 }
 
 async fn lost(folder: &Arc<Folder>, name: &FileName, copy: &Path, why: &str) -> Failure {

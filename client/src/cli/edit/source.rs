@@ -1,6 +1,6 @@
-//! Where the new content of a file comes from: an editor, a command, another file, or text to append.
+//! Sources of new content: an editor, a command, another file, or text to append.
 //!
-//! Invariant: the user edits a copy; the shared file changes only once the new version is published.
+//! Invariant: the user edits a copy. The shared file changes only when the new version is published.
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -10,38 +10,38 @@ use raft_store::types::FileName;
 
 use crate::terminal::{Exit, Failure};
 
-/// Where the new content comes from.
+/// The source of new content.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// An editor, opened on a copy.
+    /// An editor that opens a copy.
     Editor(String),
-    /// A shell command that gets the path of a copy as `$1`.
+    /// A shell command that receives the path of a copy as `$1`.
     Exec(String),
     /// Another file.
     File(PathBuf),
     /// Bytes that replace the content.
     Bytes(Vec<u8>),
-    /// Bytes that are added at the end.
+    /// Bytes that are appended.
     Append(Vec<u8>),
 }
 
 impl Source {
-    /// The editor to open: the option, else `$VISUAL`, else `$EDITOR`.
+    /// The editor from the option, or else from `$VISUAL` or `$EDITOR`.
     pub fn editor(option: Option<&str>) -> Result<Self, Failure> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let command = option.map(str::to_owned).or_else(|| set("VISUAL")).or_else(|| set("EDITOR"));
         command.map(Self::Editor).ok_or_else(|| {
-            Failure::new(Exit::Usage, "no editor is set, so there is nothing to edit the file with")
+            Failure::new(Exit::Usage, "no editor is configured")
                 .hint("set one:  export EDITOR=nano        or use:  --editor CMD, --from FILE, --exec CMD")
         })
     }
 
-    /// What `--from` names: a file, or the standard input.
+    /// The file that `--from` names; `-` means the standard input.
     pub fn from_path(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") { read_stdin().map(Self::Bytes) } else { Ok(Self::File(path.to_owned())) }
     }
 
-    /// What `append` adds: the text as a line, or the standard input as it is.
+    /// What `append` adds: the text as a line, or the standard input unchanged.
     pub fn appended(text: Option<&str>) -> Result<Self, Failure> {
         match text {
             None | Some("-") => read_stdin().map(Self::Append),
@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    /// Whether the newest content is needed to make the new one.
+    /// Whether the new content is made from the current content.
     pub fn needs_base(&self) -> bool {
         match self {
             Self::Editor(_) | Self::Exec(_) | Self::Append(_) => true,
@@ -58,7 +58,7 @@ impl Source {
         }
     }
 
-    /// Makes the new content in the file at `copy`, which holds the base, if one is needed.
+    /// Makes the new content at `copy`, which already has the current content if that is needed.
     pub async fn apply(&self, copy: &Path) -> Result<(), Failure> {
         match self {
             Self::Editor(command) => run(&format!("{command} \"$1\""), copy, "the editor").await,
@@ -77,8 +77,8 @@ impl Source {
     }
 }
 
-/// Runs a shell command with the terminal of this process; its standard output goes to our standard error, because ours
-/// holds nothing but results.
+/// Runs a shell command on the terminal of this process. Its standard output goes to our standard error, because our
+/// standard output has only results.
 async fn run(command: &str, path: &Path, what: &str) -> Result<(), Failure> {
     let mut child = tokio::process::Command::new("sh");
     child.arg("-c").arg(command).arg("sh").arg(path).kill_on_drop(true);
@@ -87,7 +87,7 @@ async fn run(command: &str, path: &Path, what: &str) -> Result<(), Failure> {
     }
     let failed = |detail: String| {
         Failure::new(Exit::Other, format!("{what} failed ({detail}); nothing was published"))
-            .hint(format!("it was: {command}"))
+            .hint(format!("the command was: {command}"))
     };
     let status = child.status().await.map_err(|error| failed(error.to_string()))?;
     if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
@@ -99,7 +99,8 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// A folder with a copy to work on, removed when dropped. The copy has the file's own last name, for the editor's sake.
+/// A temporary folder with a copy to edit, removed when dropped. The copy keeps the last part of the file's name, which
+/// editors go by.
 #[derive(Debug)]
 pub struct Workbench {
     folder: PathBuf,
@@ -108,7 +109,7 @@ pub struct Workbench {
 }
 
 impl Workbench {
-    /// Makes an empty one below `parent`. Blocking.
+    /// Creates an empty one in `parent`. Blocking.
     pub fn new(parent: &Path, name: &FileName) -> std::io::Result<Self> {
         let folder = parent.join(format!("edit-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&folder)?;
@@ -119,7 +120,7 @@ impl Workbench {
 
 impl Drop for Workbench {
     fn drop(&mut self) {
-        // What is left over is removed by the next `serve`, which clears the folder for temporary files.
+        // Best effort.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

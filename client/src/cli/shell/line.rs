@@ -1,6 +1,6 @@
-//! A line of the shell as words, and the completion of the one being typed. Pure, except for what it completes from.
+//! Splits a line of the shell into words, and completes the word being typed.
 //!
-//! Invariant: a number stands for a row of the last search only where a file name is expected.
+//! Invariant: a number means a row of the last search only where a file name is expected.
 
 use std::any::TypeId;
 
@@ -13,7 +13,10 @@ use rustyline::{Context, Helper};
 
 use crate::cli::session::Session;
 
-/// Splits a line into words; quotes keep blanks, a backslash keeps the next character.
+/// Splits a line into words. Quotes keep spaces, and a backslash keeps the next character.
+///
+/// Crates that split as a POSIX shell does (shlex, shell-words) drop everything after a `#`, so the text of
+/// `append notes.md # heading` would be lost. They cannot say what is wrong with a line either.
 pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -42,7 +45,7 @@ pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Replaces numbers by the names of the last search's rows, where the command that is typed expects file names.
+/// Replaces numbers with names from the last search, where the typed command expects file names.
 pub(super) fn resolve_rows(
     shell: &clap::Command,
     mut words: Vec<String>,
@@ -55,7 +58,7 @@ pub(super) fn resolve_rows(
     let mut last = None;
     let mut arguments = command.get_positionals();
     for position in first..words.len() {
-        // The last argument takes all words that are left, if it takes several.
+        // The last argument takes all remaining words if it takes several.
         last = arguments.next().or(last.filter(|argument: &&clap::Arg| is_list(argument)));
         let value_of_option = position > 0 && words[position - 1].starts_with('-');
         let number = words[position].parse().ok().filter(|_| !value_of_option && last.is_some_and(is_file_name));
@@ -74,7 +77,7 @@ fn is_file_name(argument: &clap::Arg) -> bool {
     argument.get_value_parser().type_id() == TypeId::of::<FileName>()
 }
 
-/// Completes commands, and the names of the last search's rows.
+/// Completes commands, and names from the last search.
 pub(super) struct LineHelper {
     session: Session,
     commands: Vec<String>,

@@ -1,7 +1,7 @@
-//! The interactive shell of `raftshare serve`: the command line's commands, one at a time, without leaving the peer.
+//! The interactive shell of `raftshare serve`, which runs the verbs of the command line one at a time.
 //!
-//! Invariant: the thread that reads a line does nothing else; it reads the next one only after the command has ended,
-//! so that results and the prompt never mix. Ctrl-C ends the running command, Ctrl-D the shell.
+//! Invariant: the reading thread does nothing else. It reads the next line only after the command has ended, so results
+//! and the prompt never mix. Ctrl-C ends the running command, Ctrl-D the shell.
 
 mod line;
 
@@ -30,17 +30,17 @@ struct Line {
     verb: ShellVerb,
 }
 
-/// What can be typed, as its parser sees it.
+/// The clap definition of a line.
 pub(super) fn command() -> clap::Command {
     Line::command()
 }
 
-/// Whether the index can be reached, as the prompt shows it.
+/// The prompt, which shows whether the index can be reached.
 #[derive(Debug, Clone, Default)]
 pub struct Prompt(Arc<AtomicBool>);
 
 impl Prompt {
-    /// Notes that the index answers, or does not.
+    /// Records whether the index can be reached.
     pub fn set_connected(&self, connected: bool) {
         self.0.store(connected, Ordering::Relaxed);
     }
@@ -55,7 +55,7 @@ impl Prompt {
 pub struct Printer(Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>);
 
 impl Printer {
-    /// Prints a line, on the standard error where there is no prompt to print above.
+    /// Prints a line above the prompt, or on the standard error if there is no prompt.
     pub fn print(&self, line: &str) {
         let printed = self.0.lock().as_mut().is_some_and(|printer| printer.print(format!("{line}\n")).is_ok());
         if !printed {
@@ -64,13 +64,13 @@ impl Printer {
     }
 }
 
-/// What the reading thread says.
+/// What the reading thread sends.
 enum Typed {
     Line(String),
     End,
 }
 
-/// A shell whose thread waits for the first line.
+/// A shell whose thread is reading the first line.
 pub struct Shell {
     typed: mpsc::Receiver<Typed>,
     /// Tells the thread to read the next line.
@@ -96,13 +96,13 @@ impl Shell {
         Ok(Self { typed, next, printer: Printer(Arc::new(Mutex::new(printer))), _terminal: terminal })
     }
 
-    /// For printing while the prompt is shown.
+    /// Prints while the prompt is shown.
     pub fn printer(&self) -> Printer {
         self.printer.clone()
     }
 
-    /// Runs what is typed until the user leaves. Where the standard input was empty from the start, never ends: that is
-    /// how a peer is started in the background.
+    /// Runs what is typed until the user leaves. If the standard input is empty from the start, it never ends, because
+    /// that is how a peer is started in the background.
     pub async fn run(mut self, session: &Session) {
         let mut any = false;
         while let Some(Typed::Line(line)) = self.typed.recv().await {
@@ -129,7 +129,7 @@ fn read_lines(
     loop {
         let typed = match editor.readline(prompt.text()) {
             Ok(line) => {
-                let _ = editor.add_history_entry(&line); // a line that is not remembered is no harm
+                let _ = editor.add_history_entry(&line); // the history is only a convenience
                 Typed::Line(line)
             }
             Err(ReadlineError::Interrupted) => continue,
@@ -142,7 +142,7 @@ fn read_lines(
     }
 }
 
-/// Runs one line; false if the user wants to leave.
+/// Runs one line. Returns false if the user wants to leave.
 async fn run_line(session: &Session, text: &str) -> bool {
     let output = session.output;
     let words = match line::split(text) {
@@ -177,7 +177,8 @@ async fn run_line(session: &Session, text: &str) -> bool {
     }
 }
 
-/// The terminal's settings, put back when dropped: the reading thread may be killed in the middle of a line.
+/// The terminal's settings. They are restored on drop, because the reading thread may be killed in the middle of a
+/// line.
 struct Terminal(Option<Termios>);
 
 impl Terminal {
@@ -189,7 +190,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(settings) = &self.0 {
-            // A terminal that is gone needs no settings.
+            // If the terminal is gone, there is nothing to restore.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
     }

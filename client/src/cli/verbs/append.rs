@@ -15,9 +15,9 @@ pub struct Append {
     /// The file.
     #[arg(value_parser = file_name)]
     pub name: FileName,
-    /// The text, one line; `-` or nothing reads the standard input.
+    /// The text, as one line; if omitted or `-`, it is read from the standard input.
     pub text: Option<String>,
-    /// Waiting for the lease.
+    /// Options for the lease.
     #[command(flatten)]
     pub waiting: Waiting,
 }

@@ -1,7 +1,7 @@
-//! `raftshare get`: fetches files into the folder, or one file to any other place.
+//! `raftshare get`: fetches files into the folder, or one file to another path.
 //!
-//! Invariant: a file appears under its name only complete and with the SHA-256 that the index names; the
-//! user's own bytes are never overwritten.
+//! Invariants: a file gets its name only when it is complete and has the SHA-256 of the index. The user's own bytes are
+//! never overwritten.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Get {
     /// The files.
     #[arg(required = true, value_parser = file_name)]
     pub names: Vec<FileName>,
-    /// Write the file here instead of into the shared folder; `-` prints it.
+    /// Write the file to this path instead of the shared folder; `-` prints it.
     #[arg(short = 'O', long, value_name = "PATH")]
     pub out: Option<PathBuf>,
 }
@@ -41,17 +41,17 @@ struct Got {
     size: u64,
     hash: ContentHash,
     path: PathBuf,
-    /// False if the version was there already.
+    /// False if the version was already there.
     fetched: bool,
-    /// Whether the index was told of the copy.
+    /// Whether the copy was announced to the index.
     announced: bool,
-    /// Holders that sent something.
+    /// Number of holders that sent bytes.
     sources: usize,
     seconds: f64,
 }
 
 impl Get {
-    /// Fetches one file after the other; those that fail do not hold up the rest.
+    /// Fetches one file after another; a failure does not stop the rest.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         if self.out.is_some() && self.names.len() > 1 {
             return Err(Failure::new(Exit::Usage, "-O takes one file at a time"));
@@ -111,7 +111,7 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
     let announced = if is_served(&folder).await {
         announce(session, &folder, &file, copy).await
     } else {
-        // Nobody could fetch from here. `serve` states the copy when it registers.
+        // No other peer could fetch the copy from here, so `serve` announces it when it registers.
         let (folder, name) = (Arc::clone(&folder), name.clone());
         blocking(move || folder.accept(&name, copy)).await??;
         false
@@ -131,7 +131,8 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
     Ok(())
 }
 
-/// What the user asked for, in the terms of the folder's rules. It is no task, so no token can be too old.
+/// The user's request in terms of the folder's rules. It uses the newest known fencing token, because it is not a task
+/// that could be outdated.
 async fn order_for(folder: &Arc<Folder>, file: &FileResponse) -> Result<Order, Failure> {
     let (folder, name) = (Arc::clone(folder), file.name.clone());
     let record = blocking(move || folder.record(&name)).await??;
@@ -153,16 +154,16 @@ async fn install(folder: &Arc<Folder>, name: &FileName, order: Order, fetched: F
     Ok(blocking(move || folder.install(fetched.staged, &name, order)).await??)
 }
 
-/// Tells the index about the copy. If that fails the copy is still good: `serve` announces it later.
+/// Announces the copy. If that fails, the copy is still valid, and `serve` announces it later.
 async fn announce(session: &Session, folder: &Arc<Folder>, file: &FileResponse, copy: Copy) -> bool {
     match announce_copy(&session.client, folder, &file.name, copy).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {
-            session.output.warn(&format!("the copy is here but not announced yet: {error}"));
+            session.output.warn(&format!("the copy is here, but could not be announced yet: {error}"));
             false
         }
         Err(error) => {
-            session.output.warn(&format!("the copy is announced, but that could not be noted: {error}"));
+            session.output.warn(&format!("the copy is announced, but this could not be recorded: {error}"));
             false
         }
     }

@@ -1,4 +1,4 @@
-//! `help`, in the shell: what can be typed.
+//! `help` in the shell: shows what can be typed.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::{Session, shell};
 use crate::terminal::Failure;
 
-/// What can be typed here; `help COMMAND` tells more.
+/// Show what can be typed here; `help COMMAND` shows more.
 #[derive(Debug, Clone, Args)]
 pub struct Help {
     /// The command.
@@ -15,7 +15,7 @@ pub struct Help {
 }
 
 impl Help {
-    /// Prints the help of one command, or of all.
+    /// Prints the help of one command, or the list of all.
     pub async fn run(&self, session: &Session) -> Result<ControlFlow<()>, Failure> {
         let mut line = shell::command();
         let known = self.command.as_deref().and_then(|name| line.find_subcommand_mut(name));
@@ -24,7 +24,7 @@ impl Help {
             None => line.render_help(),
         };
         session.output.line(&format!(
-            "{}\n`get 1` means the first row of the last search. Ctrl-C ends a command, Ctrl-D leaves.",
+            "{}\n`get 1` fetches the first row of the last search. Ctrl-C ends a command, Ctrl-D leaves.",
             text.to_string().trim_end()
         ));
         Ok(ControlFlow::Continue(()))

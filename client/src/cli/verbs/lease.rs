@@ -1,4 +1,4 @@
-//! `raftshare lease`: takes, renews and gives back leases that the folder keeps, and shows who has one.
+//! `raftshare lease`: takes, renews and releases leases, and shows who has one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::peer::Folder;
 use crate::terminal::figures::{count, remaining};
 use crate::terminal::{Exit, Failure};
 
-/// Take, renew, give back or look at leases.
+/// Take, renew, release or show leases.
 #[derive(Debug, Clone, Args)]
 pub struct Lease {
     /// What to do.
@@ -26,37 +26,37 @@ pub struct Lease {
 /// The commands about leases.
 #[derive(Debug, Clone, Subcommand)]
 pub enum LeaseCommand {
-    /// Take the lease of a file; this folder keeps its token.
+    /// Take the lease of a file; the folder keeps its token.
     Acquire {
-        /// The file; it need not exist yet.
+        /// The file, which need not exist yet.
         #[arg(value_parser = file_name)]
         name: FileName,
-        /// Waiting for the lease.
+        /// Options for the lease.
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Extend the lease that this folder has.
+    /// Renew the lease that this folder has.
     Renew {
         /// The file.
         #[arg(value_parser = file_name)]
         name: FileName,
-        /// How long from now; the granted duration if left out.
+        /// New duration from now [default: the granted duration].
         #[arg(long, value_name = "DURATION", value_parser = lease_ttl)]
         ttl: Option<Duration>,
     },
-    /// Give back the lease that this folder has.
+    /// Release the lease that this folder has.
     Release {
         /// The file.
         #[arg(value_parser = file_name)]
         name: FileName,
     },
-    /// Who has the lease.
+    /// Show who has the lease.
     Status {
         /// The file.
         #[arg(value_parser = file_name)]
         name: FileName,
     },
-    /// Who has the lease and who waits for it.
+    /// Show who has the lease and who is waiting for it.
     Queue {
         /// The file.
         #[arg(value_parser = file_name)]
@@ -91,7 +91,7 @@ fn report(session: &Session, name: &FileName, grant: &Grant, what: &str) {
 
 async fn own(folder: &Arc<Folder>, name: &FileName) -> Result<Kept, Failure> {
     kept(folder, name).await?.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("this folder keeps no lease of {name}"))
+        Failure::new(Exit::NotFound, format!("this folder has no lease of {name}"))
             .hint(format!("take it:  raftshare lease acquire '{name}'"))
     })
 }
@@ -120,7 +120,7 @@ async fn release(session: &Session, name: &FileName) -> Result<(), Failure> {
 
 async fn status(session: &Session, name: &FileName, queue: bool) -> Result<(), Failure> {
     let Some(answer) = session.client.lease_status(name).await? else {
-        return Err(Failure::new(Exit::NotFound, format!("nobody has the lease of {name}"))
+        return Err(Failure::new(Exit::NotFound, format!("no peer has the lease of {name}"))
             .hint(format!("take it:  raftshare lease acquire '{name}'")));
     };
     session.output.freshness(&answer.freshness);

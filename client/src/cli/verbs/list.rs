@@ -1,4 +1,4 @@
-//! `raftshare list`: the folder's files, or what the index knows.
+//! `raftshare list`: lists the files of the folder, or those of the index.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,25 +16,25 @@ use crate::peer::{Disk, Folder, FolderError, scan};
 use crate::terminal::Failure;
 use crate::terminal::figures::{count, remaining, size};
 
-/// Files that `list` asks the index about at a time.
+/// Files that are looked up in the index at the same time.
 const LOOKUPS_MAX: usize = 8;
 
-/// The folder's files: versions, copies, locks.
+/// List the folder's files with their versions, copies and leases.
 #[derive(Debug, Clone, Args)]
 pub struct List {
-    /// What the index knows, instead of what is in the folder.
+    /// List the files of the index instead of those of the folder.
     #[arg(long)]
     pub remote: bool,
 }
 
 impl List {
-    /// Prints the files here, or all that the index lists.
+    /// Prints the local files, or those of the index.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         if self.remote { remote(session).await } else { local(session).await }
     }
 }
 
-/// What the index lists, as far as one answer goes.
+/// Lists the files of the index, as far as one answer goes.
 async fn remote(session: &Session) -> Result<(), Failure> {
     let started = Instant::now();
     let answer = session.client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
@@ -52,18 +52,18 @@ async fn remote(session: &Session) -> Result<(), Failure> {
 #[serde(rename_all = "camelCase")]
 struct Listed {
     name: FileName,
-    /// The version held here; `null` for bytes that were never announced.
+    /// The local version; `null` for bytes that were never announced.
     version: Option<Version>,
     current_version: Option<Version>,
     size: u64,
     hash: Option<ContentHash>,
-    /// announced, pending, changed.
+    /// `announced`, `pending`, `changed` or `stale`.
     state: &'static str,
     replicas: Option<ReplicaCount>,
     lease: Option<LeaseStatus>,
 }
 
-/// The files here, with what the index knows about each.
+/// Lists the local files, each with what the index knows about it.
 async fn local(session: &Session) -> Result<(), Failure> {
     let folder = session.folder().await?;
     let files = local_files(&folder).await?;
@@ -84,7 +84,7 @@ async fn local(session: &Session) -> Result<(), Failure> {
         }
         listed.push(file);
         if unreachable.is_some() {
-            break; // without the cluster there is nothing to ask for the others either
+            break; // the other lookups would fail as well
         }
     }
     if let Some(error) = unreachable {

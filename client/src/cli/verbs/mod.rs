@@ -1,7 +1,8 @@
-//! The verbs: one file each, with the arguments as clap reads them beside the code that runs.
+//! The verbs. Each has one file with its clap arguments and the code that runs it.
 //!
-//! The list at the end of this file is the only one. Adding a verb takes a file with a `clap::Args` type that has
-//! `run`, and one line there; the command line, the shell, its completion and its help follow from it.
+//! The list at the end of this file is the only one. To add a verb, write a file with a `clap::Args` type that has a
+//! method `run`, and add one line to the list. The command line, the shell, its completion and its help follow from the
+//! list.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +11,7 @@ use clap::Subcommand;
 use super::Session;
 use crate::terminal::{Exit, Failure};
 
-/// Declares the modules of the verbs, an enum for each of the two places where words are typed, and how they run.
+/// Declares the modules of the verbs, and one enum each for the verbs of the command line and of the shell.
 macro_rules! verbs {
     (
         both: $($both_file:ident::$Both:ident),+;
@@ -21,7 +22,7 @@ macro_rules! verbs {
         $(mod $line_file;)+
         $(mod $shell_file;)+
 
-        /// A verb of the command line and of the shell alike.
+        /// A verb of both the command line and the shell.
         #[derive(Debug, Clone, Subcommand)]
         pub enum Verb {
             $($Both($both_file::$Both),)+
@@ -44,7 +45,8 @@ macro_rules! verbs {
         }
 
         impl CommandLineVerb {
-            /// Runs it. Ctrl-C ends a verb, except those of the command line alone: they see to signals themselves.
+            /// Runs the verb until it ends or is interrupted. Verbs of the command line alone handle signals
+            /// themselves.
             pub async fn run(&self, session: &Session) -> Result<(), Failure> {
                 match self {
                     $(Self::$Line(verb) => verb.run(session).await,)+
@@ -65,7 +67,7 @@ macro_rules! verbs {
         }
 
         impl ShellVerb {
-            /// Runs it, and answers whether the shell goes on.
+            /// Runs the verb. Returns whether the shell continues.
             pub async fn run(&self, session: &Session) -> Result<ControlFlow<()>, Failure> {
                 match self {
                     Self::Both(verb) => verb.run(session).await.map(|()| ControlFlow::Continue(())),

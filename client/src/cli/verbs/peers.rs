@@ -1,4 +1,4 @@
-//! `raftshare peers`: the live peers, or the holders of one file.
+//! `raftshare peers`: lists the live peers, or the holders of one file.
 
 use clap::Args;
 use raft_store::types::FileName;
@@ -9,7 +9,7 @@ use crate::cli::values::file_name;
 use crate::terminal::Failure;
 use crate::terminal::figures::ago;
 
-/// The peers, or those that have one file.
+/// List the peers, or those that have one file.
 #[derive(Debug, Clone, Args)]
 pub struct Peers {
     /// The file.
@@ -36,7 +36,7 @@ async fn everybody(session: &Session) -> Result<(), Failure> {
     let rows: Vec<_> = answer.value.iter().map(row).collect();
     session.output.result(&answer.value, &["PEER", "ADDRESS", "ZONE", "FILES", "SEEN"], &rows);
     if rows.is_empty() {
-        session.output.remark("no peer is live; share a folder:  raftshare serve --dir DIR");
+        session.output.remark("there are no live peers; share a folder:  raftshare serve --dir DIR");
     }
     session.output.freshness(&answer.freshness);
     Ok(())
@@ -55,7 +55,7 @@ async fn holders(session: &Session, name: &FileName) -> Result<(), Failure> {
     Ok(())
 }
 
-/// When a peer was last heard from; only the leader knows (R5).
+/// Time since the last heartbeat of a peer, which only the leader knows (R5).
 fn seen(unix_seconds: Option<u64>) -> String {
     unix_seconds.map_or_else(|| "-".into(), ago)
 }

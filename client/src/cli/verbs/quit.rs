@@ -1,4 +1,4 @@
-//! `quit`, in the shell: stops sharing.
+//! `quit` in the shell: stops sharing.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::terminal::Failure;
 pub struct Quit;
 
 impl Quit {
-    /// Ends the shell, and `serve` with it.
+    /// Ends the shell, and with it `serve`.
     pub async fn run(&self, _: &Session) -> Result<ControlFlow<()>, Failure> {
         Ok(ControlFlow::Break(()))
     }

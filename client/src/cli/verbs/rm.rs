@@ -1,7 +1,7 @@
-//! `raftshare rm`: the name everywhere, under a lease (F7), or only the copy in this folder.
+//! `raftshare rm`: deletes a file everywhere, under a lease (F7), or only the copy in this folder.
 //!
-//! Invariants: local bytes go into the trash, and only after the index agreed; nothing is deleted that nobody
-//! confirmed, by an answer at a terminal or by `--yes`.
+//! Invariants: local bytes go to the trash, and only after the index has agreed. Nothing is deleted without
+//! confirmation, at a terminal or by `--yes`.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -24,29 +24,29 @@ use crate::terminal::{Exit, Failure};
 struct Deleted {
     file: FileName,
     everywhere: bool,
-    /// Where the local copy went, if there was one.
+    /// Where the local copy is now, if there was one.
     trash: Option<PathBuf>,
 }
 
-/// Delete a file everywhere (into the trash), or only the copy in this folder.
+/// Delete a file everywhere, or only the copy in this folder; deleted copies go to the trash.
 #[derive(Debug, Clone, Args)]
 pub struct Rm {
     /// The file.
     #[arg(value_parser = file_name)]
     pub name: FileName,
-    /// Only drop the copy in this folder.
+    /// Delete only the copy in this folder.
     #[arg(long)]
     pub local: bool,
-    /// Do not ask; needed where there is no terminal.
+    /// Do not ask for confirmation; required without a terminal.
     #[arg(short, long)]
     pub yes: bool,
-    /// Waiting for the lease.
+    /// Options for the lease.
     #[command(flatten)]
     pub waiting: leases::Waiting,
 }
 
 impl Rm {
-    /// Deletes once that is confirmed.
+    /// Deletes the file or the copy, once that is confirmed.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         let name = &self.name;
         let what = if self.local { "the copy in this folder" } else { "it everywhere" };
@@ -68,13 +68,13 @@ impl Rm {
     }
 }
 
-/// Asks, where somebody can answer. What was typed at the shell's prompt needs no second answer.
+/// Asks for confirmation at a terminal. A command that was typed into the shell needs none.
 fn confirmed(session: &Session, name: &FileName, what: &str) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() || (!session.interactive && !std::io::stderr().is_terminal()) {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{name} was not deleted: nobody can be asked without a terminal"),
+            format!("{name} was not deleted: there is no terminal to ask for confirmation"),
         )
         .hint(format!("to delete {what}, pass --yes:  raftshare rm '{name}' --yes")));
     }
@@ -109,7 +109,7 @@ async fn everywhere(session: &Session, folder: &Arc<Folder>, rm: &Rm) -> Result<
         fence: held.guard.fencing_token(),
     };
     if held.kept {
-        leases::forget(folder, name).await?; // the tombstone ended it
+        leases::forget(folder, name).await?; // the tombstone ended the lease
     }
     held.guard.forget();
     let (folder, name) = (Arc::clone(folder), name.clone());
@@ -129,7 +129,7 @@ async fn drop_copy(session: &Session, folder: &Arc<Folder>, name: &FileName) -> 
         DeleteRequest { peer_id: folder.peer_id(), file_name: name.clone(), everywhere: None, lease_token: None };
     let known = match session.as_peer(folder, async || session.client.delete(&request).await).await {
         Ok(()) => true,
-        // The index does not count this folder as a holder; the copy goes all the same.
+        // The index does not count this folder as a holder. The copy is deleted anyway.
         Err(error) if matches!(error.code(), Some(ErrorCode::NotHolder | ErrorCode::NotFound)) => false,
         Err(error) => return Err(error.into()),
     };

@@ -11,21 +11,21 @@ use crate::cluster::{Consistency, Freshness, Read, ReadOptions, SearchMode};
 use crate::terminal::figures::{count, size};
 use crate::terminal::{Failure, variables};
 
-/// Most hits that one search answers.
+/// Most hits of one search.
 pub(in crate::cli) const SEARCH_LIMIT_MAX: usize = 1_000;
 
-/// Find files by name, typing errors forgiven; an empty query lists everything.
+/// Find files by name, tolerating typos; an empty query lists everything.
 #[derive(Debug, Clone, Args)]
 pub struct Search {
     /// Words of the name.
     pub query: Vec<String>,
-    /// How many hits to print.
+    /// Most hits to print.
     #[arg(short = 'n', long, default_value_t = 50, value_parser = limit)]
     pub limit: usize,
     /// How the query matches.
     #[arg(long, value_enum, default_value = "fuzzy")]
     pub mode: Mode,
-    /// How consistent the answer has to be; `auto` accepts a follower's if the leader does not answer, and says so.
+    /// How consistent the answer must be; `auto` accepts a follower's answer if the leader is silent, and says so.
     #[arg(long, value_enum, env = variables::CONSISTENCY, default_value = "auto")]
     pub consistency: Level,
 }
@@ -33,29 +33,29 @@ pub struct Search {
 /// How a query matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// Forgives a typing error.
+    /// Tolerate a typo.
     Fuzzy,
-    /// Anywhere in the name.
+    /// Match anywhere in the name.
     Substring,
-    /// At the beginning.
+    /// Match the beginning of the name.
     Prefix,
 }
 
-/// How consistent a read has to be (R1).
+/// How consistent a read must be (R1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
-    /// The leader's answer if it comes at once, else a follower's.
+    /// The leader's answer if it comes at once, otherwise a follower's.
     Auto,
-    /// The leader's.
+    /// The leader's answer.
     Leader,
-    /// Confirmed with a majority.
+    /// The leader's answer, confirmed by a majority.
     Linearizable,
-    /// Any node's.
+    /// Any node's answer.
     Stale,
 }
 
 impl Search {
-    /// No hit is a result too: an empty list, and exit code 0.
+    /// Prints the hits. A search without hits prints an empty list and succeeds.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         let consistency = match self.consistency {
             Level::Auto => Consistency::Auto,
@@ -76,7 +76,7 @@ impl Search {
     }
 }
 
-/// Prints hits, and keeps them for numbers in the shell to refer to.
+/// Prints hits, and keeps them so that numbers in the shell can refer to them.
 pub(super) fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration) {
     let hits = &answer.value;
     session.keep_rows(hits.iter().map(|hit| hit.file_name.clone()));

@@ -1,12 +1,12 @@
-//! `raftshare serve`: shares the folder, and reads commands while it does.
+//! `raftshare serve`: shares the folder and runs the shell.
 //!
 //! ```text
 //! peer (server, heartbeats, tasks) ──events──► lines above the prompt
 //!      ▲ stop                                       ▲
 //! signals, quit ◄── shell thread (blocks in readline) ┴── one command at a time ──► Verb::run
 //! ```
-//! Invariant: the process ends when the peer cannot go on, when the user quits, or at SIGINT, SIGTERM and SIGHUP; the
-//! peer is stopped in order each time, and the terminal is left as it was found.
+//! Invariant: the process ends when the peer fails, when the user quits, or on SIGINT, SIGTERM or SIGHUP. Each time the
+//! peer stops in order, and the terminal's settings are restored.
 
 use std::io::IsTerminal;
 
@@ -23,22 +23,22 @@ use crate::terminal::{Exit, Failure, Output, variables};
 /// Share the folder, keep its copies up to date, and open an interactive shell.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
-    /// Address for other peers to fetch from; `:PORT` listens on loopback, port 0 picks a free one.
+    /// Address to listen on for other peers; `:PORT` means loopback, and port 0 picks a free port.
     #[arg(long, value_name = "HOST:PORT", env = variables::BIND, value_parser = bind, default_value = "127.0.0.1:0")]
     pub bind: String,
-    /// Address under which other peers reach this one, if it is not the one listened at.
+    /// Address that other peers should use, if it differs from --bind.
     #[arg(long, value_name = "URL", value_parser = advertise)]
     pub advertise: Option<String>,
-    /// Failure zone: copies are spread over zones.
+    /// Failure zone; copies of a file are spread over zones.
     #[arg(long, value_parser = zone)]
     pub zone: Option<String>,
-    /// Bytes the folder may hold for others; unlimited if left out.
+    /// Most bytes that the folder holds for others [default: unlimited].
     #[arg(long, value_name = "BYTES")]
     pub capacity: Option<u64>,
-    /// Listen at addresses other than loopback, although everybody there can read the shared files.
+    /// Listen on addresses beyond loopback, where anyone can read the shared files.
     #[arg(long)]
     pub insecure: bool,
-    /// Only share; do not read commands.
+    /// Share without the interactive shell.
     #[arg(long)]
     pub no_shell: bool,
 }
@@ -57,14 +57,14 @@ impl Serve {
         let peer = Peer::bind(config).await?;
         let session = session.for_shell(peer.folder());
         let stop = CancellationToken::new();
-        let (events, told) = Events::channel();
+        let (events, received) = Events::channel();
         let prompt = Prompt::default();
         let shell = if self.no_shell { None } else { Some(Shell::start(&session, &prompt)?) };
-        let printing = tokio::spawn(print_events(session.output, told, prompt, shell.as_ref().map(Shell::printer)));
+        let printing = tokio::spawn(print_events(session.output, received, prompt, shell.as_ref().map(Shell::printer)));
         let mut serving = tokio::spawn(peer.run(stop.clone(), events));
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
-            () = told_to_stop() => None,
+            () = stop_signal() => None,
             () = commands(&session, shell) => None,
         };
         stop.cancel();
@@ -78,7 +78,7 @@ impl Serve {
     }
 }
 
-/// Runs the shell to its end; without one, never ends.
+/// Runs the shell to its end. Without a shell, never ends.
 async fn commands(session: &Session, shell: Option<Shell>) {
     match shell {
         Some(shell) => shell.run(session).await,
@@ -87,7 +87,7 @@ async fn commands(session: &Session, shell: Option<Shell>) {
 }
 
 /// Resolves at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
-async fn told_to_stop() {
+async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
@@ -96,14 +96,14 @@ async fn told_to_stop() {
     futures::future::select_all(received).await;
 }
 
-/// Prints what the peer tells: its address as the result of the command, the rest as remarks.
+/// Prints the peer's events: its address as the result of the command, the others as remarks.
 async fn print_events(
     output: Output,
-    mut told: mpsc::Receiver<PeerEvent>,
+    mut received: mpsc::Receiver<PeerEvent>,
     prompt: Prompt,
     printer: Option<Printer>,
 ) {
-    while let Some(event) = told.recv().await {
+    while let Some(event) = received.recv().await {
         match &event {
             PeerEvent::IndexLost { .. } => prompt.set_connected(false),
             PeerEvent::IndexBack | PeerEvent::Registered { .. } => prompt.set_connected(true),

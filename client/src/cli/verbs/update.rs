@@ -11,28 +11,28 @@ use crate::cli::leases::Waiting;
 use crate::cli::values::{command_line, file_name};
 use crate::terminal::Failure;
 
-/// Edit a file under a lease and publish it as its next version; creates it if it does not exist.
+/// Edit a file under a lease and publish it as the next version; creates the file if it does not exist.
 #[derive(Debug, Clone, Args)]
 pub struct Update {
     /// The file.
     #[arg(value_parser = file_name)]
     pub name: FileName,
-    /// The editor to open, instead of $VISUAL or $EDITOR.
+    /// Editor to use instead of $VISUAL or $EDITOR.
     #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
     pub editor: Option<String>,
-    /// Take the new content from this file; `-` reads the standard input.
+    /// Take the new content from this file; `-` means the standard input.
     #[arg(long, value_name = "FILE", group = "source")]
     pub from: Option<PathBuf>,
-    /// Run this shell command on the file (its path is $1) instead of an editor.
+    /// Run this shell command instead of an editor; $1 is the path of the file.
     #[arg(long, value_name = "CMD", group = "source", value_parser = command_line)]
     pub exec: Option<String>,
-    /// Waiting for the lease.
+    /// Options for the lease.
     #[command(flatten)]
     pub waiting: Waiting,
 }
 
 impl Update {
-    /// Publishes what the editor, the command or the other file makes of the file.
+    /// Publishes what the editor or the command makes of the file, or the content of another file.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
         let source = match (&self.from, &self.exec) {
             (Some(path), _) => Source::from_path(path)?,

@@ -1,4 +1,4 @@
-//! `raftshare why`: turns the index's answer to "why does this file have the copies it has" into lines for people.
+//! `raftshare why`: explains the copies of a file.
 
 use clap::Args;
 use raft_store::types::FileName;
@@ -8,7 +8,7 @@ use crate::cli::values::file_name;
 use crate::contract::{TaskKind, WhyResponse};
 use crate::terminal::Failure;
 
-/// Why a file has the copies it has.
+/// Explain why a file has the copies it has.
 #[derive(Debug, Clone, Args)]
 pub struct Why {
     /// The file.
@@ -26,7 +26,7 @@ impl Why {
     }
 }
 
-/// The lines.
+/// The explanation.
 fn explain(why: &WhyResponse) -> String {
     let rule = &why.rule;
     let risk = if rule.live < rule.desired { ", AT RISK" } else { "" };
@@ -41,7 +41,7 @@ fn explain(why: &WhyResponse) -> String {
     }
     // `null` from a node that does not plan (R5).
     for task in why.tasks.iter().flatten() {
-        let state = if task.working { "working on it" } else { "not begun" };
+        let state = if task.working { "running" } else { "not started" };
         let kind = match task.kind {
             TaskKind::Replicate => "replicate",
             TaskKind::Update => "update",
@@ -80,7 +80,7 @@ mod tests {
                 "old/scan.tif: 1 of 2 copies, AT RISK",
                 "  one copy missing",
                 "  holder     d  v3 (current, up)",
-                "  task       e  replicate v3 (working on it)",
+                "  task       e  replicate v3 (running)",
                 "  no target  x  no room",
             ]
         );
