@@ -26,7 +26,7 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 /// Hits of one search at most.
 pub const SEARCH_LIMIT_MAX: usize = 1_000;
 
-/// One listed member of a cluster to be born.
+/// One listed member of a cluster that is to be founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSpec {
     /// Its node id.
@@ -129,11 +129,11 @@ const LEADER_WORD_MIN: Duration = Duration::from_secs(1);
 
 /// How a node comes to belong to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Birth {
+pub enum Bootstrap {
     /// It waits for `init`, or already belongs to one.
     Wait,
     /// It founds the cluster together with the listed members, once all of them answer.
-    Bootstrap {
+    Found {
         /// All founding members, this node among them.
         members: Vec<MemberSpec>,
     },
@@ -146,12 +146,12 @@ pub enum Birth {
     },
 }
 
-impl Birth {
+impl Bootstrap {
     /// The listed members; none unless it founds a cluster. On a directory that belongs to one
     /// they say where to look (C4).
     pub fn members(&self) -> &[MemberSpec] {
         match self {
-            Self::Bootstrap { members } => members,
+            Self::Found { members } => members,
             Self::Wait | Self::Join { .. } => &[],
         }
     }
@@ -159,7 +159,7 @@ impl Birth {
     /// `host:port` of every node that the command line names.
     pub fn addresses(&self) -> Vec<String> {
         match self {
-            Self::Bootstrap { members } => members.iter().map(|member| member.address.clone()).collect(),
+            Self::Found { members } => members.iter().map(|member| member.address.clone()).collect(),
             Self::Join { servers, .. } => servers.iter().filter_map(|server| host_and_port(server)).collect(),
             Self::Wait => Vec::new(),
         }
@@ -185,8 +185,8 @@ pub struct Config {
     /// Its data directory.
     pub data: PathBuf,
     /// How it comes to a cluster.
-    pub birth: Birth,
-    /// Default number of live copies, proposed when the cluster is born (M1).
+    pub bootstrap: Bootstrap,
+    /// Default number of live copies, proposed when the cluster is founded (M1).
     pub replicas: u32,
     /// Default lease duration (L1).
     pub lease_ttl: Duration,
@@ -246,14 +246,14 @@ impl Config {
         if self.snapshot_every == Some(0) {
             return Err("--snapshot-every must be 1 or greater".into());
         }
-        self.validate_birth()
+        self.validate_bootstrap()
     }
 
-    fn validate_birth(&self) -> Result<(), String> {
-        let members = match &self.birth {
-            Birth::Bootstrap { members } => members,
-            Birth::Join { servers, .. } => return servers.iter().try_for_each(|server| check_server(server)),
-            Birth::Wait => return Ok(()),
+    fn validate_bootstrap(&self) -> Result<(), String> {
+        let members = match &self.bootstrap {
+            Bootstrap::Found { members } => members,
+            Bootstrap::Join { servers, .. } => return servers.iter().try_for_each(|server| check_server(server)),
+            Bootstrap::Wait => return Ok(()),
         };
         if members.len() > MEMBERS_MAX {
             return Err(format!(

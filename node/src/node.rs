@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
-use crate::leader::{Leadership, ReignStats};
+use crate::leader::{Leadership, PlanStats};
 use crate::metrics::Metrics;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
@@ -217,7 +217,7 @@ impl Node {
     }
 
     /// What the planner knows; `None` anywhere but at a confirmed leader (R5).
-    pub fn planned(&self) -> Option<ReignStats> {
+    pub fn planned(&self) -> Option<PlanStats> {
         if self.leads_confirmed() { self.leadership.stats() } else { None }
     }
 

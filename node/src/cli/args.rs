@@ -10,7 +10,7 @@ use raft_store::types::{NodeId, limits};
 
 use super::dev;
 use super::operate::{self, Target};
-use crate::config::{Birth, Config, MemberSpec, WAIT_MS_MAX, listen_address};
+use crate::config::{Bootstrap, Config, MemberSpec, WAIT_MS_MAX, listen_address};
 use crate::sys::logging::LogFormat;
 
 /// An index node of raftshare: one member of the small cluster that keeps the replicated index.
@@ -225,20 +225,20 @@ fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
 
 impl StartArgs {
     pub(super) fn into_config(self) -> Result<Config, String> {
-        let birth = match self.bootstrap_expect {
+        let bootstrap = match self.bootstrap_expect {
             Some(expected) if expected != self.members.len() => {
                 return Err(format!("--bootstrap-expect is {expected}, but --members names {}", self.members.len()));
             }
-            Some(_) => Birth::Bootstrap { members: self.members },
-            None if !self.join.is_empty() => Birth::Join { servers: self.join, learner: self.learner },
-            None => Birth::Wait,
+            Some(_) => Bootstrap::Found { members: self.members },
+            None if !self.join.is_empty() => Bootstrap::Join { servers: self.join, learner: self.learner },
+            None => Bootstrap::Wait,
         };
         let config = Config {
             id: self.id,
             listen: self.listen,
             advertise: self.advertise,
             data: self.data,
-            birth,
+            bootstrap,
             replicas: self.replicas,
             lease_ttl: self.lease_ttl,
             peer_ttl: self.peer_ttl,

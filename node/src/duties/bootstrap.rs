@@ -16,11 +16,11 @@ use raft_store::raft::Member;
 use raft_store::types::{NodeId, limits};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Birth, MemberSpec};
+use crate::config::{Bootstrap, MemberSpec};
 use crate::node::Node;
 use crate::sys::clock;
 use crate::sys::net::Net;
-use crate::transport::{Identity, Request, birth_call, who, who_within};
+use crate::transport::{Identity, Request, outsider_call, who, who_within};
 
 /// How long one listed node may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 
 /// Why no cluster was founded.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum BirthError {
+pub enum BootstrapError {
     /// A listed node, or this one, belongs to a cluster that has begun.
     #[error("{0}")]
     AlreadyInitialized(String),
@@ -60,15 +60,15 @@ pub enum BirthError {
 }
 
 /// Founds a cluster of these members, `until` at the latest; this node must be among them.
-pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Result<(), BirthError> {
-    if node.is_initialized().await.map_err(BirthError::Unreachable)? {
-        return Err(BirthError::AlreadyInitialized("this node already belongs to a cluster".into()));
+pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Result<(), BootstrapError> {
+    if node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
+        return Err(BootstrapError::AlreadyInitialized("this node already belongs to a cluster".into()));
     }
     if !members.iter().any(|member| member.id == node.config.id) {
-        return Err(BirthError::BadList(format!("the list does not name this node, {}", node.config.id)));
+        return Err(BootstrapError::BadList(format!("the list does not name this node, {}", node.config.id)));
     }
     let too_late =
-        |_| BirthError::Unreachable("the listed nodes did not all answer in time; nothing was founded".into());
+        |_| BootstrapError::Unreachable("the listed nodes did not all answer in time; nothing was founded".into());
     let asked = join_all(members.iter().map(|member| ask(node, member)));
     let identities = timeout_at(until, asked).await.map_err(too_late)?;
     let mut founding = BTreeMap::new();
@@ -87,15 +87,15 @@ pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Resul
             Ok(())
         }
         Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
-            Err(BirthError::AlreadyInitialized("this node already belongs to a cluster".into()))
+            Err(BootstrapError::AlreadyInitialized("this node already belongs to a cluster".into()))
         }
-        Err(error) => Err(BirthError::Unreachable(error.to_string())),
+        Err(error) => Err(BootstrapError::Unreachable(error.to_string())),
     }
 }
 
-async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
+async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BootstrapError> {
     let own = match node.config.id == member.id {
-        true => Some(node.identity().await.map_err(BirthError::Unreachable)?),
+        true => Some(node.identity().await.map_err(BootstrapError::Unreachable)?),
         false => None,
     };
     if let Some(own) = own.as_ref().filter(|_| member.address == node.address) {
@@ -103,25 +103,25 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BirthError> {
     }
     let there = who(&*node.net, &member.address)
         .await
-        .map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))?;
+        .map_err(|reason| BootstrapError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))?;
     // An address that is not this node's own would be told to all others.
     match own {
         Some(own) if own.side.store != there.side.store => {
-            Err(BirthError::BadList(format!("at {} listens another node than this one", member.address)))
+            Err(BootstrapError::BadList(format!("at {} listens another node than this one", member.address)))
         }
         _ => Ok(there),
     }
 }
 
-fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> {
+fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BootstrapError> {
     if identity.side.node != member.id {
-        return Err(BirthError::BadList(format!(
+        return Err(BootstrapError::BadList(format!(
             "at {} listens node {}, not node {}",
             member.address, identity.side.node, member.id
         )));
     }
     if identity.initialized {
-        return Err(BirthError::AlreadyInitialized(format!(
+        return Err(BootstrapError::AlreadyInitialized(format!(
             "node {} at {} already belongs to cluster {:016x}; to add this node to it, start it with --join and an id of its own",
             member.id,
             member.address,
@@ -131,29 +131,29 @@ fn check(member: &MemberSpec, identity: Identity) -> Result<Member, BirthError> 
     Ok(Member { address: member.address.clone(), store_id: identity.side.store })
 }
 
-async fn adopt(node: &Node, member: &MemberSpec, cluster: u64, founders: &[MemberSpec]) -> Result<(), BirthError> {
+async fn adopt(node: &Node, member: &MemberSpec, cluster: u64, founders: &[MemberSpec]) -> Result<(), BootstrapError> {
     let outcome = if member.id == node.config.id {
         node.adopt(cluster).await
     } else {
         let request = Request::Adopt { cluster, founders: founders.to_vec() };
-        birth_call(&*node.net, &member.address, &request, ASK_DEADLINE).await.map(|_| ())
+        outsider_call(&*node.net, &member.address, &request, ASK_DEADLINE).await.map(|_| ())
     };
-    outcome.map_err(|reason| BirthError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
+    outcome.map_err(|reason| BootstrapError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
 
 /// Does what `--bootstrap-expect` or `--join` ask for, until it is done. A node that belongs to a cluster ignores both,
 /// but says so if the listed members belong to another one. An error means that this node must not go on.
-pub async fn run(node: Arc<Node>) -> Result<(), BirthError> {
-    let initialized = node.is_initialized().await.map_err(BirthError::Unreachable)?;
-    match node.config.birth.clone() {
-        Birth::Bootstrap { members } if initialized => check_same_cluster(&node, &members).await,
-        Birth::Bootstrap { members } => bootstrap(&node, &members).await,
-        Birth::Join { servers, learner } if !initialized => join(&node, &servers, learner).await,
-        Birth::Wait if !initialized => {
+pub async fn run(node: Arc<Node>) -> Result<(), BootstrapError> {
+    let initialized = node.is_initialized().await.map_err(BootstrapError::Unreachable)?;
+    match node.config.bootstrap.clone() {
+        Bootstrap::Found { members } if initialized => check_same_cluster(&node, &members).await,
+        Bootstrap::Found { members } => bootstrap(&node, &members).await,
+        Bootstrap::Join { servers, learner } if !initialized => join(&node, &servers, learner).await,
+        Bootstrap::Wait if !initialized => {
             tracing::info!("belongs to no cluster yet; waiting for `raftshare-node init`");
             Ok(())
         }
-        Birth::Wait | Birth::Join { .. } => Ok(()),
+        Bootstrap::Wait | Bootstrap::Join { .. } => Ok(()),
     }
 }
 
@@ -165,7 +165,7 @@ async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identit
 }
 
 /// A data directory of another cluster would only be refused by every member, in silence for whoever started it.
-async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     let own = node.identities.cluster();
     let others = ask_others(node, members).await;
     // Where a member has moved away from, somebody else may listen now (C4).
@@ -174,7 +174,7 @@ async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), B
     }
     for (id, identity) in others {
         if identity.initialized && identity.cluster != own {
-            return Err(BirthError::AlreadyInitialized(format!(
+            return Err(BootstrapError::AlreadyInitialized(format!(
                 "the data directory {} belongs to cluster {:016x}, but node {id} of --members belongs to {:016x}; \
                  start with the right --data or the right --members",
                 node.config.data.display(),
@@ -187,7 +187,7 @@ async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), B
 }
 
 /// The listed node with the lowest id founds; the others wait to be adopted. All run the same command.
-async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), BirthError> {
+async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     let founder = members.iter().map(|member| member.id).min() == Some(node.config.id);
     let started = clock::now();
     let mut last_told = started;
@@ -211,7 +211,7 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
                 return Ok(());
             }
             Ok(()) => return Ok(()),
-            Err(BirthError::Unreachable(reason)) if started.elapsed() < BOOTSTRAP_DEADLINE => {
+            Err(BootstrapError::Unreachable(reason)) if started.elapsed() < BOOTSTRAP_DEADLINE => {
                 if last_told.elapsed() > TELL_PAUSE {
                     last_told = clock::now();
                     tracing::info!(%reason, "waiting for the other founding members");
@@ -225,9 +225,9 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Birth
 
 /// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the
 /// node waits to be taken in again (C3).
-async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BirthError> {
+async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BootstrapError> {
     let Some(own) = node.identities.cluster() else { return Ok(false) };
-    if node.is_initialized().await.map_err(BirthError::Unreachable)? {
+    if node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
         return Ok(false);
     }
     let others = ask_others(node, members).await;
@@ -235,23 +235,23 @@ async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, Birth
 }
 
 /// Waits until the founder took this node in.
-async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BirthError> {
+async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     if let Some(reason) = node.founding_refused.lock().clone() {
-        return Err(BirthError::BadList(reason));
+        return Err(BootstrapError::BadList(reason));
     }
     let others = ask_others(node, members).await;
     // Looked at after the others answered: a founder adopts every member before its cluster begins.
     let own = node.identities.cluster();
-    if own.is_some() && node.is_initialized().await.map_err(BirthError::Unreachable)? {
+    if own.is_some() && node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
         return Ok(());
     }
     match others.iter().find(|(_, identity)| identity.initialized && identity.cluster != own) {
-        Some((id, identity)) => Err(BirthError::AlreadyInitialized(format!(
+        Some((id, identity)) => Err(BootstrapError::AlreadyInitialized(format!(
             "node {id} already belongs to cluster {:016x}, and this data directory is empty; a node that lost its disk \
              must not vote again: remove it from the cluster and start it with --join under a new --id",
             identity.cluster.unwrap_or(0)
         ))),
-        None => Err(BirthError::Unreachable("the cluster has not begun yet".into())),
+        None => Err(BootstrapError::Unreachable("the cluster has not begun yet".into())),
     }
 }
 
@@ -274,7 +274,7 @@ async fn set_replicas(node: &Arc<Node>) {
 const LEARNERS: &str = "/cluster/learners";
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
-async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BirthError> {
+async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BootstrapError> {
     let wait_ms = clock::millis(CATCH_UP_WAIT);
     let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut refusals = Refusals::default();
@@ -321,21 +321,21 @@ struct Refusals {
 
 impl Refusals {
     /// An error once the same was said often enough to be definite.
-    fn note(&mut self, answer: &str) -> Result<(), BirthError> {
+    fn note(&mut self, answer: &str) -> Result<(), BootstrapError> {
         let problem: Option<client::api::Problem> = serde_json::from_str(answer).ok();
         let reason = problem.map_or_else(|| answer.to_owned(), |problem| problem.detail);
         self.count = if reason == self.reason { self.count + 1 } else { 1 };
         self.reason = reason;
         match self.count < REFUSALS_MAX {
             true => Ok(()),
-            false => Err(BirthError::BadList(format!("the cluster does not take this node in: {}", self.reason))),
+            false => Err(BootstrapError::BadList(format!("the cluster does not take this node in: {}", self.reason))),
         }
     }
 }
 
 /// Has a node set its older copy of a data directory aside, and waits until it is there again with an empty one (C3).
 async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity, String> {
-    birth_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
+    outsider_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
     let until = clock::now() + SET_ASIDE_DEADLINE;
     loop {
         match who_within(net, address, RETRY_PAUSE * 4).await {
@@ -352,7 +352,7 @@ pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Resu
     if node.identities.cluster() == Some(cluster) || node.is_initialized().await? {
         return node.adopt(cluster).await;
     }
-    let own = node.config.birth.members();
+    let own = node.config.bootstrap.members();
     if !founders.is_empty() && !own.is_empty() {
         if !same_members(own, founders) {
             let reason = format!(
@@ -367,7 +367,7 @@ pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Resu
         }
         return node.adopt(cluster).await;
     }
-    let led_to = node.config.birth.addresses();
+    let led_to = node.config.bootstrap.addresses();
     if !led_to.is_empty() {
         let asked = led_to.iter().filter(|address| **address != node.address);
         let asked = join_all(asked.map(|address| who(&*node.net, address))).await;
@@ -395,9 +395,9 @@ fn list(members: &[MemberSpec]) -> String {
 }
 
 /// Everything the leader needs to know to add a node (C3: it comes with its own store id).
-pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BirthError> {
+pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BootstrapError> {
     let spec = MemberSpec { id, address: address.to_owned() };
-    let unreachable = |reason| BirthError::Unreachable(format!("node {id} at {address}: {reason}"));
+    let unreachable = |reason| BootstrapError::Unreachable(format!("node {id} at {address}: {reason}"));
     let mut identity = who(net, address).await.map_err(unreachable)?;
     if identity.older_copy && identity.cluster == Some(cluster) {
         identity = set_aside(net, address, identity.side.store).await.map_err(unreachable)?;
@@ -405,7 +405,7 @@ pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -
     let known = identity.cluster == Some(cluster);
     let member = if known {
         if identity.side.node != id {
-            return Err(BirthError::BadList(format!(
+            return Err(BootstrapError::BadList(format!(
                 "at {address} listens node {}, not node {id}",
                 identity.side.node
             )));
@@ -415,6 +415,6 @@ pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -
         check(&spec, identity)?
     };
     let request = Request::Adopt { cluster, founders: Vec::new() };
-    birth_call(net, address, &request, ASK_DEADLINE).await.map_err(unreachable)?;
+    outsider_call(net, address, &request, ASK_DEADLINE).await.map_err(unreachable)?;
     Ok(member)
 }

@@ -15,21 +15,21 @@ use tokio::sync::Semaphore;
 use crate::node::Node;
 
 /// How often peers whose holdings changed are looked at; also how long they have to be left alone.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Peers looked at in one round; more wait for the next.
-const PEERS_PER_LOOK: usize = 1_024;
+const PEERS_PER_SCAN: usize = 1_024;
 
 /// One digest at a time: whoever waits for another of the same peer finds it computed.
 static PLACE: Semaphore = Semaphore::const_new(1);
 
 /// Looks for digests to compute, for as long as the process runs.
 pub async fn run(node: Arc<Node>) {
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = HashMap::new();
     loop {
         interval.tick().await;
-        let found = node.catalog().undigested(PEERS_PER_LOOK);
+        let found = node.catalog().undigested(PEERS_PER_SCAN);
         for (peer, changed) in &found {
             if seen.get(peer) == Some(changed) {
                 compute(&node, peer).await;

@@ -27,13 +27,13 @@ use crate::duties::membership::voters;
 use crate::node::{KnownLeader, Node};
 use crate::transport::{LogEnd, Request, Response};
 
-/// How long a knock at the leader's port may take; a closed port answers at once.
-const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
-/// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before
-/// its port is closed: the first knock may come too early.
-const KNOCKS_MAX: u32 = 5;
-/// Pause after the first knock that found the port open; each further one is twice as long (30 ms in all).
-const KNOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long a probe of the leader's port may take; a closed port answers at once.
+const PROBE_DEADLINE: Duration = Duration::from_millis(50);
+/// Probes at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before
+/// its port is closed: the first probe may come too early.
+const PROBES_MAX: u32 = 5;
+/// Pause after the first probe that found the port open; each further one is twice as long (30 ms in all).
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
 /// How long the other voters may take to find out and answer.
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
@@ -137,11 +137,11 @@ async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
 }
 
 /// Whether a port is closed, or about to be.
-async fn closes<C, F: Future<Output = io::Result<C>>>(knock: impl Fn() -> F) -> bool {
-    let mut pause = KNOCK_PAUSE;
-    for number in 1..=KNOCKS_MAX {
-        match timeout(KNOCK_DEADLINE, knock()).await {
-            Ok(Ok(_)) if number < KNOCKS_MAX => tokio::time::sleep(pause).await,
+async fn closes<C, F: Future<Output = io::Result<C>>>(probe: impl Fn() -> F) -> bool {
+    let mut pause = PROBE_PAUSE;
+    for number in 1..=PROBES_MAX {
+        match timeout(PROBE_DEADLINE, probe()).await {
+            Ok(Ok(_)) if number < PROBES_MAX => tokio::time::sleep(pause).await,
             Ok(Err(error)) => return error.kind() == io::ErrorKind::ConnectionRefused,
             Ok(Ok(_)) | Err(_) => return false,
         }
@@ -157,22 +157,22 @@ mod tests {
     use super::*;
 
     /// What `closes` says of a port that gives these answers, and the last one for ever; how often it was asked.
-    async fn knocked(answers: &[Result<(), io::ErrorKind>]) -> (bool, usize) {
+    async fn probed(answers: &[Result<(), io::ErrorKind>]) -> (bool, usize) {
         let asked = AtomicUsize::new(0);
-        let knock = || {
+        let probe = || {
             let number = asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
             std::future::ready(answers[number].map_err(io::Error::from))
         };
-        (closes(knock).await, asked.load(Ordering::Relaxed))
+        (closes(probe).await, asked.load(Ordering::Relaxed))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_port_that_is_about_to_close_is_knocked_at_again() {
+    async fn a_port_that_is_about_to_close_is_probed_again() {
         let refused = Err(io::ErrorKind::ConnectionRefused);
-        assert_eq!(knocked(&[refused]).await, (true, 1));
-        assert_eq!(knocked(&[Ok(()), Ok(()), refused]).await, (true, 3));
-        assert_eq!(knocked(&[Ok(())]).await, (false, KNOCKS_MAX as usize));
-        assert_eq!(knocked(&[Ok(()), Err(io::ErrorKind::HostUnreachable)]).await, (false, 2));
+        assert_eq!(probed(&[refused]).await, (true, 1));
+        assert_eq!(probed(&[Ok(()), Ok(()), refused]).await, (true, 3));
+        assert_eq!(probed(&[Ok(())]).await, (false, PROBES_MAX as usize));
+        assert_eq!(probed(&[Ok(()), Err(io::ErrorKind::HostUnreachable)]).await, (false, 2));
     }
 
     #[tokio::test(start_paused = true)]

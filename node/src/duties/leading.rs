@@ -49,7 +49,7 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// Begins or ends a reign: a leader may stamp and propose once it applied the first entry of its own term (T2).
+/// Begins or ends a current: a leader may stamp and propose once it applied the first entry of its own term (T2).
 fn follow_leadership(node: &Arc<Node>) {
     let term = node.term();
     let leads = node.role() == "leader";

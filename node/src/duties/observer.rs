@@ -22,8 +22,8 @@ use crate::node::Node;
 use crate::sys::clock;
 
 /// How often the view is compared with the one before. Changes of Raft's own state are seen at once.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Peers that are named one by one between two looks; more of them are told as a number.
+const SCAN_INTERVAL: Duration = Duration::from_millis(200);
+/// Peers that are named one by one between two scans; more of them are told as a number.
 const PEERS_NAMED_MAX: usize = 8;
 /// Expired peers whose return is told; of further ones it is not.
 const EXPIRED_KEPT_MAX: usize = 10_000;
@@ -154,7 +154,7 @@ impl Change {
     }
 }
 
-/// Peers that fell silent or returned since the last look.
+/// Peers that fell silent or returned since the last scan.
 #[derive(Debug, Default)]
 struct PeerChanges {
     expired: Vec<PeerId>,
@@ -190,7 +190,7 @@ fn note(named: &mut Vec<PeerId>, more: &mut usize, peer: &PeerId) {
     if named.len() < PEERS_NAMED_MAX { named.push(peer.clone()) } else { *more += 1 }
 }
 
-/// Collects what the catalog's events say, for the next look.
+/// Collects what the catalog's events say, for the next scan.
 #[derive(Debug, Default)]
 pub struct Observer {
     peers: Mutex<PeerChanges>,
@@ -237,7 +237,7 @@ impl Observer {
 /// Watches the node until its process ends.
 pub async fn run(node: Arc<Node>, observer: Arc<Observer>) {
     let mut role = node.raft.server_metrics();
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut before = View::default();
     let mut leading_since = None;

@@ -25,14 +25,14 @@ pub const ENTRY_BYTES: u64 = 256;
 const CLASSES: u64 = 3;
 /// See [`CLASSES`].
 const GROWTH_PARTS: u64 = 4;
-/// How often the log is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Looks after which a snapshot that did not come is triggered again.
-const LOOKS_PER_TRIGGER: u32 = 30;
+/// How often the log is scanned.
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Scans after which a snapshot that did not come is triggered again.
+const SCANS_PER_TRIGGER: u32 = 30;
 
 /// What can be seen of a log and its newest snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Look {
+struct LogState {
     /// Bytes of all entries appended so far; never falls.
     appended_bytes: u64,
     /// Index of the last applied entry.
@@ -45,8 +45,8 @@ struct Look {
 #[derive(Debug)]
 struct Policy {
     /// What the newest snapshot covers.
-    covered: Look,
-    /// How many looks ago one was triggered that has not come yet.
+    covered: LogState,
+    /// How many scans ago one was triggered that has not come yet.
     triggered: Option<u32>,
     /// The class of the node.
     class: u64,
@@ -56,7 +56,7 @@ impl Policy {
     /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so
     /// that restarts do not let it grow for ever.
     fn since(snapshot: u64, id: NodeId) -> Self {
-        let covered = Look { appended_bytes: 0, applied: snapshot, snapshot };
+        let covered = LogState { appended_bytes: 0, applied: snapshot, snapshot };
         Self { covered, triggered: None, class: id % CLASSES }
     }
 
@@ -66,19 +66,19 @@ impl Policy {
     }
 
     /// Whether to trigger a snapshot now. `snapshot_bytes` is asked for the newest one's size only if it matters.
-    fn is_due(&mut self, look: Look, snapshot_bytes: impl FnOnce() -> u64) -> bool {
-        if look.snapshot > self.covered.snapshot {
-            self.covered = self.covering(look);
+    fn is_due(&mut self, now: LogState, snapshot_bytes: impl FnOnce() -> u64) -> bool {
+        if now.snapshot > self.covered.snapshot {
+            self.covered = self.covering(now);
             self.triggered = None;
         }
-        if let Some(looks) = &mut self.triggered {
-            *looks += 1;
-            if *looks < LOOKS_PER_TRIGGER {
+        if let Some(scans) = &mut self.triggered {
+            *scans += 1;
+            if *scans < SCANS_PER_TRIGGER {
                 return false;
             }
         }
-        let entries = look.applied.saturating_sub(self.covered.applied);
-        let grown = (look.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
+        let entries = now.applied.saturating_sub(self.covered.applied);
+        let grown = (now.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
         let is_due = entries > 0 && grown >= self.patience(LOG_BYTES_MIN) && grown >= self.patience(snapshot_bytes());
         if is_due {
             self.triggered = Some(0);
@@ -87,13 +87,13 @@ impl Policy {
     }
 
     /// What a new snapshot covers, whoever asked for it: of the bytes since the last one, its share of the entries.
-    fn covering(&self, look: Look) -> Look {
-        let entries = look.applied.saturating_sub(self.covered.applied).max(1);
-        let covered = look.snapshot.saturating_sub(self.covered.applied).min(entries);
-        let bytes = look.appended_bytes - self.covered.appended_bytes;
+    fn covering(&self, now: LogState) -> LogState {
+        let entries = now.applied.saturating_sub(self.covered.applied).max(1);
+        let covered = now.snapshot.saturating_sub(self.covered.applied).min(entries);
+        let bytes = now.appended_bytes - self.covered.appended_bytes;
         let share = u128::from(bytes) * u128::from(covered) / u128::from(entries);
         let appended_bytes = self.covered.appended_bytes + u64::try_from(share).unwrap_or(bytes);
-        Look { appended_bytes, applied: look.snapshot, snapshot: look.snapshot }
+        LogState { appended_bytes, applied: now.snapshot, snapshot: now.snapshot }
     }
 }
 
@@ -103,20 +103,20 @@ pub async fn run(node: Arc<Node>) {
         return std::future::pending().await;
     }
     let mut policy = Policy::since(node.stats.read().snapshot_index.unwrap_or(0), node.config.id);
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let look = {
+        let now = {
             let metrics = node.raft.metrics();
             let metrics = metrics.borrow_watched();
-            Look {
+            LogState {
                 appended_bytes: node.stats.appended_bytes(),
                 applied: metrics.last_applied.as_ref().map_or(0, |log_id| log_id.index),
                 snapshot: metrics.snapshot.as_ref().map_or(0, |log_id| log_id.index),
             }
         };
-        if policy.is_due(look, || node.stats.snapshot_bytes())
+        if policy.is_due(now, || node.stats.snapshot_bytes())
             && let Err(error) = node.raft.trigger().snapshot().await
         {
             // Raft has stopped; the node ends, and says why elsewhere.
@@ -132,8 +132,8 @@ mod tests {
     /// Bytes of the entries of this test.
     const BYTES: u64 = 1_024;
 
-    fn at(entries: u64, snapshot: u64) -> Look {
-        Look { appended_bytes: entries * BYTES, applied: entries, snapshot }
+    fn at(entries: u64, snapshot: u64) -> LogState {
+        LogState { appended_bytes: entries * BYTES, applied: entries, snapshot }
     }
 
     /// Writes `entries` and answers at which of them snapshots were begun; the newest one weighs what `weigh` says.
@@ -142,7 +142,7 @@ mod tests {
         for entry in (0..entries).step_by(100) {
             if policy.is_due(at(entry, snapshot), || weigh(snapshot)) {
                 begun.push(entry);
-                // It is there at the next look.
+                // It is there at the next now.
                 snapshot = entry;
             }
         }
@@ -176,7 +176,7 @@ mod tests {
         assert!(!policy.is_due(at(200_000, 200_000), || 0), "nothing was applied since");
         let mut policy = Policy::since(0, 0);
         assert!(policy.is_due(due, || 0));
-        let again = (0..LOOKS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
+        let again = (0..SCANS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
         assert_eq!(again, 1, "one that does not come is triggered again, after a while");
     }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_restart_forgets_no_growth() {
-        let found = Look { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
+        let found = LogState { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
         assert!(Policy::since(50_000, 0).is_due(found, || 0));
     }
 }

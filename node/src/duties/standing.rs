@@ -15,7 +15,7 @@ use crate::condition::Condition;
 use crate::duties::starts::{set_condition, starting, taking_part};
 use crate::identities::{Side, Told};
 use crate::node::Node;
-use crate::transport::{Request, Response, Roster, Standing, birth_call};
+use crate::transport::{Request, Response, Roster, Standing, outsider_call};
 
 /// How long one node may take to say whether somebody is a member.
 const ASK_DEADLINE: Duration = Duration::from_millis(800);
@@ -60,7 +60,7 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
     let members = node.recorded_members();
     let others = members.iter().filter(|(id, _)| **id != node.config.id);
     let listed = others.flat_map(|(id, member)| node.identities.addresses_of(*id, member));
-    let listed = listed.chain(node.config.birth.addresses());
+    let listed = listed.chain(node.config.bootstrap.addresses());
     let mut to_ask: Vec<String> = listed.chain(node.identities.callers()).collect();
     let mut asked = FuturesUnordered::new();
     loop {
@@ -68,7 +68,7 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
             if address != node.address && !known.contains(&address) && known.len() < ADDRESSES_MAX {
                 known.push(address.clone());
                 asked.push(
-                    async move { birth_call(&*node.net, &address, &Request::IsMember(side), ASK_DEADLINE).await },
+                    async move { outsider_call(&*node.net, &address, &Request::IsMember(side), ASK_DEADLINE).await },
                 );
             }
         }

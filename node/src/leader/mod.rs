@@ -27,13 +27,13 @@ const IDLE_WAKE_UPS_MAX: usize = 1_024;
 const DUTY_COMMANDS_MAX: usize = 256;
 
 /// The soft state of one leadership.
-struct Reign {
+struct LeadershipTerm {
     term: u64,
     liveness: Liveness,
     planner: Planner,
 }
 
-impl Reign {
+impl LeadershipTerm {
     /// Plans a bounded part of what is due; what is left follows with the next entry or round of duties.
     fn plan(&mut self, catalog: &Catalog, now_ms: u64) -> Vec<PeerId> {
         self.planner.plan(catalog, now_ms, self.liveness.grace_remaining_ms() > 0)
@@ -57,7 +57,7 @@ struct Waiters {
 #[derive(Default)]
 pub struct Leadership {
     clock: Monotonic,
-    reign: Mutex<Option<Reign>>,
+    current: Mutex<Option<LeadershipTerm>>,
     waiters: Mutex<Waiters>,
     /// Whether a probe is under way; there is one at a time, however long it takes.
     pub probing: AtomicBool,
@@ -65,7 +65,7 @@ pub struct Leadership {
 
 /// Planner and liveness figures for `/stats` and `/metrics`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ReignStats {
+pub struct PlanStats {
     /// Files below their number of copies.
     pub under_replicated: u64,
     /// Tasks given out and not done.
@@ -82,21 +82,21 @@ impl Leadership {
 
     /// Begins a term with soft state made from the catalog.
     pub fn begin(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) {
-        let reign = self.made(term, catalog, config);
-        *self.reign.lock() = Some(reign);
+        let current = self.made(term, catalog, config);
+        *self.current.lock() = Some(current);
     }
 
     /// Makes the soft state anew from the catalog, unless the leadership ended meanwhile.
     pub fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
         let Some(term) = self.term() else { return };
         let rebuilt = self.made(term, catalog, config);
-        let mut reign = self.reign.lock();
-        if reign.as_ref().is_some_and(|reign| reign.term == term) {
-            *reign = Some(rebuilt);
+        let mut current = self.current.lock();
+        if current.as_ref().is_some_and(|current| current.term == term) {
+            *current = Some(rebuilt);
         }
     }
 
-    fn made(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) -> Reign {
+    fn made(&self, term: u64, catalog: &Catalog, config: &crate::config::Config) -> LeadershipTerm {
         let now = self.clock.now_ms();
         let times = liveness::Config {
             peer_ttl_ms: millis(config.peer_ttl),
@@ -106,12 +106,12 @@ impl Leadership {
         let liveness = Liveness::from_catalog(times, catalog, now);
         let mut planner = Planner::new(term);
         planner.rebuild(catalog);
-        Reign { term, liveness, planner }
+        LeadershipTerm { term, liveness, planner }
     }
 
     /// Ends the term, and wakes everybody who waits.
     pub fn end(&self) {
-        *self.reign.lock() = None;
+        *self.current.lock() = None;
         // Whoever waits here has to ask the new leader.
         let waiters = std::mem::take(&mut *self.waiters.lock());
         waiters.tasks.values().chain(waiters.turns.values()).for_each(|notify| notify.notify_waiters());
@@ -119,40 +119,40 @@ impl Leadership {
 
     /// The term of the leadership under way.
     pub fn term(&self) -> Option<u64> {
-        self.reign.lock().as_ref().map(|reign| reign.term)
+        self.current.lock().as_ref().map(|current| current.term)
     }
 
     /// Every accepted request that names a peer is a sign of its life (P3).
     pub fn sign_of_life(&self, peer: &PeerId) {
-        if let Some(reign) = self.reign.lock().as_mut() {
-            reign.liveness.sign_of_life(peer, self.clock.now_ms());
+        if let Some(current) = self.current.lock().as_mut() {
+            current.liveness.sign_of_life(peer, self.clock.now_ms());
         }
     }
 
     /// Notes the poll of a waiter (L5).
     pub fn waiter_polled(&self, file: &FileName, peer: &PeerId, ticket: u64) {
-        if let Some(reign) = self.reign.lock().as_mut() {
-            reign.liveness.waiter_polled(file, peer, ticket, self.clock.now_ms());
+        if let Some(current) = self.current.lock().as_mut() {
+            current.liveness.waiter_polled(file, peer, ticket, self.clock.now_ms());
         }
     }
 
     /// Takes in what a heartbeat says about tasks and space (M3).
     pub fn heartbeat(&self, peer: &PeerId, working: &[String], failed: &[FailedTask], free_bytes: Option<u64>) {
-        if let Some(reign) = self.reign.lock().as_mut() {
-            reign.planner.heartbeat(peer, working, failed, free_bytes, self.clock.now_ms());
+        if let Some(current) = self.current.lock().as_mut() {
+            current.planner.heartbeat(peer, working, failed, free_bytes, self.clock.now_ms());
         }
     }
 
     /// The tasks a peer should do now.
     pub fn tasks_for(&self, catalog: &Catalog, peer: &PeerId) -> Vec<Task> {
-        self.reign.lock().as_ref().map_or_else(Vec::new, |reign| reign.planner.tasks_for(catalog, peer))
+        self.current.lock().as_ref().map_or_else(Vec::new, |current| current.planner.tasks_for(catalog, peer))
     }
 
     /// Why a file has the copies it has; without the plan unless this node is a `confirmed` leader (R5).
     pub fn why(&self, catalog: &Catalog, file: &FileName, confirmed: bool) -> Option<serde_json::Value> {
-        let reign = self.reign.lock();
-        let why = match reign.as_ref().filter(|_| confirmed) {
-            Some(Reign { liveness, planner, .. }) => {
+        let current = self.current.lock();
+        let why = match current.as_ref().filter(|_| confirmed) {
+            Some(LeadershipTerm { liveness, planner, .. }) => {
                 planner.why(catalog, file, self.clock.now_ms(), liveness.grace_remaining_ms() > 0)
             }
             None => without_plan(catalog, file),
@@ -163,18 +163,18 @@ impl Leadership {
     /// Unix seconds at which this leader last heard from a peer (T4).
     pub fn last_seen_unix(&self, peer: &PeerId) -> Option<u64> {
         let now = self.clock.now_ms();
-        let silent_ms = self.reign.lock().as_ref()?.liveness.silent_for_ms(peer, now)?;
+        let silent_ms = self.current.lock().as_ref()?.liveness.silent_for_ms(peer, now)?;
         Some(unix_seconds().saturating_sub(silent_ms / 1_000))
     }
 
     /// Figures for `/stats` and `/metrics`; `None` on a follower.
-    pub fn stats(&self) -> Option<ReignStats> {
-        self.reign.lock().as_ref().map(|reign| {
-            let planned = reign.planner.stats();
-            ReignStats {
+    pub fn stats(&self) -> Option<PlanStats> {
+        self.current.lock().as_ref().map(|current| {
+            let planned = current.planner.stats();
+            PlanStats {
                 under_replicated: planned.under_replicated,
                 tasks: planned.tasks,
-                grace_remaining_ms: reign.liveness.grace_remaining_ms(),
+                grace_remaining_ms: current.liveness.grace_remaining_ms(),
             }
         })
     }
@@ -228,13 +228,13 @@ impl Leadership {
     /// Takes in what an applied entry changed.
     pub fn observe(&self, catalog: &Catalog, events: &[Event]) {
         self.wake_for_turns(events);
-        let woken = match self.reign.lock().as_mut() {
+        let woken = match self.current.lock().as_mut() {
             None => return,
-            Some(reign) => {
+            Some(current) => {
                 let now = self.clock.now_ms();
-                events.iter().for_each(|event| reign.liveness.observe(event, now));
-                reign.planner.observe(catalog, events);
-                reign.plan(catalog, now)
+                events.iter().for_each(|event| current.liveness.observe(event, now));
+                current.planner.observe(catalog, events);
+                current.plan(catalog, now)
             }
         };
         self.wake_for_tasks(&woken);
@@ -242,8 +242,8 @@ impl Leadership {
 
     /// One further step of planning; false if there was nothing left to plan.
     pub fn plan_on(&self, catalog: &Catalog) -> bool {
-        let woken = match self.reign.lock().as_mut() {
-            Some(reign) if reign.has_more() => reign.plan(catalog, self.clock.now_ms()),
+        let woken = match self.current.lock().as_mut() {
+            Some(current) if current.has_more() => current.plan(catalog, self.clock.now_ms()),
             Some(_) | None => return false,
         };
         self.wake_for_tasks(&woken);
@@ -253,11 +253,11 @@ impl Leadership {
     /// One round of timed duties; returns what has to be proposed.
     pub fn duties(&self, catalog: &Catalog, confirmed: bool) -> Vec<Op> {
         let mut ops = Vec::new();
-        let woken = match self.reign.lock().as_mut() {
+        let woken = match self.current.lock().as_mut() {
             None => return ops,
-            Some(reign) => {
+            Some(current) => {
                 let now = self.clock.now_ms();
-                let Reign { term, liveness, planner } = reign;
+                let LeadershipTerm { term, liveness, planner } = current;
                 liveness.tick(now, confirmed);
                 for (peer, incarnation) in liveness.expired_peers() {
                     ops.push(Op::ExpirePeer { peer, incarnation, term: *term });
@@ -266,7 +266,7 @@ impl Leadership {
                     ops.push(Op::DropWaiter { peer, file, ticket, term: *term });
                 }
                 planner.abandon_overdue(now);
-                reign.plan(catalog, now)
+                current.plan(catalog, now)
             }
         };
         ops.truncate(DUTY_COMMANDS_MAX);

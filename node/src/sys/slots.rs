@@ -14,12 +14,12 @@ use std::task::{Context, Poll, Waker};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
-/// Connections that are looked at to find an idle one.
-const LOOKED_AT_MAX: usize = 1_024;
-/// Looks at all connections that the head of a request may last for.
-const HEAD_LOOKS_MAX: u8 = 3;
+/// Connections that are scanned to find an idle one.
+const SCANNED_MAX: usize = 1_024;
+/// Scans of all connections during which the head of a request may go on arriving.
+const HEAD_SCANS_MAX: u8 = 3;
 
-/// ConnectionSlots for connections of one kind.
+/// Slots for connections of one kind.
 #[derive(Debug)]
 pub struct ConnectionSlots {
     max: usize,
@@ -42,8 +42,8 @@ struct Held {
     address: Option<IpAddr>,
     /// Requests that are being answered.
     busy: AtomicUsize,
-    /// Looks that the head of a request has been arriving for, the one to come included; 0 while none does. Counted
-    /// instead of timed: a request costs no look at the clock.
+    /// Scans since the head of a request began to arrive, the one to come included; 0 while none does. Counted
+    /// instead of timed, so that a request reads no clock.
     head: AtomicU8,
     leave: AtomicBool,
     waker: AtomicWaker,
@@ -73,7 +73,7 @@ impl Inner {
     /// Tells an idle connection to leave, one of this address if one is named.
     fn evict(&mut self, address: Option<IpAddr>) -> bool {
         let from = self.cursor;
-        let in_turn = self.held.range(from..).chain(self.held.range(..from)).take(LOOKED_AT_MAX);
+        let in_turn = self.held.range(from..).chain(self.held.range(..from)).take(SCANNED_MAX);
         let mut last = from;
         let mut found = None;
         for (id, held) in in_turn {
@@ -118,15 +118,15 @@ impl ConnectionSlots {
     }
 
     /// Looks at all connections, which is to be done at equal intervals: a head that has been arriving since before
-    /// [`HEAD_LOOKS_MAX`] looks is late, and its connection is told to leave.
-    pub fn look(&self) {
+    /// [`HEAD_SCANS_MAX`] looks is late, and its connection is told to leave.
+    pub fn scan(&self) {
         for held in self.inner.lock().held.values() {
-            let looks = held.head.load(Ordering::Relaxed);
-            if looks >= HEAD_LOOKS_MAX && held.busy.load(Ordering::Relaxed) == 0 {
+            let scans = held.head.load(Ordering::Relaxed);
+            if scans >= HEAD_SCANS_MAX && held.busy.load(Ordering::Relaxed) == 0 {
                 held.tell_to_leave();
-            } else if looks > 0 {
+            } else if scans > 0 {
                 // Unless the head has ended meanwhile.
-                let _ = held.head.compare_exchange(looks, looks + 1, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = held.head.compare_exchange(scans, scans + 1, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
     }
@@ -252,22 +252,22 @@ mod tests {
     fn a_head_that_does_not_end_is_late() {
         let slots = ConnectionSlots::new(1, 1);
         let mut slot = slots.take(None).expect("free");
-        let looks = || (0..HEAD_LOOKS_MAX).for_each(|_| slots.look());
-        looks();
+        let scans = || (0..HEAD_SCANS_MAX).for_each(|_| slots.scan());
+        scans();
         assert!(!has_to_leave(&mut slot), "nothing was asked");
         slot.activity().arrived();
         let answering = slot.activity().begin();
         slot.activity().arrived();
-        looks();
+        scans();
         drop(answering);
-        looks();
+        scans();
         assert!(!has_to_leave(&mut slot), "it was answered and is idle");
         slot.activity().arrived();
-        slots.look();
+        slots.scan();
         slot.activity().arrived();
-        (2..HEAD_LOOKS_MAX).for_each(|_| slots.look());
+        (2..HEAD_SCANS_MAX).for_each(|_| slots.scan());
         assert!(!has_to_leave(&mut slot));
-        slots.look();
+        slots.scan();
         assert!(has_to_leave(&mut slot), "N4: more bytes do not prolong it");
     }
 }

@@ -23,7 +23,7 @@ pub enum PeerRequests {
     /// Everything: the other side is this member.
     Member(Side),
     /// Only what founding, joining and finding out need.
-    Birth,
+    Outsider,
 }
 
 /// What came of asking others about a sender.

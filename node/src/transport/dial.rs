@@ -97,14 +97,14 @@ pub(super) async fn open_any(
 }
 
 /// Asks a node that is in no membership yet.
-pub async fn birth_call(
+pub async fn outsider_call(
     net: &dyn Net,
     address: &str,
     request: &Request,
     deadline: Duration,
 ) -> Result<Response, String> {
     let exchange = async {
-        let hello = Hello::Birth { protocol: PROTOCOL_VERSION };
+        let hello = Hello::Outsider { protocol: PROTOCOL_VERSION };
         let Opened { mut stream, .. } = open(net, address, &hello).await.map_err(|error| error.to_string())?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
 
 /// The same, with a deadline of the caller's.
 pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, deadline).await? {
+    match outsider_call(net, address, &Request::Who, deadline).await? {
         Response::Who(identity) => Ok(identity),
         other => Err(format!("unexpected answer {other:?}")),
     }

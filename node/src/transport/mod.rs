@@ -22,7 +22,7 @@ mod server;
 
 pub use admission::{Admissions, PeerRequests, Vouched};
 pub use check::check_snapshot;
-pub use dial::{birth_call, who, who_within};
+pub use dial::{outsider_call, who, who_within};
 pub use error::CallError;
 pub use frame::FrameError;
 pub use link::Link;

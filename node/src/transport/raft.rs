@@ -76,12 +76,12 @@ fn appends<'s>(
         let sent = channel.send(&Request::Append(rpc));
         async move {
             match sent {
-                Err(error) => Step::last(Err(lost(error))),
+                Err(error) => AppendStep::last(Err(lost(error))),
                 Ok(reply) => match reply.await {
                     // The connection itself gives up what takes too long.
-                    Err(_) => Step::last(Err(lost(SendError::Ended))),
+                    Err(_) => AppendStep::last(Err(lost(SendError::Ended))),
                     Ok(response) => {
-                        let step = Step::of(response, previous, last);
+                        let step = AppendStep::of(response, previous, last);
                         if let Ok(Ok(Some(upto))) = &step.outcome {
                             acked(Acked { boot: channel.boot, term, upto: *upto });
                         }
@@ -91,19 +91,19 @@ fn appends<'s>(
             }
         }
     });
-    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: Step| {
+    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: AppendStep| {
         let outcome = (!std::mem::replace(over, step.is_last)).then_some(step.outcome);
         ready(outcome)
     })
 }
 
 /// What an append came to, in openraft's terms, and whether the stream ends with it.
-struct Step {
+struct AppendStep {
     outcome: AppendOutcome,
     is_last: bool,
 }
 
-impl Step {
+impl AppendStep {
     fn last(outcome: AppendOutcome) -> Self {
         Self { outcome, is_last: true }
     }

@@ -35,7 +35,7 @@ const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 /// How long a connection may take to say who it is, in all, and how long finding out about a sender may take.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection of somebody who is no member may last: it has one question or two.
-const BIRTH_DEADLINE: Duration = Duration::from_secs(10);
+const OUTSIDER_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest silence within a snapshot that is being received.
 const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a snapshot that are read at a time.
@@ -82,10 +82,10 @@ pub async fn serve_connection<H: Host>(
         () = undecided.leave() => return closed(&*host),
     };
     let Some(Greeted { hello, allowed, _member }) = greeted.map_err(|_| FrameError::Late(0))?? else { return Ok(()) };
-    if allowed == PeerRequests::Birth {
+    if allowed == PeerRequests::Outsider {
         return tokio::select! {
             biased;
-            served = timeout(BIRTH_DEADLINE, serve_requests(&host, allowed, stream)) => served.unwrap_or(Ok(())),
+            served = timeout(OUTSIDER_DEADLINE, serve_requests(&host, allowed, stream)) => served.unwrap_or(Ok(())),
             () = undecided.leave() => closed(&*host),
         };
     }
@@ -126,7 +126,7 @@ async fn greet(
     let hello = frame::read::<_, Hello>(stream, &mut into).await?;
     let admitted = host.admit(&hello).await.and_then(|allowed| {
         let member = match allowed {
-            PeerRequests::Birth => None,
+            PeerRequests::Outsider => None,
             PeerRequests::Member(_) => Some(members.clone().try_acquire_owned().map_err(|_| {
                 host.metrics().mishap(Mishap::Refused);
                 Welcome::Refused("all slots for connections of members are taken".to_owned())
@@ -150,7 +150,7 @@ async fn greet(
 async fn serve_requests<H: Host>(host: &Arc<H>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
     let sender = match allowed {
         PeerRequests::Member(side) => Some(side.node),
-        PeerRequests::Birth => None,
+        PeerRequests::Outsider => None,
     };
     let (reader, writer) = split(stream);
     let (come, incoming) = mpsc::channel(REQUESTS_WAITING_MAX);

@@ -27,7 +27,7 @@ const COMPARISON_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between two comparisons, whoever asks.
 const COMPARISON_PAUSE: Duration = Duration::from_secs(5);
 /// How often a node looks whether a comparison is due.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long members may take to come to the checkpoint and digest their state.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a member may take to answer.
@@ -45,7 +45,7 @@ const REFRESH_SHARE: u32 = 100;
 
 /// Takes digests at checkpoints, and compares when it is time and this node leads; for as long as the process runs.
 pub async fn run(node: Arc<Node>) {
-    tokio::join!(follow_checkpoints(&node), look(&node), keep_up_to_date(&node));
+    tokio::join!(follow_checkpoints(&node), schedule(&node), keep_up_to_date(&node));
 }
 
 async fn follow_checkpoints(node: &Node) {
@@ -62,17 +62,17 @@ async fn follow_checkpoints(node: &Node) {
 /// Hashes now and then what was written, so that the digest costs little when it is asked for.
 async fn keep_up_to_date(node: &Node) {
     let mut digested = 0;
-    let mut rest = LOOK_INTERVAL;
+    let mut pause = SCAN_INTERVAL;
     loop {
-        sleep(rest.max(LOOK_INTERVAL)).await;
-        rest = Duration::ZERO;
+        sleep(pause.max(SCAN_INTERVAL)).await;
+        pause = Duration::ZERO;
         let applied = node.applied();
         if applied < digested || applied - digested >= REFRESH_ENTRIES {
             let begun = clock::now();
             let image = node.state.read().digest_image();
             drop(node.repair.digest(image).await);
             digested = applied;
-            rest = begun.elapsed() * REFRESH_SHARE;
+            pause = begun.elapsed() * REFRESH_SHARE;
         }
     }
 }
@@ -85,12 +85,12 @@ struct Last {
     differed: bool,
 }
 
-async fn look(node: &Arc<Node>) {
+async fn schedule(node: &Arc<Node>) {
     let mut last = Last { term: 0, index: 0, at: None, differed: false };
     // A start counts as a replacement: the state was loaded from the disk.
     let mut asked_for = None;
     loop {
-        sleep(LOOK_INTERVAL).await;
+        sleep(SCAN_INTERVAL).await;
         node.divergence.outbox.expire();
         let replaced = node.state.replacements();
         if asked_for != Some(replaced) && !node.state.is_distrusted() && ask(node).await {

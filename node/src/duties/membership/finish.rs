@@ -14,11 +14,11 @@ use raft_store::raft::LogId;
 use crate::node::Node;
 
 /// How often a leader looks.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const SCAN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs until the process ends.
 pub async fn run(node: Arc<Node>) {
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         interval.tick().await;

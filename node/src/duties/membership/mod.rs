@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
 pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
-use crate::duties::bootstrap::{self, BirthError};
+use crate::duties::bootstrap::{self, BootstrapError};
 use crate::node::Node;
 use crate::sys::clock;
 
@@ -46,7 +46,7 @@ pub enum ChangeError {
     Refused(String),
     /// The node to be taken in could not be bound to this cluster; nothing was done.
     #[error(transparent)]
-    Join(#[from] BirthError),
+    Join(#[from] BootstrapError),
     /// This node belongs to no cluster yet.
     #[error("this node belongs to no cluster yet")]
     NotInitialized,

@@ -23,7 +23,7 @@ use crate::sys::clock;
 /// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
 const TAKE_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
 /// Pause between two looks at who leads.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+const POLL_PAUSE: Duration = Duration::from_millis(10);
 /// A voter that acknowledged nothing for this long is no candidate for a hand-over.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -64,7 +64,7 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
         if node.leader().is_some_and(|leader| leader.id == id && leader.term > term) {
             return Ok(());
         }
-        tokio::time::sleep(LOOK_PAUSE).await;
+        tokio::time::sleep(POLL_PAUSE).await;
     }
     if stand_down(node, term, id).await {
         tracing::warn!(target = id, term, "the target of a transfer did not take over; standing down");

@@ -20,7 +20,7 @@ use crate::sys::clock;
 use crate::transport::{Hello, PROTOCOL_VERSION, PeerRequests, Standing, Vouched, Welcome};
 
 /// How often it is looked whether a connection may go on.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection to an older copy may last.
 const OLDER_COPY_TALKS_FOR: Duration = Duration::from_secs(1);
@@ -28,11 +28,11 @@ const OLDER_COPY_TALKS_FOR: Duration = Duration::from_secs(1);
 /// A mismatch is refused in both directions: here, and by the dialling side when it reads the refusal (C1).
 pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, Welcome> {
     let refused = |reason: String| Err(Welcome::Refused(reason));
-    let (Hello::Member { protocol, .. } | Hello::Birth { protocol }) = hello;
+    let (Hello::Member { protocol, .. } | Hello::Outsider { protocol }) = hello;
     if *protocol != PROTOCOL_VERSION {
         return refused(format!("this node speaks protocol version {PROTOCOL_VERSION}, not {protocol}"));
     }
-    let Hello::Member { cluster, from, start, to, at, .. } = hello else { return Ok(PeerRequests::Birth) };
+    let Hello::Member { cluster, from, start, to, at, .. } = hello else { return Ok(PeerRequests::Outsider) };
     let own = node.identities.side();
     if node.identities.cluster() != Some(*cluster) {
         return refused(match node.identities.cluster() {
@@ -122,6 +122,6 @@ pub(super) async fn revoked(node: &Node, hello: &Hello) {
             return;
         }
         was_known |= known == Some(true);
-        sleep(LOOK_PAUSE).await;
+        sleep(POLL_PAUSE).await;
     }
 }

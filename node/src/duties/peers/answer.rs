@@ -50,7 +50,7 @@ pub(super) async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Req
         }
         (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
         (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
-        (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
+        (_, PeerRequests::Outsider) => Response::Failed("only a member may ask that".into()),
         (Request::Start(notice), PeerRequests::Member(from)) if notice.side == from => {
             or_failed(starts::record(node, &notice).await, Response::Start)
         }

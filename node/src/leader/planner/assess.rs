@@ -44,7 +44,7 @@ impl Planner {
     /// A stale holder that will be updated counts, also while its update waits for a slot: otherwise every new version
     /// would be copied to strangers.
     pub(super) fn missing(&self, file: &FileName, demand: &Demand, now_ms: u64) -> isize {
-        let is_resting = |peer: &PeerId| self.rests.remaining(peer, file, now_ms).is_some();
+        let is_resting = |peer: &PeerId| self.backoffs.remaining(peer, file, now_ms).is_some();
         let updates = match demand.upkeep {
             TaskKind::Update => demand.stale.iter().filter(|peer| !is_resting(peer)).count(),
             TaskKind::Replicate | TaskKind::Remove => 0,
@@ -115,7 +115,7 @@ impl Planner {
         for (no, peer) in over {
             self.end(no);
             if demand.is_some_and(|demand| demand.live.binary_search(&peer).is_ok()) {
-                self.rests.succeed(&peer, file);
+                self.backoffs.succeed(&peer, file);
             }
         }
         self.dirty.remove(file); // `end` marked it, and it is being assessed
@@ -127,7 +127,7 @@ impl Planner {
         }
         for peer in &demand.stale {
             let has_task = self.files.get(file).is_some_and(|state| state.tasks.contains_key(peer));
-            if has_task || self.rests.remaining(peer, file, now_ms).is_some() {
+            if has_task || self.backoffs.remaining(peer, file, now_ms).is_some() {
                 continue;
             }
             let Some(state) = self.peers.looking(peer) else { continue };

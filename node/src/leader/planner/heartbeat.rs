@@ -42,7 +42,7 @@ impl Foreign {
 impl Planner {
     /// Takes in what a heartbeat says. Call `plan` after it if `failed` is not empty.
     ///
-    /// `working` replaces what the peer said before: a task it no longer names is repeated. A failed task rests for
+    /// `working` replaces what the peer said before: a task it no longer names is repeated. A failed task backs off for
     /// this peer and goes to another one (M2). `free_bytes` are what the peer would still take.
     pub fn heartbeat(
         &mut self,
@@ -88,7 +88,7 @@ impl Planner {
         given.filter_map(|no| self.render(catalog, *no)).collect()
     }
 
-    /// Gives up the tasks that are overdue: each pair rests, and the file goes to another peer
+    /// Gives up the tasks that are overdue: each pair backs off, and the file goes to another peer
     /// (M2). `plan` does this too.
     pub fn abandon_overdue(&mut self, now_ms: u64) {
         while let Some(no) = self.tasks.first_overdue(now_ms) {
@@ -98,7 +98,7 @@ impl Planner {
 
     fn give_up(&mut self, no: TaskNo, code: &str, now_ms: u64) {
         if let Some(task) = self.tasks.get(no) {
-            self.rests.fail(&task.peer, &task.file, code, now_ms);
+            self.backoffs.fail(&task.peer, &task.file, code, now_ms);
             self.end(no);
         }
     }

@@ -18,13 +18,13 @@
 //!   rest is kept for the next.
 
 mod assess;
+mod backoff;
 mod demand;
 mod files;
 mod heartbeat;
 mod numbers;
 mod peers;
 mod placing;
-mod rests;
 mod tasks;
 mod why;
 
@@ -37,16 +37,16 @@ use std::ops::Bound;
 use raft_store::catalog::{Catalog, Event};
 use raft_store::types::{FileName, PeerId};
 
+pub use backoff::{BACKOFFS_MAX, PAUSE_MS_MAX, PAUSE_MS_MIN};
 pub use heartbeat::HEARTBEAT_IDS_MAX;
 pub use peers::{ROOM_RETRY_MS, TASKS_PER_PEER_MAX, UPKEEP_PER_PEER_MAX};
-pub use rests::{PAUSE_MS_MAX, PAUSE_MS_MIN, RESTS_MAX};
 pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
 pub use why::{REFUSED_PEERS_MAX, RefusedPeer, Rule, Why, WhyHolder, WhyTask, without_plan};
 
+use backoff::Backoffs;
 use files::Files;
 use numbers::Numbers;
 use peers::Peers;
-use rests::Rests;
 use tasks::Tasks;
 
 /// Files that one call of [`Planner::plan`] looks at; about a millisecond of work, in which nothing can be applied.
@@ -79,7 +79,7 @@ pub struct PlannerStats {
 pub struct Planner {
     peers: Peers,
     tasks: Tasks,
-    rests: Rests,
+    backoffs: Backoffs,
     files: Files,
     /// Files with fewer live copies than wanted.
     under_replicated: Numbers,
@@ -110,7 +110,7 @@ impl Planner {
         Self {
             peers: Peers::default(),
             tasks: Tasks::new(term),
-            rests: Rests::default(),
+            backoffs: Backoffs::default(),
             files: Files::default(),
             under_replicated: Numbers::default(),
             sweep: None,
@@ -174,7 +174,7 @@ impl Planner {
     /// [`PLAN_FILES_MAX`] files stays for the next call, see [`Planner::has_more`].
     pub fn plan(&mut self, catalog: &Catalog, now_ms: u64, grace: bool) -> Vec<PeerId> {
         self.abandon_overdue(now_ms);
-        for file in self.rests.wake(now_ms, PLAN_FILES_MAX) {
+        for file in self.backoffs.wake(now_ms, PLAN_FILES_MAX) {
             self.dirty.insert(file);
         }
         let mut budget = PLAN_FILES_MAX;

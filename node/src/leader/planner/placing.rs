@@ -92,7 +92,7 @@ impl Planner {
             !demand.holds(peer)
                 && !demand.refuses(peer)
                 && !tasks.is_some_and(|tasks| tasks.contains_key(peer))
-                && self.rests.remaining(peer, file, now_ms).is_none()
+                && self.backoffs.remaining(peer, file, now_ms).is_none()
         };
         if let Some(peer) = self.working_elsewhere(TaskKind::Replicate, demand.version, file, admits) {
             return Some(peer);

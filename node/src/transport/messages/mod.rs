@@ -50,7 +50,7 @@ pub enum Hello {
     },
     /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`],
     /// [`Request::IsMember`] and [`Request::SetAside`].
-    Birth {
+    Outsider {
         /// [`PROTOCOL_VERSION`].
         protocol: u16,
     },
