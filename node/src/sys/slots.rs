@@ -117,8 +117,8 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), id, held, waker: None })
     }
 
-    /// Looks at all connections, which is to be done at equal intervals: a head that has been arriving since before
-    /// [`HEAD_SCANS_MAX`] looks is late, and its connection is told to leave.
+    /// Scans all connections; to be called at equal intervals. A head that has been arriving for a few scans is late,
+    /// and its connection is told to leave.
     pub fn scan(&self) {
         for held in self.inner.lock().held.values() {
             let scans = held.head.load(Ordering::Relaxed);
