@@ -32,7 +32,8 @@ use crate::transport::{Admissions, LinkPool, Links};
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 /// How long a stopping leader tries to hand over; its successor may be stopping as well.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
-/// What a node stands on, apart from its settings.
+
+/// What a node runs on, apart from its settings.
 pub struct Environment<L> {
     /// Where connections come in.
     pub listener: L,
@@ -46,7 +47,7 @@ pub struct Environment<L> {
     pub clock: Monotonic,
 }
 
-/// How a node ended that did not fail.
+/// Why a node ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was told to stop.
@@ -81,8 +82,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// Puts a new process of this program in the place of this one: that lets go of everything that the old one
-/// has open. Returns only if it cannot.
+/// Replaces this process with a new one of the same program, which closes everything that this one has open. Returns
+/// only if it fails.
 fn start_again() -> anyhow::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
@@ -97,7 +98,8 @@ pub fn open_options(config: &Config) -> OpenOptions {
     OpenOptions { node_id: config.id, new_store_id: rand::random::<u64>().max(1) }
 }
 
-/// Runs a node in a given environment until `shutdown` resolves or its storage fails; `started` is called once it serves.
+/// Runs a node in a given environment until `shutdown` resolves or its storage fails; `started` is called once it
+/// serves.
 pub async fn run_on<L: Listener>(
     environment: Environment<L>,
     config: Config,
@@ -134,13 +136,13 @@ pub async fn run_on<L: Listener>(
         reason = fatal.wait() => Some(reason),
         Ok(error) = &mut bootstrap_failed => bail!(error),
         Ok(error) = &mut refusal => bail!(error),
-        // They run for ever: one that ends has met a defect, and a node without it would only look alive.
+        // Duties run for ever. One that ends has hit a bug, and a node without it would only seem to work.
         (ended, _, _) = futures::future::select_all(duties) => {
             bail!("an internal task ended unexpectedly ({ended:?}); the node stops, its data is safe")
         }
     };
     if let Some(reason) = failed {
-        // Nothing is acknowledged any more; what is under way is answered, then the process ends (W4).
+        // Nothing is acknowledged any more. What is in flight is answered, then the process ends (W4).
         let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
         bail!(
             "the storage in {} failed: {reason}; free or repair the disk, then start the node again",
@@ -202,7 +204,7 @@ async fn assemble(
         snapshot_policy,
         // Until a majority has recorded this start (C3).
         enable_elect: false,
-        // Snapshots that are taken more often are there to keep the log short.
+        // Whoever asks for more frequent snapshots wants a short log.
         max_in_snapshot_log_to_keep: defaults
             .max_in_snapshot_log_to_keep
             .min(config.snapshot_every.unwrap_or(u64::MAX)),

@@ -1,7 +1,7 @@
 //! How a cluster is founded, exactly once, and how a node joins one (C1, C3).
 //!
-//! Invariant: nothing is founded unless every listed node answered and none of them belongs to
-//! a cluster that has begun.
+//! Invariant: nothing is founded unless every listed node answered and none of them belongs to a cluster that has
+//! begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,21 +24,21 @@ use crate::transport::{Identity, Request, outsider_call, who, who_within};
 
 /// How long one listed node may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
-/// How long one attempt to found may take.
+/// How long one attempt to found a cluster may take.
 const FOUND_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause between two attempts to found or join.
+/// Pause between two attempts to found or join a cluster.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Pause of a node that waits to be taken in again.
+/// Pause of a node that waits to be readmitted.
 const RETURN_PAUSE: Duration = Duration::from_millis(200);
 /// How often the wait for others is logged.
 const TELL_PAUSE: Duration = Duration::from_secs(3);
-/// How long the founding node waits for the others (consul's and rqlite's bootstrap-expect take the same).
+/// How long the founding node waits for the others; the same as bootstrap-expect in consul and rqlite.
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long a node may take to set its data directory aside and start anew.
 const SET_ASIDE_DEADLINE: Duration = Duration::from_secs(4);
-/// How often the cluster may refuse a joining node with the same words before it gives up: a
-/// change under way ends by itself.
+/// How often the cluster may give a joining node the same refusal before the node gives up. Not once: a change of
+/// members that is in progress ends by itself.
 const REFUSALS_MAX: u32 = 3;
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ pub enum BootstrapError {
     /// A listed node, or this one, belongs to a cluster that has begun.
     #[error("{0}")]
     AlreadyInitialized(String),
-    /// A listed node did not answer, or is another one than listed.
+    /// A listed node did not answer.
     #[error("{0}")]
     Unreachable(String),
     /// The list is wrong.
@@ -76,7 +76,7 @@ pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Resul
         founding.insert(member.id, check(member, identity?)?);
     }
     let cluster = rand::random::<u64>().max(1);
-    // A node that was bound to a cluster that was not founded is bound to the next one.
+    // A node may have adopted an earlier attempt's cluster, which was never founded; it then adopts this one.
     let adopted = join_all(members.iter().map(|member| adopt(node, member, cluster, members)));
     for outcome in timeout_at(until, adopted).await.map_err(too_late)? {
         outcome?;
@@ -104,7 +104,7 @@ async fn ask(node: &Node, member: &MemberSpec) -> Result<Identity, BootstrapErro
     let there = who(&*node.net, &member.address)
         .await
         .map_err(|reason| BootstrapError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))?;
-    // An address that is not this node's own would be told to all others.
+    // The address goes to all others, so it must reach this node.
     match own {
         Some(own) if own.side.store != there.side.store => {
             Err(BootstrapError::BadList(format!("at {} listens another node than this one", member.address)))
@@ -141,8 +141,8 @@ async fn adopt(node: &Node, member: &MemberSpec, cluster: u64, founders: &[Membe
     outcome.map_err(|reason| BootstrapError::Unreachable(format!("node {} at {}: {reason}", member.id, member.address)))
 }
 
-/// Does what `--bootstrap-expect` or `--join` ask for, until it is done. A node that belongs to a cluster ignores both,
-/// but says so if the listed members belong to another one. An error means that this node must not go on.
+/// Carries out `--bootstrap-expect` or `--join`. A node that belongs to a cluster ignores both, but fails if the listed
+/// members belong to another cluster. After an error this node must not go on.
 pub async fn run(node: Arc<Node>) -> Result<(), BootstrapError> {
     let initialized = node.is_initialized().await.map_err(BootstrapError::Unreachable)?;
     match node.config.bootstrap.clone() {
@@ -157,18 +157,19 @@ pub async fn run(node: Arc<Node>) -> Result<(), BootstrapError> {
     }
 }
 
-/// Who the other listed members say they are; silent ones are left out.
+/// The identities of the other listed members that answer.
 async fn ask_others(node: &Node, members: &[MemberSpec]) -> Vec<(NodeId, Identity)> {
     let others = members.iter().filter(|member| member.id != node.config.id);
     let asked = others.map(|member| async move { Some((member.id, who(&*node.net, &member.address).await.ok()?)) });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// A data directory of another cluster would only be refused by every member, in silence for whoever started it.
+/// Fails if the listed members belong to another cluster than this directory. Every member would refuse this node, and
+/// whoever started it would not learn why.
 async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     let own = node.identities.cluster();
     let others = ask_others(node, members).await;
-    // Where a member has moved away from, somebody else may listen now (C4).
+    // Somebody else may listen now at an address that a member has left (C4).
     if others.iter().any(|(_, identity)| identity.cluster == own) {
         return Ok(());
     }
@@ -186,7 +187,8 @@ async fn check_same_cluster(node: &Node, members: &[MemberSpec]) -> Result<(), B
     Ok(())
 }
 
-/// The listed node with the lowest id founds; the others wait to be adopted. All run the same command.
+/// Of the listed nodes, which all run the same command, the one with the lowest id founds the cluster. The others wait
+/// until it has them adopt it.
 async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     let founder = members.iter().map(|member| member.id).min() == Some(node.config.id);
     let started = clock::now();
@@ -194,13 +196,13 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Boots
     let mut returning = false;
     loop {
         if await_return(node, members).await? {
-            // Nothing is to be founded: the cluster of this directory goes on without it.
+            // Nothing is to be founded: this directory's cluster exists, and runs without this node.
             tokio::time::sleep(RETURN_PAUSE).await;
             returning = true;
             continue;
         }
         if returning {
-            // It was taken in.
+            // It was readmitted.
             return Ok(());
         }
         let until = clock::now() + FOUND_DEADLINE;
@@ -223,8 +225,8 @@ async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Result<(), Boots
     }
 }
 
-/// Whether this directory, empty, belongs to a cluster that has begun: one that was set aside was here before, and the
-/// node waits to be taken in again (C3).
+/// Whether this empty directory belongs to a cluster that has begun. Then it replaces one that was set aside, and the
+/// node waits to be readmitted (C3).
 async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, BootstrapError> {
     let Some(own) = node.identities.cluster() else { return Ok(false) };
     if node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
@@ -234,13 +236,13 @@ async fn await_return(node: &Node, members: &[MemberSpec]) -> Result<bool, Boots
     Ok(others.iter().any(|(_, identity)| identity.initialized && identity.cluster == Some(own)))
 }
 
-/// Waits until the founder took this node in.
+/// Checks whether the founder has founded the cluster with this node; `Unreachable` means not yet.
 async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), BootstrapError> {
     if let Some(reason) = node.founding_refused.lock().clone() {
         return Err(BootstrapError::BadList(reason));
     }
     let others = ask_others(node, members).await;
-    // Looked at after the others answered: a founder adopts every member before its cluster begins.
+    // Read after the others have answered: every member has adopted a cluster before it begins.
     let own = node.identities.cluster();
     if own.is_some() && node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
         return Ok(());
@@ -255,7 +257,7 @@ async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), Boots
     }
 }
 
-/// The founder makes its own default number of copies the cluster's (M1).
+/// The founder proposes its own default number of copies as the cluster's (M1).
 async fn set_replicas(node: &Arc<Node>) {
     let replicas = node.config.replicas;
     if replicas == limits::REPLICAS_DEFAULT {
@@ -270,10 +272,10 @@ async fn set_replicas(node: &Arc<Node>) {
     tracing::warn!(replicas, "could not set the default number of copies; it stays at the built-in one");
 }
 
-/// Where a node is added.
+/// The path that adds a node.
 const LEARNERS: &str = "/cluster/learners";
 
-/// Asks the listed servers to add this node as a learner, and to promote it unless it stays one.
+/// Asks the listed servers to add this node as a learner, and to promote it unless it is to stay one.
 async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BootstrapError> {
     let wait_ms = clock::millis(CATCH_UP_WAIT);
     let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
@@ -320,7 +322,7 @@ struct Refusals {
 }
 
 impl Refusals {
-    /// An error once the same was said often enough to be definite.
+    /// Fails once the same refusal has come often enough to be final.
     fn note(&mut self, answer: &str) -> Result<(), BootstrapError> {
         let problem: Option<client::api::Problem> = serde_json::from_str(answer).ok();
         let reason = problem.map_or_else(|| answer.to_owned(), |problem| problem.detail);
@@ -333,7 +335,7 @@ impl Refusals {
     }
 }
 
-/// Has a node set its older copy of a data directory aside, and waits until it is there again with an empty one (C3).
+/// Asks a node to set its older copy of a data directory aside, and waits until it is back with an empty one (C3).
 async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity, String> {
     outsider_call(net, address, &Request::SetAside, ASK_DEADLINE).await?;
     let until = clock::now() + SET_ASIDE_DEADLINE;
@@ -346,8 +348,8 @@ async fn set_aside(net: &dyn Net, address: &str, store: u64) -> Result<Identity,
     }
 }
 
-/// Another node asks this one to belong to a cluster. An empty directory takes the first that asks, but with
-/// `--members` or `--join` only the one that these lead to (N1).
+/// Another node asks this one to adopt a cluster. An empty directory accepts the first cluster that asks; with
+/// `--members` or `--join`, only the one that these lead to (N1).
 pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Result<(), String> {
     if node.identities.cluster() == Some(cluster) || node.is_initialized().await? {
         return node.adopt(cluster).await;
@@ -394,7 +396,8 @@ fn list(members: &[MemberSpec]) -> String {
     members.join(",")
 }
 
-/// Everything the leader needs to know to add a node (C3: it comes with its own store id).
+/// The entry in the membership of a node to be added, which brings its own store id (C3). Has the node adopt the
+/// cluster.
 pub async fn as_member(net: &dyn Net, id: NodeId, address: &str, cluster: u64) -> Result<Member, BootstrapError> {
     let spec = MemberSpec { id, address: address.to_owned() };
     let unreachable = |reason| BootstrapError::Unreachable(format!("node {id} at {address}: {reason}"));

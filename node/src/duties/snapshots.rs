@@ -1,9 +1,8 @@
-//! When a snapshot is taken: once the log has grown by the size of the last snapshot, so that the cost of snapshots per
-//! written byte stays the same however large the catalog gets.
+//! When a snapshot is taken: once the log has grown by the size of the last snapshot. So the cost of snapshots per
+//! written byte stays the same, however large the catalog gets.
 //!
-//! Invariant: between two snapshots a log grows by at most the larger of [`LOG_BYTES_MIN`] and the
-//! last snapshot's bytes, by half of that more, and by what is written while the next snapshot is
-//! made. Raft purges what a snapshot covers.
+//! Invariant: between two snapshots a log grows by at most one and a half times the larger of [`LOG_BYTES_MIN`] and the
+//! last snapshot's bytes, and by what is written while the next snapshot is made. Raft purges what a snapshot covers.
 //!
 //! Nodes with equal logs would all take their snapshots at the same time and disturb every majority, so each waits for
 //! a different share of that half. With `--snapshot-every` Raft counts entries instead, and this module does nothing.
@@ -16,12 +15,12 @@ use raft_store::types::NodeId;
 
 use crate::node::Node;
 
-/// Growth of the log below which no snapshot is taken, in bytes with [`ENTRY_BYTES`] counted for each entry; bounds
-/// what is applied again after a restart. About a second's work.
+/// Growth of the log below which no snapshot is taken, in bytes, with [`ENTRY_BYTES`] counted for each entry. Bounds
+/// what is applied again after a restart: about a second's work.
 pub const LOG_BYTES_MIN: u64 = 48 * 1_024 * 1_024;
 /// What an entry weighs besides its bytes: a record of its own on disk, and its purge.
 pub const ENTRY_BYTES: u64 = 256;
-/// Classes of nodes by their ids: each waits for growth by a part in [`GROWTH_PARTS`] more than the one before.
+/// Classes of nodes, by id. Each class waits for more growth than the one before, by one part in [`GROWTH_PARTS`].
 const CLASSES: u64 = 3;
 /// See [`CLASSES`].
 const GROWTH_PARTS: u64 = 4;
@@ -30,7 +29,7 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Scans after which a snapshot that did not come is triggered again.
 const SCANS_PER_TRIGGER: u32 = 30;
 
-/// What can be seen of a log and its newest snapshot.
+/// The state of a log and its newest snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct LogState {
     /// Bytes of all entries appended so far; never falls.
@@ -46,26 +45,26 @@ struct LogState {
 struct Policy {
     /// What the newest snapshot covers.
     covered: LogState,
-    /// How many scans ago one was triggered that has not come yet.
+    /// How many scans ago a snapshot was triggered that has not come yet.
     triggered: Option<u32>,
     /// The class of the node.
     class: u64,
 }
 
 impl Policy {
-    /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so
-    /// that restarts do not let it grow for ever.
+    /// The policy of a process that found a snapshot up to this index. The entries that it found with the snapshot
+    /// count as growth, so that the log does not grow for ever across restarts.
     fn since(snapshot: u64, id: NodeId) -> Self {
         let covered = LogState { appended_bytes: 0, applied: snapshot, snapshot };
         Self { covered, triggered: None, class: id % CLASSES }
     }
 
-    /// What this node waits for where the first class waits for `bytes`.
+    /// The growth that this node waits for where the first class waits for `bytes`.
     fn patience(&self, bytes: u64) -> u64 {
         bytes + bytes / GROWTH_PARTS * self.class
     }
 
-    /// Whether to trigger a snapshot now. `snapshot_bytes` is asked for the newest one's size only if it matters.
+    /// Whether to trigger a snapshot now. Calls `snapshot_bytes`, the size of the newest one, only if it matters.
     fn is_due(&mut self, now: LogState, snapshot_bytes: impl FnOnce() -> u64) -> bool {
         if now.snapshot > self.covered.snapshot {
             self.covered = self.covering(now);
@@ -86,7 +85,8 @@ impl Policy {
         is_due
     }
 
-    /// What a new snapshot covers, whoever asked for it: of the bytes since the last one, its share of the entries.
+    /// What a new snapshot covers, whoever asked for it. It gets the share of the bytes since the last one that it has
+    /// of the entries.
     fn covering(&self, now: LogState) -> LogState {
         let entries = now.applied.saturating_sub(self.covered.applied).max(1);
         let covered = now.snapshot.saturating_sub(self.covered.applied).min(entries);
@@ -97,7 +97,7 @@ impl Policy {
     }
 }
 
-/// Looks at the log from time to time, for as long as the process runs.
+/// Scans the log from time to time, until the process ends.
 pub async fn run(node: Arc<Node>) {
     if node.config.snapshot_every.is_some() {
         return std::future::pending().await;
@@ -119,7 +119,7 @@ pub async fn run(node: Arc<Node>) {
         if policy.is_due(now, || node.stats.snapshot_bytes())
             && let Err(error) = node.raft.trigger().snapshot().await
         {
-            // Raft has stopped; the node ends, and says why elsewhere.
+            // Raft has stopped; the node ends, and the reason is logged elsewhere.
             tracing::debug!(%error, "no snapshot was triggered");
         }
     }
@@ -142,7 +142,7 @@ mod tests {
         for entry in (0..entries).step_by(100) {
             if policy.is_due(at(entry, snapshot), || weigh(snapshot)) {
                 begun.push(entry);
-                // It is there at the next now.
+                // It is there at the next scan.
                 snapshot = entry;
             }
         }
