@@ -1,8 +1,10 @@
-//! What only a leader does: anchor the log clock, tick while leases live, expire silent peers and waiters, plan
-//! replication, and wake the requests that wait for any of it.
+//! The soft state of one leadership term: which peers and waiters are alive, which copies are planned, and which
+//! requests wait for either.
 //!
-//! Soft state lives here and nowhere else (P3, M1); it is created when a leadership term begins and dropped when it
-//! ends. Invariant: nothing is proposed for a peer or waiter outside the term whose silence was counted (T2).
+//! Soft state lives here and nowhere else (P3, M1). It is created when a leadership term begins and dropped when it
+//! ends. Nothing here knows the node: `duties::leading` calls it with the catalog, and proposes what it returns.
+//!
+//! Invariant: nothing is proposed for a peer or waiter outside the term in which its silence was counted (T2).
 
 pub mod liveness;
 pub mod planner;
@@ -26,7 +28,7 @@ const IDLE_WAKE_UPS_MAX: usize = 1_024;
 /// Commands that one round of duties proposes at most; the rest follows in the next.
 const DUTY_COMMANDS_MAX: usize = 256;
 
-/// The soft state of one leadership.
+/// The soft state of one leadership term.
 struct LeadershipTerm {
     term: u64,
     liveness: Liveness,
@@ -34,7 +36,7 @@ struct LeadershipTerm {
 }
 
 impl LeadershipTerm {
-    /// Plans a bounded part of what is due; what is left follows with the next entry or round of duties.
+    /// Plans a bounded part of what is due; the rest follows with the next entry or round of duties.
     fn plan(&mut self, catalog: &Catalog, now_ms: u64) -> Vec<PeerId> {
         self.planner.plan(catalog, now_ms, self.liveness.grace_remaining_ms() > 0)
     }
@@ -59,7 +61,7 @@ pub struct Leadership {
     clock: Monotonic,
     current: Mutex<Option<LeadershipTerm>>,
     waiters: Mutex<Waiters>,
-    /// Whether a probe is under way; there is one at a time, however long it takes.
+    /// Whether a probe of the majority is in flight; there is one at a time, however long it takes.
     pub probing: AtomicBool,
 }
 
@@ -75,7 +77,7 @@ pub struct PlanStats {
 }
 
 impl Leadership {
-    /// Soft state that ages by this clock.
+    /// No leadership term yet; silence will be measured by this clock.
     pub fn new(clock: Monotonic) -> Self {
         Self { clock, ..Self::default() }
     }
@@ -86,7 +88,7 @@ impl Leadership {
         *self.current.lock() = Some(current);
     }
 
-    /// Makes the soft state anew from the catalog, unless the leadership ended meanwhile.
+    /// Rebuilds the soft state from the catalog, unless the term ended meanwhile.
     pub fn rebuild(&self, catalog: &Catalog, config: &crate::config::Config) {
         let Some(term) = self.term() else { return };
         let rebuilt = self.made(term, catalog, config);
@@ -117,7 +119,7 @@ impl Leadership {
         waiters.tasks.values().chain(waiters.turns.values()).for_each(|notify| notify.notify_waiters());
     }
 
-    /// The term of the leadership under way.
+    /// The current leadership term.
     pub fn term(&self) -> Option<u64> {
         self.current.lock().as_ref().map(|current| current.term)
     }
@@ -182,8 +184,7 @@ impl Leadership {
     /// Woken when a peer has new tasks, or when this node stops leading.
     pub fn task_notify(&self, peer: &PeerId) -> Arc<Notify> {
         let mut waiters = self.waiters.lock();
-        // Going through the table is paid for by those that were added since; nobody waits on
-        // what only the table holds.
+        // Amortized over the entries that were added since. Nobody waits on a wake-up that only the table holds.
         if waiters.tasks.len() > 2 * waiters.tasks_waited_on + IDLE_WAKE_UPS_MAX {
             waiters.tasks.retain(|_, notify| Arc::strong_count(notify) > 1);
             waiters.tasks_waited_on = waiters.tasks.len();

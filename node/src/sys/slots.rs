@@ -1,9 +1,9 @@
-//! Slots for connections to this node, and which connection is closed when all are taken.
+//! Slots for connections to this node; decides which connection is closed when all are taken.
 //!
 //! Invariants (N4)
 //! * There are never more connections than slots, in total and per address.
-//! * A connection that is being answered is never closed for another one. A connection that is idle, or has not sent
-//!   the whole head of its request, may be. So silent callers cannot keep others out.
+//! * A connection that is being answered is never closed to make room. One that is idle, or has not sent the whole head
+//!   of its request, may be. So silent callers cannot keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub struct ConnectionSlots {
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
-    /// Where the search for an idle connection goes on, so that it does not begin with the same busy ones each time.
+    /// Where the next search for an idle connection continues, so that it does not start with the same busy ones again.
     cursor: u64,
     held: BTreeMap<u64, Arc<Held>>,
     by_address: HashMap<IpAddr, usize>,
@@ -91,12 +91,12 @@ impl Inner {
 }
 
 impl ConnectionSlots {
-    /// So many, and so many of them for one address.
+    /// `max` slots in all, and `per_address` for one address.
     pub fn new(max: usize, per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, per_address, inner: Mutex::default() })
     }
 
-    /// A slot, if need be that of an idle connection; `None` if all others are busy.
+    /// A free slot, or that of an idle connection; `None` if all others are busy.
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionSlot> {
         let mut inner = self.inner.lock();
         let of_address = address.and_then(|address| inner.by_address.get(&address)).copied().unwrap_or_default();
@@ -144,7 +144,7 @@ pub struct ConnectionSlot {
 
 impl ConnectionSlot {
     /// Resolves when the connection should close: to make room, or because the head of a request does not end. A poll
-    /// costs one look at memory that nobody writes.
+    /// only reads memory that is hardly ever written.
     pub fn poll_leave(&mut self, context: &Context<'_>) -> Poll<()> {
         if self.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
             self.held.waker.register(context.waker());
@@ -153,7 +153,7 @@ impl ConnectionSlot {
         if self.held.leave.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The same to wait for.
+    /// The same, to await.
     pub async fn leave(&mut self) {
         std::future::poll_fn(|context| self.poll_leave(context)).await;
     }
@@ -163,7 +163,7 @@ impl ConnectionSlot {
         self.held.busy.load(Ordering::Relaxed) > 0
     }
 
-    /// The connection's activity, for whoever reads it and answers.
+    /// A handle to note the connection's activity with.
     pub fn activity(&self) -> Activity {
         Activity(Arc::clone(&self.held))
     }

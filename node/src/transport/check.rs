@@ -1,5 +1,5 @@
-//! Checks what other nodes send before openraft sees it. openraft takes a message that no correct node sends for damage
-//! of its own store, and stops the node, or lets it into the log.
+//! Checks what other nodes send before openraft sees it. openraft would take a message that no correct node sends for
+//! damage to its own store and stop the node, or would let the message into the log.
 //!
 //! Invariants (N1, N2)
 //! * A Raft message counts only in its sender's own name.
@@ -21,7 +21,7 @@ use crate::raft::Raft;
 /// How far a term may lie ahead of the one it is compared with: more elections than a cluster holds in a hundred years.
 /// Beyond it a single message could use up the terms, and with them all elections.
 const TERMS_AHEAD_MAX: u64 = 1 << 32;
-/// Highest log index that is taken from another node; what follows it can still be counted.
+/// Highest log index that is accepted from another node; entries after it can still be counted.
 const INDEX_MAX: u64 = 1 << 60;
 /// Bytes of a log record besides its commands, at most.
 const ENVELOPE_BYTES: usize = 64;
@@ -71,8 +71,7 @@ impl Own {
         Ok(())
     }
 
-    /// Whether a log id of a leader agrees with what is committed here. The leader of an older
-    /// term is answered by Raft.
+    /// Whether a log id of a leader agrees with what is committed here. The leader of an older term is left to Raft.
     fn agrees(&self, leader: &Vote, log_id: &LogId) -> Result<(), Refusal> {
         let Some(committed) = &self.committed else { return Ok(()) };
         let (term, own) = (term_of(log_id), term_of(committed));
@@ -103,7 +102,7 @@ pub(super) fn request(raft: &Raft, sender: NodeId, request: &Request) -> Result<
     checked.map_err(|refusal| FrameError::Refused(format!("{refusal} (from node {sender})")))
 }
 
-/// A last log id: of an entry that can exist in a term.
+/// Checks that the entry of a last log id can exist in this term.
 fn last_of(term: u64, log_id: Option<&LogId>) -> Result<(), Refusal> {
     match log_id {
         Some(log_id) if log_id.index > INDEX_MAX || term_of(log_id) > term => {
@@ -191,7 +190,7 @@ fn snapshot(own: &Own, sender: NodeId, head: &SnapshotHead, found: &SnapshotMeta
     members(voters, membership.nodes().count(), |id| membership.get_node(id), membership.nodes())
 }
 
-/// What a response may say, by the request that it answers.
+/// The limits of a response, which follow from the request that it answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     term: u64,
@@ -199,7 +198,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// By this request.
+    /// The limits that follow from this request.
     pub(super) fn by(request: &Request) -> Self {
         match request {
             Request::Append(rpc) => Self {

@@ -39,10 +39,10 @@ impl Planner {
         self.settle(file, short);
     }
 
-    /// Copies wanted beyond the live ones and those under way; negative if there are more than wanted (M2).
+    /// Copies wanted beyond the live ones and those in progress; negative if there are more than wanted (M2).
     ///
-    /// A stale holder that will be updated counts, also while its update waits for a slot: otherwise every new version
-    /// would be copied to strangers.
+    /// A stale holder that will be updated counts, even while its update waits for a slot. Otherwise every new version
+    /// would be copied to other peers.
     pub(super) fn missing(&self, file: &FileName, demand: &Demand, now_ms: u64) -> isize {
         let is_resting = |peer: &PeerId| self.backoffs.remaining(peer, file, now_ms).is_some();
         let updates = match demand.upkeep {
@@ -70,7 +70,7 @@ impl Planner {
         }
     }
 
-    /// Takes a task off the books: done, withdrawn, failed, or its peer gone. The file is not assessed by this.
+    /// Forgets a task that is done, withdrawn or failed, or whose peer is gone. Does not assess the file.
     pub(super) fn end(&mut self, no: TaskNo) {
         let Some(task) = self.tasks.remove(no) else { return };
         self.peers.end(&task.peer, no, task.kind != TaskKind::Replicate, task.bytes);
@@ -169,8 +169,8 @@ impl Planner {
         }
     }
 
-    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most
-    /// files that are announced for the first time are settled here.
+    /// The same for a file that wants none. If the file has tasks, does nothing and returns false. One lookup, because
+    /// most files that are announced for the first time are settled here.
     fn settle_idle(&mut self, file: &FileName) -> bool {
         let Some(state) = self.files.get_mut(file) else { return true };
         if !state.tasks.is_empty() {
