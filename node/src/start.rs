@@ -167,7 +167,7 @@ fn announce_start(node: &Node) {
     };
     let line = format!("raftshare-node {} serves http://{} ({cluster})\n", node.config.id, node.address);
     if let Err(error) = client::cli::write_stdout(line.as_bytes()) {
-        tracing::warn!(%error, address = node.address, "serving; cannot say so on the standard output");
+        tracing::warn!(%error, address = node.address, "serving, but cannot print that to standard output");
     }
 }
 

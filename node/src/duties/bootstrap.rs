@@ -299,7 +299,7 @@ async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(),
                     Ok(answer) => {
                         let status = answer.status().as_u16();
                         let reason = String::from_utf8_lossy(answer.body());
-                        tracing::warn!(%url, status, %reason, "not taken in yet");
+                        tracing::warn!(%url, status, %reason, "not admitted yet");
                         if status == 409 && step == LEARNERS {
                             refusals.note(&reason)?;
                         }
@@ -363,7 +363,7 @@ pub async fn adopted(node: &Node, cluster: u64, founders: &[MemberSpec]) -> Resu
                 list(own),
                 list(founders)
             );
-            tracing::warn!(%reason, "refused to be founded");
+            tracing::warn!(%reason, "refused to take part in founding a cluster");
             *node.founding_refused.lock() = Some(reason.clone());
             return Err(reason);
         }

@@ -242,7 +242,7 @@ pub async fn load(names: Arc<Names>, state: SharedState, executor: Executor) {
             Ok(true) => tokio::time::sleep(LOAD_PAUSE).await,
             Ok(false) => names.load_wanted.notified().await,
             // A step does not panic, and threads end only with the process.
-            Err(error) => return tracing::error!(%error, "the name index is no longer loaded"),
+            Err(error) => return tracing::error!(%error, "the name index is no longer being loaded"),
         }
     }
 }
