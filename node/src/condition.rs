@@ -1,10 +1,10 @@
 //! Whether this node may act as a member and answer clients, beyond its role in Raft.
 //!
-//! The role says what a node does in Raft. The condition says whether it may take part at all: it may not while no
-//! majority has recorded its start, or when its data directory is an older copy or it was removed. A node whose state
-//! differs from the others' goes on storing its log, and answers no client.
+//! The role says what a node does in Raft. The condition says whether it may take part at all. It may not while no
+//! majority has recorded its start, if its data directory is an older copy, or once it was removed. A node whose state
+//! differs from the others' goes on storing its log, but answers no client.
 //!
-//! Invariant: a condition that [`Condition::refusal`] names is checked once for every request, before its handler runs.
+//! Invariant: [`Condition::refusal`] is asked once for every request, before its handler runs.
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl Condition {
         matches!(self, Self::Serving)
     }
 
-    /// What a client is answered instead of what it asked for; `None` if it is answered.
+    /// The refusal that every client gets; `None` if clients are answered.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Serving | Self::Starting { wrong_at: None } => None,
@@ -85,7 +85,7 @@ impl Condition {
     }
 }
 
-/// The node's condition, for everybody who has to know it.
+/// The node's condition, shared by everybody who needs it.
 #[derive(Debug, Default)]
 pub struct ConditionCell(RwLock<Condition>);
 
@@ -95,7 +95,7 @@ impl ConditionCell {
         self.0.read().clone()
     }
 
-    /// Changes it; true if it was another one.
+    /// Changes the condition; true if it was a different one before.
     pub fn set(&self, condition: Condition) -> bool {
         let mut current = self.0.write();
         let changed = *current != condition;
@@ -103,7 +103,7 @@ impl ConditionCell {
         changed
     }
 
-    /// What clients are answered instead of what they asked for.
+    /// The refusal that every client gets.
     pub fn refusal(&self) -> Option<Refusal> {
         self.0.read().refusal()
     }

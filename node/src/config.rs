@@ -1,6 +1,6 @@
 //! Every setting of a node with its default, checked once at the start.
 //!
-//! Invariant: a [`Config`] that exists is consistent; the relations between its timeouts were asserted by `validate`.
+//! Invariant: a node runs only with a [`Config`] that `validate` has checked, relations between timeouts included.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 /// Hits of one search at most.
 pub const SEARCH_LIMIT_MAX: usize = 1_000;
 
-/// One listed member of a cluster to be born.
+/// One listed member of a cluster that is to be founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSpec {
     /// Its node id.
@@ -51,7 +51,7 @@ impl std::str::FromStr for MemberSpec {
     }
 }
 
-/// Checks the form `host:port`; an IPv6 address stands in brackets, port 0 reaches nobody.
+/// Checks the form `host:port`. An IPv6 address must be in brackets, and port 0 is refused.
 pub fn check_address(address: &str) -> Result<(), String> {
     match host_port(address)? {
         (_, 0) => Err(format!("'{address}' has port 0, which reaches nobody; name the port the node listens on")),
@@ -80,7 +80,7 @@ fn host_port(address: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-/// The address that `--listen` means; a host name is looked up, and its IPv4 address taken first.
+/// The address that `--listen` means. A host name is resolved, and its IPv4 address preferred.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -107,7 +107,7 @@ pub fn check_server(url: &str) -> Result<(), String> {
 
 /// A setting's name on the command line, its value, and the shortest and longest it may be.
 type Bounded = (&'static str, fn(&Config) -> Duration, Duration, Duration);
-/// A leader needs some time to hear from its followers, and nobody waits longer than a day for anything.
+/// Lower bounds leave a leader time to hear from its followers; upper bounds keep any wait below a day.
 const DURATIONS: [Bounded; 5] = [
     (
         "--lease-ttl",
@@ -124,16 +124,16 @@ const DURATIONS: [Bounded; 5] = [
 const REPLICAS_MAX: u32 = 100;
 /// Most voters: each further one makes every write wait for one more disk (C2).
 const MEMBERS_MAX: usize = 9;
-/// Shortest time for which a leader's word counts.
+/// The shortest time for which a leader counts as known without being heard from.
 const LEADER_WORD_MIN: Duration = Duration::from_secs(1);
 
 /// How a node comes to belong to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Birth {
+pub enum Bootstrap {
     /// It waits for `init`, or already belongs to one.
     Wait,
     /// It founds the cluster together with the listed members, once all of them answer.
-    Bootstrap {
+    Found {
         /// All founding members, this node among them.
         members: Vec<MemberSpec>,
     },
@@ -146,12 +146,12 @@ pub enum Birth {
     },
 }
 
-impl Birth {
-    /// The listed members; none unless it founds a cluster. On a directory that belongs to one
-    /// they say where to look (C4).
+impl Bootstrap {
+    /// The listed members; none unless the node founds a cluster. If the directory belongs to a cluster already, they
+    /// are hints where to find its members (C4).
     pub fn members(&self) -> &[MemberSpec] {
         match self {
-            Self::Bootstrap { members } => members,
+            Self::Found { members } => members,
             Self::Wait | Self::Join { .. } => &[],
         }
     }
@@ -159,7 +159,7 @@ impl Birth {
     /// `host:port` of every node that the command line names.
     pub fn addresses(&self) -> Vec<String> {
         match self {
-            Self::Bootstrap { members } => members.iter().map(|member| member.address.clone()).collect(),
+            Self::Found { members } => members.iter().map(|member| member.address.clone()).collect(),
             Self::Join { servers, .. } => servers.iter().filter_map(|server| host_and_port(server)).collect(),
             Self::Wait => Vec::new(),
         }
@@ -184,9 +184,9 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Its data directory.
     pub data: PathBuf,
-    /// How it comes to a cluster.
-    pub birth: Birth,
-    /// Default number of live copies, proposed when the cluster is born (M1).
+    /// How it comes to belong to a cluster.
+    pub bootstrap: Bootstrap,
+    /// Default number of live copies, proposed when the cluster is founded (M1).
     pub replicas: u32,
     /// Default lease duration (L1).
     pub lease_ttl: Duration,
@@ -198,7 +198,7 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Shortest and longest election timeout.
     pub election: (Duration, Duration),
-    /// Entries after which a snapshot is taken; when the log has outgrown the last one if absent.
+    /// Entries after which a snapshot is taken; if absent, one is taken when the log has outgrown the last one.
     pub snapshot_every: Option<u64>,
     /// Answer 403 `not_leader` instead of forwarding (W2).
     pub reject_writes_on_followers: bool,
@@ -224,7 +224,7 @@ impl Config {
         }
         if self.listen.ip().is_unspecified() && self.advertise.is_none() {
             return Err(format!(
-                "--listen {} needs --advertise HOST:PORT, the address others reach it at",
+                "--listen {} is a wildcard address; pass --advertise HOST:PORT with the address that others should use",
                 self.listen
             ));
         }
@@ -246,14 +246,14 @@ impl Config {
         if self.snapshot_every == Some(0) {
             return Err("--snapshot-every must be 1 or greater".into());
         }
-        self.validate_birth()
+        self.validate_bootstrap()
     }
 
-    fn validate_birth(&self) -> Result<(), String> {
-        let members = match &self.birth {
-            Birth::Bootstrap { members } => members,
-            Birth::Join { servers, .. } => return servers.iter().try_for_each(|server| check_server(server)),
-            Birth::Wait => return Ok(()),
+    fn validate_bootstrap(&self) -> Result<(), String> {
+        let members = match &self.bootstrap {
+            Bootstrap::Found { members } => members,
+            Bootstrap::Join { servers, .. } => return servers.iter().try_for_each(|server| check_server(server)),
+            Bootstrap::Wait => return Ok(()),
         };
         if members.len() > MEMBERS_MAX {
             return Err(format!(

@@ -1,7 +1,7 @@
 //! How long a request's caller waits, and what is left of it (W6).
 //!
-//! Invariant: a deadline is set once, when the request arrives, and only shrinks on its way: to another node goes what
-//! is left of it, less what the answer needs to come back.
+//! Invariant: a deadline is set once, when the request arrives, and only shrinks on its way. A node that forwards the
+//! request passes on what is left of the time, less what the answer needs to come back.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub const DEADLINE_MS_MAX: u64 = 300_000;
 /// What an answer needs on its way back from the leader, at most.
 const RETURN_MARGIN: Duration = Duration::from_millis(100);
 
-/// A request names a deadline that is none.
+/// The header of a request does not name a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Raftshare-Deadline-Ms must be a whole number of milliseconds from 1 to {DEADLINE_MS_MAX}")]
 pub struct BadDeadline;
 
-/// When a request arrived, and how long its caller waits if it says so.
+/// When a request arrived, and how long its caller waits, if the request says so.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     arrived: Instant,
@@ -28,8 +28,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// For a request that arrived now, with the value of its header if it has one; fails if that is no number of
-    /// milliseconds.
+    /// The deadline of a request that arrived now, from the value of its header if it has one. Fails if that is not a
+    /// number of milliseconds in range.
     pub fn of(header: Option<&[u8]>) -> Result<Self, BadDeadline> {
         let named = match header {
             None => None,
@@ -60,24 +60,24 @@ impl Deadline {
         self.named.map(|named| self.arrived + named)
     }
 
-    /// The caller's moment, or the usual one for a request that may wait for `wait` on top.
+    /// The moment that the caller named, or the usual one; a request that waits by design may take `wait` longer.
     pub fn until(&self, wait: Duration) -> Instant {
         self.named().unwrap_or(self.arrived + wait + REQUEST_DEADLINE)
     }
 
-    /// The moment by which something has to be done that takes `usual` at most, counted from now.
+    /// The deadline of a step that may take at most `usual` from now on.
     pub fn at_most(&self, usual: Duration) -> Instant {
         let usual = clock::now() + usual;
         self.named().map_or(usual, |named| named.min(usual))
     }
 }
 
-/// What is left until a moment.
+/// The time left until a moment.
 pub fn left(until: Instant) -> Duration {
     until.saturating_duration_since(clock::now())
 }
 
-/// What a node that forwards a request names as its deadline, so that the answer is back in time.
+/// The deadline in milliseconds that a node passes on with a forwarded request, so that the answer is back in time.
 pub fn for_next_hop(until: Instant) -> u64 {
     let left = left(until);
     let margin = RETURN_MARGIN.min(left / 4);

@@ -1,6 +1,6 @@
 //! The recent events of this node's applied log, for `GET /events`.
 //!
-//! Invariant: what is handed out is gapless from the position asked for, or the answer says that it is compacted.
+//! Invariant: a reader gets every event after the position it asked for, or is told that some were compacted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub const EVENTS_KEPT_MAX: usize = 65_536;
 pub struct LoggedEvent {
     /// Log index of the entry.
     pub log_index: u64,
-    /// Place within the entry, from 0.
+    /// Position within the entry, from 0.
     pub sequence: u32,
     /// What happened in the entry.
     entry: Arc<Vec<Event>>,
@@ -77,7 +77,7 @@ impl EventLog {
                 kept.events -= events.len();
                 dropped.push(events);
             }
-            // Freed once nobody has to wait for it.
+            // Freed after the lock is released.
             drop(kept);
         }
         self.newest.send_replace(log_index);
@@ -114,8 +114,8 @@ impl EventLog {
         self.newest.subscribe()
     }
 
-    /// Waits until the entry at a log index was seen; false if it takes longer than `within`. What follows the same
-    /// feed and is told before this log, the planner, has seen it as well.
+    /// Waits until the entry at a log index was seen; false if it takes longer than `within`. The planner follows the
+    /// same feed and is told first, so it has seen the entry as well.
     pub async fn reach(&self, log_index: u64, within: Duration) -> bool {
         if self.newest() >= log_index {
             return true;

@@ -1,8 +1,8 @@
-//! How old this node's state is (R2): the age of the newest moment at which a majority had confirmed a leader whose
-//! commit index of that moment this node has applied.
+//! How old this node's state is (R2). At some moments a majority confirmed a leader, and this node has applied up to
+//! the commit index that the leader had then. The age of the state is the time since the newest such moment.
 //!
 //! Followers ask the leader for its [`Beacon`] and date the answer from the moment they *asked*, less the age the
-//! leader names: network delay can only make the reported age larger than the true one, never smaller.
+//! leader names. So network delay can only make the reported age larger than the true one, never smaller.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::sys::clock;
 use crate::transport::Beacon;
 
-/// Confirmations kept while the node has not applied as far.
+/// Confirmations kept until the node has applied as far.
 const PENDING_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Notes a leader's word that was asked for at `asked`.
+    /// Notes a leader's answer to a question that was asked at `asked`.
     pub fn confirm(&self, leader: NodeId, beacon: &Beacon, asked: Instant) {
         if let Some(moment) = asked.checked_sub(Duration::from_millis(beacon.quorum_age_ms)) {
             self.note(beacon.committed, moment);
@@ -84,8 +84,7 @@ impl Freshness {
     pub fn note(&self, committed: u64, moment: Instant) {
         let mut state = self.state.lock();
         if state.pending.len() == PENDING_MAX {
-            // Not an older one: what is reached next has to stay, or a node that keeps a little
-            // behind would never reach any.
+            // The newest goes, not the oldest. A node that always lags a little would otherwise never reach any.
             state.pending.pop_back();
         }
         state.pending.push_back(Confirmation { committed, moment });
@@ -96,7 +95,7 @@ impl Freshness {
         age_ms(self.as_of(applied))
     }
 
-    /// The newest moment whose confirmation applies, given how far the state has come.
+    /// The moment as of which a state that has come this far is current.
     pub fn as_of(&self, applied: u64) -> Option<Instant> {
         let mut state = self.state.lock();
         let State { newest, pending, .. } = &mut *state;

@@ -1,8 +1,8 @@
-//! Who this node is, and what every connection has to know about the others: which process of a member's directory was
-//! seen last, and where it was reached (C1, C3, C4).
+//! Who this node is, and what every connection needs to know about the others: which process was last seen with a
+//! member's directory, and where it was reached (C1, C3, C4).
 //!
-//! An address says where a member is reached, not who it is: a connection counts once the hello
-//! has shown the right directory.
+//! An address says where a member is reached, not who it is. A connection counts only once the hello has shown the
+//! right directory.
 //!
 //! Invariant: nothing here waits for a disk or the network.
 
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::config::MemberSpec;
 
-/// Directories whose address is kept; beyond that the book is emptied, and filled again by the next connections.
+/// Directories whose address is kept. Beyond that all are forgotten, and the next connections fill the table again.
 const ADDRESSES_MAX: usize = 256;
 /// Processes of one directory whose acknowledgements are kept.
 const ACKED_PROCESSES_MAX: usize = 2;
@@ -69,16 +69,16 @@ pub struct Identities {
     reached: Mutex<BTreeMap<u64, String>>,
     /// What the last processes of each directory acknowledged to this node as a leader, older ones first.
     acked: Mutex<BTreeMap<u64, Vec<Acked>>>,
-    /// Where those said that they are who called while this node knew of no member.
+    /// The addresses named by callers while this node knew of no member.
     callers: Mutex<BTreeSet<String>>,
     told: Mutex<Option<Told>>,
-    /// Whether this node has nothing to say as a member.
+    /// Whether this node must not call members.
     silent: AtomicBool,
     news: Notify,
 }
 
 impl Identities {
-    /// The identity that the data directory records, in this start, of a node that is reached at `address`.
+    /// The identity that the data directory records, for this start of a node that is reached at `address`.
     pub fn new(
         side: Side,
         start: StartId,
@@ -133,8 +133,8 @@ impl Identities {
         &self.hints
     }
 
-    /// Whether this node calls no member: it was removed, or its directory is an older copy,
-    /// and each of them would only refuse.
+    /// Whether this node calls no member, because it was removed or its directory is an older copy: every member would
+    /// refuse the call.
     pub fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
@@ -180,7 +180,7 @@ impl Identities {
         acked.get(&store).into_iter().flatten().filter(|acked| acked.term == term).copied().collect()
     }
 
-    /// Where a member is now, as far as this node knows: where it was reached last, else what the membership says.
+    /// The address of a member: where it was reached last, else what the membership says.
     pub fn address_of(&self, member: &Member) -> String {
         self.reached_at(member).unwrap_or_else(|| member.address.clone())
     }
@@ -189,7 +189,7 @@ impl Identities {
         self.reached.lock().get(&member.store_id).cloned()
     }
 
-    /// Where a member may be, most likely first: where it was reached last, where it said at its last start that it is,
+    /// Addresses to try for a member, most likely first: where it was reached last, what it named at its last start,
     /// what the membership says, and what the command line says.
     pub fn addresses_of(&self, id: NodeId, member: &Member) -> Vec<String> {
         let reached = self.reached_at(member);
@@ -207,7 +207,7 @@ impl Identities {
         addresses
     }
 
-    /// Notes who called while this node knew of no member, to be asked who the members are.
+    /// Notes the address of a caller while this node knows of no member: it is asked later who the members are.
     pub fn note_caller(&self, address: &str) {
         let mut callers = self.callers.lock();
         if callers.len() < CALLERS_MAX {
@@ -223,7 +223,7 @@ impl Identities {
     /// Notes what another node said about this one.
     pub fn tell(&self, told: Told) {
         let mut current = self.told.lock();
-        // The graver word stays.
+        // The more serious statement stays.
         if !matches!(*current, Some(Told::OlderCopy(_))) {
             *current = Some(told);
         }
@@ -231,7 +231,7 @@ impl Identities {
         self.news.notify_one();
     }
 
-    /// Waits for the next word of another node about this one.
+    /// Waits for the next statement of another node about this one.
     pub async fn told(&self) -> Told {
         loop {
             let heard = self.news.notified();

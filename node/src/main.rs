@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A node under load allocates and frees several hundred thousand small things a second, on one
-/// thread what another made.
+/// A node under load makes several hundred thousand small allocations a second, and often frees them on another thread.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

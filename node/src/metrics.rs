@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use crate::sys::clock::{self, millis};
 
-/// What goes wrong with connections, or is refused, without an answer that could be counted.
+/// What goes wrong with connections without an answer that could be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mishap {
-    /// All places for connections of its kind were busy.
+    /// All slots for connections of its kind were busy.
     Refused,
     /// It was closed to make room, or for its silence.
     Closed,
-    /// A node sent what no node sends.
+    /// A node sent what no correct node sends.
     BadFrame,
     /// The system could not hand over a connection.
     Accept,
@@ -39,7 +39,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts an answer: one row a path and status, so the caller names paths from a list of its own.
+    /// Counts an answer. Each path and status has a row of its own, so the caller names paths from a fixed list.
     pub fn answered(&self, path: &'static str, status: u16) {
         *self.requests.lock().entry((path, status)).or_default() += 1;
     }

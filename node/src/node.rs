@@ -1,5 +1,7 @@
-//! One running node: what its parts are, and the questions they ask each other. No logic of the catalog or the planner
-//! lives here, and nothing here waits for a disk.
+//! The handle of a running node: its parts, and the questions that they answer together.
+//!
+//! The floor between the parts, which do not know the node, and the duties, which use it. No logic of the catalog or
+//! the planner lives here, and nothing here waits for a disk.
 
 mod failover;
 
@@ -29,7 +31,7 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::freshness::Freshness;
 use crate::identities::Identities;
-use crate::leader::{Leadership, ReignStats};
+use crate::leader::{Leadership, PlanStats};
 use crate::metrics::Metrics;
 use crate::propose::LogClock;
 use crate::propose::Proposer;
@@ -60,11 +62,11 @@ pub struct Node {
     pub fatal: FatalSignal,
     /// Takes in snapshots that other nodes send.
     pub snapshot_receiver: SnapshotReceiver,
-    /// Figures about the log and snapshots.
+    /// Figures about the log and the snapshots.
     pub stats: StatsHandle,
-    /// Where work that takes long runs.
+    /// Where long computations run.
     pub executor: Executor,
-    /// What it may do beyond its role.
+    /// Whether it may act as a member and answer clients.
     pub condition: ConditionCell,
     /// How its state compares with the other members'.
     pub divergence: Divergence,
@@ -78,7 +80,7 @@ pub struct Node {
     pub proposer: Proposer,
     /// The age of its state.
     pub freshness: Freshness,
-    /// What only a leader does.
+    /// The soft state of the leadership term, on a leader.
     pub leadership: Leadership,
     /// The attempts to replace a leader whose process is gone.
     pub failover: FailoverAttempts,
@@ -88,15 +90,15 @@ pub struct Node {
     pub events: EventLog,
     /// Counters.
     pub metrics: Metrics,
-    /// Whether this process is about to end: Raft is asked nothing any more, which it would report as an error.
+    /// Whether this process is about to end. Raft is asked nothing any more then: it would report that as an error.
     pub stopping: AtomicBool,
-    /// Rings when the data directory is to be set aside (C3).
+    /// Notified when the data directory is to be set aside (C3).
     pub set_aside: Notify,
-    /// Why this node refused to be founded: the founding node was given another list of members.
+    /// Why this node refused to join the founding of a cluster: the founding node was given another list of members.
     pub founding_refused: Mutex<Option<String>>,
     /// Senders that this node did not know.
     pub admissions: Admissions,
-    /// Whose turn it is to change members: each change is checked against what the one before it left.
+    /// Its one permit is the right to change members: each change is checked against the result of the one before it.
     pub changes: Semaphore,
     /// Links to other members.
     pub pool: LinkPool,
@@ -116,7 +118,7 @@ pub struct KnownLeader {
 }
 
 impl Node {
-    /// The catalog, locked for reading: copy out what is needed and let go.
+    /// The catalog, locked for reading. Copy out what is needed, and release the lock.
     pub fn catalog(&self) -> StateView<'_> {
         self.state.read()
     }
@@ -152,8 +154,8 @@ impl Node {
         role_name(self.raft.metrics().borrow_watched().state)
     }
 
-    /// The role that it tells others: a leader that no majority confirms any more leads nobody, and is a candidate
-    /// (R5).
+    /// The role that it tells others. A leader that no majority confirms any more leads nobody, and calls itself a
+    /// candidate (R5).
     pub fn told_role(&self) -> &'static str {
         self.told_role_as(self.leader_confirmation().as_ref())
     }
@@ -192,8 +194,8 @@ impl Node {
         matches!(self.condition.get(), Condition::Serving | Condition::Diverged { .. })
     }
 
-    /// The leader, if this node knows that it leads now: a majority elected or confirmed it a moment ago (R5). One that
-    /// fell silent, or that no majority confirms any more, is none.
+    /// The leader, if this node knows that it leads now: a majority elected or confirmed it a moment ago (R5). A leader
+    /// that fell silent, or that no majority confirms any more, does not count.
     pub fn confirmed_leader(&self) -> Option<KnownLeader> {
         let leader = self.leader()?;
         let age = match leader.id == self.config.id {
@@ -206,7 +208,7 @@ impl Node {
         (age <= self.config.leader_word_max()).then_some(leader)
     }
 
-    /// Whether this node is a leader that a majority confirms: then it alone knows what its peers and planner do (R5).
+    /// Whether this node is a leader that a majority confirms. Only such a leader knows what peers and planner do (R5).
     pub fn leads_confirmed(&self) -> bool {
         self.leads() && self.leader_confirmation().is_some_and(|(_, _, age)| age <= self.config.leader_word_max())
     }
@@ -217,7 +219,7 @@ impl Node {
     }
 
     /// What the planner knows; `None` anywhere but at a confirmed leader (R5).
-    pub fn planned(&self) -> Option<ReignStats> {
+    pub fn planned(&self) -> Option<PlanStats> {
         if self.leads_confirmed() { self.leadership.stats() } else { None }
     }
 
@@ -268,8 +270,8 @@ impl Node {
         self.freshness.staleness_ms(self.applied())
     }
 
-    /// When the newest moment was at which a majority had confirmed a leader whose commit index of then the name index
-    /// has followed to, of which `followed` is the position (R2).
+    /// The moment as of which the name index answers, if it has followed the log to `followed` (R2): the newest one at
+    /// which a majority confirmed a leader whose commit index was not beyond that position.
     pub fn names_as_of(&self, followed: u64) -> Option<Instant> {
         if let Some((_, committed, age)) = self.leader_confirmation()
             && let Some(moment) = clock::now().checked_sub(age)
@@ -337,8 +339,8 @@ impl Node {
 
     /// Whether this node's cluster has begun: there is a log or a vote.
     ///
-    /// Asked on a task of its own: who asks may give up (the member that asked this one was killed), and openraft
-    /// reports an answer that nobody waits for as an error.
+    /// Asked on a task of its own. The caller may give up, for example because the member that asked was killed, and
+    /// openraft reports an answer that nobody waits for as an error.
     pub async fn is_initialized(&self) -> Result<bool, String> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("this node is stopping".into());

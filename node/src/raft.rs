@@ -9,7 +9,7 @@ pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Whether this node is the only voter, and no majority but itself.
 pub fn is_sole_voter(metrics: &openraft::RaftMetrics<TypeConfig>) -> bool {
-    // Not by `voter_ids`, which collects a set: this is asked with every request.
+    // Not by `voter_ids`, which collects a set: every request asks this.
     let configs = metrics.membership_config.get_joint_config();
     !configs.is_empty() && configs.iter().all(|voters| voters.iter().eq([&metrics.id]))
 }

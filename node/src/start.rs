@@ -32,8 +32,9 @@ use crate::transport::{Admissions, LinkPool, Links};
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 /// How long a stopping leader tries to hand over; its successor may be stopping as well.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
-/// What a node stands on, apart from its settings.
-pub struct Ground<L> {
+
+/// What a node runs on, apart from its settings.
+pub struct Environment<L> {
     /// Where connections come in.
     pub listener: L,
     /// The address it listens on.
@@ -46,7 +47,7 @@ pub struct Ground<L> {
     pub clock: Monotonic,
 }
 
-/// How a node ended that did not fail.
+/// Why a node ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was told to stop.
@@ -69,9 +70,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (data, options) = (config.data.clone(), open_options(&config));
     let opened = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await?;
     let storage = opened.with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
-    let ground = Ground { listener, bound, net: Arc::new(SystemNet::new()?), storage, clock: Monotonic::default() };
+    let environment =
+        Environment { listener, bound, net: Arc::new(SystemNet::new()?), storage, clock: Monotonic::default() };
     let data = config.data.clone();
-    match run_on(ground, config, |node| announce_start(node), shutdown).await? {
+    match run_on(environment, config, |node| announce_start(node), shutdown).await? {
         Ended::Stopped => Ok(()),
         Ended::SetAside { cluster } => {
             tokio::task::spawn_blocking(move || request_set_aside(&data, cluster)).await??;
@@ -80,8 +82,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// Puts a new process of this program in the place of this one: that lets go of everything that the old one
-/// has open. Returns only if it cannot.
+/// Replaces this process with a new one of the same program, which closes everything that this one has open. Returns
+/// only if it fails.
 fn start_again() -> anyhow::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
@@ -96,23 +98,24 @@ pub fn open_options(config: &Config) -> OpenOptions {
     OpenOptions { node_id: config.id, new_store_id: rand::random::<u64>().max(1) }
 }
 
-/// Runs a node on given ground until `shutdown` resolves or its storage fails; `started` is called once it serves.
+/// Runs a node in a given environment until `shutdown` resolves or its storage fails; `started` is called once it
+/// serves.
 pub async fn run_on<L: Listener>(
-    ground: Ground<L>,
+    environment: Environment<L>,
     config: Config,
     started: impl FnOnce(&Arc<Node>),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Ended> {
-    let Ground { listener, bound, net, storage, clock } = ground;
+    let Environment { listener, bound, net, storage, clock } = environment;
     let node = assemble(config, bound, net, storage, clock).await?;
     let fatal = node.fatal.clone();
     let serving = tokio::spawn(http::listen::accept(node.clone(), listener));
     let duties = duties::spawn(&node);
-    let (born, mut birth) = tokio::sync::oneshot::channel();
-    let born_node = node.clone();
+    let (bootstrap_failure, mut bootstrap_failed) = tokio::sync::oneshot::channel();
+    let bootstrapping = node.clone();
     tokio::spawn(async move {
-        if let Err(error) = bootstrap::run(born_node).await {
-            let _ = born.send(error);
+        if let Err(error) = bootstrap::run(bootstrapping).await {
+            let _ = bootstrap_failure.send(error);
         }
     });
     let (refused, mut refusal) = tokio::sync::oneshot::channel();
@@ -131,15 +134,15 @@ pub async fn run_on<L: Listener>(
             None
         }
         reason = fatal.wait() => Some(reason),
-        Ok(error) = &mut birth => bail!(error),
+        Ok(error) = &mut bootstrap_failed => bail!(error),
         Ok(error) = &mut refusal => bail!(error),
-        // They run for ever: one that ends has met a defect, and a node without it would only look alive.
+        // Duties run for ever. One that ends has hit a bug, and a node without it would only seem to work.
         (ended, _, _) = futures::future::select_all(duties) => {
             bail!("an internal task ended unexpectedly ({ended:?}); the node stops, its data is safe")
         }
     };
     if let Some(reason) = failed {
-        // Nothing is acknowledged any more; what is under way is answered, then the process ends (W4).
+        // Nothing is acknowledged any more. What is in flight is answered, then the process ends (W4).
         let _ = tokio::time::timeout(HAND_OVER_DEADLINE, membership::hand_over(&node, HAND_OVER_DEADLINE)).await;
         bail!(
             "the storage in {} failed: {reason}; free or repair the disk, then start the node again",
@@ -164,7 +167,7 @@ fn announce_start(node: &Node) {
     };
     let line = format!("raftshare-node {} serves http://{} ({cluster})\n", node.config.id, node.address);
     if let Err(error) = client::terminal::write_stdout(line.as_bytes()) {
-        tracing::warn!(%error, address = node.address, "serving; cannot say so on the standard output");
+        tracing::warn!(%error, address = node.address, "serving, but cannot print that to standard output");
     }
 }
 
@@ -191,7 +194,7 @@ async fn assemble(
     let side = Side { node: own.node_id, store: own.store_id };
     let start = starts.begin(rand::random()).await.context("cannot write to the data directory")?;
     let removed = starts.read(|starts| starts.removed);
-    let hints = config.birth.members().to_vec();
+    let hints = config.bootstrap.members().to_vec();
     let address = config.advertised(bound);
     let identities = Arc::new(Identities::new(side, start, address.clone(), own.cluster_id, starts, hints));
     let defaults = raft_store::raft::raft_config("raftshare");
@@ -201,7 +204,7 @@ async fn assemble(
         snapshot_policy,
         // Until a majority has recorded this start (C3).
         enable_elect: false,
-        // Snapshots that are taken more often are there to keep the log short.
+        // Whoever asks for more frequent snapshots wants a short log.
         max_in_snapshot_log_to_keep: defaults
             .max_in_snapshot_log_to_keep
             .min(config.snapshot_every.unwrap_or(u64::MAX)),

@@ -63,7 +63,7 @@ async fn bad_frames_end_their_connection_and_not_the_node() {
 }
 
 /// A hello of somebody who is no member, and has a question.
-fn birth_hello() -> Vec<u8> {
+fn outsider_hello() -> Vec<u8> {
     let (length, message) = (2_u32.to_le_bytes(), [1_u8, 5]);
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&length);
@@ -75,7 +75,7 @@ fn birth_hello() -> Vec<u8> {
 fn strangers(address: &str) -> Vec<TcpStream> {
     let stranger = |number: usize| {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(&if number.is_multiple_of(2) { MAGIC.to_vec() } else { birth_hello() }).unwrap();
+        stream.write_all(&if number.is_multiple_of(2) { MAGIC.to_vec() } else { outsider_hello() }).unwrap();
         stream
     };
     (0..300).map(stranger).collect()

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use node::config::{Birth, Config};
+use node::config::{Bootstrap, Config};
 use node::node::Node;
-use node::start::{Ground, open_options, run_on};
+use node::start::{Environment, open_options, run_on};
 use node::sys::clock::Monotonic;
 use node::sys::net::SystemNet;
 use raft_store::catalog::{Announce, Command, Holding, KeyTag, Listing, Op, Register};
@@ -73,7 +73,7 @@ impl Hosted {
             listen: plan.listen.parse()?,
             advertise: plan.advertise.clone(),
             data: plan.data.clone(),
-            birth: Birth::Wait,
+            bootstrap: Bootstrap::Wait,
             replicas: 2,
             lease_ttl: Duration::from_secs(60),
             peer_ttl: Duration::from_secs(45),
@@ -88,12 +88,12 @@ impl Hosted {
         let (data, options) = (config.data.clone(), open_options(&config));
         let storage = tokio::task::spawn_blocking(move || Storage::open(&data, &options)).await??;
         let (bound, net) = (listener.local_addr()?, Arc::new(SystemNet::new()?));
-        let ground = Ground { listener, bound, net, storage, clock: Monotonic::default() };
+        let environment = Environment { listener, bound, net, storage, clock: Monotonic::default() };
         let (started, node) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let tell = |node: &Arc<Node>| drop(started.send(node.clone()));
-            run_on(ground, config, tell, async { drop(stopped.await) }).await.map(|_ended| ())
+            run_on(environment, config, tell, async { drop(stopped.await) }).await.map(|_ended| ())
         });
         let node = node.await.context("the node did not start")?;
         Ok(Self { node, stop, running })

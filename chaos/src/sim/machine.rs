@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use node::config::{Birth, Config, MemberSpec};
+use node::config::{Bootstrap, Config, MemberSpec};
 use node::node::Node;
-use node::start::{Ground, open_options, run_on};
+use node::start::{Environment, open_options, run_on};
 use node::sys::clock::Monotonic;
 use parking_lot::Mutex;
 use raft_store::storage::{Feed, SharedState, SimDisk, Storage};
@@ -81,7 +81,7 @@ impl Machine {
         let neighbours = self.neighbours.clone();
         let listener = SimListener::bind().await?;
         let storage = Storage::open_simulated(&self.disk, &open_options(&self.config))?;
-        let ground = Ground {
+        let environment = Environment {
             listener,
             bound: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT),
             net: Arc::new(SimNet { runs: Arc::new(move |address| neighbours.run_at(address)) }),
@@ -93,7 +93,7 @@ impl Machine {
             let live = Live { node: Arc::downgrade(node), state: node.state.clone(), feed };
             self.inside.lock().live = Some(live);
         };
-        run_on(ground, self.config.clone(), started, std::future::pending()).await.map(|_ended| ())
+        run_on(environment, self.config.clone(), started, std::future::pending()).await.map(|_ended| ())
     }
 
     /// Forgets the node, which is gone.
@@ -114,7 +114,7 @@ fn config(id: u64, plan: &Plan) -> Config {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT),
         advertise: Some(address(id)),
         data: PathBuf::from("simulated"),
-        birth: if id <= plan.founders { Birth::Bootstrap { members: founders } } else { Birth::Wait },
+        bootstrap: if id <= plan.founders { Bootstrap::Found { members: founders } } else { Bootstrap::Wait },
         replicas: 2,
         lease_ttl: Duration::from_secs(60),
         peer_ttl: PEER_TTL,

@@ -10,10 +10,10 @@ use raft_store::types::{NodeId, limits};
 
 use super::dev;
 use super::operate::{self, Target};
-use crate::config::{Birth, Config, MemberSpec, WAIT_MS_MAX, listen_address};
+use crate::config::{Bootstrap, Config, MemberSpec, WAIT_MS_MAX, listen_address};
 use crate::sys::logging::LogFormat;
 
-/// An index node of raftshare: one member of the small cluster that keeps the replicated index.
+/// A raftshare index node: one member of the small cluster that keeps the replicated index.
 #[derive(Parser)]
 #[command(name = "raftshare-node", version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -23,7 +23,7 @@ pub(super) struct Cli {
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Run a whole cluster with peers on this machine, for trying things out; Ctrl-C stops it all
+    /// Run a whole cluster with peers on this machine, to try things out; Ctrl-C stops everything
     Dev(dev::DevArgs),
     /// Run a node
     Start(Box<StartArgs>),
@@ -37,15 +37,15 @@ pub(super) enum Command {
     Promote(PromoteArgs),
     /// Make a voter a learner
     Demote(ChangeArgs),
-    /// Take a member out of the cluster
+    /// Remove a member from the cluster
     Remove(ChangeArgs),
     /// Hand leadership to a voter
     TransferLeader(ChangeArgs),
-    /// Put a new node in the place of a dead one
+    /// Replace a dead node with a new one
     Replace(ReplaceArgs),
     /// Take a snapshot now
     Snapshot(TargetArgs),
-    /// Save the whole index to a file that checks itself
+    /// Save the whole index to a file with a checksum
     Backup(BackupArgs),
     /// Check a backup file, or that all members have the same state
     Verify(VerifyArgs),
@@ -60,7 +60,7 @@ pub(super) struct StartArgs {
     /// Where to listen, for the API and for other nodes; port 0 picks a free one
     #[arg(long, env = variables::HTTP, default_value = "127.0.0.1:8080", value_parser = listen_address)]
     pub(super) listen: SocketAddr,
-    /// The HOST:PORT that others are told, if it is not the listening address
+    /// HOST:PORT that other nodes and clients should use, if it is not the listening address
     #[arg(long)]
     pub(super) advertise: Option<String>,
     /// Data directory
@@ -78,13 +78,13 @@ pub(super) struct StartArgs {
     /// Stay a learner (a read replica) after joining
     #[arg(long, requires = "join")]
     pub(super) learner: bool,
-    /// Live copies every file should have; taken when the cluster is founded
+    /// Live copies that every file should have; set when the cluster is founded
     #[arg(long, env = variables::REPLICAS, default_value_t = limits::REPLICAS_DEFAULT)]
     pub(super) replicas: u32,
     /// Lease duration for requests that name none
     #[arg(long, env = variables::LEASE_TTL, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(super) lease_ttl: Duration,
-    /// Silence after which a peer no longer counts
+    /// How long a peer may be silent before its copies stop counting
     #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
     pub(super) peer_ttl: Duration,
     /// Pause of replication planning after an election
@@ -96,7 +96,7 @@ pub(super) struct StartArgs {
     /// Raft election timeout, as SHORTEST..LONGEST
     #[arg(long, default_value = "120ms..240ms", value_parser = parse_range)]
     pub(super) election: (Duration, Duration),
-    /// Take a snapshot after so many log entries [default: when the log has grown by the size of the last one]
+    /// Take a snapshot after this many log entries [default: when the log has grown by the size of the last one]
     #[arg(long)]
     pub(super) snapshot_every: Option<u64>,
     /// What a follower does with writes
@@ -105,7 +105,7 @@ pub(super) struct StartArgs {
     /// Serve beyond loopback without asking for credentials
     #[arg(long)]
     pub(super) insecure: bool,
-    /// How log lines on the standard error look
+    /// Format of the log lines on standard error
     #[arg(long, env = variables::LOG_FORMAT, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
 }
@@ -131,7 +131,7 @@ pub(super) struct TargetArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     pub(super) node: Vec<String>,
-    /// How long the command may take, repeats included [default: 5s; for replace, backup and verify: 60s]
+    /// How long the command may take, retries included [default: 5s; for replace, backup and verify: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     pub(super) timeout: Option<Duration>,
     /// How results and errors are printed
@@ -144,7 +144,7 @@ impl TargetArgs {
         self.target_with(operate::COMMAND_DEADLINE)
     }
 
-    /// For commands that take their time.
+    /// For commands that may take long.
     pub(super) fn long_target(&self) -> Target {
         self.target_with(operate::LONG_DEADLINE)
     }
@@ -166,7 +166,7 @@ pub(super) struct ChangeArgs {
 pub(super) struct PromoteArgs {
     /// The member
     pub(super) id: NodeId,
-    /// Wait so long for it to catch up, on top of --timeout
+    /// How long to wait for it to catch up, on top of --timeout
     #[arg(long, value_name = "DURATION", value_parser = parse_wait, default_value = "0s")]
     pub(super) wait: Duration,
     #[command(flatten)]
@@ -175,9 +175,9 @@ pub(super) struct PromoteArgs {
 
 #[derive(Args)]
 pub(super) struct ReplaceArgs {
-    /// The member to take out
+    /// The member to replace
     pub(super) old: NodeId,
-    /// The node to take in; the same number if it comes back with an empty data directory
+    /// The new node; the same id if the old one comes back with an empty data directory
     pub(super) new: NodeId,
     /// HOST:PORT of the new node, which must be running
     #[arg(long)]
@@ -225,20 +225,20 @@ fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
 
 impl StartArgs {
     pub(super) fn into_config(self) -> Result<Config, String> {
-        let birth = match self.bootstrap_expect {
+        let bootstrap = match self.bootstrap_expect {
             Some(expected) if expected != self.members.len() => {
                 return Err(format!("--bootstrap-expect is {expected}, but --members names {}", self.members.len()));
             }
-            Some(_) => Birth::Bootstrap { members: self.members },
-            None if !self.join.is_empty() => Birth::Join { servers: self.join, learner: self.learner },
-            None => Birth::Wait,
+            Some(_) => Bootstrap::Found { members: self.members },
+            None if !self.join.is_empty() => Bootstrap::Join { servers: self.join, learner: self.learner },
+            None => Bootstrap::Wait,
         };
         let config = Config {
             id: self.id,
             listen: self.listen,
             advertise: self.advertise,
             data: self.data,
-            birth,
+            bootstrap,
             replicas: self.replicas,
             lease_ttl: self.lease_ttl,
             peer_ttl: self.peer_ttl,

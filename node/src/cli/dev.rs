@@ -90,11 +90,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 }
 
 fn say(text: &str) {
-    // The processes go on when nobody reads this any more; the command's outcome tells of a failure.
+    // The processes go on if nobody reads this any more; the command's result reports a failure.
     let _ = client::terminal::write_stdout(text.as_bytes());
 }
 
-/// A directory keeps the addresses it was made with: members are recorded by them.
+/// A directory keeps the addresses that it was created with, because the membership records them.
 fn check_layout(dir: &Path, args: &DevArgs) -> anyhow::Result<()> {
     let file = dir.join("layout");
     let wanted = format!("nodes {} base-port {}\n", args.nodes, args.base_port);
@@ -241,7 +241,7 @@ fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -
     ];
     out.push_str(&format!("\nTry, in another terminal:\n\n  export RAFTSHARE_SERVER={}\n", servers(args)));
     for (command, purpose) in tries {
-        // The comment on a line of its own: with a long directory the two together would wrap in mid-phrase.
+        // The comment gets its own line: with a long directory the two together would wrap.
         out.push_str(&format!("\n  # {purpose}\n  {command}\n"));
     }
     out.push_str(&format!(
@@ -252,13 +252,13 @@ fn overview(args: &DevArgs, dir: &Path, processes: &[Process], took: Duration) -
     out
 }
 
-/// A path as it would be typed from here.
+/// A path as one would type it in this directory.
 fn shorten(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).map_or_else(|_| path.display().to_string(), |short| format!("./{}", short.display()))
 }
 
-/// Tells when a process ends, which a user who tries out failures wants to see.
+/// Reports when a process ends, which a user who tries out failures wants to see.
 async fn watch(processes: &mut [Process], stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     let mut interval = tokio::time::interval(Duration::from_millis(200));
@@ -283,7 +283,7 @@ async fn stop_all(processes: &mut [Process]) {
         let chosen = processes.iter_mut().filter(|process| process.name.starts_with("node") == group);
         let mut waiting = Vec::new();
         for process in chosen {
-            // A child that has an id was not reaped yet, so that the id is its own.
+            // A child that has an id was not reaped yet, so the id still refers to it.
             if let Some(pid) = process.child.id().and_then(|id| Pid::from_raw(id as i32)) {
                 let _ = process::kill_process(pid, Signal::TERM);
                 waiting.push(process);

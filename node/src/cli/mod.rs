@@ -40,13 +40,13 @@ pub fn main() -> ExitCode {
     };
     let starts = matches!(cli.command, Command::Start(_));
     let outcome = runtime.block_on(run(cli.command));
-    // Blocking work that is still under way, such as a snapshot, must not hold up the exit of a failed node (W4).
+    // Blocking work that still runs, such as a snapshot, must not delay the exit of a failed node (W4).
     runtime.shutdown_timeout(Duration::from_millis(500));
-    // A node's standard output has no result: it may be gone without any harm.
+    // A node prints no result, so it does no harm if its standard output is gone.
     end(&logging, output, if starts { outcome } else { terminal::conclude(outcome) })
 }
 
-/// Says why the program ends, through the log: a standard error that nobody empties must not hold up the end.
+/// Says why the program ends, through the log: a standard error that nobody reads must not delay the exit.
 fn end(logging: &Logging, format: Format, outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     if !failure.what.is_empty() {
@@ -67,7 +67,7 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// The commands that ask a running cluster; each ends within its time.
+/// The commands that talk to a running cluster; each ends within its timeout.
 async fn operate_on(command: Command) -> Result<(), Failure> {
     let target = match &command {
         Command::Replace(_) | Command::Backup(_) | Command::Verify(_) => command.args().map(TargetArgs::long_target),

@@ -22,10 +22,10 @@ pub const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
 /// The same for commands that wait for a snapshot, for a new node to catch up, or for all
 /// members to stand at one log index.
 pub const LONG_DEADLINE: Duration = Duration::from_secs(60);
-/// What a command may take beyond its deadline before it is ended from outside.
+/// How long a command may exceed its deadline before it is aborted.
 const OVERTIME: Duration = Duration::from_millis(500);
 
-/// Pause between its looks.
+/// Pause between two comparisons of `verify`.
 const VERIFY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A change of members.
@@ -35,7 +35,7 @@ pub enum Change {
     Promote(NodeId, Duration),
     /// Voter to learner.
     Demote(NodeId),
-    /// Out of the cluster.
+    /// Removal from the cluster.
     Remove(NodeId),
     /// Leadership to this voter.
     Transfer(NodeId),
@@ -80,7 +80,7 @@ fn ignored(signal: libc::c_int) -> bool {
 pub struct Target {
     /// Base URLs of nodes.
     pub servers: Vec<String>,
-    /// Limit of the whole command, repeats included.
+    /// Limit of the whole command, retries included.
     pub timeout: Duration,
     /// How results and failures are printed.
     pub format: Format,
@@ -91,7 +91,7 @@ impl Target {
         Ok(IndexClient::new(Options { deadline: self.timeout, ..Options::new(self.servers.iter().cloned()) })?)
     }
 
-    /// What concerns one node goes to the one that was named first.
+    /// A command that concerns one node goes to the one that was named first.
     fn first(&self) -> Result<IndexClient, Failure> {
         let servers = self.servers.iter().take(1).cloned().collect();
         Self { servers, ..self.clone() }.connect()
@@ -105,7 +105,7 @@ impl Target {
         self.output().sentence(&serde_json::json!({"ok": true, "message": sentence}), sentence);
     }
 
-    /// Runs a command within its time. Its requests keep to that by themselves; several of them in a row might not.
+    /// Runs a command within its timeout. Each request keeps to that by itself, but several in a row might not.
     pub async fn within<T>(&self, command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::time::timeout(self.timeout + OVERTIME, command).await.unwrap_or_else(|_| {
             let what = format!("not done within {}", humantime::format_duration(self.timeout));
@@ -141,7 +141,7 @@ pub async fn change(target: &Target, change: Change) -> Result<(), Failure> {
         }
         Change::Remove(id) => {
             index.remove(id).await?;
-            format!("node {id} is no member any more; stop it if it still runs")
+            format!("node {id} is no longer a member; stop it if it still runs")
         }
         Change::Transfer(id) => {
             index.transfer(id).await?;
@@ -156,23 +156,23 @@ pub async fn change(target: &Target, change: Change) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `replace`: the new node is a voter before the old one goes; one that comes back empty under its old id goes first,
-/// because its old vote must not count (C3).
+/// `replace`: the new node becomes a voter before the old one is removed. A node that comes back empty under its old id
+/// is removed first, because its old vote must not count (C3).
 pub async fn replace(target: &Target, old: NodeId, new: &NewNode) -> Result<(), Failure> {
     let index = target.connect()?;
     let say = |step: &str| target.output().remark(step);
     if old == new.id {
         index.remove(old).await?;
-        say(&format!("node {old} is out; taking it in again with its new data directory"));
+        say(&format!("node {old} is removed; adding it again with its new data directory"));
     }
     index.add_learner(new).await?;
     say(&format!("node {} at {} is a learner, catching up", new.id, new.address));
-    // What the waiting leaves is for the answer and for removing the old node.
+    // The rest of the time is for the answer, and for removing the old node.
     index.promote_within(new.id, target.timeout / 2).await?;
     if old != new.id {
         index.remove(old).await?;
     }
-    target.say(&format!("node {} is a voter in the place of node {old}", new.id));
+    target.say(&format!("node {} is a voter and replaces node {old}", new.id));
     Ok(())
 }
 

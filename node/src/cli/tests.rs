@@ -1,7 +1,7 @@
 //! Settings of the command line: what is understood, and what every one of them refuses.
 
 use super::*;
-use crate::config::{Birth, Config};
+use crate::config::{Bootstrap, Config};
 
 fn config(arguments: &str) -> Result<Config, String> {
     let words = format!("raftshare-node start --id 1 --data d {arguments}");
@@ -13,9 +13,9 @@ fn config(arguments: &str) -> Result<Config, String> {
 
 #[test]
 fn start_checks_its_settings() {
-    assert_eq!(config("").expect("defaults are valid").birth, Birth::Wait);
+    assert_eq!(config("").expect("defaults are valid").bootstrap, Bootstrap::Wait);
     let three = "--bootstrap-expect 3 --members 1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3";
-    assert!(matches!(config(three).expect("valid").birth, Birth::Bootstrap { members } if members.len() == 3));
+    assert!(matches!(config(three).expect("valid").bootstrap, Bootstrap::Found { members } if members.len() == 3));
     for (arguments, word) in [
         ("--bootstrap-expect 3 --members 1=127.0.0.1:1", "names 1"),
         ("--bootstrap-expect 1 --members 2=127.0.0.1:1", "does not name this node"),

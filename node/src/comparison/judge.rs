@@ -1,8 +1,8 @@
 //! Which members are right when their digests differ (N3). Pure.
 //!
-//! Invariant: a digest is the agreed one only if more than half of the voters have it. Voters that
-//! did not answer count, voters whose digest has another format do not. So no two digests of one
-//! format are ever agreed at one log index.
+//! Invariant: a digest is the agreed one only if more than half of the voters have it. Voters that did not answer
+//! count; voters whose digest has another format do not. So no two digests of one format are ever agreed at one log
+//! index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use raft_store::types::{ContentHash, NodeId};
 
 use crate::transport::MemberDigest;
 
-/// What the comparison of all digests of one format came to.
+/// The outcome of comparing all digests of one format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A majority has this digest, and these members have another one.
@@ -28,7 +28,7 @@ pub enum Verdict {
     TooFew,
 }
 
-/// Judges the digests of one format. Learners are judged and have no voice.
+/// Judges the digests of one format. Learners are judged, but do not count towards a majority.
 pub fn judge(voters: &BTreeSet<NodeId>, format: u32, digests: &BTreeMap<NodeId, MemberDigest>) -> Verdict {
     let of_format = || digests.iter().filter(|(_, told)| told.format == format);
     let others = digests.iter().filter(|(id, told)| voters.contains(id) && told.format != format).count();
@@ -53,8 +53,8 @@ pub fn judge(voters: &BTreeSet<NodeId>, format: u32, digests: &BTreeMap<NodeId, 
 mod tests {
     use super::*;
 
-    /// Judges members 1, 2, … of which the first are voters; a letter is a digest, `-` no
-    /// answer, upper case another format.
+    /// Judges members 1, 2, …, of which the first are voters. A letter is a digest, `-` no answer, an upper-case letter
+    /// another format.
     fn judged(voters: u64, told: &str) -> Verdict {
         let voters = (1..=voters).collect();
         let digests = (1..).zip(told.bytes()).filter(|(_, letter)| *letter != b'-');

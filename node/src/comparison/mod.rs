@@ -1,6 +1,6 @@
 //! What a node knows of comparisons of the members' states (N3), and how they are judged.
 //!
-//! Pure but for its locks: the tasks that compare and repair are `duties::divergence`.
+//! Pure but for its locks. The tasks that compare and repair are in `duties::divergence`.
 //!
 //! Invariant: the memory for comparisons is bounded: a few digests, and one encoded state for another member.
 
@@ -36,7 +36,7 @@ pub struct Divergence {
     pub(crate) checkpoints: Mutex<VecDeque<Checkpoint>>,
     /// Index of the newest checkpoint whose digest is known.
     pub(crate) newest: watch::Sender<u64>,
-    /// A comparison is wanted before its time.
+    /// Whether a comparison is wanted before its time.
     pub(crate) wanted: AtomicBool,
     /// Ends the repair's pause.
     pub(crate) judged: Notify,
@@ -75,12 +75,12 @@ impl Divergence {
         *self.alarm.lock()
     }
 
-    /// Comparisons whose outcome this node was told.
+    /// Number of comparisons whose outcome this node was told.
     pub fn comparisons(&self) -> u64 {
         self.comparisons.load(Ordering::Relaxed)
     }
 
-    /// Those of them that found different digests.
+    /// Number of those that found different digests.
     pub fn disagreements(&self) -> u64 {
         self.disagreements.load(Ordering::Relaxed)
     }

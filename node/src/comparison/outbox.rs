@@ -38,7 +38,7 @@ struct Encoded {
     used: Instant,
 }
 
-/// What a member gets that asks for the beginning of a state.
+/// The answer to a member that asks for the beginning of a state.
 #[derive(Debug)]
 pub enum Offer {
     /// The beginning.

@@ -1,7 +1,6 @@
 //! Members that have moved: the leader changes their address in the membership (C4).
 //!
-//! Invariant: an address is changed only while the old one does not answer as that member's
-//! directory and the new one does.
+//! Invariant: an address is changed only if that member's directory answers at the new one and not at the old one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! What is derived from applied entries, on every node: the planner's view, the name index, the event
-//! stream; and how fresh this node's state is.
+//! What every node derives from applied entries: the planner's view, the name index and the event stream. Also keeps
+//! track of how fresh the state is.
 //!
-//! Invariant: each event is passed on once, in log order; a consumer that missed some is rebuilt from the catalog.
+//! Invariant: each event is passed on once, in log order. A consumer that missed some is rebuilt from the catalog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::transport::{Request, Response};
 const BEACON_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Hands every applied entry's events to the planner, the name index and the event stream, in log order. The event
-/// stream comes last: how far it has come, all have come.
+/// stream comes last, so what it has seen all have seen.
 pub async fn follow_events(node: Arc<Node>, observer: Arc<Observer>) {
     let mut feed = begin(&node);
     loop {
@@ -39,7 +39,7 @@ pub async fn follow_events(node: Arc<Node>, observer: Arc<Observer>) {
                 restart(&node, upto);
             }
             FeedItem::Lagged { missed } => {
-                // Derived state is rebuilt from the catalog; the event stream tells its readers of the gap.
+                // Derived state is rebuilt from the catalog, and the event stream tells its readers of the gap.
                 tracing::warn!(missed, "fell behind the applied entries; rebuilding derived state");
                 feed = begin(&node);
             }
@@ -48,7 +48,7 @@ pub async fn follow_events(node: Arc<Node>, observer: Arc<Observer>) {
     }
 }
 
-/// Begins to follow the state, and to rebuild what is derived from where it is.
+/// Subscribes to the state, and begins to rebuild from it what is derived.
 fn begin(node: &Node) -> Feed {
     let (upto, feed) = node.state.subscribe(|view| {
         node.leadership.rebuild(view.catalog(), &node.config);
@@ -58,14 +58,14 @@ fn begin(node: &Node) -> Feed {
     feed
 }
 
-/// The name index is loaded step by step by a task of its own, the planner's list by its duties. Not under the
-/// catalog's lock, which the loader takes when it has the index's.
+/// Restarts the name index, which a task of its own loads step by step, and the event stream. Not to be called under
+/// the catalog's lock: the loader takes that one while it holds the index's.
 fn restart(node: &Node, upto: u64) {
     node.names.begin(upto);
     node.events.gap(upto);
 }
 
-/// Followers ask the leader how fresh its word is; a leader notes its own (R2).
+/// Followers ask the leader when a majority last confirmed it; a leader notes that by itself (R2).
 pub async fn follow_freshness(node: Arc<Node>) {
     let mut interval = tokio::time::interval(BEACON_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

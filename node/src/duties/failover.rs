@@ -7,8 +7,8 @@
 //! lease (as in a transfer of leadership, Raft dissertation section 3.10). A machine that lost power, a paused process
 //! and a cut link give no such sign, and are left to Raft's timeouts.
 //!
-//! Invariant: nobody stands for election here before a majority of the voters, itself among them, found the leader's
-//! port closed while they followed that very leader in that very term. Everything else is Raft's: votes, logs, terms.
+//! Invariant: a node stands for election here only after a majority of the voters, itself included, found the leader's
+//! port closed while they followed that leader in that term. Votes, logs and terms remain Raft's business.
 
 use std::cmp::Reverse;
 use std::io;
@@ -27,19 +27,19 @@ use crate::duties::membership::voters;
 use crate::node::{KnownLeader, Node};
 use crate::transport::{LogEnd, Request, Response};
 
-/// How long a knock at the leader's port may take; a closed port answers at once.
-const KNOCK_DEADLINE: Duration = Duration::from_millis(50);
-/// Knocks at most. Linux closes a killed process's files from the newest to the oldest, so its connections end before
-/// its port is closed: the first knock may come too early.
-const KNOCKS_MAX: u32 = 5;
-/// Pause after the first knock that found the port open; each further one is twice as long (30 ms in all).
-const KNOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long a probe of the leader's port may take; a closed port answers at once.
+const PROBE_DEADLINE: Duration = Duration::from_millis(50);
+/// The most probes of one port. Linux closes a killed process's files from the newest to the oldest, so its connections
+/// end before its port is closed, and the first probe may come too early.
+const PROBES_MAX: u32 = 5;
+/// Pause after the first probe that found the port open; each further one is twice as long (30 ms in all).
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
 /// How long the other voters may take to find out and answer.
 const ASK_DEADLINE: Duration = Duration::from_millis(100);
 /// How long a voter waits for each one that is ahead of it to take over.
 const STAGGER: Duration = Duration::from_millis(80);
 
-/// A connection that `from` had opened to this node has ended: if it was the leader's, find out whether that is gone.
+/// A connection that `from` had opened to this node has ended. If `from` is the leader, finds out whether it is gone.
 pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
     let followed = node.leader().is_some_and(|leader| leader.id == from && from != node.config.id);
     if !followed || !node.failover.note(from) {
@@ -55,8 +55,8 @@ pub fn connection_ended(node: &Arc<Node>, from: NodeId) {
     });
 }
 
-/// What this voter says when it is asked whether the leader of `term` is gone: where its log ends, if it followed
-/// that leader and finds its port closed.
+/// This voter's answer to the question whether the leader of `term` is gone: where its own log ends, if it followed
+/// that leader and finds the port closed.
 pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd> {
     if !node.takes_part() {
         return None;
@@ -65,17 +65,17 @@ pub async fn found_gone(node: &Node, leader: NodeId, term: u64) -> Option<LogEnd
     if !is_gone(node, &known).await {
         return None;
     }
-    // One whose state is wrong is no candidate (N3): the others need not wait for it.
+    // A node whose state is wrong does not stand (N3), and the others need not wait for it.
     if divergence::is_diverged(node) {
         return Some(LogEnd::default());
     }
-    // Asked of Raft itself, behind the last appends that the leader sent: metrics may be older.
+    // Asked of Raft itself, which handles the leader's last appends first. Its metrics may be older.
     let last = of_raft(node, |state| state.log_ids.last().map(|last| (last.leader_id.term, last.index)));
     Some(last.await?.unwrap_or_default())
 }
 
-/// Asks Raft's core. On a task of its own: who asks may give up (the voter that asked this one was killed as well), and
-/// openraft reports an answer that nobody waits for as an error.
+/// Asks Raft's core, on a task of its own. The caller may give up, for example because the voter that asked was killed
+/// as well, and openraft reports an answer that nobody waits for as an error.
 async fn of_raft<T: Send + 'static>(
     node: &Node,
     ask: impl FnOnce(&RaftState<TypeConfig>) -> T + Send + 'static,
@@ -121,7 +121,7 @@ fn ahead_of(own: (LogEnd, NodeId), agreeing: &[(LogEnd, NodeId)]) -> usize {
 
 async fn stand(node: &Node, leader: &KnownLeader) {
     let Some(vote) = of_raft(node, |state| *state.vote_ref()).await else { return };
-    // Only the vote of that leader; if it has changed meanwhile Raft has moved on by itself.
+    // Only while this node still follows that leader. If not, Raft has moved on by itself.
     if vote.leader_id.term != leader.term || !vote.committed {
         return;
     }
@@ -137,11 +137,11 @@ async fn is_gone(node: &Node, leader: &KnownLeader) -> bool {
 }
 
 /// Whether a port is closed, or about to be.
-async fn closes<C, F: Future<Output = io::Result<C>>>(knock: impl Fn() -> F) -> bool {
-    let mut pause = KNOCK_PAUSE;
-    for number in 1..=KNOCKS_MAX {
-        match timeout(KNOCK_DEADLINE, knock()).await {
-            Ok(Ok(_)) if number < KNOCKS_MAX => tokio::time::sleep(pause).await,
+async fn closes<C, F: Future<Output = io::Result<C>>>(probe: impl Fn() -> F) -> bool {
+    let mut pause = PROBE_PAUSE;
+    for number in 1..=PROBES_MAX {
+        match timeout(PROBE_DEADLINE, probe()).await {
+            Ok(Ok(_)) if number < PROBES_MAX => tokio::time::sleep(pause).await,
             Ok(Err(error)) => return error.kind() == io::ErrorKind::ConnectionRefused,
             Ok(Ok(_)) | Err(_) => return false,
         }
@@ -156,23 +156,23 @@ mod tests {
 
     use super::*;
 
-    /// What `closes` says of a port that gives these answers, and the last one for ever; how often it was asked.
-    async fn knocked(answers: &[Result<(), io::ErrorKind>]) -> (bool, usize) {
+    /// What `closes` says about a port that gives these answers, the last one for ever; and how often it was probed.
+    async fn probed(answers: &[Result<(), io::ErrorKind>]) -> (bool, usize) {
         let asked = AtomicUsize::new(0);
-        let knock = || {
+        let probe = || {
             let number = asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
             std::future::ready(answers[number].map_err(io::Error::from))
         };
-        (closes(knock).await, asked.load(Ordering::Relaxed))
+        (closes(probe).await, asked.load(Ordering::Relaxed))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_port_that_is_about_to_close_is_knocked_at_again() {
+    async fn a_port_that_is_about_to_close_is_probed_again() {
         let refused = Err(io::ErrorKind::ConnectionRefused);
-        assert_eq!(knocked(&[refused]).await, (true, 1));
-        assert_eq!(knocked(&[Ok(()), Ok(()), refused]).await, (true, 3));
-        assert_eq!(knocked(&[Ok(())]).await, (false, KNOCKS_MAX as usize));
-        assert_eq!(knocked(&[Ok(()), Err(io::ErrorKind::HostUnreachable)]).await, (false, 2));
+        assert_eq!(probed(&[refused]).await, (true, 1));
+        assert_eq!(probed(&[Ok(()), Ok(()), refused]).await, (true, 3));
+        assert_eq!(probed(&[Ok(())]).await, (false, PROBES_MAX as usize));
+        assert_eq!(probed(&[Ok(()), Err(io::ErrorKind::HostUnreachable)]).await, (false, 2));
     }
 
     #[tokio::test(start_paused = true)]

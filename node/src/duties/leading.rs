@@ -1,7 +1,7 @@
-//! The timed duties of a leader, and when a leadership begins and ends.
+//! The timed work of a leader, and when a leadership term begins and ends.
 //!
-//! Invariant: a node gets an anchor, which lets it stamp and propose, only once it has applied
-//! the first entry of its own term (T2).
+//! Invariant: a node gets an anchor, which lets it stamp and propose, only once it has applied the first entry of its
+//! own term (T2).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,26 +17,26 @@ use crate::sys::clock::millis;
 const DUTY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time between two ticks of an otherwise idle leader while a lease lives (T3).
 const TICK_INTERVAL: Duration = Duration::from_millis(900);
-/// A leader that no majority has confirmed for so long proposes an empty entry: over links whose round trip is longer
-/// than a heartbeat waits, only answers to entries arrive in time.
+/// A leader that no majority has confirmed for this long proposes an empty entry. Where a round trip takes longer than
+/// a heartbeat may wait, only answers to entries arrive in time.
 const PROBE_AFTER: Duration = Duration::from_millis(500);
-/// How long this outlives Raft.
+/// How long this task waits after Raft has stopped.
 const RAFT_GONE_PAUSE: Duration = Duration::from_secs(2);
-/// Planning steps of one round of duties; each looks at a bounded number of files, and entries are applied between two.
+/// Planning steps of one round. Each examines a bounded number of files, and entries are applied between two steps.
 const PLAN_STEPS_MAX: usize = 64;
 
-/// Follows leadership and runs the duties until the process ends.
+/// Follows Raft's role and does the leader's work until the process ends.
 pub async fn run(node: Arc<Node>) {
     let mut role = node.raft.server_metrics();
     let mut applied = node.state.applied();
     let mut interval = tokio::time::interval(DUTY_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
-        // A leader without an anchor waits for its first applied entry; one with an anchor for nothing but the timer.
+        // A leader without an anchor waits for its first applied entry, a leader with one only for the timer.
         let waits_for_entry = node.role() == "leader" && node.clock.anchor().is_none();
         tokio::select! {
             changed = role.changed() => if changed.is_err() {
-                // Raft has stopped. If storage failed, the node says so itself and ends before this does.
+                // Raft has stopped. If the storage failed, the node reports that and ends before this task does.
                 return tokio::time::sleep(RAFT_GONE_PAUSE).await;
             },
             _ = applied.changed(), if waits_for_entry => {}
@@ -49,7 +49,8 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// Begins or ends a reign: a leader may stamp and propose once it applied the first entry of its own term (T2).
+/// Begins or ends a leadership term. A leader may stamp and propose once it has applied the first entry of its own
+/// term (T2).
 fn follow_leadership(node: &Arc<Node>) {
     let term = node.term();
     let leads = node.role() == "leader";
@@ -69,7 +70,7 @@ fn follow_leadership(node: &Arc<Node>) {
     }
 }
 
-/// Plans what is left, and lets go of the catalog between two steps.
+/// Plans what is left, and releases the catalog between two steps.
 async fn plan_on(node: &Node) {
     for _ in 0..PLAN_STEPS_MAX {
         if !node.leadership.plan_on(&node.catalog()) {

@@ -1,11 +1,11 @@
-//! Says in the log what happens to the cluster as this node sees it: leaders, the quorum, members and peers
-//! that come, go, fall silent and return.
+//! Logs what happens to the cluster as this node sees it: leaders, the quorum, and members and peers that come, go,
+//! fall silent and return.
 //!
-//! Invariant: it follows what is published anyway (Raft's metrics and the catalog's events), so that nothing waits for
-//! it, and each change is one line. The lines are a pure function of two views, which a test checks against a table.
+//! Invariant: nothing waits for the observer, because it follows what is published anyway: Raft's metrics and the
+//! catalog's events. Each change is one line. The lines are a pure function of two views, checked against a table.
 //!
-//! Other events are logged where they happen: snapshots and slow syncs by the storage, the
-//! node's own start and end by `start`.
+//! Other events are logged where they happen: snapshots and slow syncs by the storage, the node's own start and end by
+//! `start`.
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use crate::node::Node;
 use crate::sys::clock;
 
-/// How often the view is compared with the one before. Changes of Raft's own state are seen at once.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Peers that are named one by one between two looks; more of them are told as a number.
+/// How often the view is compared with the previous one. Changes of Raft's own state are seen at once.
+const SCAN_INTERVAL: Duration = Duration::from_millis(200);
+/// Peers that are named one by one between two scans; of further ones only the number is logged.
 const PEERS_NAMED_MAX: usize = 8;
-/// Expired peers whose return is told; of further ones it is not.
+/// Expired peers whose return is logged; that of further ones is not.
 const EXPIRED_KEPT_MAX: usize = 10_000;
 
 /// A member as the membership records it.
@@ -69,14 +69,14 @@ impl View {
     fn changes_since(&self, before: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.leadership(before, &mut changes);
-        // The first membership that a node sees is no change of it.
+        // The first membership that a node sees is not a change.
         if !before.members.is_empty() {
             self.membership(before, &mut changes);
         }
         for (id, member) in &self.members {
             match (before.silent.contains(id), self.silent.contains(id)) {
                 (false, true) => changes.push(Change::MemberSilent { id: *id, address: member.address.clone() }),
-                // Whoever stops leading no longer knows.
+                // A node that stops leading no longer knows.
                 (true, false) if self.leads => changes.push(Change::MemberBack { id: *id }),
                 _ => {}
             }
@@ -85,7 +85,7 @@ impl View {
     }
 
     fn leadership(&self, before: &Self, changes: &mut Vec<Change>) {
-        // An isolated leader does not lose itself, but its quorum.
+        // An isolated leader loses its quorum, not its leader.
         if self.leads && before.leads {
             match (before.leader, self.leader) {
                 (Some(_), None) => changes.push(Change::QuorumLost),
@@ -154,7 +154,7 @@ impl Change {
     }
 }
 
-/// Peers that fell silent or returned since the last look.
+/// Peers that fell silent or returned since the last scan.
 #[derive(Debug, Default)]
 struct PeerChanges {
     expired: Vec<PeerId>,
@@ -190,7 +190,7 @@ fn note(named: &mut Vec<PeerId>, more: &mut usize, peer: &PeerId) {
     if named.len() < PEERS_NAMED_MAX { named.push(peer.clone()) } else { *more += 1 }
 }
 
-/// Collects what the catalog's events say, for the next look.
+/// Collects what the catalog's events say, for the next scan.
 #[derive(Debug, Default)]
 pub struct Observer {
     peers: Mutex<PeerChanges>,
@@ -202,7 +202,7 @@ impl Observer {
         let concerns = |event: &Event| {
             matches!(event, Event::PeerExpired { .. } | Event::PeerRegistered { .. } | Event::PeerForgotten { .. })
         };
-        // Nearly no entry has any, and then there is nothing to lock.
+        // Hardly any entry has such events, and without them nothing is locked.
         if events.iter().any(concerns) {
             let mut peers = self.peers.lock();
             events.iter().for_each(|event| peers.take_in(event));
@@ -234,17 +234,17 @@ impl Observer {
     }
 }
 
-/// Watches the node until its process ends.
+/// Watches the cluster until the process ends.
 pub async fn run(node: Arc<Node>, observer: Arc<Observer>) {
     let mut role = node.raft.server_metrics();
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut before = View::default();
     let mut leading_since = None;
     loop {
         tokio::select! {
             changed = role.changed() => if changed.is_err() {
-                // Raft has stopped; whoever noticed ends the process.
+                // Raft has stopped; the task that notices ends the process.
                 return std::future::pending().await;
             },
             _ = interval.tick() => {}

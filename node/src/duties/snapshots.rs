@@ -1,9 +1,8 @@
-//! When a snapshot is taken: once the log has grown by the size of the last snapshot, so that the cost of snapshots per
-//! written byte stays the same however large the catalog gets.
+//! When a snapshot is taken: once the log has grown by the size of the last snapshot. So the cost of snapshots per
+//! written byte stays the same, however large the catalog gets.
 //!
-//! Invariant: between two snapshots a log grows by at most the larger of [`LOG_BYTES_MIN`] and the
-//! last snapshot's bytes, by half of that more, and by what is written while the next snapshot is
-//! made. Raft purges what a snapshot covers.
+//! Invariant: between two snapshots a log grows by at most one and a half times the larger of [`LOG_BYTES_MIN`] and the
+//! last snapshot's bytes, and by what is written while the next snapshot is made. Raft purges what a snapshot covers.
 //!
 //! Nodes with equal logs would all take their snapshots at the same time and disturb every majority, so each waits for
 //! a different share of that half. With `--snapshot-every` Raft counts entries instead, and this module does nothing.
@@ -16,23 +15,23 @@ use raft_store::types::NodeId;
 
 use crate::node::Node;
 
-/// Growth of the log below which no snapshot is taken, in bytes with [`ENTRY_BYTES`] counted for each entry; bounds
-/// what is applied again after a restart. About a second's work.
+/// Growth of the log below which no snapshot is taken, in bytes, with [`ENTRY_BYTES`] counted for each entry. Bounds
+/// what is applied again after a restart: about a second's work.
 pub const LOG_BYTES_MIN: u64 = 48 * 1_024 * 1_024;
 /// What an entry weighs besides its bytes: a record of its own on disk, and its purge.
 pub const ENTRY_BYTES: u64 = 256;
-/// Classes of nodes by their ids: each waits for growth by a part in [`GROWTH_PARTS`] more than the one before.
+/// Classes of nodes, by id. Each class waits for more growth than the one before, by one part in [`GROWTH_PARTS`].
 const CLASSES: u64 = 3;
 /// See [`CLASSES`].
 const GROWTH_PARTS: u64 = 4;
-/// How often the log is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Looks after which a snapshot that did not come is triggered again.
-const LOOKS_PER_TRIGGER: u32 = 30;
+/// How often the log is scanned.
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Scans after which a snapshot that did not come is triggered again.
+const SCANS_PER_TRIGGER: u32 = 30;
 
-/// What can be seen of a log and its newest snapshot.
+/// The state of a log and its newest snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Look {
+struct LogState {
     /// Bytes of all entries appended so far; never falls.
     appended_bytes: u64,
     /// Index of the last applied entry.
@@ -45,40 +44,40 @@ struct Look {
 #[derive(Debug)]
 struct Policy {
     /// What the newest snapshot covers.
-    covered: Look,
-    /// How many looks ago one was triggered that has not come yet.
+    covered: LogState,
+    /// How many scans ago a snapshot was triggered that has not come yet.
     triggered: Option<u32>,
     /// The class of the node.
     class: u64,
 }
 
 impl Policy {
-    /// A process that found a snapshot up to this index: the entries it found with it count as growth of the log, so
-    /// that restarts do not let it grow for ever.
+    /// The policy of a process that found a snapshot up to this index. The entries that it found with the snapshot
+    /// count as growth, so that the log does not grow for ever across restarts.
     fn since(snapshot: u64, id: NodeId) -> Self {
-        let covered = Look { appended_bytes: 0, applied: snapshot, snapshot };
+        let covered = LogState { appended_bytes: 0, applied: snapshot, snapshot };
         Self { covered, triggered: None, class: id % CLASSES }
     }
 
-    /// What this node waits for where the first class waits for `bytes`.
+    /// The growth that this node waits for where the first class waits for `bytes`.
     fn patience(&self, bytes: u64) -> u64 {
         bytes + bytes / GROWTH_PARTS * self.class
     }
 
-    /// Whether to trigger a snapshot now. `snapshot_bytes` is asked for the newest one's size only if it matters.
-    fn is_due(&mut self, look: Look, snapshot_bytes: impl FnOnce() -> u64) -> bool {
-        if look.snapshot > self.covered.snapshot {
-            self.covered = self.covering(look);
+    /// Whether to trigger a snapshot now. Calls `snapshot_bytes`, the size of the newest one, only if it matters.
+    fn is_due(&mut self, now: LogState, snapshot_bytes: impl FnOnce() -> u64) -> bool {
+        if now.snapshot > self.covered.snapshot {
+            self.covered = self.covering(now);
             self.triggered = None;
         }
-        if let Some(looks) = &mut self.triggered {
-            *looks += 1;
-            if *looks < LOOKS_PER_TRIGGER {
+        if let Some(scans) = &mut self.triggered {
+            *scans += 1;
+            if *scans < SCANS_PER_TRIGGER {
                 return false;
             }
         }
-        let entries = look.applied.saturating_sub(self.covered.applied);
-        let grown = (look.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
+        let entries = now.applied.saturating_sub(self.covered.applied);
+        let grown = (now.appended_bytes - self.covered.appended_bytes).saturating_add(entries * ENTRY_BYTES);
         let is_due = entries > 0 && grown >= self.patience(LOG_BYTES_MIN) && grown >= self.patience(snapshot_bytes());
         if is_due {
             self.triggered = Some(0);
@@ -86,40 +85,41 @@ impl Policy {
         is_due
     }
 
-    /// What a new snapshot covers, whoever asked for it: of the bytes since the last one, its share of the entries.
-    fn covering(&self, look: Look) -> Look {
-        let entries = look.applied.saturating_sub(self.covered.applied).max(1);
-        let covered = look.snapshot.saturating_sub(self.covered.applied).min(entries);
-        let bytes = look.appended_bytes - self.covered.appended_bytes;
+    /// What a new snapshot covers, whoever asked for it. It gets the share of the bytes since the last one that it has
+    /// of the entries.
+    fn covering(&self, now: LogState) -> LogState {
+        let entries = now.applied.saturating_sub(self.covered.applied).max(1);
+        let covered = now.snapshot.saturating_sub(self.covered.applied).min(entries);
+        let bytes = now.appended_bytes - self.covered.appended_bytes;
         let share = u128::from(bytes) * u128::from(covered) / u128::from(entries);
         let appended_bytes = self.covered.appended_bytes + u64::try_from(share).unwrap_or(bytes);
-        Look { appended_bytes, applied: look.snapshot, snapshot: look.snapshot }
+        LogState { appended_bytes, applied: now.snapshot, snapshot: now.snapshot }
     }
 }
 
-/// Looks at the log from time to time, for as long as the process runs.
+/// Scans the log from time to time, until the process ends.
 pub async fn run(node: Arc<Node>) {
     if node.config.snapshot_every.is_some() {
         return std::future::pending().await;
     }
     let mut policy = Policy::since(node.stats.read().snapshot_index.unwrap_or(0), node.config.id);
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let look = {
+        let now = {
             let metrics = node.raft.metrics();
             let metrics = metrics.borrow_watched();
-            Look {
+            LogState {
                 appended_bytes: node.stats.appended_bytes(),
                 applied: metrics.last_applied.as_ref().map_or(0, |log_id| log_id.index),
                 snapshot: metrics.snapshot.as_ref().map_or(0, |log_id| log_id.index),
             }
         };
-        if policy.is_due(look, || node.stats.snapshot_bytes())
+        if policy.is_due(now, || node.stats.snapshot_bytes())
             && let Err(error) = node.raft.trigger().snapshot().await
         {
-            // Raft has stopped; the node ends, and says why elsewhere.
+            // Raft has stopped; the node ends, and the reason is logged elsewhere.
             tracing::debug!(%error, "no snapshot was triggered");
         }
     }
@@ -132,8 +132,8 @@ mod tests {
     /// Bytes of the entries of this test.
     const BYTES: u64 = 1_024;
 
-    fn at(entries: u64, snapshot: u64) -> Look {
-        Look { appended_bytes: entries * BYTES, applied: entries, snapshot }
+    fn at(entries: u64, snapshot: u64) -> LogState {
+        LogState { appended_bytes: entries * BYTES, applied: entries, snapshot }
     }
 
     /// Writes `entries` and answers at which of them snapshots were begun; the newest one weighs what `weigh` says.
@@ -142,7 +142,7 @@ mod tests {
         for entry in (0..entries).step_by(100) {
             if policy.is_due(at(entry, snapshot), || weigh(snapshot)) {
                 begun.push(entry);
-                // It is there at the next look.
+                // It is there at the next scan.
                 snapshot = entry;
             }
         }
@@ -176,7 +176,7 @@ mod tests {
         assert!(!policy.is_due(at(200_000, 200_000), || 0), "nothing was applied since");
         let mut policy = Policy::since(0, 0);
         assert!(policy.is_due(due, || 0));
-        let again = (0..LOOKS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
+        let again = (0..SCANS_PER_TRIGGER).filter(|_| policy.is_due(due, || 0)).count();
         assert_eq!(again, 1, "one that does not come is triggered again, after a while");
     }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_restart_forgets_no_growth() {
-        let found = Look { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
+        let found = LogState { appended_bytes: LOG_BYTES_MIN, applied: 70_000, snapshot: 50_000 };
         assert!(Policy::since(50_000, 0).is_due(found, || 0));
     }
 }

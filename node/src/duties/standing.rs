@@ -15,15 +15,15 @@ use crate::condition::Condition;
 use crate::duties::starts::{set_condition, starting, taking_part};
 use crate::identities::{Side, Told};
 use crate::node::Node;
-use crate::transport::{Request, Response, Roster, Standing, birth_call};
+use crate::transport::{Request, Response, Roster, Standing, outsider_call};
 
 /// How long one node may take to say whether somebody is a member.
 const ASK_DEADLINE: Duration = Duration::from_millis(800);
-/// How long a leader may take to have itself confirmed for that.
+/// How long a leader may take to be confirmed for that.
 const CONFIRM_DEADLINE: Duration = Duration::from_millis(500);
 /// Pause between two inquiries of a node about itself.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The same of a node that was removed, which may be taken in again.
+/// The same for a node that was removed, which may be readmitted.
 const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses asked in one inquiry at most.
 const ADDRESSES_MAX: usize = 64;
@@ -37,7 +37,7 @@ pub fn recorded(node: &Node) -> Roster {
 pub async fn of(node: &Node, side: Side) -> Standing {
     let term = node.term();
     let leads = node.takes_part() && node.leads();
-    // First, so that the membership looked at below is at least as new.
+    // First, so that the membership read below is at least as new.
     let confirmed = leads && timeout(CONFIRM_DEADLINE, node.local_read_index()).await.is_ok_and(|read| read.is_ok());
     let metrics = node.raft.metrics().borrow_watched().clone();
     let membership = &metrics.membership_config;
@@ -54,13 +54,13 @@ pub async fn of(node: &Node, side: Side) -> Standing {
     }
 }
 
-/// Asks every node that this one can find whether `side` is a member, until one has answered that satisfies `enough`.
+/// Asks every node that this one can find whether `side` is a member, until an answer satisfies `enough`.
 pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> bool) -> Option<Standing> {
     let mut known: Vec<String> = Vec::new();
     let members = node.recorded_members();
     let others = members.iter().filter(|(id, _)| **id != node.config.id);
     let listed = others.flat_map(|(id, member)| node.identities.addresses_of(*id, member));
-    let listed = listed.chain(node.config.birth.addresses());
+    let listed = listed.chain(node.config.bootstrap.addresses());
     let mut to_ask: Vec<String> = listed.chain(node.identities.callers()).collect();
     let mut asked = FuturesUnordered::new();
     loop {
@@ -68,7 +68,7 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
             if address != node.address && !known.contains(&address) && known.len() < ADDRESSES_MAX {
                 known.push(address.clone());
                 asked.push(
-                    async move { birth_call(&*node.net, &address, &Request::IsMember(side), ASK_DEADLINE).await },
+                    async move { outsider_call(&*node.net, &address, &Request::IsMember(side), ASK_DEADLINE).await },
                 );
             }
         }
@@ -84,7 +84,7 @@ pub async fn ask_around(node: &Node, side: Side, enough: impl Fn(&Standing) -> b
     }
 }
 
-/// Acts on what others say about this node, for as long as it runs.
+/// Acts on what others say about this node, until the process ends.
 pub async fn run(node: Arc<Node>) {
     loop {
         match node.identities.told().await {
@@ -111,8 +111,8 @@ fn become_older_copy(node: &Node, reason: String) {
     }
 }
 
-/// The leader wants to take this node in again, and its data directory is an older copy. Done only once a confirmed
-/// leader says that the directory is no member's any more, whoever asks for it.
+/// Sets this node's older copy of its data directory aside, because the leader wants to readmit it. Whoever asks, it is
+/// done only after a confirmed leader says that the directory is no member's any more.
 pub async fn set_aside(node: &Node) -> Result<(), String> {
     if !matches!(node.condition.get(), Condition::OlderCopy { .. }) {
         return Err("the data directory of this node is not an older copy".into());
@@ -135,7 +135,7 @@ pub fn say_removed(as_of: u64) {
     );
 }
 
-/// Finds out whether this node was removed, or taken in again.
+/// Finds out whether this node was removed, or readmitted.
 async fn inquire(node: &Node) {
     if matches!(node.condition.get(), Condition::OlderCopy { .. }) {
         return;

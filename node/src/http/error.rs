@@ -10,7 +10,7 @@ use raft_store::catalog::Rejection;
 
 use crate::condition::Refusal;
 use crate::deadline::BadDeadline;
-use crate::duties::bootstrap::BirthError;
+use crate::duties::bootstrap::BootstrapError;
 use crate::duties::membership::ChangeError;
 use crate::node::KnownLeader;
 use crate::propose::ProposeError;
@@ -208,12 +208,12 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<BirthError> for ApiError {
-    fn from(error: BirthError) -> Self {
+impl From<BootstrapError> for ApiError {
+    fn from(error: BootstrapError) -> Self {
         match error {
-            BirthError::AlreadyInitialized(reason) => Self::AlreadyInitialized(reason),
-            BirthError::Unreachable(reason) => Self::MembershipRefused(reason),
-            BirthError::BadList(reason) => Self::BadRequest(reason),
+            BootstrapError::AlreadyInitialized(reason) => Self::AlreadyInitialized(reason),
+            BootstrapError::Unreachable(reason) => Self::MembershipRefused(reason),
+            BootstrapError::BadList(reason) => Self::BadRequest(reason),
         }
     }
 }

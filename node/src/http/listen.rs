@@ -35,7 +35,7 @@ use crate::transport::{self, MAGIC};
 /// How long a connection may take to send its first bytes.
 const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is looked for heads of requests that do not end; one may take two to three times as long.
-const HEAD_LOOK: Duration = Duration::from_secs(5);
+const HEAD_SCAN: Duration = Duration::from_secs(5);
 /// Longest head of a request, and most of a body that is read at a time, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// How long writing a refusal may take.
@@ -73,11 +73,11 @@ pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
     });
     let clients = room.clients.clone();
     // Ends with this task.
-    let mut looking = JoinSet::new();
-    looking.spawn(async move {
+    let mut scanning = JoinSet::new();
+    scanning.spawn(async move {
         loop {
-            sleep(HEAD_LOOK).await;
-            clients.look();
+            sleep(HEAD_SCAN).await;
+            clients.scan();
         }
     });
     let mut pause = ACCEPT_PAUSE_MIN;

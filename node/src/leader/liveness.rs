@@ -1,15 +1,16 @@
-//! Who was heard from lately: the leader's soft state about peers and waiters (P3, P4, L5).
+//! Who was heard from recently: the leader's soft state about peers and waiters (P3, P4, L5).
 //!
-//! Nothing here is replicated and nothing here decides: the leader *proposes* what `expired_peers` and
-//! `silent_waiters` answer, and the catalog ignores a proposal that no longer fits.
+//! Nothing here is replicated, and nothing here decides. The leader *proposes* what `expired_peers` and
+//! `silent_waiters` return, and the catalog ignores a proposal that no longer fits.
 //!
 //! Invariants:
 //! * Silence is measured in *counted time*: the time between two ticks that both confirmed a majority
 //!   and lie at most [`Config::gap_ms`] apart. A paused, partitioned or starved leader therefore never
 //!   blames a peer for its own absence.
 //! * After a start and after every longer gap there is a grace period in which nobody expires.
-//! * A sign of life costs one look-up. What else a call costs grows with what it returns and what became due, not with
-//!   the number of peers: both kinds are ordered by due time, and a peer with newer signs is due once per TTL.
+//! * A sign of life costs one lookup. The cost of any other call grows with what it returns and what became due, not
+//!   with the number of peers: peers and waiters are ordered by due time, and a peer that is heard from is due once per
+//!   TTL.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,7 +24,7 @@ pub struct Config {
     pub peer_ttl_ms: u64,
     /// Length of the grace period (P4).
     pub grace_ms: u64,
-    /// Silence after which a waiter loses its place (L5).
+    /// Silence after which a waiter loses its position (L5).
     pub waiter_silence_ms: u64,
     /// The longest stretch between two confirmed ticks that still counts; a longer one starts a grace period (P4).
     pub gap_ms: u64,
@@ -38,14 +39,13 @@ impl Default for Config {
 /// Items one call of `expired_peers` or `silent_waiters` returns; the rest follows in the next call.
 pub const REPORT_ITEMS_MAX: usize = limits::CLEANUP_ITEMS_MAX;
 
-/// Peers one call of `expired_peers` looks at, a millisecond's work in which nothing can be
-/// applied; each is due once per TTL.
+/// Peers that one call of `expired_peers` examines: a millisecond's work, in which nothing can be applied.
 pub const LOOKS_MAX: usize = 2 * 1_024;
 
 /// Counted time until an item that was reported, but is still here, is reported again: its proposal may have been lost.
 pub const REPORT_AGAIN_MS: u64 = 5_000;
 
-/// What was seen of one peer.
+/// What is known of one peer.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
@@ -57,7 +57,7 @@ struct Seen {
     heard_in: u64,
 }
 
-/// What was seen of one waiter.
+/// What is known of one waiter.
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
@@ -67,10 +67,10 @@ struct Waiter {
 /// A moment of counted time, and a serial number that makes it unique.
 type Due = (u64, u64);
 
-/// A place in a line: whose, and for which name.
+/// A position in a wait queue: for which name, and whose.
 type WaiterKey = (FileName, PeerId);
 
-/// The leader's view of who is alive. Made anew at the start of every leadership.
+/// The leader's view of who is alive, created anew for every leadership term.
 #[derive(Debug)]
 pub struct Liveness {
     config: Config,
@@ -163,12 +163,12 @@ impl Liveness {
             seen.heard_in = self.grace_number;
             self.unheard -= 1;
         }
-        // It stays where it is among those due, and moves when it is looked at: signs are far more frequent.
+        // Its due time is corrected when it becomes due: signs of life are far more frequent.
         seen.last_sign = now;
     }
 
-    /// A waiter asked for its place, or its hanging request is still open (L5). Places that are not in
-    /// line are ignored: only a join adds one.
+    /// A waiter asked for its position, or its hanging request is still open (L5). Unknown waiters are ignored: only
+    /// joining the wait queue adds one.
     pub fn waiter_polled(&mut self, file: &FileName, peer: &PeerId, ticket: u64, now_ms: u64) {
         let due = (self.counted_at(now_ms) + self.config.waiter_silence_ms, self.next_serial());
         let Some(waiter) = self.waiters.get_mut(&(file.clone(), peer.clone())) else { return };
@@ -285,8 +285,8 @@ impl Liveness {
         Some(self.counted_at(now_ms).saturating_sub(seen.last_sign))
     }
 
-    /// Counted time at a moment after the newest tick. If that stretch turns out not to count, a sign of life is taken
-    /// for later than it was, by at most the gap: a peer may expire late, never early.
+    /// Counted time at a moment after the newest tick. If that stretch turns out not to count, a sign of life is dated
+    /// too late, by at most the gap. So a peer may expire late, never early.
     fn counted_at(&self, now_ms: u64) -> u64 {
         self.counted_ms + now_ms.saturating_sub(self.last_tick_ms).min(self.config.gap_ms)
     }

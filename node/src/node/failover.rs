@@ -1,9 +1,10 @@
-//! Which lost connections of a leader are being looked into, so that there is at most one attempt to replace it at a time.
+//! The leader whose lost connection is being investigated, so that there is at most one attempt to replace it at a
+//! time.
 
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
 
-/// At most one attempt at a time.
+/// See the module.
 #[derive(Debug, Default)]
 pub struct FailoverAttempts {
     state: Mutex<Attempts>,
@@ -17,14 +18,14 @@ struct Attempts {
 }
 
 impl FailoverAttempts {
-    /// Takes note of a leader whose connection ended; true if the caller has to begin.
+    /// Notes that a leader's connection ended; true if the caller has to begin an attempt.
     pub fn note(&self, leader: NodeId) -> bool {
         let mut state = self.state.lock();
         state.ended = Some(leader);
         !std::mem::replace(&mut state.under_way, true)
     }
 
-    /// What is still to be looked into; with nothing left, the attempt is over.
+    /// The next leader to investigate; `None` ends the attempt.
     pub fn next(&self) -> Option<NodeId> {
         let mut state = self.state.lock();
         let ended = state.ended.take();

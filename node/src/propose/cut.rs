@@ -1,19 +1,19 @@
 //! Cuts requests that are too large for one log entry into chunks (X4).
 //!
 //! Invariant: a chunk's holdings fit an entry in bytes and in number, and chunks keep the request's order. A request is
-//! always cut in the same places: its chunks are remembered by their numbers.
+//! always cut at the same points, because idempotency keys number its chunks.
 
 use raft_store::catalog::Holding;
 
 /// Encoded bytes of holdings in one chunk of an announce; leaves room for the rest of the command.
 pub const ANNOUNCE_BYTES_MAX: usize = 12 * 1_024;
-/// The same in one page of a listing. Whoever writes meanwhile waits for an entry with a page in it, so that is not
-/// much more work than an entry of theirs.
+/// The same in one page of a listing. Other writers wait for an entry with a page in it, so a page must not be much
+/// more work than an entry of theirs.
 pub const PAGE_BYTES_MAX: usize = 4 * 1_024;
 /// Bytes a holding takes besides its name: hash, version, size, lengths.
 const HOLDING_BYTES: usize = 56;
 
-/// Splits holdings into chunks of at most so many bytes; an empty list is one empty chunk.
+/// Splits holdings into chunks of at most `bytes_max`; an empty list is one empty chunk.
 pub fn chunks(holdings: Vec<Holding>, bytes_max: usize) -> Vec<Vec<Holding>> {
     let mut chunks = vec![Vec::new()];
     let mut bytes = 0;

@@ -7,16 +7,16 @@ use tokio::sync::watch;
 
 /// Entries proposed and not yet applied.
 const PROPOSALS_IN_FLIGHT: usize = 4;
-/// While so many are under way, the next one waits until it is full: each entry costs every voter a flush and all of
-/// them together a millisecond and more, whatever is in it. Before that it goes as soon as it is as large as what is
-/// under way; so the entries of many writers grow to a good part of them, and a few writers wait for nobody.
+/// While this many are in flight, the next entry waits until it is full: each entry costs every voter a flush, and all
+/// of them together at least a millisecond, whatever is in it. With fewer in flight, the next entry goes as soon as it
+/// is as large as those. So the entries of many writers grow, and a few writers wait for nobody.
 const PARTIAL_IN_FLIGHT: usize = 2;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct UnderWay {
     entries: usize,
-    /// In all of them.
+    /// Commands in all of them.
     commands: usize,
 }
 
@@ -32,7 +32,7 @@ impl UnderWay {
     }
 }
 
-/// One entry under way: counted while this lives.
+/// One entry in flight; it counts while this lives.
 pub(super) struct InFlight {
     under_way: watch::Sender<UnderWay>,
     commands: usize,

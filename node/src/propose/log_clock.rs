@@ -39,7 +39,7 @@ impl Anchor {
     }
 }
 
-/// What the node believes log time to be: exact on a leader, an estimate from the leader's last word on a follower.
+/// The log time as this node knows it: exact on a leader; on a follower an estimate from the leader's last answer.
 #[derive(Debug, Default)]
 pub struct LogClock {
     monotonic: Monotonic,
@@ -84,8 +84,8 @@ impl LogClock {
         }
     }
 
-    /// What log time has certainly reached. [`LogClock::now`] may be ahead of it on a follower, by what the leader's
-    /// answer took on its way: enough to call a lease over that is not.
+    /// The time that the log clock has certainly reached. On a follower [`LogClock::now`] may be ahead of it, by as
+    /// long as the leader's answer took to arrive. That is enough to call a lease over too early.
     pub fn reached(&self, applied: LogTime) -> LogTime {
         match (self.anchor(), *self.estimate.read()) {
             (Some(anchor), _) => anchor.now().max(applied),

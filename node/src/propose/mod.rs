@@ -1,4 +1,4 @@
-//! The single write path: commands are coalesced into entries, stamped, and proposed; every outcome says whether it is
+//! The single write path. Commands are coalesced into entries, stamped, and proposed. Every outcome says whether it is
 //! definite (W5).
 //!
 //! Handlers put commands into one bounded queue. One task drains it, builds an entry of at most
@@ -6,8 +6,8 @@
 //! that one flush serves many writers. An entry waits for more commands only while others are in flight. Each entry has
 //! one timer, for its oldest command: a timer per command would cost as much as queueing it.
 //!
-//! Invariant: an entry is stamped with the anchor of the term it is proposed in, right before it is proposed (T2); and
-//! an error is called definite only if Raft never took the entry.
+//! Invariant: an entry is stamped right before it is proposed, with the anchor of the term it is proposed in (T2). An
+//! error is called definite only if Raft never accepted the entry.
 
 pub mod cut;
 mod in_flight;
@@ -38,11 +38,11 @@ use crate::raft::Raft;
 use crate::sys::clock;
 use crate::sys::pulse::Pulse;
 
-/// Time that a command has left when it is proposed, or a quarter of what it has in all; with less its caller
-/// would hardly hear what became of it.
+/// A command is proposed only if it has this much time left, or a quarter of its time if that is less. Otherwise its
+/// caller would hardly hear the outcome.
 const TIME_LEFT_MIN: Duration = Duration::from_millis(250);
 
-/// What became of a command that was applied.
+/// The outcome of a command that was applied.
 #[derive(Debug, Clone)]
 pub struct Committed {
     /// The log index of its entry (`Raftshare-Index`).
@@ -86,7 +86,7 @@ pub struct Proposer {
     pulse: Arc<Pulse>,
 }
 
-/// With the last one who may hand in commands the coalescer ends.
+/// Ends the coalescer when the last handle to it is dropped.
 struct Entrance(Arc<Queue>);
 
 impl Drop for Entrance {
@@ -95,7 +95,7 @@ impl Drop for Entrance {
     }
 }
 
-/// With the coalescer ends what waits for it.
+/// Refuses whatever still waits when the coalescer ends.
 struct Exit(Arc<Queue>);
 
 impl Drop for Exit {
@@ -104,7 +104,7 @@ impl Drop for Exit {
     }
 }
 
-/// When a command is answered at the latest, and what it must have left when it is proposed.
+/// The latest moment at which a command is answered, and how much time it must have left when it is proposed.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
     at: Instant,
@@ -117,7 +117,7 @@ impl Due {
         Self { at, margin: TIME_LEFT_MIN }
     }
 
-    /// One that a caller named, which may be short.
+    /// A deadline that a caller named, which may be short.
     pub fn named(at: Instant) -> Self {
         Self { at, margin: TIME_LEFT_MIN.min(left(at) / 4) }
     }
@@ -140,9 +140,9 @@ impl Proposer {
     pub async fn propose_by(&self, command: Command, due: Due) -> Result<Committed, ProposeError> {
         let Due { at: due, margin } = due;
         let (answer, applied) = oneshot::channel();
-        // Encoded here, by each caller for itself, and never again on its way to the disks of a majority.
+        // Encoded here, by each caller for itself, and never again on the way to the disks of a majority.
         let command = EncodedCommand::new(command);
-        // One that came in before a pause was noticed is refused at the latest when its entry is made.
+        // A command that came in before a pause was noticed is refused when its entry is made, if not earlier.
         let pauses = self.pulse.pauses();
         self.entrance.0.push(Pending { command, due, margin, pauses, answer })?;
         self.handed_in.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +175,8 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
         }
         // While the entry has to wait the queue fills, and the entry gets larger.
         loop {
-            // All that waited were refused; what comes now begins anew, or it would be proposed without being counted.
+            // Everything that waited was refused. Start over, so that the next command is counted before it is
+            // proposed.
             let Some(due) = queue.due() else { continue 'entries };
             let wanted = under_way.borrow_and_update().wanted();
             let enough = async {
@@ -204,8 +205,8 @@ async fn coalesce(raft: Raft, clock: Arc<LogClock>, pulse: Arc<Pulse>, exit: Exi
     }
 }
 
-/// Leaves out whose caller is gone, and refuses who is almost out of time, or waited while the node was paused: they
-/// are told that nothing was proposed, rather than that nobody knows.
+/// Drops commands whose caller is gone, and refuses those that are almost out of time or waited while the node was
+/// paused. Their callers hear that nothing was proposed, rather than that the outcome is unknown.
 fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
     let now = clock::now();
     let mut wanted = Vec::with_capacity(batch.len());
@@ -224,8 +225,8 @@ fn still_wanted(batch: Vec<Pending>, pauses: u64) -> Vec<Pending> {
     wanted
 }
 
-/// Proposes an entry and answers its commands, each by its time; returns once the entry's fate
-/// is known, which may be later.
+/// Proposes an entry and answers each of its commands in time. Returns once the outcome of the entry is known, which
+/// may be later.
 async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
     let (commands, mut callers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|pending| (pending.command, Some((pending.due, pending.answer)))).unzip();
@@ -234,10 +235,10 @@ async fn propose_entry(raft: &Raft, clock: &LogClock, batch: Vec<Pending>) {
         return answer_all(callers, &ProposeError::NotLeader { leader: None });
     };
     let mut written = pin!(write(raft, Proposal::of(Some(anchor.stamp()), commands)));
-    // In the order of the outcomes; who was answered already has left a gap.
+    // In the order of the outcomes; a caller that was answered already has left a gap.
     let written = loop {
         let Some(due) = callers.iter().flatten().map(|(due, _)| *due).min() else {
-            // Nobody waits any more, but the entry is in flight and still counts. Nobody is told its fate.
+            // Nobody waits any more, but the entry is in flight and still counts.
             drop(written.await);
             return;
         };
@@ -288,7 +289,7 @@ pub async fn write(raft: &Raft, proposal: Proposal) -> Result<(u64, Vec<Outcome>
     }
 }
 
-/// openraft tells a proposal it refused from an entry it lost: only the first is definite.
+/// openraft distinguishes a proposal that it refused from an entry that it lost. Only the first is definite.
 fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {

@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! * There are [`QUEUE_COMMANDS_MAX`] at most, in the order in which they were queued.
-//! * The batching task is woken when there are as many commands as it waits for, or enough bytes for an entry: under
-//!   load once per entry, not once per command. A channel wakes for each command, which cost more than queueing it.
+//! * The batching task is woken when there are as many commands as it waits for, or enough bytes for an entry. Under
+//!   load that is once per entry, not once per command. A channel would wake it for each command, which cost more than
+//!   queueing it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,18 +20,17 @@ use super::{Committed, ProposeError};
 /// Commands that may wait for the coalescer; beyond it a write is refused as `overloaded`.
 pub const QUEUE_COMMANDS_MAX: usize = 8_192;
 
-/// Where a caller waits for its answer.
+/// The channel on which a caller waits for its answer.
 pub(super) type Answer = oneshot::Sender<Result<Committed, ProposeError>>;
 
 /// A command and its caller.
 pub(super) struct Pending {
     pub(super) command: EncodedCommand,
-    /// When its caller is answered at the latest.
+    /// The latest moment at which its caller is answered.
     pub(super) due: Instant,
-    /// How much of its time it has to have left when it is proposed; with less its caller would
-    /// hardly hear what became of it.
+    /// How much time it must have left when it is proposed; with less its caller would hardly hear the outcome.
     pub(super) margin: Duration,
-    /// How many pauses the node had had when it came (W6).
+    /// How many pauses the node had had when the command came (W6).
     pub(super) pauses: u64,
     pub(super) answer: Answer,
 }
@@ -45,7 +45,7 @@ impl Pending {
 /// See the module.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    /// Told when there is what [`Waiting::wake_at`] says, and when the queue is closed.
+    /// Notified when there are as many commands as [`Waiting::wake_at`] says, and when the queue is closed.
     ready: Notify,
 }
 
@@ -53,11 +53,10 @@ struct Waiting {
     commands: VecDeque<Pending>,
     /// Bytes that the commands add to an entry.
     bytes: usize,
-    /// How many commands the one who waits wants; nobody waits at [`usize::MAX`]. It stays when that one gives up
-    /// waiting: woken in vain, it looks again.
+    /// How many commands the waiting task wants; nobody waits at [`usize::MAX`]. The number stays when that task stops
+    /// waiting; if it is then woken in vain, it checks again.
     wake_at: usize,
-    /// Whether each command is due no earlier than those before it, as it is unless callers
-    /// name deadlines of their own.
+    /// Whether each command is due no earlier than those before it. That is so unless callers name their own deadlines.
     in_order: bool,
     closed: bool,
 }
@@ -178,7 +177,7 @@ impl Queue {
         waiting.closed && waiting.commands.is_empty()
     }
 
-    /// Lets go of what waits, so that the callers hear that nobody took it.
+    /// Drops what waits, so that the callers hear that nobody took it.
     pub(super) fn abandon(&self) {
         self.close();
         let abandoned = {

@@ -28,7 +28,7 @@ pub(super) const BLOCK_NAMES: usize = 4_096;
 /// Size at which a block of long names is full, in bytes.
 const BLOCK_BYTES: usize = 256 * 1_024;
 
-/// Text of a block that is looked at to find out which term is the rarest, in bytes.
+/// Bytes of a block's text that are sampled to find the rarest term.
 const SAMPLE_BYTES: usize = 4 * 1_024;
 
 /// Where a name's entry is.
@@ -39,7 +39,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// No name's.
+    /// No slot.
     pub(super) const NONE: Self = Self { block: u32::MAX, entry: 0 };
 }
 
@@ -48,7 +48,7 @@ struct Body {
     text: Vec<u8>,
     /// For each entry the offset of its name's first byte in the text.
     starts: Vec<u32>,
-    /// For each entry its name, also if that is gone.
+    /// For each entry its name, even if that is gone.
     names: Vec<FileName>,
     /// For each entry the number of its file.
     numbers: Vec<FileNumber>,
@@ -59,7 +59,7 @@ struct Body {
 #[derive(Debug, Clone, Default)]
 struct Block {
     body: Arc<Body>,
-    /// A bit for each entry whose name is gone; short of the last such entry's nothing follows.
+    /// A bit for each entry whose name is gone; ends with the last such entry.
     gone: Vec<u64>,
     live: usize,
 }
@@ -116,7 +116,7 @@ impl Block {
         }
     }
 
-    /// Leaves an empty block with the room that this one needed; what is answered has no room to spare.
+    /// Leaves an empty block with this one's capacity behind, and returns this one without spare capacity.
     fn close(&mut self, builder: &mut Builder) -> Self {
         let body = Arc::make_mut(&mut self.body);
         let closed = Arc::new(body.close(builder));
@@ -162,7 +162,7 @@ impl Body {
         let finder = memmem::Finder::new(needle);
         let (mut from, mut entry) = (0, 0);
         while let Some(at) = finder.find(&self.text[from..]) {
-            // The needle may begin with the line feed before a name; its last byte lies in the name in any case.
+            // The needle may begin with the line feed before a name, but its last byte always lies in the name.
             let inside = (from + at + needle.len() - 1) as u32;
             entry += self.starts[entry..].partition_point(|start| *start <= inside) - 1;
             found(entry as EntryNo);
@@ -187,7 +187,7 @@ impl Body {
         found
     }
 
-    /// What to look at for a query, each entry once.
+    /// The entries to examine for a query, each once.
     fn candidates(&self, asked: &Asked<'_>) -> Vec<EntryNo> {
         let Asked { terms, mode, groups, .. } = asked;
         if let Some(found) = self.postings.as_ref().and_then(|postings| postings.candidates(groups)) {
@@ -204,7 +204,7 @@ impl Body {
     }
 }
 
-/// What names are held against.
+/// What names are matched against.
 pub(super) struct Asked<'a> {
     terms: &'a Terms,
     typos: &'a [Vec<Box<str>>],
@@ -241,7 +241,7 @@ impl View {
 }
 
 impl Blocks {
-    /// No names; a block is full with so many.
+    /// No names; a block is full with this many.
     pub(super) fn new(block_names: usize) -> Self {
         Self { blocks: vec![Arc::default()], open: 0, empty: Vec::new(), block_names, builder: Builder::default() }
     }
@@ -280,7 +280,7 @@ impl Blocks {
         Slot { block: self.open as u32, entry: block.push(number, name, folded) }
     }
 
-    /// Takes a name out, and answers whose names moved thereby, and where to.
+    /// Removes a name. Returns which names moved because of that, and where to.
     pub(super) fn remove(&mut self, slot: Slot) -> Vec<(FileNumber, Slot)> {
         let number = slot.block as usize;
         let block = Arc::make_mut(&mut self.blocks[number]);

@@ -24,8 +24,8 @@ pub(super) struct Builder {
     rows: Vec<u32>,
     /// The pairs that have a row, ascending.
     pairs: Vec<u16>,
-    /// For a cell first the number of entries with its trigram, and in the upper half the last of them, counted
-    /// from 1. Then the place of the next of them.
+    /// For a cell, at first the number of entries with its trigram, and in the upper half the last of them, counted
+    /// from 1. Later the position of the next of them.
     cells: Vec<u32>,
     /// The cells of all entries, one entry after the other, each cell once in an entry.
     found: Vec<u32>,
@@ -97,7 +97,7 @@ impl Builder {
                 let counted = &mut cells[cell as usize];
                 let is_new = *counted >> 16 != entry;
                 *counted = (entry << 16) | ((*counted & 0xFFFF) + u32::from(is_new));
-                // Written in any case and kept if it counts: what repeats in a name cannot be foreseen.
+                // Written always and kept only if it counts: the processor cannot predict what repeats in a name.
                 found[end] = cell;
                 end += usize::from(is_new);
             }
@@ -105,8 +105,8 @@ impl Builder {
         }
     }
 
-    /// Tells each cell where its entries go, and answers how many there are in lists of their
-    /// own, and whether one is in every entry.
+    /// Assigns each cell the position of its entries. Returns how many there are in lists of their own, and whether
+    /// some trigram is in every entry.
     fn place(&mut self, columns: &Columns) -> (usize, bool) {
         let count = self.found_ends.len() as u32;
         let mut end = 0;

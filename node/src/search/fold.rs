@@ -18,14 +18,14 @@ const ASCII: [u8; 128] = {
     folded
 };
 
-/// Case away, every run of anything but letters and digits one space, none at the ends.
+/// Folds case, and turns every run of anything but letters and digits into one space, with none at the ends.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::new();
     fold_into(&mut folded, text);
     folded
 }
 
-/// Makes `folded` the folded form of a text, whatever it was before.
+/// Replaces `folded` with the folded form of a text.
 ///
 /// No ASCII character is changed by what comes before it, so that a text is folded in parts that begin with one.
 pub(super) fn fold_into(folded: &mut String, text: &str) {
@@ -50,8 +50,8 @@ pub(super) fn fold_into(folded: &mut String, text: &str) {
     *folded = String::from_utf8(bytes).unwrap_or_default();
 }
 
-/// Adds the folded form of a text, and a space if it ends in a separator. Every byte is written and only some are kept:
-/// there is no foreseeing where the separators are.
+/// Adds the folded form of a text, and a space if it ends in a separator. Every byte is written and only some are kept,
+/// because the processor cannot predict where the separators are.
 fn fold_ascii(folded: &mut Vec<u8>, text: &str) {
     let start = folded.len();
     let mut last = folded.last().copied().unwrap_or(b' ');
@@ -77,8 +77,9 @@ fn fold_letters(folded: &mut Vec<u8>, letters: impl Iterator<Item = char>) {
     }
 }
 
-/// By way of upper case, so that final sigma and long s meet their other forms, and of lower case before it for the
-/// capital sharp s, which has no other upper case; NFC last, because changing the case may take a letter apart.
+/// Through upper case, so that final sigma and long s become equal to their other forms. Before that through lower
+/// case, for the capital sharp s, which has no other upper case. NFC last, because changing the case may decompose a
+/// letter.
 fn any_case(text: &str) -> impl Iterator<Item = char> {
     text.nfc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc()
 }

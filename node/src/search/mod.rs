@@ -68,7 +68,7 @@ pub struct SearchIndex {
     slots: SlotTable,
     blocks: Blocks,
     vocabulary: Vocabulary,
-    /// The name that is added, folded: one buffer for all.
+    /// Buffer for the folded form of the name that is added.
     folded: String,
 }
 
@@ -103,7 +103,7 @@ impl SearchIndex {
         self.len() == 0
     }
 
-    /// Adds the name of a file; false if it was in already. A number stands for one name, always.
+    /// Adds the name of a file; false if it was there already. A number always stands for the same name.
     pub fn insert(&mut self, number: FileNumber, name: &FileName) -> bool {
         if self.slots.get(number).is_some() {
             return false;
@@ -114,7 +114,7 @@ impl SearchIndex {
         true
     }
 
-    /// Takes the name of a file out; false if it was not in.
+    /// Removes the name of a file; false if it was not there.
     pub fn remove(&mut self, number: FileNumber) -> bool {
         let Some(slot) = self.slots.remove(number) else { return false };
         if let Some(name) = self.blocks.name(slot) {
@@ -126,7 +126,7 @@ impl SearchIndex {
         true
     }
 
-    /// Makes the name of a number this one, or none; what it was before does not matter.
+    /// Sets the name of a number, or removes it, whatever it was before.
     pub fn set(&mut self, number: FileNumber, name: Option<&FileName>) {
         let known = self.slots.get(number).and_then(|slot| self.blocks.name(slot));
         if known == name {
@@ -152,7 +152,7 @@ impl SearchIndex {
     }
 }
 
-/// A question to the index, which is borrowed step by step.
+/// A query, for which the index is borrowed step by step.
 #[derive(Debug)]
 pub struct Search {
     query: Query,
@@ -208,7 +208,7 @@ impl Search {
         match &self.query {
             Query::Nothing => {}
             Query::All => names.names().for_each(|name| hit(Tier::Exact, name)),
-            // Nothing but punctuation was asked for: the folded text cannot tell, the names themselves can.
+            // The query is only punctuation, which folding removes: the names themselves decide.
             Query::Literal(text) => names.names().for_each(|name| {
                 if let Some(tier) = query::literal_tier(text, name.as_str(), self.mode) {
                     hit(tier, name);

@@ -27,13 +27,13 @@ use crate::freshness::Freshness;
 pub const SEARCHES_WAITING_MAX: usize = 1_024;
 /// How long a search may wait for its turn.
 pub const TURN_WAIT: Duration = REQUEST_DEADLINE;
-/// How long a search waits for an index that is loading: that of a small catalog is there by then.
+/// How long a search waits for an index that is loading: long enough for a small catalog.
 const LOADING_WAIT: Duration = Duration::from_millis(200);
-/// Numbers of files that are loaded while the lock is held: about a millisecond.
+/// Files that are loaded under one lock: about a millisecond.
 const LOAD_AT_ONCE: FileNumber = 64;
-/// Times that a step of loading takes the lock.
+/// How often one step of loading takes the lock.
 const LOADS_PER_STEP: usize = 16;
-/// Pause after a step, some tenth of the time it took: a processor is left to others.
+/// Pause after a step, so that loading does not keep a processor busy.
 const LOAD_PAUSE: Duration = Duration::from_millis(1);
 
 /// How far the index is loaded.
@@ -41,7 +41,7 @@ const LOAD_PAUSE: Duration = Duration::from_millis(1);
 enum Load {
     /// All numbers below `next` are in; the catalog's end at `end`.
     Walking { next: FileNumber, end: FileNumber },
-    /// All are in, some as of a state up to this log index, which the events have yet to reach.
+    /// All are in, but some as of a state up to this log index, which the events have yet to reach.
     Settling { upto: u64 },
     /// The index is the catalog's as of its position.
     Done,
@@ -68,9 +68,9 @@ impl Held {
 /// Why the index cannot answer yet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NotYet {
-    /// It is being loaded, and so much is done, 0 to 1.
+    /// It is being loaded, and this much is done, 0 to 1.
     Loading(f64),
-    /// It has followed the log to here only.
+    /// It has followed the log only to here.
     At(u64),
 }
 
@@ -101,8 +101,8 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Waits until another search may run; it does while what this returns is held. `None` if
-    /// too many wait already, or for too long.
+    /// Waits for permission to run another search, which lasts as long as the returned permit. `None` if too many
+    /// searches wait already, or this one waited too long.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let _place = self.waiting.try_acquire().ok()?;
         timeout(TURN_WAIT, self.running.clone().acquire_owned()).await.ok()?.ok()
@@ -113,8 +113,8 @@ impl Names {
         &self.freshness
     }
 
-    /// The catalog was read or replaced as a whole, up to this log index: loads what of it is not in the index. Events
-    /// from there on have to come through [`Names::follow`].
+    /// The catalog was read or replaced as a whole, up to this log index. Loads from it what is not in the index. Later
+    /// events have to come through [`Names::follow`].
     pub fn begin(&self, upto: u64) {
         let mut held = self.held.write();
         held.followed = held.followed.max(upto);
@@ -124,7 +124,7 @@ impl Names {
         self.load_wanted.notify_one();
     }
 
-    /// Takes in what an applied entry changed, also if that is nothing.
+    /// Takes in what an applied entry changed, even if that is nothing.
     pub fn follow(&self, log_index: u64, events: &[Event]) {
         let mut held = self.held.write();
         for change in events {
@@ -140,8 +140,8 @@ impl Names {
 
     /// Loads a bounded number of names; false if there is nothing left to load.
     ///
-    /// Between the look at the catalog and the index there is no room for an event: it is taken in before both or after
-    /// both, so that a name that was deleted meanwhile does not stay.
+    /// The lock is held from reading the catalog to updating the index. So an event is taken in before or after both,
+    /// and a name that was deleted meanwhile does not stay.
     fn load_step(&self, state: &SharedState) -> bool {
         for _ in 0..LOADS_PER_STEP {
             let mut held = self.held.write();
@@ -161,7 +161,7 @@ impl Names {
             }
             held.load = if to < end { Load::Walking { next: to, end } } else { Load::Settling { upto } };
             self.note_reached(&mut held);
-            // Whoever waits goes first.
+            // Those who wait for the lock go first.
             RwLockWriteGuard::unlock_fair(held);
         }
         true
@@ -183,7 +183,7 @@ impl Names {
 
     /// How much is loaded, 0 to 1; `None` once all is.
     pub fn loading(&self) -> Option<f64> {
-        // Most often asked when it is not, and then without the lock.
+        // Usually it is not loading, and then no lock is taken.
         if self.reached.borrow().is_some() { None } else { self.held.read().loading() }
     }
 
@@ -194,7 +194,7 @@ impl Names {
             return Ok(());
         }
         let mut reached = self.reached.subscribe();
-        // The sender lives as long as this, so that the waits end only when it is reached or time is up.
+        // The sender lives as long as `self`, so the waits end only when the index is reached or the time is up.
         let loaded = timeout(within.min(LOADING_WAIT), reached.wait_for(Option::is_some)).await.is_ok();
         if loaded && timeout(within, reached.wait_for(is_there)).await.is_ok() {
             return Ok(());
@@ -206,7 +206,7 @@ impl Names {
         })
     }
 
-    /// Looks at the names as they are now, for one query; how much is loaded, if not all is.
+    /// Takes a view of the names as they are now, for one query. `Err` says how much is loaded, if not all is.
     pub fn open(&self, query: &str, mode: Mode) -> Result<Opened, f64> {
         let search = Search::new(query, mode, |step| step(&self.held.read().index));
         let held = self.held.read();
@@ -217,7 +217,7 @@ impl Names {
     }
 }
 
-/// A search that has its names before it, as they were at one position. It keeps nobody waiting, however long it takes.
+/// A search over the names as they were at one position. However long it takes, nobody waits for it.
 #[derive(Debug)]
 pub struct Opened {
     search: Search,
@@ -227,8 +227,8 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Names that match, best first, among those that `filter` accepts. It may take the
-    /// catalog's lock, for each name anew.
+    /// Names that match, best first, among those that `filter` accepts. `filter` may take the catalog's lock, for each
+    /// name separately.
     pub fn finish(&self, limit: usize, filter: impl FnMut(&FileName) -> bool) -> SearchResult {
         self.search.finish(&self.found, limit, filter)
     }
@@ -242,7 +242,7 @@ pub async fn load(names: Arc<Names>, state: SharedState, executor: Executor) {
             Ok(true) => tokio::time::sleep(LOAD_PAUSE).await,
             Ok(false) => names.load_wanted.notified().await,
             // A step does not panic, and threads end only with the process.
-            Err(error) => return tracing::error!(%error, "the name index is no longer loaded"),
+            Err(error) => return tracing::error!(%error, "the name index is no longer being loaded"),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::query::{Group, Needle};
 
-/// So few candidates are judged rather than narrowed further.
+/// With this few candidates, they are judged rather than narrowed down further.
 const FEW: usize = 8;
 
 /// A list this many times longer than another is searched, not walked.
@@ -56,7 +56,7 @@ impl Postings {
         found
     }
 
-    /// No more entries than this contain one of the group; `None` if it has a needle too short to tell.
+    /// An upper bound of the entries that contain one of the group; `None` if one of its needles is too short to tell.
     fn bound(&self, group: &Group) -> Option<usize> {
         let of = |needle: &Needle| needle.trigrams.iter().map(|trigram| self.list(*trigram).len()).min();
         group.iter().try_fold(0, |sum, needle| Some(sum + of(needle)?))
@@ -90,7 +90,7 @@ impl Postings {
     }
 }
 
-/// Keeps of one ascending list what is in another, which is at least as long.
+/// Intersects one ascending list with another, which is at least as long.
 fn intersect(kept: &mut Vec<EntryNo>, list: &[EntryNo]) {
     if list.len() / kept.len().max(1) >= GALLOP {
         kept.retain(|entry| list.binary_search(entry).is_ok());

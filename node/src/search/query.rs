@@ -1,4 +1,4 @@
-//! What a query asks for, how one name is judged, and how hits are ranked.
+//! What a query asks for, how a name is judged, and how hits are ranked.
 //!
 //! Invariant: `judge` alone decides whether and how well a folded name matches; scanning only finds names to judge.
 
@@ -16,18 +16,18 @@ use super::{Mode, SearchResult, Tier};
 pub(super) enum Query {
     /// Empty: every name.
     All,
-    /// Only punctuation: to be found in the names as it is.
+    /// Only punctuation, which is searched for as it is.
     Literal(String),
     /// Folded terms.
     Terms(Terms),
-    /// Too long to be any name's: no hits.
+    /// Longer than any name: no hits.
     Nothing,
 }
 
 /// The folded form of a query.
 #[derive(Debug)]
 pub(super) struct Terms {
-    /// All terms, a space between two.
+    /// All terms, separated by a space.
     pub(super) whole: String,
     /// Each term once.
     pub(super) each: Vec<String>,
@@ -84,7 +84,7 @@ impl Terms {
     }
 }
 
-/// The tier of a name that is asked for by punctuation alone.
+/// The tier of a name for a query that is only punctuation.
 pub(super) fn literal_tier(text: &str, name: &str, mode: Mode) -> Option<Tier> {
     if name == text {
         Some(Tier::Exact)
@@ -121,7 +121,8 @@ pub(super) fn judge(terms: &Terms, typos: &[Vec<Box<str>>], mode: Mode, folded: 
 
 /// Whether a term begins a word, or occurs at all.
 fn place(term: &[u8], folded: &[u8]) -> Option<Tier> {
-    // Finds do not overlap, yet none is missed that counts: no term has a space, so no find reaches into the next word.
+    // Matches do not overlap, but none that counts is missed: no term has a space, so no match reaches into the next
+    // word.
     let mut found = None;
     for at in memmem::find_iter(folded, term) {
         if at == 0 || folded[at - 1] == b' ' {
@@ -153,7 +154,7 @@ impl Hit<'_> {
         self.tier.cmp(&other.tier).then(name.len().cmp(&other_name.len())).then(name.cmp(other_name))
     }
 
-    /// A fifth of the scale for each tier; within it, the shorter the better.
+    /// Each tier has a fifth of the scale; within it, the shorter name scores higher.
     fn score(&self) -> f64 {
         let top = match self.tier {
             Tier::Exact => return 1.0,
@@ -167,7 +168,7 @@ impl Hit<'_> {
     }
 }
 
-/// Keeps the first hits of an order while they are found.
+/// Keeps the first hits in order while hits are found.
 #[derive(Debug)]
 pub(super) struct Ranked<'a> {
     order: fn(&Hit<'a>, &Hit<'a>) -> Ordering,
@@ -187,7 +188,7 @@ impl<'a> Ranked<'a> {
         Self { order: Hit::by_name, ..Self::new(limit) }
     }
 
-    /// Takes a hit in. The buffer is cut back to the limit whenever it has doubled, so that the cost stays linear.
+    /// Adds a hit. The buffer is cut back to the limit whenever it has doubled, so the cost stays linear.
     pub(super) fn push(&mut self, hit: Hit<'a>) {
         self.total += 1;
         if self.limit == 0 {

@@ -1,4 +1,4 @@
-//! Where each name is stored, found by the number of its file in one step.
+//! Where each name is stored, by the number of its file, in one step.
 //!
 //! Invariant: every name of the blocks has its slot in the table under its number. Files are numbered
 //! one after the other, so a new name's slot is beside the last one's in memory. The table grows in
@@ -15,7 +15,7 @@ const PART_NUMBERS: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct SlotTable {
     parts: Vec<Box<[Slot]>>,
-    /// Numbers that have a slot.
+    /// How many numbers have a slot.
     names: usize,
 }
 
@@ -47,7 +47,7 @@ impl SlotTable {
         *slot_of = slot;
     }
 
-    /// Forgets a number, and answers the slot it had.
+    /// Forgets a number, and returns the slot it had.
     pub(super) fn remove(&mut self, number: FileNumber) -> Option<Slot> {
         let slot = self.get(number)?;
         self.parts[number as usize / PART_NUMBERS][number as usize % PART_NUMBERS] = Slot::NONE;

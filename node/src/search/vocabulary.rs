@@ -1,6 +1,6 @@
-//! The distinct words of all names, with how many names use each: where typos are looked up.
+//! The distinct words of all names, and how many names use each. Typos are looked up here.
 //!
-//! Invariant: a word is in here exactly as long as some name uses it.
+//! Invariant: a word is here exactly as long as some name uses it.
 
 use std::hash::BuildHasher;
 
@@ -10,21 +10,20 @@ use raft_store::hasher::Hasher;
 
 use super::word::Word;
 
-/// Fewest letters a word must have for a typo in it to be forgiven (of the asked and the found
-/// word, the longer counts).
+/// A typo is forgiven only in words of at least this many letters; the longer of the two words counts.
 pub(super) const TYPO_LETTERS_MIN: usize = 5;
 
-/// Words one term may be corrected to, the most used first; bounds what a query can cost.
+/// Words that one term may be corrected to, the most used first; bounds what a query can cost.
 pub(super) const CORRECTIONS_MAX: usize = 32;
 
-/// Tables for the words of one length, which grow by themselves: growth of a single one would be felt.
+/// Tables for the words of one length. Each grows by itself, because growing a single large one would cause a delay.
 const SHARDS: usize = 16;
 
-/// Words by their number of letters, so that a look-up visits three lengths only.
+/// Words by their number of letters, so that a lookup visits only three lengths.
 #[derive(Debug, Default)]
 pub(super) struct Vocabulary {
     hasher: Hasher,
-    /// Nothing for a length that no word had yet.
+    /// `None` for a length that no word had yet.
     by_letters: Vec<Vec<HashTable<Word>>>,
 }
 
@@ -50,7 +49,7 @@ impl Vocabulary {
         }
     }
 
-    /// Takes the words of one name away.
+    /// Removes the words of one name.
     pub(super) fn remove(&mut self, folded: &str) {
         for (letters, word) in words(folded) {
             let hash = self.hasher.hash_one(word.as_bytes());
@@ -95,8 +94,8 @@ impl Vocabulary {
     }
 }
 
-/// A part of the vocabulary, which is looked through in one go: the tables of millions of words together take too
-/// long for anybody to be kept waiting.
+/// A part of the vocabulary that is scanned in one step: scanning the tables of millions of words at once would keep
+/// others waiting too long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     letters: usize,
@@ -117,7 +116,7 @@ pub(super) fn best(mut near: Vec<(u32, Box<str>)>) -> Vec<Box<str>> {
     near.into_iter().take(CORRECTIONS_MAX).map(|(_, word)| word).collect()
 }
 
-/// The words of a folded name, each with its number of letters: one walk over the bytes for both.
+/// The words of a folded name, each with its number of letters, in one pass over the bytes.
 fn words(folded: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = folded;
     std::iter::from_fn(move || {
@@ -145,15 +144,15 @@ fn shard(hash: u64) -> usize {
     (hash >> 32) as usize % SHARDS
 }
 
-/// False only if two words, one of which has four letters or more, are not one typo apart: a typo
-/// leaves the first letter or the last.
+/// A quick check for words of which one has at least four letters: false only if they are not one typo apart, because a
+/// typo leaves the first letter or the last unchanged.
 fn may_be_one_typo(a: &[u8], b: &[u8]) -> bool {
     a.first() == b.first() || a.last() == b.last()
 }
 
 /// Whether one missing, extra, wrong or swapped letter turns one word into the other (equal words do not count).
 ///
-/// With the common start and end cut off, the rest of the two words tells.
+/// Cuts off the common start and end, and compares the rest.
 pub(super) fn is_one_typo(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.chars(), b.chars());
     let start = a.clone().zip(b.clone()).take_while(|(left, right)| left == right).count();

@@ -1,7 +1,8 @@
 //! The clocks of this machine. The only file of the crate that reads one.
 //!
 //! Invariant: deadlines and ages are measured by [`now`] and [`Monotonic`], which no operator sets. The wall clock is
-//! for people only (T4). The time that goes into entries is `propose::LogClock`'s, which stands on [`Monotonic`].
+//! for people only (T4). The time that goes into entries comes from `propose::LogClock`, which is based on
+//! [`Monotonic`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// A difference between two clocks that counts as sleep of the machine.
+/// The smallest difference between the two clocks that counts as sleep of the machine.
 const SLEEP_MIN: Duration = Duration::from_millis(500);
 
 /// This machine's monotonic clock, counted from when the node started.
@@ -22,8 +23,7 @@ pub struct Monotonic {
     began: Instant,
     #[cfg(feature = "sim")]
     rate_percent: u32,
-    /// The same moment by the clock that goes on while the machine sleeps, and by the one that
-    /// does not: never simulated.
+    /// The same moment by the clock that goes on while the machine sleeps, and by the one that stops. Never simulated.
     real: (BootTime, std::time::Instant),
 }
 
@@ -55,8 +55,7 @@ impl Monotonic {
         elapsed
     }
 
-    /// What the clock shows, and in addition the time that the machine slept since the clock
-    /// began, during which it stood still.
+    /// What the clock shows, plus the time that the machine slept since the clock began: the clock stood still then.
     pub fn awake_and_asleep(&self) -> Duration {
         let (began, awake_since) = self.real;
         let slept = began.elapsed().saturating_sub(awake_since.elapsed());

@@ -1,4 +1,4 @@
-//! File descriptors: how many this process may have, and who may use how many of them.
+//! File descriptors: how many this process may have, and how they are shared out.
 //!
 //! Invariant (N4): connections never use up the descriptors that the store needs. If a snapshot could not be created
 //! because the table is full, that would count as a storage failure and end the node.
@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors kept for the store, the log of the process and the runtime. sled holds a handful, a snapshot that is
 /// written while one is read and one is sent holds three more.
 const RESERVED: usize = 192;
-/// Connections that other nodes may have to this one at a time. A member opens some ten;
-/// clients, and whoever is no member, cannot take these slots.
+/// Connections that other nodes may have to this one at a time. A member opens about ten. Clients and other outsiders
+/// cannot take these slots.
 const NODE_CONNECTIONS_MAX: usize = 128;
 /// Connections of clients served at a time, however many descriptors there are.
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;
@@ -23,7 +23,7 @@ const CONNECTIONS_MIN: usize = 16;
 pub struct Budget {
     /// Connections of clients.
     pub clients: usize,
-    /// Connections of clients from one address: nobody alone can take all.
+    /// Connections of clients from one address, so that nobody can take them all.
     pub per_address: usize,
     /// Connections of other nodes.
     pub nodes: usize,
@@ -32,13 +32,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For a process that may have so many descriptors.
+    /// The budget of a process that may have `limit` descriptors.
     pub fn of(limit: usize) -> Self {
         let free = limit.saturating_sub(RESERVED);
         let nodes = (free / 8).clamp(CONNECTIONS_MIN, NODE_CONNECTIONS_MAX);
         let undecided = (free / 16).clamp(CONNECTIONS_MIN, UNDECIDED_MAX);
-        // As many connections again are opened by this node: to the other nodes, and to the
-        // leader for every request it forwards.
+        // This node opens as many connections again: to the other nodes, and to the leader for every request it
+        // forwards.
         let clients = free.saturating_sub(2 * nodes + undecided) / 2;
         let clients = clients.clamp(CONNECTIONS_MIN, CLIENT_CONNECTIONS_MAX);
         Self { clients, per_address: clients / 2, nodes, undecided }

@@ -4,7 +4,7 @@
 //! is dropped and counted if the queue is full or it cannot be written. Nothing here panics if the standard error is a
 //! full disk, a pipe without a reader, a pipe that nobody empties, or closed.
 //!
-//! Only the programs' `main` starts it; a node under simulation logs to whatever its process has set up.
+//! Only the programs' `main` starts it. A simulated node logs to whatever its process has set up.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -20,17 +20,17 @@ pub fn configure() {
     refuse_huge_pages();
 }
 
-/// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment goes before;
-/// without effect on another allocator.
+/// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment takes precedence. Without effect on
+/// another allocator.
 #[allow(unsafe_code)] // a call into the allocator, which is C
 fn keep_freed() {
     // SAFETY: sets a number; one of an option that does not exist would be ignored.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
 }
 
-/// Has memory cleared in pages of 4 KiB when it is first touched. The allocator asks for 2 MiB at a time: whoever
-/// touches that first waits for all of it, and everybody with him if he is applying an entry; up to 5 ms where the
-/// hypervisor has to find the memory first. Redis refuses them for the same reason (its `disable-thp`).
+/// Has memory cleared in pages of 4 KiB when it is first touched. The allocator asks for huge pages of 2 MiB, and the
+/// thread that first touches one waits until all of it is cleared. If that thread is applying an entry, everybody
+/// waits: up to 5 ms where the hypervisor has to find the memory first. Redis does the same (its `disable-thp`).
 #[cfg(target_os = "linux")]
 fn refuse_huge_pages() {
     // A kernel that does not know this call answers with an error, and gives huge pages as before.

@@ -1,6 +1,6 @@
-//! What the node asks of the system it runs on: clocks, the network, memory, descriptors, standard error.
+//! What the node needs from the system it runs on: clocks, the network, memory, descriptors, standard error.
 //!
-//! The lowest floor: nothing here knows of Raft, of the catalog or of HTTP.
+//! The lowest floor: nothing here knows about Raft, the catalog or the API.
 
 pub mod clock;
 pub mod limits;

@@ -1,7 +1,7 @@
 //! The border between a node and its network: connections that it opens, connections that it accepts, and requests that
 //! it forwards. In production these are TCP and a pool of HTTP connections; a simulation puts its own in their place.
 //!
-//! Invariant: [`Undelivered::NotSent`] is definite, the other side never saw the request; everything else is not (W5).
+//! Invariant: [`Undelivered::NotSent`] is definite: the other side never saw the request. Everything else is not (W5).
 
 use std::future::Future;
 use std::io;
@@ -70,7 +70,7 @@ impl Listener for TcpListener {
 
     async fn next(&mut self) -> io::Result<TcpStream> {
         let (stream, _) = self.accept().await?;
-        // The other side may be gone again, which whoever serves it will see.
+        // If the other side is gone again, whoever serves the connection will notice.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }

@@ -13,8 +13,8 @@ use crate::sys::clock::{Monotonic, millis};
 
 /// How often the timer runs.
 const BEAT: Duration = Duration::from_millis(100);
-/// Silence of the timer that counts as a pause, in milliseconds: a busy machine is late by
-/// less, and callers wait longer.
+/// Silence of the timer that counts as a pause, in milliseconds. A busy machine is late by less, and callers wait
+/// longer.
 const PAUSE_MS_MIN: u64 = 1_000;
 /// How long after a pause a request may be one that waited through it, in milliseconds.
 const BACKLOG_MS: u64 = 250;
@@ -23,7 +23,7 @@ const BACKLOG_MS: u64 = 250;
 #[derive(Debug)]
 pub struct Pulse {
     clock: Monotonic,
-    /// When anybody last looked, in milliseconds of the clock.
+    /// The last moment at which this process was known to run, in milliseconds of the clock.
     last_ms: AtomicU64,
     /// Pauses so far.
     pauses: AtomicU64,
@@ -38,12 +38,12 @@ impl Pulse {
         Self { clock, last_ms: AtomicU64::new(now), pauses: AtomicU64::new(0), noticed_ms: AtomicU64::new(0) }
     }
 
-    /// Takes note that this process runs; answers how many pauses there were.
+    /// Notes that this process runs; returns how many pauses there were.
     pub fn beat(&self) -> u64 {
         self.beat_at(millis(self.clock.awake_and_asleep()))
     }
 
-    /// How many pauses were noticed so far, without a look at the clock.
+    /// How many pauses were noticed so far, without reading the clock.
     pub fn pauses(&self) -> u64 {
         self.pauses.load(Ordering::Acquire)
     }

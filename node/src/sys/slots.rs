@@ -1,9 +1,9 @@
-//! Slots for connections to this node, and which connection is closed when all are taken.
+//! Slots for connections to this node; decides which connection is closed when all are taken.
 //!
 //! Invariants (N4)
 //! * There are never more connections than slots, in total and per address.
-//! * A connection that is being answered is never closed for another one. A connection that is idle, or has not sent
-//!   the whole head of its request, may be. So silent callers cannot keep others out.
+//! * A connection that is being answered is never closed to make room. One that is idle, or has not sent the whole head
+//!   of its request, may be. So silent callers cannot keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ use std::task::{Context, Poll, Waker};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
-/// Connections that are looked at to find an idle one.
-const LOOKED_AT_MAX: usize = 1_024;
-/// Looks at all connections that the head of a request may last for.
-const HEAD_LOOKS_MAX: u8 = 3;
+/// Connections that are scanned to find an idle one.
+const SCANNED_MAX: usize = 1_024;
+/// Scans of all connections during which the head of a request may go on arriving.
+const HEAD_SCANS_MAX: u8 = 3;
 
-/// ConnectionSlots for connections of one kind.
+/// Slots for connections of one kind.
 #[derive(Debug)]
 pub struct ConnectionSlots {
     max: usize,
@@ -30,7 +30,7 @@ pub struct ConnectionSlots {
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
-    /// Where the search for an idle connection goes on, so that it does not begin with the same busy ones each time.
+    /// Where the next search for an idle connection continues, so that it does not start with the same busy ones again.
     cursor: u64,
     held: BTreeMap<u64, Arc<Held>>,
     by_address: HashMap<IpAddr, usize>,
@@ -42,8 +42,8 @@ struct Held {
     address: Option<IpAddr>,
     /// Requests that are being answered.
     busy: AtomicUsize,
-    /// Looks that the head of a request has been arriving for, the one to come included; 0 while none does. Counted
-    /// instead of timed: a request costs no look at the clock.
+    /// Scans since the head of a request began to arrive, the one to come included; 0 while none does. Counted
+    /// instead of timed, so that a request reads no clock.
     head: AtomicU8,
     leave: AtomicBool,
     waker: AtomicWaker,
@@ -73,7 +73,7 @@ impl Inner {
     /// Tells an idle connection to leave, one of this address if one is named.
     fn evict(&mut self, address: Option<IpAddr>) -> bool {
         let from = self.cursor;
-        let in_turn = self.held.range(from..).chain(self.held.range(..from)).take(LOOKED_AT_MAX);
+        let in_turn = self.held.range(from..).chain(self.held.range(..from)).take(SCANNED_MAX);
         let mut last = from;
         let mut found = None;
         for (id, held) in in_turn {
@@ -91,12 +91,12 @@ impl Inner {
 }
 
 impl ConnectionSlots {
-    /// So many, and so many of them for one address.
+    /// `max` slots in all, and `per_address` for one address.
     pub fn new(max: usize, per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, per_address, inner: Mutex::default() })
     }
 
-    /// A slot, if need be that of an idle connection; `None` if all others are busy.
+    /// A free slot, or that of an idle connection; `None` if all others are busy.
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionSlot> {
         let mut inner = self.inner.lock();
         let of_address = address.and_then(|address| inner.by_address.get(&address)).copied().unwrap_or_default();
@@ -117,16 +117,16 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: Arc::clone(self), id, held, waker: None })
     }
 
-    /// Looks at all connections, which is to be done at equal intervals: a head that has been arriving since before
-    /// [`HEAD_LOOKS_MAX`] looks is late, and its connection is told to leave.
-    pub fn look(&self) {
+    /// Scans all connections; to be called at equal intervals. A head that has been arriving for a few scans is late,
+    /// and its connection is told to leave.
+    pub fn scan(&self) {
         for held in self.inner.lock().held.values() {
-            let looks = held.head.load(Ordering::Relaxed);
-            if looks >= HEAD_LOOKS_MAX && held.busy.load(Ordering::Relaxed) == 0 {
+            let scans = held.head.load(Ordering::Relaxed);
+            if scans >= HEAD_SCANS_MAX && held.busy.load(Ordering::Relaxed) == 0 {
                 held.tell_to_leave();
-            } else if looks > 0 {
+            } else if scans > 0 {
                 // Unless the head has ended meanwhile.
-                let _ = held.head.compare_exchange(looks, looks + 1, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = held.head.compare_exchange(scans, scans + 1, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
     }
@@ -144,7 +144,7 @@ pub struct ConnectionSlot {
 
 impl ConnectionSlot {
     /// Resolves when the connection should close: to make room, or because the head of a request does not end. A poll
-    /// costs one look at memory that nobody writes.
+    /// only reads memory that is hardly ever written.
     pub fn poll_leave(&mut self, context: &Context<'_>) -> Poll<()> {
         if self.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
             self.held.waker.register(context.waker());
@@ -153,7 +153,7 @@ impl ConnectionSlot {
         if self.held.leave.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The same to wait for.
+    /// The same, to await.
     pub async fn leave(&mut self) {
         std::future::poll_fn(|context| self.poll_leave(context)).await;
     }
@@ -163,7 +163,7 @@ impl ConnectionSlot {
         self.held.busy.load(Ordering::Relaxed) > 0
     }
 
-    /// The connection's activity, for whoever reads it and answers.
+    /// A handle to note the connection's activity with.
     pub fn activity(&self) -> Activity {
         Activity(Arc::clone(&self.held))
     }
@@ -252,22 +252,22 @@ mod tests {
     fn a_head_that_does_not_end_is_late() {
         let slots = ConnectionSlots::new(1, 1);
         let mut slot = slots.take(None).expect("free");
-        let looks = || (0..HEAD_LOOKS_MAX).for_each(|_| slots.look());
-        looks();
+        let scans = || (0..HEAD_SCANS_MAX).for_each(|_| slots.scan());
+        scans();
         assert!(!has_to_leave(&mut slot), "nothing was asked");
         slot.activity().arrived();
         let answering = slot.activity().begin();
         slot.activity().arrived();
-        looks();
+        scans();
         drop(answering);
-        looks();
+        scans();
         assert!(!has_to_leave(&mut slot), "it was answered and is idle");
         slot.activity().arrived();
-        slots.look();
+        slots.scan();
         slot.activity().arrived();
-        (2..HEAD_LOOKS_MAX).for_each(|_| slots.look());
+        (2..HEAD_SCANS_MAX).for_each(|_| slots.scan());
         assert!(!has_to_leave(&mut slot));
-        slots.look();
+        slots.scan();
         assert!(has_to_leave(&mut slot), "N4: more bytes do not prolong it");
     }
 }

@@ -1,4 +1,4 @@
-//! What a connection may ask for, and a short memory of senders that others were asked about.
+//! What a connection may ask for, and a short-lived record of senders that other nodes were asked about.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,8 @@ const CHECKS_MAX: usize = 4;
 pub enum PeerRequests {
     /// Everything: the other side is this member.
     Member(Side),
-    /// Only what founding, joining and finding out need.
-    Birth,
+    /// Only what founding and joining a cluster need, and what nodes ask about members.
+    Outsider,
 }
 
 /// What came of asking others about a sender.
@@ -31,7 +31,7 @@ pub enum PeerRequests {
 pub enum Vouched {
     /// A node with a newer membership confirms it.
     Member,
-    /// A node with a membership as new as the own, or a newer one, does not know it.
+    /// A node whose membership is at least as new as this node's does not know it.
     Stranger {
         /// The log index that set that membership.
         as_of: u64,
@@ -72,7 +72,7 @@ impl Admissions {
         }
     }
 
-    /// Leave to ask about a sender; `None` while as many as allowed are asked about.
+    /// Permission to ask about a sender; `None` while too many are being asked about.
     pub fn begin(&self) -> Option<SemaphorePermit<'_>> {
         self.checks.try_acquire().ok()
     }

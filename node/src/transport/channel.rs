@@ -1,8 +1,8 @@
-//! One connection to one member with many requests under way: they go out in order, and their
-//! responses come back in the same order.
+//! One connection to one member with many requests in flight. They go out in order, and their responses come back in
+//! the same order.
 //!
 //! Invariants
-//! * A caller that gives up waiting leaves the connection as it is: its response is read and thrown away.
+//! * A caller that gives up waiting does not affect the connection: its response is read and thrown away.
 //! * A connection whose response is overdue for too long is closed, and every caller that waits on it gets an error.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,10 +22,10 @@ use crate::sys::net::Connection;
 pub(super) const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 /// Bytes of waiting frames that go out with one write.
 const WRITE_BYTES_MAX: usize = 256 * 1_024;
-/// How long a small request may stay without its response. Round trips of distant sites have to fit in, with what a
-/// busy disk takes; a connection that says nothing for longer is dead.
+/// How long the response to a small request may take. That has to cover the round trip between distant sites and a busy
+/// disk. A connection that is silent for longer is dead.
 const RESPONSE_DEADLINE_MIN: Duration = Duration::from_secs(1);
-/// What a larger one may take beyond that: bytes per second.
+/// A larger one may take longer, at this many bytes per second.
 const BYTES_PER_SECOND_MIN: u64 = 1_024 * 1_024;
 
 /// A request that was encoded.
@@ -62,7 +62,7 @@ pub(super) enum SendError {
 /// The sending side; dropping it closes the connection.
 pub(super) struct Channel {
     out: mpsc::Sender<Outgoing>,
-    /// Bytes of the newest frame: what the next one may come to.
+    /// Bytes of the newest frame, the estimate for the next one.
     newest_bytes: AtomicUsize,
     /// The process at the other end: a random number of its own.
     pub(super) boot: u64,
@@ -95,7 +95,7 @@ impl Channel {
         !self.out.is_closed()
     }
 
-    /// Gives a request to the connection; its place among the others is settled when this returns.
+    /// Gives a request to the connection; its order among the others is fixed when this returns.
     pub(super) fn send(&self, request: &Request) -> Result<Reply, SendError> {
         let frame = frame::encode(request, self.newest_bytes.load(Ordering::Relaxed))?;
         self.newest_bytes.store(frame.len(), Ordering::Relaxed);
@@ -112,7 +112,7 @@ fn response_deadline(bytes: usize) -> Duration {
     RESPONSE_DEADLINE_MIN + Duration::from_millis(bytes as u64 * 1_000 / BYTES_PER_SECOND_MIN)
 }
 
-/// Writes what comes, several waiting frames at once.
+/// Writes frames as they come, several waiting ones at once.
 async fn write_all(
     mut writer: WriteHalf<impl AsyncWrite>,
     mut outgoing: mpsc::Receiver<Outgoing>,
@@ -143,7 +143,7 @@ async fn read_all(reader: ReadHalf<impl AsyncRead>, mut owed: mpsc::Receiver<Owe
         let response = timeout_at(until, frame::read(&mut reader, &mut buffer)).await;
         let response = response.map_err(|_| FrameError::Io(std::io::ErrorKind::TimedOut.into()))??;
         asked.check(&response)?;
-        // Whoever asked may have given up.
+        // The caller may have given up.
         let _ = reply.send(response);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Opens a connection: connects, says who calls and whom it wants, and reads whether that is right (C1).
+//! Opens a connection: connects, says who calls and who is wanted, and reads whether the other side agrees (C1).
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ pub(super) async fn open(net: &dyn Net, address: &str, hello: &Hello) -> Result<
 
 /// Opens a connection, and says which process is at its other end.
 ///
-/// Tries a member's addresses in turn until one answers as the wanted directory (C4); an older copy of it counts only
-/// if nothing else answers. What others say about this node on the way is passed on.
+/// Tries a member's addresses in turn until one answers with the wanted directory (C4). An older copy of the directory
+/// counts only if nothing else answers. What others say about this node on the way is recorded.
 pub(super) async fn open_any(
     net: &dyn Net,
     identities: &Identities,
@@ -96,15 +96,15 @@ pub(super) async fn open_any(
     older_copy.ok_or_else(|| reasons.join("; "))
 }
 
-/// Asks a node that is in no membership yet.
-pub async fn birth_call(
+/// Makes one call as an outsider: to a node, or from one, that is in no membership yet.
+pub async fn outsider_call(
     net: &dyn Net,
     address: &str,
     request: &Request,
     deadline: Duration,
 ) -> Result<Response, String> {
     let exchange = async {
-        let hello = Hello::Birth { protocol: PROTOCOL_VERSION };
+        let hello = Hello::Outsider { protocol: PROTOCOL_VERSION };
         let Opened { mut stream, .. } = open(net, address, &hello).await.map_err(|error| error.to_string())?;
         let mut buffer = Vec::new();
         frame::write(&mut stream, &mut buffer, request).await.map_err(|error| error.to_string())?;
@@ -122,9 +122,9 @@ pub async fn who(net: &dyn Net, address: &str) -> Result<Identity, String> {
     who_within(net, address, WHO_DEADLINE).await
 }
 
-/// The same, with a deadline of the caller's.
+/// The same, with the caller's deadline.
 pub async fn who_within(net: &dyn Net, address: &str, deadline: Duration) -> Result<Identity, String> {
-    match birth_call(net, address, &Request::Who, deadline).await? {
+    match outsider_call(net, address, &Request::Who, deadline).await? {
         Response::Who(identity) => Ok(identity),
         other => Err(format!("unexpected answer {other:?}")),
     }

@@ -15,7 +15,7 @@ pub enum CallError {
     Unreachable {
         /// The target.
         node: NodeId,
-        /// Where it should be.
+        /// The address that was tried.
         address: String,
         /// Why not.
         reason: String,
@@ -41,7 +41,7 @@ pub enum CallError {
     Failed {
         /// The target.
         node: NodeId,
-        /// Its word.
+        /// The reason it gave.
         reason: String,
     },
 }

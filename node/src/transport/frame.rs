@@ -10,6 +10,9 @@
 //! * A frame longer than its kind of message may be is neither sent nor read, and memory is taken as bytes arrive: a
 //!   length alone reserves no more than [`STEP_BYTES`].
 //! * The rest of a frame that has begun has a deadline; the pause between two frames has none.
+//!
+//! Written by hand: `LengthDelimitedCodec` of tokio-util knows one limit for all frames and no checksum or deadline, so
+//! what is here would have to stand around it.
 
 use std::time::Duration;
 
@@ -20,8 +23,7 @@ use tokio::time::timeout;
 
 use super::{Hello, Request, Response, Welcome};
 
-/// Longest append, in bytes: 256 entries of 56 KiB. What is read from the log for one append is
-/// far less, unless entries are large.
+/// Longest append, in bytes: 256 entries of 56 KiB. An append is usually far smaller.
 pub const APPEND_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Longest message of any other kind, in bytes: a snapshot's head and its membership, the reasons of refusals.
 pub const SMALL_BYTES_MAX: usize = 256 * 1_024;
@@ -33,11 +35,11 @@ const STEP_BYTES: usize = 64 * 1_024;
 const KEPT_BYTES: usize = 1_024 * 1_024;
 /// How long the rest of a frame may take once it has begun.
 const FRAME_DEADLINE_MIN: Duration = Duration::from_secs(5);
-/// What a longer one may take beyond that: bytes per second.
+/// A longer one may take longer, at this many bytes per second.
 const FRAME_BYTES_PER_SECOND_MIN: u64 = 1_024 * 1_024;
 /// Bytes before the message.
 const HEADER_BYTES: usize = 8;
-/// How postcard begins an append: the number of its variant in [`Request`].
+/// The first byte of an append in postcard: the number of its variant in [`Request`].
 const APPEND: u8 = 0;
 
 /// A connection that cannot go on.
@@ -75,7 +77,7 @@ pub trait Message: Serialize + DeserializeOwned {
     /// Most bytes that any of its kinds may have.
     const BYTES_MAX: usize;
 
-    /// Most bytes that a message may have which begins with this byte.
+    /// Most bytes of a message that begins with this byte.
     fn bytes_max(_first: u8) -> usize {
         Self::BYTES_MAX
     }
@@ -101,7 +103,7 @@ impl Message for Response {
     const BYTES_MAX: usize = SMALL_BYTES_MAX;
 }
 
-/// One whole frame; if `bytes_expected` is enough, nothing is moved meanwhile.
+/// One whole frame. If `bytes_expected` is large enough, its buffer never grows.
 pub fn encode<T: Message>(message: &T, bytes_expected: usize) -> Result<Vec<u8>, FrameError> {
     encode_into(Vec::with_capacity(bytes_expected), message)
 }
@@ -162,7 +164,7 @@ pub async fn read_within<R: AsyncRead + Unpin, T: Message>(
     let [l0, l1, l2, l3, c0, c1, c2, c3] = header;
     let length = [l0, l1, l2, l3];
     let bytes = u32::from_le_bytes(length) as usize;
-    // Which kind of message it is shows with its first byte.
+    // The kind of message, and with it its own limit, is known only with its first byte.
     if bytes == 0 || bytes > bytes_max.min(T::BYTES_MAX) {
         return Err(FrameError::TooLong(bytes));
     }
@@ -190,7 +192,7 @@ async fn read_body<R: AsyncRead + Unpin, T: Message>(
     buffer.clear();
     while buffer.len() < bytes {
         let filled = buffer.len();
-        // At most as much again as has arrived.
+        // At most as much more memory as has arrived already.
         let step = filled.max(STEP_BYTES).min(bytes - filled);
         buffer.resize(filled + step, 0);
         stream.read_exact(&mut buffer[filled..]).await?;

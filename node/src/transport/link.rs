@@ -1,7 +1,7 @@
 //! A connection to one member that is opened when it is needed.
 //!
-//! Invariant: a call that is cancelled leaves the connection, and the attempt to open one, as they are, so that a slow
-//! network is slow and not unusable.
+//! Invariant: a cancelled call affects neither the connection nor the attempt to open one. So a slow network is slow,
+//! but not unusable.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// How long sending and installing the smallest snapshot may take. A receiver that loses power in between says nothing
 /// more, and until the deadline nothing else is replicated to it.
 const SNAPSHOT_DEADLINE_MIN: Duration = Duration::from_secs(10);
-/// What a larger one may take beyond that: bytes per second, sent, written and read in.
+/// A larger one may take longer, at this many bytes per second for sending, writing and loading it.
 const SNAPSHOT_BYTES_PER_SECOND_MIN: u64 = 2 * 1_024 * 1_024;
 
 /// One connection to one member; dials when needed, and again after the connection has ended.
@@ -65,8 +65,8 @@ impl Link {
         }
     }
 
-    /// The connection; a new one if there is none. The attempt to open one goes on when this is
-    /// cancelled or takes too long.
+    /// The connection; a new one if there is none. The attempt to open one goes on if this is cancelled or takes too
+    /// long.
     pub(super) async fn open(&mut self, within: Duration) -> Result<&Channel, CallError> {
         if !self.is_open() {
             self.channel = None;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::sys::net::SystemNet;
 
-    /// C3, C6: each of its calls would be refused, ten times a second.
+    /// C3, C6: every call would be refused, ten times a second.
     #[tokio::test]
     async fn a_node_that_takes_no_part_calls_nobody() {
         let options = OpenOptions { node_id: 1, new_store_id: 7 };

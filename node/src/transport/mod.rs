@@ -3,7 +3,7 @@
 //! A connection opens with a [`Hello`] that names the cluster and both sides' node and store ids (C1); the other side
 //! answers before anything else is read. After that, requests go one way and responses, in the same order, the other.
 //!
-//! Nothing here knows the node: whoever serves connections says what it answers as a [`Host`].
+//! Nothing here knows the node. Whoever serves connections implements [`Host`], which answers the requests.
 //!
 //! Invariant: no message is handled on a connection whose hello did not match in both directions, and no call waits
 //! longer than its deadline.
@@ -22,7 +22,7 @@ mod server;
 
 pub use admission::{Admissions, PeerRequests, Vouched};
 pub use check::check_snapshot;
-pub use dial::{birth_call, who, who_within};
+pub use dial::{outsider_call, who, who_within};
 pub use error::CallError;
 pub use frame::FrameError;
 pub use link::Link;

@@ -44,11 +44,11 @@ impl LinkPool {
         let mut link = kept.unwrap_or_else(fresh);
         let mut outcome = link.call(request, deadline).await;
         if was_kept && matches!(outcome, Err(CallError::Broken { .. })) {
-            // The other side was restarted since. What goes over the pool may be asked twice.
+            // The other side was restarted since. All calls over the pool may be repeated.
             link = fresh();
             outcome = link.call(request, deadline).await;
         }
-        // One that still owes an answer would hold up the next call.
+        // A link that still owes an answer would delay the next call.
         if link.is_open() && !matches!(outcome, Err(CallError::TimedOut { .. })) {
             let mut idle = self.idle.lock();
             let links = idle.entry(target).or_default();

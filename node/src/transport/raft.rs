@@ -31,13 +31,13 @@ use crate::identities::{Acked, Identities};
 use crate::sys::clock;
 use crate::sys::net::Net;
 
-/// Appends without an answer on one link. Each holds what came together while the ones before it were under way.
+/// Unanswered appends on one link. Each holds what accumulated while the ones before it were in flight.
 const APPENDS_IN_FLIGHT_MAX: usize = 8;
 
 type AppendOutcome = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
-/// A link of openraft's, and the pool that its rare calls go over: openraft makes a client for each vote, which would
-/// have to be answered in the time of three round trips.
+/// A link for openraft, and the pool for its rare calls. openraft makes a client for each vote, and a connection of its
+/// own would cost a vote three round trips.
 pub struct RaftLink {
     own: NodeId,
     link: Link,
@@ -62,7 +62,7 @@ impl RaftLink {
     }
 }
 
-/// Sends what comes in, and yields what it came to, in order, until something goes wrong.
+/// Sends what comes in, and yields the outcomes in order, until something goes wrong.
 fn appends<'s>(
     channel: &'s Channel,
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 's,
@@ -72,16 +72,16 @@ fn appends<'s>(
     let begun = input.map(move |rpc| {
         let (previous, last) = (rpc.prev_log_id, rpc.entries.last().map(RaftEntry::log_id).or(rpc.prev_log_id));
         let (term, acked) = (rpc.vote.leader_id.term, acked.clone());
-        // Given to the connection here, so that the order is that of the input.
+        // Handed to the connection here, so that the order is that of the input.
         let sent = channel.send(&Request::Append(rpc));
         async move {
             match sent {
-                Err(error) => Step::last(Err(lost(error))),
+                Err(error) => AppendStep::last(Err(lost(error))),
                 Ok(reply) => match reply.await {
-                    // The connection itself gives up what takes too long.
-                    Err(_) => Step::last(Err(lost(SendError::Ended))),
+                    // The connection itself ends when a response takes too long.
+                    Err(_) => AppendStep::last(Err(lost(SendError::Ended))),
                     Ok(response) => {
-                        let step = Step::of(response, previous, last);
+                        let step = AppendStep::of(response, previous, last);
                         if let Ok(Ok(Some(upto))) = &step.outcome {
                             acked(Acked { boot: channel.boot, term, upto: *upto });
                         }
@@ -91,19 +91,19 @@ fn appends<'s>(
             }
         }
     });
-    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: Step| {
+    begun.buffered(APPENDS_IN_FLIGHT_MAX).scan(false, |over, step: AppendStep| {
         let outcome = (!std::mem::replace(over, step.is_last)).then_some(step.outcome);
         ready(outcome)
     })
 }
 
-/// What an append came to, in openraft's terms, and whether the stream ends with it.
-struct Step {
+/// The outcome of an append in openraft's terms, and whether it ends the stream.
+struct AppendStep {
     outcome: AppendOutcome,
     is_last: bool,
 }
 
-impl Step {
+impl AppendStep {
     fn last(outcome: AppendOutcome) -> Self {
         Self { outcome, is_last: true }
     }
@@ -144,8 +144,8 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
         }
     }
 
-    /// Appends go out as they come, up to a limit, and are answered in order. Their deadline is the connection's and
-    /// not the heartbeat interval that openraft names: an append is late only if the connection is dead.
+    /// Appends go out as they come, up to a limit, and are answered in order. Their deadline is the connection's, not
+    /// the heartbeat interval that openraft passes: an append is late only if the connection is dead.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
@@ -157,7 +157,7 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
         let (node, from) = (self.link.target, self.own);
         let (identities, store) = (self.link.identities.clone(), self.link.member.store_id);
         let lost = move |error: CallError| error.into_rpc(RPCTypes::AppendEntries, from);
-        // openraft counts the pause after an error when it is asked for the next append:
+        // openraft pauses after an error when it is asked for the next append:
         // nothing is dialled before that.
         let stream = async move {
             let mut input = input.peekable();

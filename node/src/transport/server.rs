@@ -29,13 +29,13 @@ use crate::sys::slots::ConnectionSlot;
 const REQUESTS_WAITING_MAX: usize = 4;
 /// Requests of one connection that are being answered; more are not read meanwhile.
 const REQUESTS_UNDER_WAY_MAX: usize = 64;
-/// Largest snapshot a node takes in, in bytes.
+/// Largest snapshot that a node accepts, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 64 * 1_024 * 1_024 * 1_024;
 
-/// How long a connection may take to say who it is, in all, and how long finding out about a sender may take.
+/// How long a connection may take to say who it is, including asking others about the sender.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a connection of somebody who is no member may last: it has one question or two.
-const BIRTH_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection of an outsider may last; it has a question or two.
+const OUTSIDER_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest silence within a snapshot that is being received.
 const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a snapshot that are read at a time.
@@ -68,8 +68,8 @@ pub trait Host: Send + Sync + 'static {
     fn metrics(&self) -> &Metrics;
 }
 
-/// Serves one connection whose magic bytes were already read. It keeps the `undecided` slot, which it may have to give
-/// up for a newer one, unless it is a member's: whoever is no member cannot keep members out (N4).
+/// Serves one connection whose magic bytes were already read. Until it turns out to be a member's, it keeps the
+/// `undecided` slot, which it may lose to a newer connection. So outsiders cannot keep members out (N4).
 pub async fn serve_connection<H: Host>(
     host: Arc<H>,
     mut stream: impl Stream,
@@ -82,10 +82,10 @@ pub async fn serve_connection<H: Host>(
         () = undecided.leave() => return closed(&*host),
     };
     let Some(Greeted { hello, allowed, _member }) = greeted.map_err(|_| FrameError::Late(0))?? else { return Ok(()) };
-    if allowed == PeerRequests::Birth {
+    if allowed == PeerRequests::Outsider {
         return tokio::select! {
             biased;
-            served = timeout(BIRTH_DEADLINE, serve_requests(&host, allowed, stream)) => served.unwrap_or(Ok(())),
+            served = timeout(OUTSIDER_DEADLINE, serve_requests(&host, allowed, stream)) => served.unwrap_or(Ok(())),
             () = undecided.leave() => closed(&*host),
         };
     }
@@ -108,7 +108,7 @@ fn closed(host: &impl Host) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// A connection that was let in.
+/// A connection that was admitted.
 struct Greeted {
     hello: Hello,
     allowed: PeerRequests,
@@ -126,7 +126,7 @@ async fn greet(
     let hello = frame::read::<_, Hello>(stream, &mut into).await?;
     let admitted = host.admit(&hello).await.and_then(|allowed| {
         let member = match allowed {
-            PeerRequests::Birth => None,
+            PeerRequests::Outsider => None,
             PeerRequests::Member(_) => Some(members.clone().try_acquire_owned().map_err(|_| {
                 host.metrics().mishap(Mishap::Refused);
                 Welcome::Refused("all slots for connections of members are taken".to_owned())
@@ -146,11 +146,12 @@ async fn greet(
     Ok(Some(Greeted { hello, allowed, _member: member }))
 }
 
-/// Answers requests until the connection ends: reads on while the ones before are worked on, and answers in order.
+/// Answers requests until the connection ends: reads the next ones while earlier ones are in progress, and answers in
+/// order.
 async fn serve_requests<H: Host>(host: &Arc<H>, allowed: PeerRequests, stream: impl Stream) -> Result<(), FrameError> {
     let sender = match allowed {
         PeerRequests::Member(side) => Some(side.node),
-        PeerRequests::Birth => None,
+        PeerRequests::Outsider => None,
     };
     let (reader, writer) = split(stream);
     let (come, incoming) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -175,7 +176,7 @@ async fn read_requests(
 ) -> Result<(), FrameError> {
     let mut reader = BufReader::new(reader);
     let mut buffer = Vec::new();
-    // Only a member has more to say than a few words.
+    // Only a member may send large messages.
     let bytes_max = if sender.is_some() { usize::MAX } else { frame::HELLO_BYTES_MAX * 4 };
     loop {
         let incoming = match frame::read_within::<_, Request>(&mut reader, &mut buffer, bytes_max).await {
@@ -183,7 +184,7 @@ async fn read_requests(
             Err(error) => return Err(error),
             Ok(request) => match (request, sender) {
                 (Request::Snapshot(head), Some(sender)) => {
-                    // Before its bytes are taken in.
+                    // Before its bytes are read.
                     check_snapshot(host.raft(), sender, &head, &head.meta).map_err(FrameError::Refused)?;
                     let bytes = read_snapshot(&mut reader, &head).await?;
                     Incoming::Snapshot(sender, head, bytes)

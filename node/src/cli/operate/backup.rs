@@ -16,9 +16,9 @@ use super::Target;
 
 use crate::sys::clock;
 
-/// How long a connection to one server may take; another one is tried then.
+/// How long connecting to one server may take before the next one is tried.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-/// What a server leaves of the time for its answer.
+/// The part of the time that is reserved for the answer.
 const RETURN_MARGIN: Duration = Duration::from_millis(500);
 
 /// Where a backup goes.
@@ -26,7 +26,7 @@ const RETURN_MARGIN: Duration = Duration::from_millis(500);
 enum Sink {
     /// `-`.
     StandardOutput,
-    /// A device, a pipe, a socket: what is there stays.
+    /// A device, a pipe or a socket, which is written to and not replaced.
     Direct(PathBuf),
     /// A file that is replaced once the backup is whole.
     File(PathBuf),
@@ -58,7 +58,7 @@ impl Sink {
     }
 }
 
-/// Writes beside the file and renames: there is the old file or the new one, never a part.
+/// Writes next to the file and renames: there is the old file or the new one, never part of one.
 fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
     let Some(last) = name.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
@@ -67,7 +67,7 @@ fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
     part.push(last);
     part.push(format!(".{}.part", std::process::id()));
     let part = name.with_file_name(part);
-    // New, so that nothing that is there can be overwritten, whatever it is called.
+    // `create_new`, so that no existing file is overwritten, whatever its name.
     let mut out = OpenOptions::new().write(true).create_new(true).open(&part)?;
     let written = out.write_all(bytes).and_then(|()| out.sync_all()).and_then(|()| std::fs::rename(&part, name));
     if written.is_err() {

@@ -1,7 +1,7 @@
 //! The leader's part of a comparison, and what makes it compare.
 //!
-//! Invariant: an idle cluster writes nothing (T3): a checkpoint is proposed only if something was written since the
-//! last one, when a leader begins, when a member asks, and again while the last comparison found a difference.
+//! Invariant: an idle cluster writes nothing (T3). A checkpoint is proposed only if something was written since the
+//! last one, when a leader's term begins, when a member asks, or if the last comparison found a difference.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,28 +24,28 @@ use crate::transport::{Announcement, DigestAnswer, MemberDigest, Request, Respon
 
 /// How often members compare while something changes.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(60);
-/// Time between two comparisons, whoever asks.
+/// Least time between two comparisons, whoever asks.
 const COMPARISON_PAUSE: Duration = Duration::from_secs(5);
-/// How often a node looks whether a comparison is due.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long members may take to come to the checkpoint and digest their state.
+/// How often a node checks whether a comparison is due.
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// How long members may take to reach the checkpoint and digest their state.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a member may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// Pause before a member is asked again.
 const ASK_PAUSE: Duration = Duration::from_millis(100);
-/// Questions without an answer before a member is left out.
+/// Unanswered questions before a member is left out.
 const ASKS_WITHOUT_ANSWER: u32 = 3;
-/// A member whose state is younger has caught up, so that it will come to a checkpoint soon.
+/// A member whose state is younger than this has caught up, and will reach a checkpoint soon.
 const CAUGHT_UP_MS: u64 = 1_000;
-/// Entries since the digest was last brought up to date, from which on that is worth doing again.
+/// The digest is brought up to date again after this many entries.
 const REFRESH_ENTRIES: u64 = 64;
-/// Bringing the digest up to date takes at most one part in so many of a processor.
+/// Bringing the digest up to date takes at most one part in this many of a processor's time.
 const REFRESH_SHARE: u32 = 100;
 
-/// Takes digests at checkpoints, and compares when it is time and this node leads; for as long as the process runs.
+/// Takes digests at checkpoints, and compares when it is time and this node leads; until the process ends.
 pub async fn run(node: Arc<Node>) {
-    tokio::join!(follow_checkpoints(&node), look(&node), keep_up_to_date(&node));
+    tokio::join!(follow_checkpoints(&node), schedule(&node), keep_up_to_date(&node));
 }
 
 async fn follow_checkpoints(node: &Node) {
@@ -59,20 +59,20 @@ async fn follow_checkpoints(node: &Node) {
     }
 }
 
-/// Hashes now and then what was written, so that the digest costs little when it is asked for.
+/// Hashes what was written from time to time, so that the digest costs little when it is needed.
 async fn keep_up_to_date(node: &Node) {
     let mut digested = 0;
-    let mut rest = LOOK_INTERVAL;
+    let mut pause = SCAN_INTERVAL;
     loop {
-        sleep(rest.max(LOOK_INTERVAL)).await;
-        rest = Duration::ZERO;
+        sleep(pause.max(SCAN_INTERVAL)).await;
+        pause = Duration::ZERO;
         let applied = node.applied();
         if applied < digested || applied - digested >= REFRESH_ENTRIES {
             let begun = clock::now();
             let image = node.state.read().digest_image();
             drop(node.repair.digest(image).await);
             digested = applied;
-            rest = begun.elapsed() * REFRESH_SHARE;
+            pause = begun.elapsed() * REFRESH_SHARE;
         }
     }
 }
@@ -85,12 +85,12 @@ struct Last {
     differed: bool,
 }
 
-async fn look(node: &Arc<Node>) {
+async fn schedule(node: &Arc<Node>) {
     let mut last = Last { term: 0, index: 0, at: None, differed: false };
     // A start counts as a replacement: the state was loaded from the disk.
     let mut asked_for = None;
     loop {
-        sleep(LOOK_INTERVAL).await;
+        sleep(SCAN_INTERVAL).await;
         node.divergence.outbox.expire();
         let replaced = node.state.replacements();
         if asked_for != Some(replaced) && !node.state.is_distrusted() && ask(node).await {
@@ -171,7 +171,7 @@ fn report(verdict: &Announcement, digests: &BTreeMap<NodeId, MemberDigest>) {
     }
 }
 
-/// Tells everybody at once; who does not hear it hears the next.
+/// Tells everybody at once. A member that misses the verdict hears the next one.
 async fn announce(node: &Arc<Node>, members: &BTreeMap<NodeId, Member>, verdict: Announcement) {
     let request = Request::Verdict(verdict.clone());
     let told = members.iter().filter(|(id, _)| **id != node.config.id).map(async |(id, member)| {
@@ -180,11 +180,11 @@ async fn announce(node: &Arc<Node>, members: &BTreeMap<NodeId, Member>, verdict:
         }
     });
     join_all(told).await;
-    // The others first: a leader that is the odd one hands over.
+    // Itself last: a leader whose own state is wrong hands over.
     judged(node, verdict);
 }
 
-/// A member's digest, unless it does not answer or has none there.
+/// A member's digest at the checkpoint; `None` if it does not answer, or passed the checkpoint without one.
 async fn digest_of(node: &Node, id: NodeId, member: &Member, index: u64, until: Instant) -> Option<MemberDigest> {
     let mut silent = 0;
     while clock::now() < until && silent < ASKS_WITHOUT_ANSWER {

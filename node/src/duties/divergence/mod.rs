@@ -6,15 +6,14 @@
 //!  member: agrees ─► serves        differs from a majority ─► `diverged`: see `repair`
 //! ```
 //!
-//! A checkpoint is an entry without commands and without a stamp. The leader proposes one each minute in which
-//! something changed, when it becomes leader, and when a member asks for one: after the member's start, and
-//! after a snapshot replaced its state.
+//! A checkpoint is an entry without commands and without a stamp. The leader proposes one in each minute in which
+//! something changed, when it becomes leader, and when a member asks for one. A member asks after its start, and after
+//! a snapshot replaced its state.
 //!
 //! Invariants
-//! * There is one comparison at a time, and the memory for them is bounded: a few digests, and
-//!   one image until it is hashed.
-//! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of
-//!   which this node has the digest.
+//! * There is one comparison at a time, and its memory is bounded: a few digests, and one image until it is hashed.
+//! * A verdict counts only in the term of the leader that gave it, and only at a checkpoint of which this node has the
+//!   digest.
 
 mod compare;
 mod repair;
@@ -35,7 +34,7 @@ use crate::duties::starts;
 use crate::node::Node;
 use crate::transport::{Announcement, DigestAnswer, MemberDigest};
 
-/// How long a leader whose state is wrong tries to hand over before it applies no more.
+/// How long a leader whose state is wrong tries to hand over before it stops applying entries.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// This node's digest at a checkpoint, for the leader that compares.
@@ -43,7 +42,7 @@ pub fn digest_at(node: &Node, index: u64) -> DigestAnswer {
     if let Some(digest) = node.divergence.digest_at(index) {
         return DigestAnswer::Known(MemberDigest { format: STATE_DIGEST_FORMAT, digest });
     }
-    // A distrusted state is applied to no more; a newer checkpoint's digest shows that this one was left out.
+    // Nothing is applied to a distrusted state. A newer checkpoint's digest shows that this one was skipped.
     if node.state.is_distrusted() || *node.divergence.newest.borrow() > index {
         return DigestAnswer::Never;
     }
@@ -85,20 +84,20 @@ pub fn judged(node: &Arc<Node>, verdict: Announcement) {
     }
 }
 
-/// Whether this node was found to have another state than the majority.
+/// Whether this node's state was found to differ from the majority's.
 pub fn is_diverged(node: &Node) -> bool {
     matches!(node.condition.get(), Condition::Diverged { .. })
 }
 
-/// This node is the odd one: it answers no client, is no candidate, hands over, and takes the
-/// state from a member that agreed.
+/// This node's state differs: it answers no client, does not stand for election, hands over, and takes the state from a
+/// member that agreed.
 fn diverged(node: &Arc<Node>, verdict: Announcement) {
-    // One that was removed, or has an older copy, answers nobody already, and must not come back from that by this way.
+    // A node that was removed, or has an older copy, answers nobody anyway, and repair must not bring it back.
     if !node.takes_part() {
         return;
     }
     if node.divergence.repairing.swap(true, Ordering::Relaxed) {
-        // What it took over is wrong as well.
+        // The state that it took over is wrong as well.
         node.state.distrust();
         node.divergence.judged.notify_waiters();
         return;
@@ -123,7 +122,7 @@ fn diverged(node: &Arc<Node>, verdict: Announcement) {
     });
 }
 
-/// Records what is known of this node's state, for its next start.
+/// Records whether this node's state is wrong, for its next start.
 async fn record(node: Arc<Node>, diverged: Option<u64>) {
     if let Err(error) = node.identities.starts.update(|starts| starts.diverged = diverged).await {
         tracing::debug!(%error, "could not note whether the state of this node is right");

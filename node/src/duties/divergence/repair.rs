@@ -1,10 +1,10 @@
-//! Takes the state from a member that agreed with the majority, and gives it to one that did not (N3).
+//! Fetches the state from a member that agreed with the majority, and hands it out to one that did not (N3).
 //!
 //! The receiver asks for the state part by part, at its own pace. [`raft_store::storage::Repair`] then
 //! replaces the distrusted state with it.
 //!
-//! Invariant: a receiver allocates memory as parts arrive, at most [`STATE_BYTES_MAX`]. What a giver keeps in memory is
-//! bounded by its outbox.
+//! Invariant: a receiver allocates memory as parts arrive, at most [`STATE_BYTES_MAX`]. The outbox bounds the memory of
+//! the member that hands the state out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +32,11 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long a verdict on the new state may take before the leader is asked again.
 const VERDICT_DEADLINE: Duration = Duration::from_secs(10);
-/// Times that a state which is ahead of this node's own log is tried again.
+/// How often a state that is ahead of this node's own log is tried again.
 const AHEAD_TRIES: u32 = 100;
 
-/// Answers a member that asks for a part of this node's state: of the one that it began with, or the beginning of one
-/// that covers `wanted` at least. `None` while that is being encoded.
+/// Answers a member that asks for part of this node's state: the next part of the state that it began with, or the
+/// first part of one that covers at least `wanted`. `None` while the state is being encoded.
 pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -> Result<Option<StatePart>, String> {
     let outbox = &node.divergence.outbox;
     if let Some(at) = at {
@@ -68,11 +68,11 @@ pub fn state_part(node: &Arc<Node>, wanted: u64, at: Option<u64>, offset: u64) -
     Ok(None)
 }
 
-/// Takes over the state of a member that agreed, until the leader has found that it is the right one.
+/// Takes over the state of a member that agreed, until the leader confirms that it is the right one.
 pub(super) async fn run(node: &Arc<Node>, with: &[NodeId]) {
     let mut pause = PAUSE_MIN;
     while is_diverged(node) {
-        // A snapshot of the leader's may replace it as well.
+        // A snapshot from the leader may replace the state as well.
         while node.state.is_distrusted() {
             attempt(node, with, &mut pause).await;
         }
@@ -102,7 +102,7 @@ async fn take_over(node: &Node, from: NodeId) -> Result<u64, String> {
     loop {
         match node.repair.take_over(bytes.clone()).await {
             Ok(last) => {
-                // Digests of the state that is gone say nothing about the new one.
+                // Digests of the old state say nothing about the new one.
                 node.divergence.checkpoints.lock().clear();
                 return Ok(last.index);
             }

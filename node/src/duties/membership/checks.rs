@@ -1,5 +1,5 @@
-//! What has to hold before members change (C2, C6): the target answers now and has caught up, and the voters that do so
-//! are a majority of the voters before and after the change.
+//! What has to hold before members change (C2, C6): the target answers now and has caught up, and so does a majority of
+//! the voters both before and after the change.
 //!
 //! Invariant: earlier answers do not count; every member that a change needs is asked when the change is requested.
 
@@ -23,10 +23,9 @@ use crate::transport::{Request, Response};
 pub(super) const CAUGHT_UP_ENTRIES: u64 = 250;
 /// How long a member may take to answer before a change that needs it.
 pub(super) const ASK_DEADLINE: Duration = Duration::from_millis(500);
-/// How long a change waits for an earlier one to be completed, and a new leader for the first
-/// word of how far the others are.
+/// How long a change waits for an earlier one to be completed, and a new leader to hear how far the others are.
 const SETTLE_DEADLINE: Duration = Duration::from_millis(1_000);
-/// Pause between two looks at what settles by itself.
+/// Pause between two checks of something that settles by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The membership that a change starts from.
@@ -62,10 +61,10 @@ impl std::fmt::Display for Unable {
     }
 }
 
-/// What every asked member can do now.
+/// Whether each asked member can help now.
 pub(super) type Ability = BTreeMap<NodeId, Result<(), Unable>>;
 
-/// The members, once no change of voters is halfway through.
+/// The members, once no change of voters is only half done.
 pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, ChangeError> {
     let patience = until.min(clock::now() + SETTLE_DEADLINE);
     loop {
@@ -96,8 +95,8 @@ pub(super) async fn settled(node: &Node, until: Instant) -> Result<Members, Chan
     }
 }
 
-/// Asks the named members how they are, all at once. Right after an election the leader does not know yet how far
-/// they are: that is waited for, a moment.
+/// Asks the named members how they are, all at once. Right after an election the leader does not know yet how far they
+/// are, so this waits a moment for it.
 pub(super) async fn ability(node: &Node, members: &Members, ids: &BTreeSet<NodeId>, until: Instant) -> Ability {
     let patience = until.min(clock::now() + SETTLE_DEADLINE);
     let within = ASK_DEADLINE.min(left(until));
@@ -129,8 +128,7 @@ fn fit(condition: &Condition) -> Result<(), Unable> {
     }
 }
 
-/// Whether a member could lead: it answers now, and is neither starting nor diverged nor anything else that keeps it
-/// from standing for election.
+/// Whether a member could lead: it answers now, and nothing keeps it from standing for election.
 pub(super) async fn could_lead(node: &Node, id: NodeId, member: &Member, until: Instant) -> Result<(), Unable> {
     let within = ASK_DEADLINE.min(left(until));
     match node.pool.call(id, member, &Request::Status, within).await {
@@ -196,7 +194,7 @@ pub(super) fn check_commit(
     Ok(())
 }
 
-/// Node ids for people.
+/// Node ids, for messages.
 pub(super) fn list(ids: &BTreeSet<NodeId>) -> String {
     match ids.len() {
         0 => "none".to_owned(),
@@ -216,8 +214,8 @@ mod tests {
         voters.intersection(able).count() > voters.len() / 2
     }
 
-    /// C6 over every cluster of up to five voters, every set of dead members and every change by one voter: what is
-    /// allowed can be committed, and leaves a cluster that can commit the next entry.
+    /// C6 for every cluster of up to five voters, every set of dead members and every change by one voter. A change
+    /// that is allowed can be committed, and leaves a cluster that can commit the next entry.
     #[test]
     fn no_single_change_takes_the_quorum() {
         let (mut allowed, mut refusals) = (0, 0);

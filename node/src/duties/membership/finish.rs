@@ -1,6 +1,6 @@
 //! Completes a change of voters that lost its leader in a joint configuration (W6).
 //!
-//! Invariant: one task changes members at a time; a change that is still being made here is left to whoever makes it.
+//! Invariant: one task changes members at a time. A change that is in progress here is left to its own task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use raft_store::raft::LogId;
 
 use crate::node::Node;
 
-/// How often a leader looks.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a leader checks.
+const SCAN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs until the process ends.
 pub async fn run(node: Arc<Node>) {
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = tokio::time::interval(SCAN_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         interval.tick().await;
@@ -40,11 +40,11 @@ fn joint(node: &Node) -> Option<LogId> {
     (membership.get_joint_config().len() > 1).then_some(*membership.log_id()).flatten()
 }
 
-/// The voters that the change was to leave out stay as learners: whether they were to go entirely is not in the log.
+/// The voters that the change removes stay as learners. Whether they were to leave entirely is not in the log.
 async fn complete(node: &Node, joint: LogId) {
     let as_seen = Precondition::LastMembershipLogId { last_membership_log_id: Some(joint) };
     let raft = node.raft.clone();
-    // A task of its own, as one that is dropped halfway would leave an answer that nobody waits for.
+    // On a task of its own: dropped halfway, it would leave an answer that nobody waits for.
     let completed = tokio::spawn(async move {
         let nothing_more = ChangeMembers::AddVoterIds(BTreeSet::new());
         raft.change_membership_if(nothing_more, true, vec![as_seen]).await

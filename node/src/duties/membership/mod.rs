@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Invariants
-//! * A change is proposed only if the voters that answer now are a majority before and after it, and only against
-//!   the very membership that was checked.
-//! * What was not given to Raft by the caller's deadline is refused; what was given and is not
-//!   done by then is `unknown` (W6).
+//! * A change is proposed only if the voters that answer now are a majority before and after it, and only against the
+//!   membership that was checked.
+//! * A change that was not given to Raft by the caller's deadline is refused. One that was given and is not done by
+//!   then is `unknown` (W6).
 
 mod checks;
 mod finish;
@@ -31,29 +31,29 @@ use tokio::time::{Instant, timeout_at};
 use self::checks::{CAUGHT_UP_ENTRIES, Members, lag};
 pub use self::finish::run as finish_changes;
 pub use self::transfer::{hand_over, transfer};
-use crate::duties::bootstrap::{self, BirthError};
+use crate::duties::bootstrap::{self, BootstrapError};
 use crate::node::Node;
 use crate::sys::clock;
 
-/// Pause between two looks at a learner that catches up.
+/// Pause between two checks of a learner that is catching up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 
-/// A change of members, or a transfer, that was not done.
+/// Why a change of members, or a transfer, was not done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChangeError {
-    /// It was unsafe or impossible; nothing was done (C2).
+    /// It would be unsafe or impossible; nothing was done (C2).
     #[error("{0}")]
     Refused(String),
-    /// The node to be taken in could not be bound to this cluster; nothing was done.
+    /// The node to be added could not adopt this cluster; nothing was done.
     #[error(transparent)]
-    Join(#[from] BirthError),
+    Join(#[from] BootstrapError),
     /// This node belongs to no cluster yet.
     #[error("this node belongs to no cluster yet")]
     NotInitialized,
-    /// This node does not lead any more, or the time was over before anything was done.
+    /// This node does not lead any more, or the time ran out before anything was done.
     #[error("no leader is confirmed by a majority of the voters")]
     NoQuorum,
-    /// It was given to Raft, and may be done or not (W6).
+    /// It was given to Raft, and may or may not be done (W6).
     #[error("{0}")]
     Unknown(String),
     /// Raft stopped with the node's disk (W4).
@@ -79,7 +79,7 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant)
     let cluster = node.identities.cluster().ok_or(ChangeError::NotInitialized)?;
     let members = checks::settled(node, until).await?;
     let ability = checks::ability(node, &members, &members.voters, until).await;
-    // Before the new node is told anything: a cluster that cannot take it in must not bind it.
+    // Before the new node is told anything: a cluster that cannot add it must not have it adopt the cluster.
     checks::check_commit(&members.voters, &members.voters, &ability)?;
     let member = timeout_at(until, bootstrap::as_member(&*node.net, id, address, cluster))
         .await
@@ -96,11 +96,11 @@ pub async fn add_learner(node: &Node, id: NodeId, address: &str, until: Instant)
     }
 }
 
-/// Makes a learner a voter; waits up to `catch_up` for it to be caught up.
+/// Makes a learner a voter; waits up to `catch_up` for it to catch up.
 pub async fn promote(node: &Node, id: NodeId, catch_up: Duration, until: Instant) -> Result<(), ChangeError> {
     known_member(&checks::settled(node, until).await?, id)?;
     let patience = until.min(clock::now() + catch_up);
-    // Not in turn: catching up may take long, and other changes need not wait for it.
+    // Without holding the turn: catching up may take long, and other changes need not wait for it.
     while clock::now() < patience && lag(node, id).is_none_or(|lag| lag > CAUGHT_UP_ENTRIES) {
         if !node.leads() {
             return Err(ChangeError::NoQuorum);
@@ -128,7 +128,7 @@ pub async fn demote(node: &Node, id: NodeId, until: Instant) -> Result<(), Chang
     take_out(node, id, true, until).await
 }
 
-/// Takes a member out.
+/// Removes a member.
 pub async fn remove(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
     take_out(node, id, false, until).await
 }
@@ -150,9 +150,8 @@ async fn take_out(node: &Node, id: NodeId, stays_learner: bool, until: Instant) 
     change(node, &members, changes, stays_learner, until).await
 }
 
-/// Gives a change to Raft and waits for it, `until` at the latest. On a task of its own, which goes
-/// on when the caller's time is over: a change of voters is two entries, and the second one is
-/// proposed by whoever waits for the first.
+/// Gives a change to Raft and waits for it, `until` at the latest. A task of its own goes on when the caller's time is
+/// over: a change of voters is two entries, and whoever waits for the first proposes the second.
 async fn change(
     node: &Node,
     checked: &Members,
@@ -178,7 +177,7 @@ async fn change(
     }
 }
 
-/// Only what Raft refused is definite; an entry it lost may still come to be (W5).
+/// Only a refusal by Raft is definite. An entry that it lost sight of may still be committed (W5).
 fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ChangeError::NoQuorum,
@@ -186,7 +185,7 @@ fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> 
         RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => {
             refused("the members changed while this change was checked; look at them and try again")
         }
-        // It was in the log, and another leader's log does not have it.
+        // The entry was in this log, and another leader's log does not have it.
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
             ChangeError::Unknown("another leader took over before the change was committed".into())
         }
@@ -197,7 +196,7 @@ fn change_failed(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> 
     }
 }
 
-/// Raft's refusals for people; its own words name log ids and types.
+/// Raft's refusals in plain words; its own name log ids and types.
 fn in_words(refusal: &ChangeRefusal) -> String {
     match refusal {
         ChangeMembershipError::InProgress(_) => {

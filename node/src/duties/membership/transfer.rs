@@ -1,9 +1,9 @@
 //! Hands leadership to another voter, and recovers when that voter is lost on the way.
 //!
-//! openraft takes no writes from the moment a transfer is triggered until another leader is elected, and cannot
-//! cancel a transfer. So the target is asked first. A leader whose target did not take over stands down: it votes
-//! for the target in the next term without telling it. After that, late messages of the old term have no effect, and
-//! any suitable voter can be elected.
+//! openraft accepts no writes from the moment a transfer is triggered until another leader is elected, and cannot
+//! cancel a transfer. So the target is asked first. A leader whose target did not take over steps down: it votes for
+//! the target in the next term without telling it. After that, late messages of the old term have no effect, and any
+//! suitable voter can be elected.
 //!
 //! Invariant: a transfer happens before its deadline or not at all (W6).
 
@@ -20,14 +20,14 @@ use super::{ChangeError, known_member, refused, turn, voters};
 use crate::node::Node;
 use crate::sys::clock;
 
-/// How long a target may take to be elected. Its vote needs one round trip and two syncs; after this long it is lost.
+/// How long a target may take to be elected. That needs one round trip and two syncs; after this long it has failed.
 const TAKE_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
-/// Pause between two looks at who leads.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two checks of who leads.
+const POLL_PAUSE: Duration = Duration::from_millis(10);
 /// A voter that acknowledged nothing for this long is no candidate for a hand-over.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Hands leadership to a voter; refused unless it answers now and is as far as the leader.
+/// Hands leadership to a voter; refused unless it answers now and has caught up.
 pub async fn transfer(node: &Node, id: NodeId, until: Instant) -> Result<(), ChangeError> {
     let _turn = turn(node, until).await?;
     let members = checks::settled(node, until).await?;
@@ -64,7 +64,7 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
         if node.leader().is_some_and(|leader| leader.id == id && leader.term > term) {
             return Ok(());
         }
-        tokio::time::sleep(LOOK_PAUSE).await;
+        tokio::time::sleep(POLL_PAUSE).await;
     }
     if stand_down(node, term, id).await {
         tracing::warn!(target = id, term, "the target of a transfer did not take over; standing down");
@@ -76,13 +76,13 @@ async fn trigger(node: &Node, id: NodeId, members: &Members, until: Instant) -> 
     )))
 }
 
-/// Gives up the leadership of `term`, if this node still has it: Raft sees a request for its vote in the next term as
-/// if it came from the target, and is a follower from then on. The target is not told: it is as if the answer were
-/// lost, and a target that asks by itself later still needs a log that is long enough. A vote for this node would not
-/// do: openraft then goes on as a leader.
+/// Gives up the leadership of `term`, if this node still has it. Raft is handed a request for its vote in the next term
+/// as if it came from the target, and is a follower from then on. The target is not told, as if the answer had been
+/// lost. If it asks for votes by itself later, it still needs a log that is long enough. A vote for this node itself
+/// would not help: openraft would go on as the leader.
 async fn stand_down(node: &Node, term: u64, target: NodeId) -> bool {
     let raft = node.raft.clone();
-    // A task of its own: openraft reports an answer that nobody waits for as an error.
+    // On a task of its own: openraft reports an answer that nobody waits for as an error.
     let asked = tokio::spawn(async move {
         let (vote, last) =
             raft.with_raft_state(|state| (*state.vote_ref(), state.log_ids.last().cloned())).await.ok()?;
@@ -99,7 +99,7 @@ async fn stand_down(node: &Node, term: u64, target: NodeId) -> bool {
     asked.await.ok().flatten().unwrap_or(false)
 }
 
-/// Hands leadership to the voter that is furthest along, so that a planned stop costs writers no election.
+/// Hands leadership to the voter with the longest log, so that a planned stop costs writers no election timeout.
 pub async fn hand_over(node: &Node, within: Duration) {
     let until = clock::now() + within;
     if !node.leads() {

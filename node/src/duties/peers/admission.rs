@@ -1,10 +1,10 @@
 //! Who may say what on a connection that came in: the check of its hello, and whether it still holds later (C1, N1).
 //!
 //! Invariants
-//! * A connection speaks for a member only if its hello names this node, this directory and this cluster, and if the
-//!   sender is a member: by this node's own membership, or because a node with a newer membership says so. A node that
-//!   knows no member yet takes any sender of its cluster.
-//! * It ends when the membership, or a later start of the sender's directory, says otherwise.
+//! * A connection speaks for a member only if its hello names this node, this directory and this cluster, and the
+//!   sender is a member. It is one by this node's own membership, or because a node with a newer membership says so. A
+//!   node that knows no member yet accepts any sender of its cluster.
+//! * The connection ends when the membership, or a later start of the sender's directory, says otherwise.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::node::Node;
 use crate::sys::clock;
 use crate::transport::{Hello, PROTOCOL_VERSION, PeerRequests, Standing, Vouched, Welcome};
 
-/// How often it is looked whether a connection may go on.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// How often this node checks whether a connection may go on.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection to an older copy may last.
 const OLDER_COPY_TALKS_FOR: Duration = Duration::from_secs(1);
 
-/// A mismatch is refused in both directions: here, and by the dialling side when it reads the refusal (C1).
+/// Decides about a hello. A mismatch ends the connection on both sides: here, and where the refusal is read (C1).
 pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, Welcome> {
     let refused = |reason: String| Err(Welcome::Refused(reason));
-    let (Hello::Member { protocol, .. } | Hello::Birth { protocol }) = hello;
+    let (Hello::Member { protocol, .. } | Hello::Outsider { protocol }) = hello;
     if *protocol != PROTOCOL_VERSION {
         return refused(format!("this node speaks protocol version {PROTOCOL_VERSION}, not {protocol}"));
     }
-    let Hello::Member { cluster, from, start, to, at, .. } = hello else { return Ok(PeerRequests::Birth) };
+    let Hello::Member { cluster, from, start, to, at, .. } = hello else { return Ok(PeerRequests::Outsider) };
     let own = node.identities.side();
     if node.identities.cluster() != Some(*cluster) {
         return refused(match node.identities.cluster() {
@@ -54,8 +54,7 @@ pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, We
     }
     let (as_of, known) = known_here(node, *from);
     match known {
-        // An empty directory belongs to the cluster that took it in, and hears of its members
-        // from the first that calls.
+        // A node with an empty directory has adopted its cluster, and learns the members from the first that calls.
         None => {
             node.identities.note_caller(at);
             Ok(PeerRequests::Member(*from))
@@ -72,7 +71,7 @@ pub(super) async fn admit(node: &Node, hello: &Hello) -> Result<PeerRequests, We
     }
 }
 
-/// The entry of the own membership, and whether it has the sender; `None` while there is no membership.
+/// The log entry of this node's membership, and whether the sender is in it; `None` while there is no membership.
 fn known_here(node: &Node, from: Side) -> (Option<LogId>, Option<bool>) {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -89,8 +88,8 @@ async fn check(node: &Node, from: Side, own: Option<LogId>) -> Vouched {
         return outcome;
     }
     let Some(_one_of_few) = node.admissions.begin() else { return Vouched::Unknown };
-    // One that knows no more than this node proves nothing, unless a majority has just confirmed that nothing newer is
-    // known: another one that lags must not be believed before the one who knows was heard.
+    // A node that knows no more than this one proves nothing, unless a majority has just confirmed that there is
+    // nothing newer. Otherwise a node that lags could be believed before the one that knows was heard.
     let decides =
         |standing: &Standing| standing.confirmed && standing.as_of >= own || standing.member && standing.as_of > own;
     let here = standing::of(node, from).await;
@@ -107,13 +106,13 @@ async fn check(node: &Node, from: Side, own: Option<LogId>) -> Vouched {
 /// Resolves once a connection that was admitted with this hello may not go on.
 pub(super) async fn revoked(node: &Node, hello: &Hello) {
     let Hello::Member { from, start, .. } = hello else { return std::future::pending().await };
-    // A sender that others vouched for is not in the membership from the beginning.
+    // A sender that others vouched for is not in the membership at first.
     let mut was_known = false;
     let begun = clock::now();
     loop {
         let superseded = node.identities.starts.read(|known| is_superseded(known.store(from.store), *start));
         let known = known_here(node, *from).1;
-        // Whoever talks to an older copy is to look again for the original.
+        // Whoever talks to an older copy should look for the original again.
         let older_copy = matches!(node.condition.get(), Condition::OlderCopy { .. });
         if older_copy && begun.elapsed() > OLDER_COPY_TALKS_FOR {
             return;
@@ -122,6 +121,6 @@ pub(super) async fn revoked(node: &Node, hello: &Hello) {
             return;
         }
         was_known |= known == Some(true);
-        sleep(LOOK_PAUSE).await;
+        sleep(POLL_PAUSE).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What this node answers another one.
+//! What this node answers another node.
 //!
 //! Invariant: a node that takes no part answers nothing that counts in an election or for a commit (C3, C6).
 
@@ -16,17 +16,17 @@ use crate::node::Node;
 use crate::sys::clock::millis_up;
 use crate::transport::{Beacon, PeerRequests, Request, Response, SnapshotHead, check_snapshot};
 
-/// Takes in a snapshot of the leader's, whose bytes have all arrived.
+/// Installs a snapshot from the leader, whose bytes have all arrived.
 pub(super) async fn install(node: &Node, sender: NodeId, head: SnapshotHead, bytes: Vec<u8>) -> Response {
     if !node.takes_part() {
         return takes_no_part(node);
     }
-    // Damage on the way, or a format that this node does not know, must not count as a failure of its own storage.
+    // Damage in transit, or an unknown format, must not count as a failure of this node's own storage.
     let (found, snapshot) = match node.snapshot_receiver.receive(Bytes::from(bytes)).await {
         Ok(received) => received,
         Err(error) => return Response::Failed(format!("the snapshot cannot be used: {error}")),
     };
-    // Time has passed since its head was checked, and now its own words are known.
+    // Checked again: time has passed since its head was checked, and now its content is known as well.
     if let Err(refusal) = check_snapshot(&node.raft, sender, &head, &found) {
         tracing::warn!(%refusal, sender, "refused a snapshot");
         return Response::Failed(refusal);
@@ -50,7 +50,7 @@ pub(super) async fn answer(node: &Arc<Node>, allowed: PeerRequests, request: Req
         }
         (Request::SetAside, _) => or_failed(standing::set_aside(node).await, |()| Response::SettingAside),
         (Request::IsMember(side), _) => Response::Standing(standing::of(node, side).await),
-        (_, PeerRequests::Birth) => Response::Failed("only a member may ask that".into()),
+        (_, PeerRequests::Outsider) => Response::Failed("only a member may ask that".into()),
         (Request::Start(notice), PeerRequests::Member(from)) if notice.side == from => {
             or_failed(starts::record(node, &notice).await, Response::Start)
         }

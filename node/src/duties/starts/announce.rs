@@ -22,17 +22,17 @@ use crate::node::Node;
 use crate::sys::clock;
 use crate::transport::{CallError, Notice, Request, Response, Roster, Seen, Verdict};
 
-/// How long a member may take: it looks for the process before this one, and writes to its disk.
+/// How long a member may take: it probes for the process before this one, and writes to its disk.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(2);
 /// Pause before a member that did not answer is asked again; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause of a node that cannot take part yet.
 const PAUSE_MAX: Duration = Duration::from_millis(160);
-/// Longest pause of one that takes part already: members that were down record its start when they are back.
+/// Longest pause of a node that takes part already. Members that were down record its start when they are back.
 const PAUSE_TAKING_PART_MAX: Duration = Duration::from_secs(1);
 /// How often new members are looked for.
 const RESCAN: Duration = Duration::from_millis(500);
-/// The same before a majority has recorded this start.
+/// How often they are looked for before a majority has recorded this start.
 const RESCAN_FIRST: Duration = Duration::from_millis(50);
 /// How often the wait for a majority is logged.
 const TELL_PAUSE: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// Why this process must not go on.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StartError {
-    /// C5.
+    /// Another process runs with a copy of the data directory (C5).
     #[error(
         "another process with a copy of the data directory {data} runs at {address}, and it was there first; stop one of the \
          two. To run a node of its own here, start it with an empty --data and a new --id"
@@ -127,7 +127,7 @@ struct Announcing {
 }
 
 impl Announcing {
-    /// The members, as the own log has them. A node that lost power before the first entry was on its disk may have
+    /// The members, as this node's log has them. A node that lost power before the first entry was on its disk may have
     /// voted already, and has to ask who they are.
     async fn roster(&mut self, node: &Node) -> Roster {
         let recorded = standing::recorded(node);
@@ -135,7 +135,7 @@ impl Announcing {
             return recorded;
         }
         if self.told.as_ref().is_none_or(|(_, confirmed)| !confirmed) {
-            // Of those that no majority confirms, the one with the newest membership.
+            // If no confirmed leader answers, the newest membership counts.
             let newest = parking_lot::Mutex::new((None, None));
             let confirmed = standing::ask_around(node, node.identities.side(), |standing| {
                 let mut newest = newest.lock();
@@ -155,14 +155,14 @@ impl Announcing {
         self.told.as_ref().map_or(recorded, |(roster, _)| roster.clone())
     }
 
-    /// Members that are to be told now; they count as under way from here on.
+    /// Members to announce to now; from here on their announcements count as in flight.
     fn due(&mut self, node: &Node, members: &BTreeMap<NodeId, Member>) -> Vec<(NodeId, Member)> {
         let own = node.identities.side();
         let is_member = members.get(&own.node).is_some_and(|member| member.store_id == own.store);
         let removed = matches!(node.condition.get(), Condition::Removed { .. });
         if (!is_member || removed) && !members.is_empty() {
-            // Its own log says that it was removed, or that another directory took its place;
-            // or it may have been taken in again.
+            // By its own log this node was removed, or another directory took its place. It may have been readmitted
+            // since.
             node.identities.tell(Told::NotMember);
         }
         if removed {
@@ -176,7 +176,7 @@ impl Announcing {
         due
     }
 
-    /// The pause before a member is told, none at first.
+    /// The pause before a member is told; zero at first.
     fn pause(&mut self, id: NodeId, takes_part: bool) -> Duration {
         let longest = if takes_part { PAUSE_TAKING_PART_MAX } else { PAUSE_MAX };
         let next = self.pauses.get(&id).map_or(PAUSE_MIN, |pause| (*pause * 2).min(longest));
@@ -198,7 +198,7 @@ async fn announce(node: &Node, id: NodeId, member: &Member) -> Result<Verdict, C
     }
 }
 
-/// Where the own log ends. Asked on a task of its own, see `Node::is_initialized`.
+/// Where this node's log ends. Asked on a task of its own, see `Node::is_initialized`.
 async fn last_log(node: &Node) -> Option<LogId> {
     let raft = node.raft.clone();
     let asked = tokio::spawn(async move {
@@ -207,7 +207,7 @@ async fn last_log(node: &Node) -> Option<LogId> {
     asked.await.ok()?.ok()?
 }
 
-/// Notes newer starts of other members that the one that answered knows.
+/// Notes newer starts of other members, which the member that answered knows.
 async fn learn(node: &Node, seen: Vec<Seen>) {
     let starts = &node.identities.starts;
     let own = node.identities.side().store;

@@ -9,13 +9,13 @@ use raft_store::storage::KnownStore;
 use crate::identities::superseded;
 use crate::transport::Notice;
 
-/// What is to be thought of a start.
+/// The judgement of a start.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// It is the one that was recorded.
     Known,
-    /// It is newer than what is known, or the same start in another process. If a process was
-    /// recorded before: which, and where.
+    /// It is newer than the recorded one, or the same start in another process. With the process that was recorded
+    /// before, and its address.
     Newer(Option<(u64, String)>),
     /// The directory is an older copy.
     OlderCopy(String),
@@ -68,7 +68,7 @@ mod tests {
         starts.store(9).cloned().expect("recorded")
     }
 
-    /// C3: a lower number than recorded, or the same one of another process, is an older copy.
+    /// C3: a start with a lower number than the recorded one, or the same number in another process, is an older copy.
     #[test]
     fn a_number_that_was_seen_before_is_an_older_copy() {
         let known = known(5, 50, None);
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(judge(Some(&known), &again), Judgement::Newer(Some((50, "a:1".to_owned()))));
     }
 
-    /// C3: so is a log that ends before what it was seen to acknowledge.
+    /// C3: so is a start whose log ends before an entry that the directory was seen to acknowledge.
     #[test]
     fn a_log_that_lacks_what_it_acknowledged_is_an_older_copy() {
         let known = known(5, 50, Some(log_id(2, 30)));
@@ -91,13 +91,13 @@ mod tests {
         assert!(matches!(judge(Some(&known), &notice(6, 60, None)), Judgement::OlderCopy(_)));
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(2, 30)))), Judgement::Newer(_)));
         assert!(matches!(judge(Some(&known), &notice(6, 60, Some(log_id(3, 31)))), Judgement::Newer(_)));
-        // The announcement was on its way while the node, known to a majority, went on acknowledging.
+        // The announcement was delayed, while the node went on acknowledging: a majority had recorded its start.
         let mut late = Starts::default();
         late.record(9, StartId { number: 4, nonce: 40 }, 40, "a:1");
         late.acknowledge(9, log_id(2, 30), 50);
         let late = late.store(9).cloned().expect("recorded");
         assert!(matches!(judge(Some(&late), &notice(5, 50, Some(log_id(2, 29)))), Judgement::Newer(_)));
-        // The start that no majority had recorded is that of the next process, too.
+        // A start that no majority had recorded is also the start of the next process.
         let again = Notice { boot: 7, ..notice(5, 50, Some(log_id(2, 29))) };
         assert!(matches!(judge(Some(&late), &again), Judgement::OlderCopy(_)));
     }

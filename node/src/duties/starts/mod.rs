@@ -1,14 +1,14 @@
-//! Starts of members: this node shows its own to the others before it takes part, and judges those of others (C3, C5).
+//! Starts of members: this node announces its own before it takes part, and judges those of others (C3, C5).
 //!
-//! A directory that was restored from an older copy, or copied beside its original, has forgotten votes
-//! and entries that others still count on. So each start has a number, and a voter takes part only
-//! after a majority has recorded its number.
+//! A directory that was restored from an older copy, or is used beside its original, lacks votes and entries that
+//! others still count on. So each start has a number, and a voter takes part only after a majority has recorded its
+//! number.
 //!
 //! Invariants
-//! * A node that belongs to a cluster of several voters neither votes nor acknowledges before a
-//!   majority has recorded its start.
-//! * Of two processes with one directory's identity, a member that saw the first refuses the
-//!   second while the first answers.
+//! * A node that belongs to a cluster of several voters neither votes nor acknowledges before a majority has recorded
+//!   its start.
+//! * Of two processes with one directory's identity, a member that saw the first refuses the second while the first
+//!   answers.
 
 mod announce;
 mod judge;
@@ -38,7 +38,7 @@ pub fn starting(node: &Node) -> Condition {
     Condition::Starting { wrong_at: node.identities.starts.read(|starts| starts.diverged) }
 }
 
-/// The condition of a node that takes part: a state that was found to be wrong before a restart is not served after it.
+/// The condition of a node that takes part. A state that was found to be wrong before a restart is not served after it.
 pub fn taking_part(node: &Node) -> Condition {
     match node.identities.starts.read(|starts| starts.diverged) {
         Some(at) => Condition::Diverged { at },
@@ -53,10 +53,10 @@ pub fn set_condition(node: &Node, condition: Condition) -> bool {
     node.condition.set(condition)
 }
 
-/// What this node, as leader, saw others acknowledge is noted once in a while, so that an older copy of such a
-/// directory is told from the directory later, also by another leader.
+/// Notes from time to time what this node, as leader, saw others acknowledge. So an older copy of their directories can
+/// be recognized later, also by another leader.
 pub async fn follow_acknowledgements(node: Arc<Node>) {
-    /// Time between two notes: a leader that is lost takes so much of what it saw with it.
+    /// Time between two notes. A leader that is lost takes at most this much of what it saw with it.
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
     loop {
         tokio::time::sleep(PAUSE).await;
@@ -82,8 +82,8 @@ async fn note_acknowledgements(node: &Node) -> std::io::Result<()> {
     noted.await
 }
 
-/// What other members' processes have acknowledged to this leader and is committed: the directory, the last such entry,
-/// and the process, older ones first.
+/// The last committed entries that other members' processes acknowledged to this leader: directory, entry and process,
+/// older processes first.
 fn acknowledged(node: &Node) -> Vec<(u64, LogId, u64)> {
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();

@@ -9,7 +9,7 @@ use super::note_acknowledgements;
 use crate::node::Node;
 use crate::transport::{Notice, Seen, Verdict, who_within};
 
-/// How long the process that was there first may take to answer (C5).
+/// How long the process that started first may take to answer (C5).
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Judges a start, and records it.
@@ -29,7 +29,7 @@ pub async fn record(node: &Node, notice: &Notice) -> Result<Verdict, String> {
             );
             return Ok(Verdict::InUse(address));
         }
-        // Recorded again even if it is known: it may have been noted without a flush.
+        // Recorded again even if it is known, because it may have been noted without a flush.
         Judgement::Known | Judgement::Newer(_) => {}
     }
     let recorded = starts.update(|starts| {

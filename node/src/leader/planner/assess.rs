@@ -39,12 +39,12 @@ impl Planner {
         self.settle(file, short);
     }
 
-    /// Copies wanted beyond the live ones and those under way; negative if there are more than wanted (M2).
+    /// Copies wanted beyond the live ones and those in progress; negative if there are more than wanted (M2).
     ///
-    /// A stale holder that will be updated counts, also while its update waits for a slot: otherwise every new version
-    /// would be copied to strangers.
+    /// A stale holder that will be updated counts, even while its update waits for a slot. Otherwise every new version
+    /// would be copied to other peers.
     pub(super) fn missing(&self, file: &FileName, demand: &Demand, now_ms: u64) -> isize {
-        let is_resting = |peer: &PeerId| self.rests.remaining(peer, file, now_ms).is_some();
+        let is_resting = |peer: &PeerId| self.backoffs.remaining(peer, file, now_ms).is_some();
         let updates = match demand.upkeep {
             TaskKind::Update => demand.stale.iter().filter(|peer| !is_resting(peer)).count(),
             TaskKind::Replicate | TaskKind::Remove => 0,
@@ -70,7 +70,7 @@ impl Planner {
         }
     }
 
-    /// Takes a task off the books: done, withdrawn, failed, or its peer gone. The file is not assessed by this.
+    /// Forgets a task that is done, withdrawn or failed, or whose peer is gone. Does not assess the file.
     pub(super) fn end(&mut self, no: TaskNo) {
         let Some(task) = self.tasks.remove(no) else { return };
         self.peers.end(&task.peer, no, task.kind != TaskKind::Replicate, task.bytes);
@@ -115,7 +115,7 @@ impl Planner {
         for (no, peer) in over {
             self.end(no);
             if demand.is_some_and(|demand| demand.live.binary_search(&peer).is_ok()) {
-                self.rests.succeed(&peer, file);
+                self.backoffs.succeed(&peer, file);
             }
         }
         self.dirty.remove(file); // `end` marked it, and it is being assessed
@@ -127,7 +127,7 @@ impl Planner {
         }
         for peer in &demand.stale {
             let has_task = self.files.get(file).is_some_and(|state| state.tasks.contains_key(peer));
-            if has_task || self.rests.remaining(peer, file, now_ms).is_some() {
+            if has_task || self.backoffs.remaining(peer, file, now_ms).is_some() {
                 continue;
             }
             let Some(state) = self.peers.looking(peer) else { continue };
@@ -169,8 +169,8 @@ impl Planner {
         }
     }
 
-    /// The same for a file that wants none, unless it has tasks; answers whether it has none. With one look-up: most
-    /// files that are announced for the first time are settled here.
+    /// The same for a file that wants none. If the file has tasks, does nothing and returns false. One lookup, because
+    /// most files that are announced for the first time are settled here.
     fn settle_idle(&mut self, file: &FileName) -> bool {
         let Some(state) = self.files.get_mut(file) else { return true };
         if !state.tasks.is_empty() {

@@ -1,7 +1,7 @@
-//! What the planner remembers of files, by their names.
+//! What the planner remembers about files, by name.
 //!
-//! Invariant: a file for which nothing can be done is not in it. Adding a file costs the same however many there are,
-//! because no entry is applied meanwhile.
+//! Invariant: a file for which nothing can be done is not kept. Adding a file costs the same however many there are: no
+//! entry is applied meanwhile.
 
 use std::collections::BTreeMap;
 

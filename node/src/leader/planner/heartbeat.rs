@@ -10,7 +10,7 @@ use super::demand::Demand;
 use super::tasks::{Fingerprint, TaskNo};
 use super::{Planner, TASKS_PER_PEER_MAX};
 
-/// Ids of `working` and of `failed` that one heartbeat is read for; the rest is ignored.
+/// The most ids in `working` and in `failed` that are read from one heartbeat; the rest is ignored.
 pub const HEARTBEAT_IDS_MAX: usize = 16 * TASKS_PER_PEER_MAX;
 
 /// Tasks that peers work on for an earlier leader, as their newest heartbeats say.
@@ -42,8 +42,9 @@ impl Foreign {
 impl Planner {
     /// Takes in what a heartbeat says. Call `plan` after it if `failed` is not empty.
     ///
-    /// `working` replaces what the peer said before: a task it no longer names is repeated. A failed task rests for
-    /// this peer and goes to another one (M2). `free_bytes` are what the peer would still take.
+    /// `working` replaces what the peer said before, and a task that it no longer names is repeated. After a failed
+    /// task this peer backs off for the file, which goes to another one (M2). `free_bytes` is what the peer would still
+    /// take.
     pub fn heartbeat(
         &mut self,
         peer: &PeerId,
@@ -81,15 +82,15 @@ impl Planner {
         self.foreign.set(peer, foreign);
     }
 
-    /// Tasks of a peer that it is not working on, ready to be sent (M3). A task that no longer
-    /// fits the catalog is left out.
+    /// Tasks that the peer is not working on, ready to be sent (M3). A task that no longer fits the catalog is left
+    /// out.
     pub fn tasks_for(&self, catalog: &Catalog, peer: &PeerId) -> Vec<Task> {
         let given = self.peers.get(peer).into_iter().flat_map(|state| &state.given);
         given.filter_map(|no| self.render(catalog, *no)).collect()
     }
 
-    /// Gives up the tasks that are overdue: each pair rests, and the file goes to another peer
-    /// (M2). `plan` does this too.
+    /// Gives up the tasks that are overdue. Each pair backs off, and the file goes to another peer (M2). `plan` does
+    /// this too.
     pub fn abandon_overdue(&mut self, now_ms: u64) {
         while let Some(no) = self.tasks.first_overdue(now_ms) {
             self.give_up(no, "overdue", now_ms);
@@ -98,7 +99,7 @@ impl Planner {
 
     fn give_up(&mut self, no: TaskNo, code: &str, now_ms: u64) {
         if let Some(task) = self.tasks.get(no) {
-            self.rests.fail(&task.peer, &task.file, code, now_ms);
+            self.backoffs.fail(&task.peer, &task.file, code, now_ms);
             self.end(no);
         }
     }

@@ -11,20 +11,20 @@
 //! catalog, the time and what peers say.
 //!
 //! Invariants:
-//! * Live current holders plus replications and updates under way never exceed what is wanted because of the planner:
-//!   a surplus is withdrawn, and copies are never deleted (M2).
-//! * One task at most for a peer and a file; [`TASKS_PER_PEER_MAX`] for a peer.
-//! * What a call costs is proportional to what changed, and bounded by [`PLAN_FILES_MAX`]; the
-//!   rest is kept for the next.
+//! * The planner never makes live current holders, replications and updates in progress exceed what is wanted. A
+//!   surplus of tasks is withdrawn, and copies are never deleted (M2).
+//! * A peer has at most one task for a file, and [`TASKS_PER_PEER_MAX`] in all.
+//! * The cost of a call is proportional to what changed, and bounded by [`PLAN_FILES_MAX`]; the rest is kept for the
+//!   next call.
 
 mod assess;
+mod backoff;
 mod demand;
 mod files;
 mod heartbeat;
 mod numbers;
 mod peers;
 mod placing;
-mod rests;
 mod tasks;
 mod why;
 
@@ -37,31 +37,31 @@ use std::ops::Bound;
 use raft_store::catalog::{Catalog, Event};
 use raft_store::types::{FileName, PeerId};
 
+pub use backoff::{BACKOFFS_MAX, PAUSE_MS_MAX, PAUSE_MS_MIN};
 pub use heartbeat::HEARTBEAT_IDS_MAX;
 pub use peers::{ROOM_RETRY_MS, TASKS_PER_PEER_MAX, UPKEEP_PER_PEER_MAX};
-pub use rests::{PAUSE_MS_MAX, PAUSE_MS_MIN, RESTS_MAX};
 pub use tasks::{TASK_BYTES_PER_MS, TASK_TIMEOUT_MS};
 pub use why::{REFUSED_PEERS_MAX, without_plan};
 
+use backoff::Backoffs;
 use files::Files;
 use numbers::Numbers;
 use peers::Peers;
-use rests::Rests;
 use tasks::Tasks;
 
-/// Files that one call of [`Planner::plan`] looks at; about a millisecond of work, in which nothing can be applied.
+/// Files that one call of [`Planner::plan`] examines: about a millisecond of work, in which nothing can be applied.
 pub const PLAN_FILES_MAX: usize = 256;
 
-/// Where a file stands in a queue: fewest live copies first, then by name.
+/// A file's position in a queue: fewest live copies first, then by name.
 type QueueKey = (u32, FileName);
 
 /// How far a rebuild has come.
 #[derive(Debug)]
 enum Sweep {
-    /// Through the files, on from this place.
+    /// Through the files, continuing at this number.
     Files(u32),
-    /// Through the stale holdings of the live peers: stale copies of deleted files are no files. On with
-    /// this peer at that place, or after it.
+    /// Through the stale holdings of the live peers, because a deleted file is found only by its stale copies.
+    /// Continuing with this peer, at that number or after it.
     Peers(Option<PeerId>, Option<u32>),
 }
 
@@ -79,7 +79,7 @@ pub struct PlannerStats {
 pub struct Planner {
     peers: Peers,
     tasks: Tasks,
-    rests: Rests,
+    backoffs: Backoffs,
     files: Files,
     /// Files with fewer live copies than wanted.
     under_replicated: Numbers,
@@ -94,7 +94,7 @@ pub struct Planner {
     waiting: BTreeSet<QueueKey>,
     /// A lower bound of the sizes of the files in `waiting`, in bytes.
     waiting_bytes_min: u64,
-    /// Grows when `waiting` gets a file: peers that are full then have to look from its start later.
+    /// Grows when `waiting` gets a file. Peers that are full at that moment have to scan it from the start later.
     round: u64,
     /// Peers of which a task ended, so that queued updates and removals may get its slot.
     freed: BTreeSet<PeerId>,
@@ -105,12 +105,12 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A planner for one leadership; `term` makes its task ids unique.
+    /// A planner for one leadership term; `term` makes its task ids unique.
     pub fn new(term: u64) -> Self {
         Self {
             peers: Peers::default(),
             tasks: Tasks::new(term),
-            rests: Rests::default(),
+            backoffs: Backoffs::default(),
             files: Files::default(),
             under_replicated: Numbers::default(),
             sweep: None,
@@ -167,14 +167,14 @@ impl Planner {
         }
     }
 
-    /// Decides what is marked and answers the peers that have new tasks, so that their waiting
-    /// heartbeats can be answered.
+    /// Decides about everything that is marked. Returns the peers that have new tasks, so that their waiting heartbeats
+    /// can be answered.
     ///
     /// In the grace period (`grace`) no replication is planned (P4); updates and removals are. Work beyond
     /// [`PLAN_FILES_MAX`] files stays for the next call, see [`Planner::has_more`].
     pub fn plan(&mut self, catalog: &Catalog, now_ms: u64, grace: bool) -> Vec<PeerId> {
         self.abandon_overdue(now_ms);
-        for file in self.rests.wake(now_ms, PLAN_FILES_MAX) {
+        for file in self.backoffs.wake(now_ms, PLAN_FILES_MAX) {
             self.dirty.insert(file);
         }
         let mut budget = PLAN_FILES_MAX;
@@ -235,7 +235,7 @@ impl Planner {
         }
     }
 
-    /// Marks the next files of peers that came or went, and of a rebuild, as many as one call of `plan` handles.
+    /// Marks the next files of peers that came or went, and of a rebuild: as many as one call of `plan` handles.
     fn sweep_on(&mut self, catalog: &Catalog) {
         let mut looks = PLAN_FILES_MAX.saturating_sub(self.dirty.len());
         while looks > 0
@@ -264,7 +264,7 @@ impl Planner {
                     };
                     let Some((peer, from)) = peer.clone().zip(from).or_else(next_peer) else { break };
                     let (held, next) = catalog.holdings_from(&peer, from, looks);
-                    // A peer without holdings is a look as well.
+                    // A peer without holdings costs a step as well.
                     looks = looks.saturating_sub(held.len().max(1));
                     held.iter().filter(|(_, is_current)| !is_current).for_each(|(file, _)| self.mark(file));
                     self.sweep = Some(Sweep::Peers(Some(peer), next));

@@ -1,7 +1,7 @@
-//! Sets of files by their numbers: a bit each.
+//! Sets of files by their numbers, one bit each.
 //!
-//! Invariant: adding a file and taking it out cost the same, however many there are; files numbered one
-//! after the other lie next to each other.
+//! Invariant: adding and removing a file cost the same, however many there are; files with consecutive numbers lie next
+//! to each other.
 
 use raft_store::catalog::FileNumber;
 

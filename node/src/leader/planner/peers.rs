@@ -14,11 +14,11 @@ use raft_store::types::{FileName, PeerId};
 use super::QueueKey;
 use super::tasks::TaskNo;
 
-/// Tasks a peer has under way at a time.
+/// Tasks that a peer has at a time.
 pub const TASKS_PER_PEER_MAX: usize = 4;
 /// Of these, at most so many updates and removals: a peer that returns with many stale files still takes new copies.
 pub const UPKEEP_PER_PEER_MAX: usize = 3;
-/// How often a peer with more room than before looks again at files that found no place, in milliseconds.
+/// How often a peer with more room than before is offered again the files that found no peer, in milliseconds.
 pub const ROOM_RETRY_MS: u64 = 30_000;
 
 /// Order of preference: most room, then fewest tasks, then the id.
@@ -60,13 +60,13 @@ pub(super) struct PeerState {
     upkeep: usize,
     /// Files with an update or removal that waits for a slot, most endangered first. May name some that no longer do.
     pub(super) queue: BTreeSet<QueueKey>,
-    /// Its place in `Peers::zones`.
+    /// Its rank in `Peers::zones`.
     rank: Option<(bool, Rank)>,
-    /// How far it has looked through the files that wait for a place.
+    /// How far it has gone through the files that wait for a peer.
     pub(super) cursor: Option<QueueKey>,
     /// The round (see `Planner::round`) in which its last slot was taken: files that came later were not offered to it.
     pub(super) full_since_round: u64,
-    /// A slot became free, and `full_since_round` was not yet looked at.
+    /// A slot became free, and `full_since_round` was not considered yet.
     pub(super) is_back: bool,
     room_at_retry: u64,
     next_room_retry_ms: u64,
@@ -100,7 +100,7 @@ impl PeerState {
 pub(super) struct Peers {
     states: BTreeMap<PeerId, PeerState>,
     zones: BTreeMap<Option<String>, Zone>,
-    /// Peers with a free slot that have not yet looked through all files that wait for a place.
+    /// Peers with a free slot that have not yet gone through all files that wait for a peer.
     pub(super) hungry: BTreeSet<PeerId>,
 }
 
@@ -136,7 +136,7 @@ impl Peers {
         is_new
     }
 
-    /// Drops a peer; answers the tasks it had.
+    /// Drops a peer; returns the tasks it had.
     pub(super) fn remove(&mut self, peer: &PeerId) -> Option<BTreeSet<TaskNo>> {
         let mut state = self.states.remove(peer)?;
         self.hungry.remove(peer);
@@ -144,8 +144,8 @@ impl Peers {
         Some(state.given)
     }
 
-    /// Takes in the free bytes a heartbeat states. With more room than before, and enough for a file of `wanted_bytes`,
-    /// the peer looks again at the files that found no place.
+    /// Takes in the free bytes a heartbeat states. A peer with more room than before, and enough for a file of
+    /// `wanted_bytes`, is offered again the files that found no peer.
     pub(super) fn set_free(&mut self, peer: &PeerId, free_bytes: u64, wanted_bytes: u64, now_ms: u64) {
         let mut looks_again = false;
         self.change(peer, false, |state| {
@@ -175,7 +175,7 @@ impl Peers {
         });
     }
 
-    /// A task is over, one way or the other.
+    /// A task is over, however it ended.
     pub(super) fn end(&mut self, peer: &PeerId, task: TaskNo, is_upkeep: bool, bytes: u64) {
         let mut was_full = false;
         self.change(peer, false, |state| {
@@ -253,7 +253,7 @@ impl Peers {
     }
 }
 
-/// Where a file stands among those that need a peer or a slot: fewest live copies first.
+/// A file's position among those that need a peer or a slot: fewest live copies first.
 pub(super) fn queue_key(live: usize, file: &FileName) -> QueueKey {
     (u32::try_from(live).unwrap_or(u32::MAX), file.clone())
 }

@@ -15,7 +15,7 @@ use super::tasks::Order;
 use super::{Planner, QueueKey};
 
 impl Planner {
-    /// Places as many files as slots and budget allow.
+    /// Finds peers for as many files as slots and budget allow.
     pub(super) fn place_short(&mut self, catalog: &Catalog, budget: &mut usize, now_ms: u64) {
         while *budget > 0 && self.peers.any_slot() {
             let looked_at = self.next_look();
@@ -37,7 +37,7 @@ impl Planner {
         }
     }
 
-    /// The next file that some peer with a new slot has not looked at.
+    /// The next file that has not been offered to some peer with a new slot.
     fn next_look(&mut self) -> Option<(PeerId, QueueKey)> {
         while let Some(peer) = self.peers.hungry.first().cloned() {
             if let Some(state) = self.peers.looking(&peer)
@@ -92,7 +92,7 @@ impl Planner {
             !demand.holds(peer)
                 && !demand.refuses(peer)
                 && !tasks.is_some_and(|tasks| tasks.contains_key(peer))
-                && self.rests.remaining(peer, file, now_ms).is_none()
+                && self.backoffs.remaining(peer, file, now_ms).is_none()
         };
         if let Some(peer) = self.working_elsewhere(TaskKind::Replicate, demand.version, file, admits) {
             return Some(peer);

@@ -1,4 +1,4 @@
-//! The tasks under way: their ids, deadlines, and what peers say about them (M2, M3).
+//! The tasks in progress: their ids, deadlines, and what peers say about them (M2, M3).
 //!
 //! A task's id names its leader's term, a counter, and a fingerprint of what it is about. The
 //! fingerprint is how a new leader, which has never seen the task, recognises it in the `working` list
@@ -11,7 +11,7 @@ use raft_store::types::{FileName, PeerId, Version};
 
 /// Time every task has, in milliseconds.
 pub const TASK_TIMEOUT_MS: u64 = 300_000;
-/// Bytes for each of which a task has a further millisecond: 1 MiB/s is the slowest transfer that is waited for.
+/// A task gets another millisecond for this many bytes: the planner waits for transfers of 1 MiB/s and more.
 pub const TASK_BYTES_PER_MS: u64 = 1_048;
 
 /// Names a task inside the planner; grows with every task.
@@ -108,7 +108,7 @@ impl Tasks {
         self.by_id.get(id).copied()
     }
 
-    /// Adds a task. With the id of one the peer works on already, it is that one.
+    /// Adds a task, or adopts the one with this id, on which the peer works already.
     pub(super) fn add(&mut self, order: &Order<'_>, adopted: Option<String>, now_ms: u64) -> TaskNo {
         self.next += 1;
         let (no, size) = (self.next, order.size.unwrap_or(0));

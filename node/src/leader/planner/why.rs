@@ -105,7 +105,7 @@ impl Planner {
         grace: bool,
     ) -> String {
         let is_stale = demand.stale.binary_search(peer).is_ok();
-        if let Some((left_ms, code)) = self.rests.remaining(peer, file, now_ms) {
+        if let Some((left_ms, code)) = self.backoffs.remaining(peer, file, now_ms) {
             format!("it failed ({code}) and rests for {} s", left_ms.div_ceil(1_000))
         } else if is_stale && !demand.can_upkeep() {
             "it has an older version, and no live peer can send the current one".to_owned()

@@ -12,9 +12,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{Birth, Config, MemberSpec};
+use crate::config::{Bootstrap, Config, MemberSpec};
 use crate::node::Node;
-use crate::start::{Ground, open_options, run_on};
+use crate::start::{Environment, open_options, run_on};
 use crate::sys::clock::Monotonic;
 use crate::sys::net::SystemNet;
 
@@ -121,11 +121,11 @@ impl Running {
         let config = config(id, bound, members, data);
         let storage = Storage::open(data, &open_options(&config)).expect("a fresh directory opens");
         let net = Arc::new(SystemNet::new().expect("a network"));
-        let ground = Ground { listener, bound, net, storage, clock: Monotonic::default() };
+        let environment = Environment { listener, bound, net, storage, clock: Monotonic::default() };
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, node) = oneshot::channel();
         tokio::spawn(async move {
-            let running = run_on(ground, config, |node| drop(started.send(node.clone())), stopped.map(drop));
+            let running = run_on(environment, config, |node| drop(started.send(node.clone())), stopped.map(drop));
             running.await.expect("the node runs until it is stopped");
         });
         let node = node.await.expect("the node starts");
@@ -195,7 +195,7 @@ fn config(id: u64, listen: SocketAddr, members: Vec<MemberSpec>, data: &Path) ->
         listen,
         advertise: None,
         data: data.to_owned(),
-        birth: Birth::Bootstrap { members },
+        bootstrap: Bootstrap::Found { members },
         replicas: 2,
         lease_ttl: Duration::from_secs(60),
         peer_ttl: Duration::from_secs(45),

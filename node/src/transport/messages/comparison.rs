@@ -19,7 +19,7 @@ pub struct Announcement {
     pub term: u64,
     /// Log index of the checkpoint.
     pub index: u64,
-    /// The format this is about.
+    /// The digest format.
     pub format: u32,
     /// The majority's digest; `None` if different digests have no majority.
     pub agreed: Option<ContentHash>,
@@ -34,7 +34,7 @@ pub struct Announcement {
 pub enum DigestAnswer {
     /// It is this.
     Known(MemberDigest),
-    /// It will be known: the member has not come so far, or computes it.
+    /// It will be known: the member has not reached the checkpoint, or is still hashing.
     Later,
     /// It will not be known: the member passed the checkpoint long ago, or without applying it.
     Never,

@@ -57,7 +57,7 @@ pub struct Standing {
     pub confirmed: bool,
     /// Where the leader is, if this node knows one.
     pub leader: Option<String>,
-    /// The members of that membership, told to one of them.
+    /// The members of that membership; only members are told.
     pub roster: Option<Roster>,
 }
 

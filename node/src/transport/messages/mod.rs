@@ -1,7 +1,7 @@
-//! What nodes say to each other, on the wire in this form.
+//! The messages between nodes, in the form that they have on the wire.
 //!
-//! Invariant: the encoding is by position. A variant or field is added at the end, and with it [`PROTOCOL_VERSION`]
-//! rises: nodes of different versions refuse each other with a clear word.
+//! Invariant: the encoding is by position, so any change of a message raises [`PROTOCOL_VERSION`]. Nodes of different
+//! versions refuse each other, and say so.
 
 mod comparison;
 mod members;
@@ -24,7 +24,7 @@ use crate::identities::Side;
 
 /// First bytes of a node-to-node connection; no HTTP request starts with them.
 pub const MAGIC: [u8; 4] = *b"RSN1";
-/// Version of the messages below. Nodes of different versions refuse each other with a clear word.
+/// Version of the messages below.
 pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Term and index of the last entry of a log.
@@ -43,14 +43,14 @@ pub enum Hello {
         from: Side,
         /// Which start of its data directory it is (C5).
         start: StartId,
-        /// Whom it wants to reach.
+        /// Who it wants to reach.
         to: Side,
         /// Where the one who dials can be reached.
         at: String,
     },
-    /// Before the cluster, or the membership, knows the other side: only [`Request::Who`], [`Request::Adopt`],
-    /// [`Request::IsMember`] and [`Request::SetAside`].
-    Birth {
+    /// The cluster or the membership does not know one of the sides yet. Only [`Request::Who`], [`Request::Adopt`],
+    /// [`Request::IsMember`] and [`Request::SetAside`] are answered.
+    Outsider {
         /// [`PROTOCOL_VERSION`].
         protocol: u16,
     },
@@ -90,7 +90,7 @@ pub enum Request {
     Transfer(TransferLeaderRequest<TypeConfig>),
     /// A snapshot follows in frames of its own: its meta data and length.
     Snapshot(SnapshotHead),
-    /// How fresh is the leader's word? Asked by followers (R2).
+    /// When did a majority last confirm you? Asked by followers (R2).
     Beacon,
     /// Confirm leadership with a majority and name the read index (R1).
     ReadIndex,
@@ -123,18 +123,18 @@ pub enum Request {
     },
     /// Who are you, and do you belong to a cluster?
     Who,
-    /// Belong to this cluster, unless you belong to one that has begun.
+    /// Adopt this cluster, unless you belong to one that has begun.
     Adopt {
         /// The new cluster's id.
         cluster: u64,
-        /// All founding members if the cluster is being founded; none if it takes a node in.
+        /// All founding members if the cluster is being founded; none if a node is added to it.
         founders: Vec<MemberSpec>,
     },
     /// A member's data directory is started (C3, C5).
     Start(Notice),
     /// Is this a member?
     IsMember(Side),
-    /// Set the older copy aside that your data directory is, and start anew (C3).
+    /// Your data directory is an older copy: set it aside and start anew (C3).
     SetAside,
 }
 
@@ -188,7 +188,7 @@ pub enum Response {
     Failed(String),
 }
 
-/// The leader's word on its own freshness (R2).
+/// When a majority last confirmed the leader, and what it had committed (R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beacon {
     /// The term it leads.

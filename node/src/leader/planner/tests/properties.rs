@@ -9,7 +9,7 @@ const FILES: [&str; 5] = ["f", "g", "h", "i", "j"];
 
 /// One step of a history; numbers choose from [`PEERS`] and [`FILES`].
 #[derive(Debug, Clone)]
-enum Step {
+enum PlanStep {
     Register(usize, Vec<usize>),
     Announce(usize, usize, u8),
     Publish(usize, usize, u8),
@@ -28,55 +28,55 @@ enum Step {
 }
 
 /// `files`: how many of [`FILES`] appear. With three, slots never run out.
-fn any_step(files: usize) -> impl Strategy<Value = Step> {
+fn any_step(files: usize) -> impl Strategy<Value = PlanStep> {
     let (peer, file, bytes) = (0..PEERS.len(), 0..files, 1..6_u8);
     prop_oneof![
-        2 => (peer.clone(), prop::collection::vec(file.clone(), 0..4)).prop_map(|(p, f)| Step::Register(p, f)),
-        3 => (peer.clone(), file.clone(), 1..3_u8).prop_map(|(p, f, b)| Step::Announce(p, f, b)),
-        2 => (peer.clone(), file.clone(), bytes).prop_map(|(p, f, b)| Step::Publish(p, f, b)),
-        1 => (peer.clone(), file.clone()).prop_map(|(p, f)| Step::DeleteEverywhere(p, f)),
-        1 => (peer.clone(), file).prop_map(|(p, f)| Step::Delete(p, f)),
-        2 => peer.clone().prop_map(Step::Expire),
-        1 => (1..4_u32).prop_map(Step::Replicas),
-        4 => peer.clone().prop_map(Step::Obey),
-        1 => peer.clone().prop_map(Step::Fail),
-        1 => peer.prop_map(Step::Work),
-        1 => prop_oneof![Just(1_000), Just(400_000), Just(PAUSE_MS_MAX)].prop_map(Step::Wait),
-        4 => Just(Step::Plan),
-        1 => any::<bool>().prop_map(Step::Grace),
+        2 => (peer.clone(), prop::collection::vec(file.clone(), 0..4)).prop_map(|(p, f)| PlanStep::Register(p, f)),
+        3 => (peer.clone(), file.clone(), 1..3_u8).prop_map(|(p, f, b)| PlanStep::Announce(p, f, b)),
+        2 => (peer.clone(), file.clone(), bytes).prop_map(|(p, f, b)| PlanStep::Publish(p, f, b)),
+        1 => (peer.clone(), file.clone()).prop_map(|(p, f)| PlanStep::DeleteEverywhere(p, f)),
+        1 => (peer.clone(), file).prop_map(|(p, f)| PlanStep::Delete(p, f)),
+        2 => peer.clone().prop_map(PlanStep::Expire),
+        1 => (1..4_u32).prop_map(PlanStep::Replicas),
+        4 => peer.clone().prop_map(PlanStep::Obey),
+        1 => peer.clone().prop_map(PlanStep::Fail),
+        1 => peer.prop_map(PlanStep::Work),
+        1 => prop_oneof![Just(1_000), Just(400_000), Just(PAUSE_MS_MAX)].prop_map(PlanStep::Wait),
+        4 => Just(PlanStep::Plan),
+        1 => any::<bool>().prop_map(PlanStep::Grace),
     ]
 }
 
-fn run(world: &mut World, step: Step) {
+fn run(world: &mut World, step: PlanStep) {
     match step {
-        Step::Register(p, files) => {
+        PlanStep::Register(p, files) => {
             let files: Vec<(&str, u8)> = files.into_iter().map(|f| (FILES[f], 1)).collect();
             world.register(PEERS[p], &files);
         }
-        Step::Announce(p, f, bytes) => world.announce(PEERS[p], FILES[f], bytes),
-        Step::Publish(p, f, bytes) => world.publish(PEERS[p], FILES[f], Some(bytes)),
-        Step::DeleteEverywhere(p, f) => world.publish(PEERS[p], FILES[f], None),
-        Step::Delete(p, f) => world.delete(PEERS[p], FILES[f]),
-        Step::Expire(p) => world.expire(PEERS[p]),
-        Step::Replicas(replicas) => {
+        PlanStep::Announce(p, f, bytes) => world.announce(PEERS[p], FILES[f], bytes),
+        PlanStep::Publish(p, f, bytes) => world.publish(PEERS[p], FILES[f], Some(bytes)),
+        PlanStep::DeleteEverywhere(p, f) => world.publish(PEERS[p], FILES[f], None),
+        PlanStep::Delete(p, f) => world.delete(PEERS[p], FILES[f]),
+        PlanStep::Expire(p) => world.expire(PEERS[p]),
+        PlanStep::Replicas(replicas) => {
             world.apply(Op::SetReplicas { replicas });
         }
-        Step::Obey(p) => obey(world, PEERS[p]),
-        Step::Fail(p) => {
+        PlanStep::Obey(p) => obey(world, PEERS[p]),
+        PlanStep::Fail(p) => {
             if let Some(id) = world.task_ids(PEERS[p]).first() {
                 world.heartbeat(PEERS[p], &[], &[(id, "test")], Some(1_000_000));
             }
         }
-        Step::Work(p) => {
+        PlanStep::Work(p) => {
             let ids = world.task_ids(PEERS[p]);
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             world.heartbeat(PEERS[p], &ids, &[], None);
         }
-        Step::Wait(ms) => world.now_ms += ms,
-        Step::Plan => {
+        PlanStep::Wait(ms) => world.now_ms += ms,
+        PlanStep::Plan => {
             world.plan();
         }
-        Step::Grace(grace) => world.grace = grace,
+        PlanStep::Grace(grace) => world.grace = grace,
     }
 }
 
@@ -138,7 +138,7 @@ proptest! {
         let mut world = World::new();
         PEERS.iter().for_each(|id| world.register(id, &[]));
         for step in steps {
-            let planned = matches!(step, Step::Plan);
+            let planned = matches!(step, PlanStep::Plan);
             run(&mut world, step);
             if planned {
                 check(&world);
@@ -171,7 +171,7 @@ proptest! {
         PEERS.iter().for_each(|id| world.register(id, &[]));
         for step in steps {
             // Pauses are soft state, and a grace period is the leader's: without them the sets must be equal.
-            if !matches!(step, Step::Fail(_) | Step::Wait(_) | Step::Grace(_)) {
+            if !matches!(step, PlanStep::Fail(_) | PlanStep::Wait(_) | PlanStep::Grace(_)) {
                 run(&mut world, step);
             }
         }
