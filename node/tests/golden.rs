@@ -15,9 +15,6 @@ const SHORT: usize = 200;
 const DEPTH_MAX: usize = 5;
 /// The same for what endpoints share: headers, parameters, errors.
 const DEPTH_SHARED_MAX: usize = 3;
-const BEGIN: &str = "<!-- routes -->\n";
-const END: &str = "<!-- /routes -->";
-
 fn main() -> ExitCode {
     let bless = std::env::args().any(|argument| argument == "--bless");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -25,12 +22,19 @@ fn main() -> ExitCode {
     let outcomes = [
         hold(&root.join("src/http/openapi.json"), bless, |_| described.clone()),
         hold(&root.join("../docs/api.md"), bless, |now| {
-            let (before, rest) = now.split_once(BEGIN).expect("docs/api.md marks where the endpoints begin");
-            let (_, after) = rest.split_once(END).expect("docs/api.md marks where the endpoints end");
-            format!("{before}{BEGIN}\n{}\n{END}{after}", markdown::endpoints())
+            let listed = replaced(now, "routes", &markdown::table());
+            replaced(&listed, "endpoints", &markdown::endpoints())
         }),
     ];
     if outcomes.iter().all(|held| *held) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A document with what stands between the marks `<!-- part -->` and `<!-- /part -->` replaced.
+fn replaced(text: &str, part: &str, by: &str) -> String {
+    let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- /{part} -->"));
+    let (before, rest) = text.split_once(&begin).expect("the document marks where the part begins");
+    let (_, after) = rest.split_once(&end).expect("the document marks where the part ends");
+    format!("{before}{begin}\n{by}\n{end}{after}")
 }
 
 /// Whether a file says what it should; with `bless` it is made to.

@@ -114,6 +114,17 @@ impl Kind {
         }
     }
 
+    /// Its name in the documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Logged => "logged",
+            Self::Read => "read",
+            Self::Leader => "leader",
+            Self::Local => "any node",
+            Self::Own => "this node",
+        }
+    }
+
     /// The kind as a tag of `openapi.json`.
     pub const fn tag(self) -> &'static str {
         match self {

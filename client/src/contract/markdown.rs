@@ -14,6 +14,17 @@ const DEPTH_MAX: usize = 3;
 /// Values of an enumeration that are shown; of a longer one, none.
 const VALUES_MAX: usize = 6;
 
+/// One line for each endpoint: method, path, kind, what it does.
+pub fn table() -> String {
+    let mut out = String::from("| method | path | kind | what it does |\n| --- | --- | --- | --- |\n");
+    for entry in entries().0 {
+        let (method, path, kind) = (entry.route.method.name(), entry.route.path, entry.route.kind.name());
+        let what = entry.text.first().map_or("", |line| line.trim().trim_end_matches('.'));
+        let _ = writeln!(out, "| {method} | `{path}` | {kind} | {what} |");
+    }
+    out
+}
+
 /// Every endpoint: what it does, what goes in, what comes out.
 pub fn endpoints() -> String {
     let (entries, schemas) = entries();
@@ -26,7 +37,7 @@ pub fn endpoints() -> String {
         ("At any node", Kind::Local),
         ("About the node", Kind::Own),
     ] {
-        let _ = write!(out, "## {title}\n\n{}\n\n", wrapped(kind.text()));
+        let _ = write!(out, "### {title}\n\n{}\n\n", wrapped(kind.text()));
         let _ = write!(out, "{}\n\n", wrapped(&format!("Errors of all: {}.", quoted(kind.errors()))));
         for entry in entries.iter().filter(|entry| entry.route.kind == kind) {
             describe(&mut out, entry, &schemas);
@@ -38,7 +49,7 @@ pub fn endpoints() -> String {
 }
 
 fn describe(out: &mut String, entry: &Entry, schemas: &Value) {
-    let _ = write!(out, "### `{} {}`\n\n", entry.route.method.name(), entry.route.path);
+    let _ = write!(out, "#### `{} {}`\n\n", entry.route.method.name(), entry.route.path);
     let _ = write!(out, "{}\n\n", wrapped(&prose(entry.text.iter().copied())));
     for param in &entry.query {
         let (name, what) = (&param["name"], param["description"].as_str().unwrap_or_default());

@@ -11,6 +11,7 @@ endpoint! {
     ///
     /// State `files`, or `digest` with `count` if the holdings have not changed. Without `listing` the request is the
     /// whole listing and is answered `accepted` (P1, P2).
+    /// `listing` marks `files` as one page, and `last` completes it. `wanted` asks for the whole listing.
     Register = Post "/register" as "register", Logged;
     request: RegisterRequest;
     answer: Json<RegisterResponse>, "Registered.";

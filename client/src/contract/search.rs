@@ -27,7 +27,8 @@ pub struct SearchQuery {
     /// Hits to answer: 1 to 1,000, 50 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// How the query matches; `fuzzy` if left out.
+    /// `fuzzy` if left out: case does not matter, and words of five letters and more match with one missing, extra, wrong
+    /// or swapped letter. `substring`: every word occurs. `prefix`: the name begins with the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub mode: Option<SearchMode>,

@@ -47,7 +47,7 @@ fn no_two_endpoints_share_a_name_or_a_place() {
 fn the_list_for_readers_has_every_endpoint() {
     let list = markdown::endpoints();
     for route in ROUTES {
-        assert!(list.contains(&format!("### `{} {}`\n", route.method.name(), route.path)), "{route:?}");
+        assert!(list.contains(&format!("#### `{} {}`\n", route.method.name(), route.path)), "{route:?}");
     }
     assert!(list.lines().all(|line| line.chars().count() <= 120), "too wide");
 }
