@@ -51,6 +51,8 @@ mod small_map;
 mod state;
 mod validate;
 mod view;
+#[cfg(test)]
+mod wire_tests;
 
 pub use codec::{Image, STATE_DIGEST_FORMAT};
 pub use command::*;
