@@ -11,11 +11,12 @@ use std::io::{self, Write};
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
+use super::DecodeError;
+use super::check::validate;
 use super::digest::{DIGEST_FORMAT, Root};
-use super::slab::Slab;
+use super::keys::answers::Answers;
 use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
-use super::{DecodeError, validate};
+use super::tables::slab::Slab;
 use crate::checksum::Checksummed;
 use crate::types::ContentHash;
 
@@ -320,7 +321,8 @@ impl Catalog {
 #[allow(clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::catalog::{Batch, Command, fixtures};
+    use crate::catalog::tests::fixtures;
+    use crate::catalog::{Batch, Command};
 
     /// Takes so many bytes, then fails like a full disk.
     struct Full {

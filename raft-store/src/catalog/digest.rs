@@ -17,9 +17,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::owners::Owner;
-use super::slab::{CHUNK_SLOTS, Id, Slab};
+use super::keys::owners::Owner;
 use super::state::{FileRecord, PeerRecord};
+use super::tables::slab::{CHUNK_SLOTS, Id, Slab};
 use crate::types::ContentHash;
 
 /// Version of what the digest covers, and how. Change it with any change of a record's encoding or of this module:

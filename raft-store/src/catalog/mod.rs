@@ -15,52 +15,29 @@
 //! - everything derived (name index, deadlines, peers' sets, totals) equals its recomputation;
 //! - a refusal changes nothing but the table of answers (X1).
 
-mod announce;
-mod answers;
 mod apply;
+mod check;
 mod clock;
 mod codec;
 mod command;
-mod dedup;
 mod digest;
-#[cfg(test)]
-mod digest_tests;
-mod files;
-#[cfg(test)]
-pub(crate) mod fixtures;
-mod holdings;
-mod ids;
-mod invariants;
-mod leases;
-mod line;
-mod listing;
-#[cfg(test)]
-mod model;
-mod name_index;
-mod owners;
-mod peers;
-#[cfg(test)]
-mod properties;
-mod query;
+mod keys;
+mod ops;
+mod read;
 mod reply;
-#[cfg(test)]
-mod scripts;
-mod segments;
-mod slab;
-mod small_map;
+mod rules;
 mod state;
-mod validate;
-mod view;
+mod tables;
 #[cfg(test)]
-mod wire_tests;
+pub(crate) mod tests;
 
+pub use check::invariants::{Violation, check};
 pub use codec::{Image, STATE_DIGEST_FORMAT};
 pub use command::*;
-pub use holdings::{HoldingsDigest, HoldingsImage};
-pub use invariants::{Violation, check};
+pub use read::holdings::{HoldingsDigest, HoldingsImage};
+pub use read::view::*;
 pub use reply::*;
 pub use state::{Catalog, Limits};
-pub use view::*;
 
 /// Bytes that are no catalog: damaged, or of an unknown format version (D3).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

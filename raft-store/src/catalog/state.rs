@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
-use super::answers::Answers;
-use super::holdings::PeerSets;
-use super::name_index::{NameIndex, Named};
+use super::keys::answers::Answers;
+use super::read::holdings::PeerSets;
 use super::reply::{Event, Rejection};
-use super::slab::{Id, Slab};
+use super::tables::name_index::{NameIndex, Named};
+use super::tables::slab::{Id, Slab};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version, limits};
 
 /// The replicated index.

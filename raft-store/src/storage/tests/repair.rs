@@ -8,7 +8,8 @@ use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Batch, Command, Listing, fixtures};
+use crate::catalog::tests::fixtures;
+use crate::catalog::{Batch, Command, Listing};
 use crate::proposal::Proposal;
 use crate::storage::{FeedItem, OpenOptions, RepairError, Storage};
 use crate::types::ContentHash;

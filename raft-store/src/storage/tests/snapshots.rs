@@ -10,7 +10,8 @@ use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Command, fixtures};
+use crate::catalog::Command;
+use crate::catalog::tests::fixtures;
 use crate::storage::directory::{Directory, FileDirectory, Fill, NewFile};
 use crate::storage::executor::Executor;
 use crate::storage::snapshot::{self, SnapshotFiles};

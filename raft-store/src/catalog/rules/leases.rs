@@ -12,18 +12,18 @@
 //! from one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to
 //! it: every command settles the name it is about first.
 
-use super::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
-use super::slab::Id;
-use super::state::{Catalog, Due, EndedLease, Lease};
+use crate::catalog::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
+use crate::catalog::state::{Catalog, Due, EndedLease, Lease};
+use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Leases that are over and whose tokens a file remembers.
-pub(super) const ENDED_LEASES_PER_FILE: usize = 8;
+pub(in crate::catalog) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
     /// The slot of a name, once the lease or the pending grant on it has ended if its time is over.
     /// The record may vanish with that (L6).
-    pub(super) fn settled(&mut self, name: &FileName) -> Option<Id> {
+    pub(in crate::catalog) fn settled(&mut self, name: &FileName) -> Option<Id> {
         let file = self.file_id(name)?;
         let record = &self.files[file];
         let deadline = record.lease().map(|lease| lease.deadline).or(record.offer().map(|offer| offer.deadline));
@@ -35,7 +35,7 @@ impl Catalog {
     }
 
     /// Ends what time ends on a file: the lease, or the pending grant; the next in line is offered the lease.
-    pub(super) fn lapse(&mut self, file: Id) {
+    pub(in crate::catalog) fn lapse(&mut self, file: Id) {
         if self.files[file].lease().is_some() {
             self.end_lease(file, LeaseEnd::Expired);
         } else {
@@ -45,13 +45,18 @@ impl Catalog {
     }
 
     /// Whose lease, or whose turn to claim it.
-    pub(super) fn claimant(&self, file: Id) -> Option<Id> {
+    pub(in crate::catalog) fn claimant(&self, file: Id) -> Option<Id> {
         let record = &self.files[file];
         record.lease().map(|lease| lease.peer).or(record.offer().map(|offer| offer.peer))
     }
 
     /// The live lease, if the token shows that it is the peer's (F5); incarnation and liveness do not matter.
-    pub(super) fn authorize(&self, file: Id, peer: Id, token: Option<&LeaseToken>) -> Result<Lease, Rejection> {
+    pub(in crate::catalog) fn authorize(
+        &self,
+        file: Id,
+        peer: Id,
+        token: Option<&LeaseToken>,
+    ) -> Result<Lease, Rejection> {
         let record = &self.files[file];
         let Some(token) = token else { return Err(self.lease_required(file)) };
         if let Some(lease) = record.lease()
@@ -75,7 +80,7 @@ impl Catalog {
     }
 
     /// `Acquire`.
-    pub(super) fn acquire(
+    pub(in crate::catalog) fn acquire(
         &mut self,
         peer: &PeerId,
         name: &FileName,
@@ -138,7 +143,7 @@ impl Catalog {
     }
 
     /// Ends the lease. The caller grants or offers it next, since a file without either must not keep a line.
-    pub(super) fn end_lease(&mut self, file: Id, cause: LeaseEnd) {
+    pub(in crate::catalog) fn end_lease(&mut self, file: Id, cause: LeaseEnd) {
         let record = &mut self.files[file];
         let Some(lease) = record.contention.as_mut().and_then(|contention| contention.lease.take()) else { return };
         if record.ended.len() == ENDED_LEASES_PER_FILE {
@@ -154,7 +159,7 @@ impl Catalog {
     }
 
     /// `Renew`: never shortens; repeats the granted duration if none is named (L1).
-    pub(super) fn renew(
+    pub(in crate::catalog) fn renew(
         &mut self,
         peer: &PeerId,
         name: &FileName,
@@ -182,7 +187,12 @@ impl Catalog {
     }
 
     /// `Release`.
-    pub(super) fn release(&mut self, peer: &PeerId, name: &FileName, token: &LeaseToken) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn release(
+        &mut self,
+        peer: &PeerId,
+        name: &FileName,
+        token: &LeaseToken,
+    ) -> Result<Reply, Rejection> {
         let (file, _) = self.shown_lease(peer, name, token)?;
         self.end_lease(file, LeaseEnd::Released);
         self.offer_next(file);
@@ -201,7 +211,7 @@ impl Catalog {
     }
 
     /// A remembered grant as of now: its deadline is the live one, and if the lease is over, so is the grant (X1).
-    pub(super) fn refresh(&self, grant: Grant) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn refresh(&self, grant: Grant) -> Result<Reply, Rejection> {
         let file = self.file_id(&grant.file);
         let lease = file.and_then(|file| self.files[file].lease());
         if let Some(lease) = lease

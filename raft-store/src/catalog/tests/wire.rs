@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::properties::{hash, name, peer, token};
-use super::*;
+use crate::catalog::*;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/wire.golden");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/tests/wire.golden");
 
 fn hex(value: &impl Serialize) -> String {
     postcard::to_stdvec(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -73,7 +73,8 @@ fn key(n: u32) -> Option<KeyTag> {
 }
 
 fn results() -> Vec<Result<Reply, Rejection>> {
-    let grant = Grant { file: name(1), token: token(1), fencing_token: 7, ttl_ms: 60_000, deadline: 90_000, version: 2 };
+    let grant =
+        Grant { file: name(1), token: token(1), fencing_token: 7, ttl_ms: 60_000, deadline: 90_000, version: 2 };
     let conflict = Conflict { name: name(1), current_version: 3, hash: Some(hash(1)) };
     let file = name(1);
     vec![

@@ -3,14 +3,14 @@
 //! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
 //! grant is pending nobody but the offered peer gets the lease.
 
-use super::reply::{Event, LineEnd, Rejection, Reply};
-use super::slab::Id;
-use super::state::{Catalog, Deadline, Due, Offer, Waiter};
+use crate::catalog::reply::{Event, LineEnd, Rejection, Reply};
+use crate::catalog::state::{Catalog, Deadline, Due, Offer, Waiter};
+use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, PeerId, limits};
 
 impl Catalog {
     /// The answer to a requester whom somebody precedes; a waiting one keeps its place or joins at the tail.
-    pub(super) fn deny(
+    pub(in crate::catalog) fn deny(
         &mut self,
         file: Id,
         peer: Id,
@@ -48,7 +48,7 @@ impl Catalog {
     }
 
     /// A waiter's position, 1 = next; `None` if it is not in line or its grant is pending.
-    pub(super) fn position(&self, file: Id, peer: Id) -> Option<u64> {
+    pub(in crate::catalog) fn position(&self, file: Id, peer: Id) -> Option<u64> {
         let ticket = *self.sets(peer).places.get(&file)?;
         let line = &self.files[file].contention.as_ref()?.line;
         let index = line.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
@@ -56,7 +56,7 @@ impl Catalog {
     }
 
     /// Offers a lease that ended to the head of the line; without one the name is free.
-    pub(super) fn offer_next(&mut self, file: Id) {
+    pub(in crate::catalog) fn offer_next(&mut self, file: Id) {
         let next = self.files[file].contention.as_mut().and_then(|contention| contention.line.pop_front());
         let Some(Waiter { peer, ticket }) = next else {
             self.files[file].contention = None;
@@ -75,7 +75,7 @@ impl Catalog {
     }
 
     /// Takes a pending grant away; the caller grants it or offers it to the next.
-    pub(super) fn take_offer(&mut self, file: Id) -> Option<Offer> {
+    pub(in crate::catalog) fn take_offer(&mut self, file: Id) -> Option<Offer> {
         let offer = self.files[file].contention.as_mut()?.offer.take()?;
         self.due.remove(&offer.deadline);
         self.sets_mut(offer.peer).places.remove(&file);
@@ -83,7 +83,7 @@ impl Catalog {
         Some(offer)
     }
 
-    pub(super) fn withdraw_offer(&mut self, file: Id, cause: LineEnd) {
+    pub(in crate::catalog) fn withdraw_offer(&mut self, file: Id, cause: LineEnd) {
         if let Some(offer) = self.take_offer(file) {
             let event = Event::LineLeft { file: self.files[file].file_name(), peer: self.peer_id(offer.peer), cause };
             self.emit(event);
@@ -91,7 +91,7 @@ impl Catalog {
     }
 
     /// Removes a peer from the line, if it is in it.
-    pub(super) fn take_place(&mut self, file: Id, peer: Id) -> bool {
+    pub(in crate::catalog) fn take_place(&mut self, file: Id, peer: Id) -> bool {
         let Some(ticket) = self.sets(peer).places.get(&file).copied() else { return false };
         let Some(contention) = &mut self.files[file].contention else { return false };
         let Ok(index) = contention.line.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
@@ -102,7 +102,7 @@ impl Catalog {
     }
 
     /// Gives up a place or a pending grant; nothing happens without one.
-    pub(super) fn leave_line(&mut self, file: Id, peer: Id, cause: LineEnd) {
+    pub(in crate::catalog) fn leave_line(&mut self, file: Id, peer: Id, cause: LineEnd) {
         if self.files[file].offer().is_some_and(|offer| offer.peer == peer) {
             self.withdraw_offer(file, cause);
             self.offer_next(file);
@@ -113,7 +113,7 @@ impl Catalog {
     }
 
     /// `Leave`.
-    pub(super) fn leave(&mut self, peer: &PeerId, name: &FileName) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn leave(&mut self, peer: &PeerId, name: &FileName) -> Result<Reply, Rejection> {
         let peer = self.known(peer)?;
         if let Some(file) = self.settled(name) {
             self.leave_line(file, peer, LineEnd::Left);
@@ -122,7 +122,7 @@ impl Catalog {
     }
 
     /// `DropWaiter`: ignored if the waiter has left, or joined again, since the leader lost patience with it.
-    pub(super) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
+    pub(in crate::catalog) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
         let file = self.settled(name);
         let (Some(peer), Some(file)) = (self.peer_slot(peer), file) else { return };
         if self.sets(peer).places.get(&file) == Some(&ticket) {

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
-pub(super) const SEGMENT_ENTRIES_MAX: usize = 256;
+pub(in crate::catalog) const SEGMENT_ENTRIES_MAX: usize = 256;
 
 type Segment<K, V> = VecDeque<(K, V)>;
 
 /// An ordered map that is cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct SegmentedMap<K, V> {
+pub(in crate::catalog) struct SegmentedMap<K, V> {
     segments: Vec<Arc<Segment<K, V>>>,
     entries: usize,
 }
@@ -31,12 +31,12 @@ fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(segment: &Segment<K, V>, key: &Q) -> R
 
 impl<K: Ord, V> SegmentedMap<K, V> {
     /// Number of entries.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::catalog) fn len(&self) -> usize {
         self.entries
     }
 
     /// True without entries.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::catalog) fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
@@ -63,7 +63,7 @@ impl<K: Ord, V> SegmentedMap<K, V> {
     }
 
     /// A key as it is stored, and its value.
-    pub(super) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    pub(in crate::catalog) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
     {
@@ -74,19 +74,19 @@ impl<K: Ord, V> SegmentedMap<K, V> {
 
     /// Entries in each segment.
     #[cfg(test)]
-    pub(super) fn segment_sizes(&self) -> Vec<usize> {
+    pub(in crate::catalog) fn segment_sizes(&self) -> Vec<usize> {
         self.segments.iter().map(|segment| segment.len()).collect()
     }
 
     /// All entries in key order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(in crate::catalog) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.segments.iter().flat_map(|segment| segment.iter()).map(|(key, value)| (key, value))
     }
 }
 
 impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     /// The value of a key, to be changed.
-    pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub(in crate::catalog) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
@@ -95,7 +95,7 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     }
 
     /// Sets the value of a key; answers the one it had.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(in crate::catalog) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.segments.is_empty() {
             self.segments.push(Arc::default());
         }
@@ -115,7 +115,7 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     }
 
     /// Removes a key, if it is there.
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub(in crate::catalog) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -124,12 +124,12 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
     }
 
     /// Removes the smallest key.
-    pub(super) fn pop_first(&mut self) -> Option<(K, V)> {
+    pub(in crate::catalog) fn pop_first(&mut self) -> Option<(K, V)> {
         self.take_out(0, 0)
     }
 
     /// Removes the greatest key.
-    pub(super) fn pop_last(&mut self) -> Option<(K, V)> {
+    pub(in crate::catalog) fn pop_last(&mut self) -> Option<(K, V)> {
         let number = self.segments.len().checked_sub(1)?;
         let index = self.segments[number].len().checked_sub(1)?;
         self.take_out(number, index)

@@ -24,13 +24,12 @@ mod text;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use super::invariants::check;
-use super::*;
+use crate::catalog::*;
 use crate::types::FileName;
 use parse::{Arguments, duration};
 use text::Labels;
 
-test_each_file::test_each_path! { in "./raft-store/src/catalog/testscripts" as scripts => run }
+test_each_file::test_each_path! { in "./raft-store/src/catalog/tests/testscripts" as scripts => run }
 
 fn run(path: &std::path::Path) {
     goldenscript::run(&mut Runner::default(), path).unwrap();

@@ -4,15 +4,15 @@
 //! listing does. Announcements without a token, many at once, and the pages of a registration all go through
 //! [`Catalog::hold`], so that one table decides for all of them.
 
-use super::command::{Announce, Holding};
-use super::reply::{Event, LeaseEnd, Rejection, Reply};
-use super::slab::Id;
-use super::state::{By, Catalog};
+use crate::catalog::command::{Announce, Holding};
+use crate::catalog::reply::{Event, LeaseEnd, Rejection, Reply};
+use crate::catalog::state::{By, Catalog};
+use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LeaseToken, PeerId, Version};
 
 /// How a holding is stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stated {
+pub(in crate::catalog) enum Stated {
     /// By an announcement, which may have been overtaken by a newer one.
     Announced,
     /// In a listing: what the peer holds now, whatever it held before (P2).
@@ -21,7 +21,7 @@ pub(super) enum Stated {
 
 impl Catalog {
     /// `Announce`.
-    pub(super) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
         let by = self.known_as(&announce.peer)?;
         let holding = &announce.holding;
         let Some(token) = &announce.token else {
@@ -48,7 +48,11 @@ impl Catalog {
     }
 
     /// `AnnounceMany`: each holding is decided by itself.
-    pub(super) fn announce_many(&mut self, peer: &PeerId, holdings: &[Holding]) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn announce_many(
+        &mut self,
+        peer: &PeerId,
+        holdings: &[Holding],
+    ) -> Result<Reply, Rejection> {
         let by = self.known_as(peer)?;
         let hold = |holding| self.hold(by, holding, Stated::Announced);
         Ok(Reply::AnnouncedMany(holdings.iter().map(hold).collect()))
@@ -56,7 +60,12 @@ impl Catalog {
 
     /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6), or the
     /// current one if the peer announced a newer holding before.
-    pub(super) fn hold(&mut self, by: By<'_>, holding: &Holding, stated: Stated) -> Result<Version, Rejection> {
+    pub(in crate::catalog) fn hold(
+        &mut self,
+        by: By<'_>,
+        holding: &Holding,
+        stated: Stated,
+    ) -> Result<Version, Rejection> {
         let known = self.settled(&holding.name);
         let Some(file) = known.filter(|file| self.files[*file].version > 0) else {
             return self.create(by, holding, known);
@@ -160,7 +169,7 @@ impl Catalog {
         }
     }
 
-    pub(super) fn lease_required(&self, file: Id) -> Rejection {
+    pub(in crate::catalog) fn lease_required(&self, file: Id) -> Rejection {
         Rejection::LeaseRequired {
             current_version: self.files[file].version,
             holder: self.claimant(file).map(|peer| self.peer_id(peer)),
@@ -168,7 +177,7 @@ impl Catalog {
     }
 
     /// The current version and hash, for the conflict that a registration reports instead of a refusal.
-    pub(super) fn current(&self, name: &FileName) -> (Version, Option<crate::types::ContentHash>) {
+    pub(in crate::catalog) fn current(&self, name: &FileName) -> (Version, Option<crate::types::ContentHash>) {
         self.file_id(name).map_or((0, None), |file| (self.files[file].version, self.files[file].hash))
     }
 }

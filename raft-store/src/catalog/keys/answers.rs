@@ -9,17 +9,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::command::KeyTag;
 use super::owners::Owners;
-use super::reply::{Rejection, Reply};
-use super::slab::Id;
-use super::small_map::SmallMap;
-use super::state::{Deadline, Limits};
+use crate::catalog::command::KeyTag;
+use crate::catalog::reply::{Rejection, Reply};
+use crate::catalog::state::{Deadline, Limits};
+use crate::catalog::tables::slab::Id;
+use crate::catalog::tables::small_map::SmallMap;
 use crate::types::{ContentHash, PeerId};
 
 /// How long a session's answers are kept after its last new key, in milliseconds of log time. Every session leaves its
 /// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
-pub(super) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
+pub(in crate::catalog) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Bytes of an encoded answer that need no memory of their own: enough for most.
 const INLINE_RESULT_BYTES: usize = 16;
@@ -27,54 +27,54 @@ const INLINE_RESULT_BYTES: usize = 16;
 /// Everything remembered, by the peer that asked. Every level is copied on write, in parts: however many answers there
 /// are, a snapshot shares them, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answers {
-    pub(super) owners: Owners,
+pub(in crate::catalog) struct Answers {
+    pub(in crate::catalog) owners: Owners,
     /// Answers in all owners' tables.
     #[serde(skip)]
-    pub(super) total: u64,
+    pub(in crate::catalog) total: u64,
 }
 
 /// Keys of the form `session:sequence`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Session {
+pub(in crate::catalog) struct Session {
     /// Sequences below it are settled.
-    pub(super) floor: u64,
+    pub(in crate::catalog) floor: u64,
     /// When the session's last key was new.
-    pub(super) used: u64,
+    pub(in crate::catalog) used: u64,
     /// When to look whether it is idle; moved only then.
-    pub(super) due: Deadline,
+    pub(in crate::catalog) due: Deadline,
     /// By sequence and chunk (X4).
-    pub(super) answers: SmallMap<(u64, u32), Answer, 1>,
+    pub(in crate::catalog) answers: SmallMap<(u64, u32), Answer, 1>,
 }
 
 /// A key of any other form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OpaqueKey {
+pub(in crate::catalog) struct OpaqueKey {
     /// Position of its first use; greater for newer keys.
-    pub(super) first_used: u64,
-    pub(super) due: Deadline,
-    pub(super) chunks: SmallMap<u32, Answer, 1>,
+    pub(in crate::catalog) first_used: u64,
+    pub(in crate::catalog) due: Deadline,
+    pub(in crate::catalog) chunks: SmallMap<u32, Answer, 1>,
 }
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(in crate::catalog) struct Answer {
     /// Tells another request under the same key (X1).
-    pub(super) body: ContentHash,
+    pub(in crate::catalog) body: ContentHash,
     /// The encoded result; empty for plain success, the most frequent one.
     result: SmallVec<[u8; INLINE_RESULT_BYTES]>,
 }
 
 /// Where a key belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyForm<'a> {
+pub(in crate::catalog) enum KeyForm<'a> {
     Session { session: &'a str, sequence: u64 },
     Opaque,
 }
 
 /// What the table says about a key.
 #[derive(Debug)]
-pub(super) enum Admission {
+pub(in crate::catalog) enum Admission {
     /// Not seen: apply the command and remember the answer.
     New,
     /// Seen, and its peer waits in line since: apply it again (L5).
@@ -86,7 +86,7 @@ pub(super) enum Admission {
 }
 
 impl Answer {
-    pub(super) fn new(body: ContentHash, result: &Result<Reply, Rejection>) -> Self {
+    pub(in crate::catalog) fn new(body: ContentHash, result: &Result<Reply, Rejection>) -> Self {
         let result = match result {
             Ok(Reply::Done) => SmallVec::new(),
             result => postcard::to_extend(result, SmallVec::new()).expect("plain values have an encoding"),
@@ -95,7 +95,7 @@ impl Answer {
     }
 
     /// The answer; `None` only for bytes that [`Answer::new`] did not make, which `decode` refuses.
-    pub(super) fn result(&self) -> Option<Result<Reply, Rejection>> {
+    pub(in crate::catalog) fn result(&self) -> Option<Result<Reply, Rejection>> {
         if self.result.is_empty() {
             return Some(Ok(Reply::Done));
         }
@@ -105,7 +105,7 @@ impl Answer {
 
 impl<'a> KeyForm<'a> {
     /// `session:sequence` with a canonical decimal sequence; so that no two keys mean the same one.
-    pub(super) fn of(key: &'a str) -> Self {
+    pub(in crate::catalog) fn of(key: &'a str) -> Self {
         if let Some((session, digits)) = key.rsplit_once(':')
             && (digits == "0" || !digits.starts_with(['0', '+']))
             && let Ok(sequence) = digits.parse()
@@ -139,7 +139,7 @@ impl Answers {
     ///
     /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot
     /// shares what it changes, all the way down.
-    pub(super) fn admit(&mut self, owner: Option<Id>, tag: &KeyTag, limits: &Limits) -> Admission {
+    pub(in crate::catalog) fn admit(&mut self, owner: Option<Id>, tag: &KeyTag, limits: &Limits) -> Admission {
         let keys = owner.map(|slot| self.owners.get_at(slot));
         let known = match KeyForm::of(&tag.key) {
             KeyForm::Session { session, sequence } => {
@@ -193,7 +193,7 @@ impl Answers {
     }
 
     /// Forgets what a known session's key says is settled.
-    pub(super) fn raise_floor(&mut self, owner: Option<Id>, tag: &KeyTag) {
+    pub(in crate::catalog) fn raise_floor(&mut self, owner: Option<Id>, tag: &KeyTag) {
         if let (KeyForm::Session { session, .. }, Some(floor)) = (KeyForm::of(&tag.key), tag.floor)
             && let Some(slot) = owner
         {
@@ -208,7 +208,7 @@ impl Answers {
     /// one; `due` is the deadline of a session that is new.
     ///
     /// Returns true if the session is new, so that `due` has to be watched.
-    pub(super) fn put_session(
+    pub(in crate::catalog) fn put_session(
         &mut self,
         (owner, slot): (&PeerId, Option<Id>),
         (session, sequence): (&str, u64),
@@ -238,7 +238,7 @@ impl Answers {
     }
 
     /// Stores an opaque key's answer, and returns the deadline it had before, if it was known.
-    pub(super) fn put_opaque(
+    pub(in crate::catalog) fn put_opaque(
         &mut self,
         owner: &PeerId,
         tag: &KeyTag,
@@ -268,7 +268,7 @@ impl Answers {
     }
 
     /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
-    pub(super) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
+    pub(in crate::catalog) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
         let keys = self.owners.get_mut(owner)?;
         if keys.opaque.len() <= limit {
             return None;
@@ -281,19 +281,19 @@ impl Answers {
     }
 
     /// What is stored, without what is derived: for a snapshot, which only encodes it.
-    pub(super) fn stored(&self) -> Self {
+    pub(in crate::catalog) fn stored(&self) -> Self {
         Self { owners: self.owners.stored(), total: 0 }
     }
 
     /// Builds what is derived.
-    pub(super) fn with_indexes(self) -> Self {
+    pub(in crate::catalog) fn with_indexes(self) -> Self {
         let owners = self.owners.with_indexes();
         let total = owners.iter().map(|(_, keys)| keys.answers).sum();
         Self { owners, total }
     }
 
     /// Whether every owner is found by its id.
-    pub(super) fn is_consistent(&self) -> bool {
+    pub(in crate::catalog) fn is_consistent(&self) -> bool {
         self.owners.is_consistent()
     }
 }

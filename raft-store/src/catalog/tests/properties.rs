@@ -3,31 +3,31 @@
 
 use proptest::prelude::*;
 
-use super::invariants::check;
 use super::model::Model;
-use super::*;
+use crate::catalog::check::invariants::check;
+use crate::catalog::*;
 use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
 
 /// A step of a random history. Small numbers, so that steps meet.
 #[derive(Debug, Clone)]
-pub(super) struct Step {
-    pub(super) stamp: Option<(u64, u64)>,
-    pub(super) commands: Vec<Command>,
+pub(in crate::catalog) struct Step {
+    pub(in crate::catalog) stamp: Option<(u64, u64)>,
+    pub(in crate::catalog) commands: Vec<Command>,
 }
 
-pub(super) fn peer(n: u8) -> PeerId {
+pub(in crate::catalog) fn peer(n: u8) -> PeerId {
     PeerId::parse(format!("p{n}")).unwrap()
 }
 
-pub(super) fn name(n: u8) -> FileName {
+pub(in crate::catalog) fn name(n: u8) -> FileName {
     FileName::parse(format!("f{n}")).unwrap()
 }
 
-pub(super) fn hash(n: u8) -> ContentHash {
+pub(in crate::catalog) fn hash(n: u8) -> ContentHash {
     ContentHash([n; 32])
 }
 
-pub(super) fn token(n: u8) -> LeaseToken {
+pub(in crate::catalog) fn token(n: u8) -> LeaseToken {
     LeaseToken([n; 16])
 }
 
@@ -108,7 +108,7 @@ fn elapsed() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..20_000u64, 1 => 0..1_000_000u64, 1 => 0..3_000_000_000u64]
 }
 
-pub(super) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+pub(in crate::catalog) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = (proptest::option::weighted(0.7, (elapsed(), 0..8u64)), proptest::collection::vec(command(), 0..4));
     proptest::collection::vec(step, 0..steps).prop_map(|steps| {
         let mut at = 0;
@@ -124,7 +124,7 @@ pub(super) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-pub(super) fn small() -> Catalog {
+pub(in crate::catalog) fn small() -> Catalog {
     Catalog::with_limits(Limits {
         cleanup_items: 3,
         answers: 12,
@@ -134,7 +134,7 @@ pub(super) fn small() -> Catalog {
     })
 }
 
-pub(super) fn apply(catalog: &mut Catalog, step: &Step) -> Applied {
+pub(in crate::catalog) fn apply(catalog: &mut Catalog, step: &Step) -> Applied {
     let stamp = step.stamp.map(|(term, at)| Stamp { term, at });
     catalog.apply(1, &Batch { stamp, commands: step.commands.clone() })
 }

@@ -11,31 +11,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::ids::Ids;
-use super::slab::{Id, Slab};
-use super::state::{Catalog, FileRecord};
+use crate::catalog::state::{Catalog, FileRecord};
+use crate::catalog::tables::ids::Ids;
+use crate::catalog::tables::slab::{Id, Slab};
 use crate::types::{ContentHash, PeerId};
 
 /// Holdings from which on a peer's digest is worth computing ahead, off the apply path: fewer take a few milliseconds.
-pub(super) const MANY_HOLDINGS: usize = 2_048;
+pub(in crate::catalog) const MANY_HOLDINGS: usize = 2_048;
 
 /// The files that concern one peer, and where its idempotency keys are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PeerSets {
+pub(in crate::catalog) struct PeerSets {
     /// Files it holds and has stated since its open listing began, or holds at all without one.
     named: Ids,
     /// Files it holds and has not stated since.
     unnamed: Ids,
-    pub(super) refused: BTreeSet<Id>,
+    pub(in crate::catalog) refused: BTreeSet<Id>,
     /// Its tickets by file, a pending grant's included.
-    pub(super) places: BTreeMap<Id, u64>,
-    pub(super) leases: BTreeSet<Id>,
+    pub(in crate::catalog) places: BTreeMap<Id, u64>,
+    pub(in crate::catalog) leases: BTreeSet<Id>,
     /// `Catalog::holding_changes` when its holdings changed last.
     changed: u64,
     /// The digest of its holdings, if it was asked for since.
     digest: Option<ContentHash>,
-    /// Where its idempotency keys are, and [`super::owners::Owners::forgotten`] when that was looked up.
-    pub(super) keys: Option<(Id, u64)>,
+    /// Where its idempotency keys are, and [`crate::catalog::keys::owners::Owners::forgotten`] when that was looked up.
+    pub(in crate::catalog) keys: Option<(Id, u64)>,
 }
 
 /// Equal if the sets are; when something was computed does not matter.
@@ -48,21 +48,21 @@ impl PartialEq for PeerSets {
 }
 
 impl PeerSets {
-    pub(super) fn holdings(&self) -> impl Iterator<Item = Id> {
+    pub(in crate::catalog) fn holdings(&self) -> impl Iterator<Item = Id> {
         self.named.iter().chain(self.unnamed.iter())
     }
 
-    pub(super) fn holdings_count(&self) -> usize {
+    pub(in crate::catalog) fn holdings_count(&self) -> usize {
         self.named.len() + self.unnamed.len()
     }
 
     /// The holding with the lowest slot.
-    pub(super) fn first_holding(&self) -> Option<Id> {
+    pub(in crate::catalog) fn first_holding(&self) -> Option<Id> {
         self.named.iter().next().into_iter().chain(self.unnamed.iter().next()).min()
     }
 
     /// Up to `limit` holdings in slots from `from` on, in slot order.
-    pub(super) fn holdings_from(&self, from: Id, limit: usize) -> Vec<Id> {
+    pub(in crate::catalog) fn holdings_from(&self, from: Id, limit: usize) -> Vec<Id> {
         let mut found: Vec<Id> = self.named.iter_from(from).take(limit).collect();
         found.extend(self.unnamed.iter_from(from).take(limit));
         found.sort_unstable();
@@ -71,18 +71,18 @@ impl PeerSets {
     }
 
     /// A listing begins: nothing is named yet. Whatever an earlier one left unnamed counts as any other holding.
-    pub(super) fn begin_listing(&mut self) {
+    pub(in crate::catalog) fn begin_listing(&mut self) {
         self.end_listing();
         self.unnamed = std::mem::take(&mut self.named);
     }
 
     /// What the open listing has not named, in slot order.
-    pub(super) fn unnamed_holdings(&self) -> Vec<Id> {
+    pub(in crate::catalog) fn unnamed_holdings(&self) -> Vec<Id> {
         self.unnamed.iter().collect()
     }
 
     /// The open listing is void: what it left unnamed is held all the same.
-    pub(super) fn end_listing(&mut self) {
+    pub(in crate::catalog) fn end_listing(&mut self) {
         if self.named.is_empty() {
             self.named = std::mem::take(&mut self.unnamed);
         } else {
@@ -91,7 +91,7 @@ impl PeerSets {
     }
 
     /// Puts a decoded holding in its place.
-    pub(super) fn restore(&mut self, file: Id, is_named: bool) {
+    pub(in crate::catalog) fn restore(&mut self, file: Id, is_named: bool) {
         if is_named {
             self.named.insert(file);
         } else {
@@ -99,7 +99,7 @@ impl PeerSets {
         }
     }
 
-    pub(super) fn digest(&self) -> Option<ContentHash> {
+    pub(in crate::catalog) fn digest(&self) -> Option<ContentHash> {
         self.digest
     }
 }
@@ -136,16 +136,16 @@ impl HoldingsImage {
 }
 
 impl Catalog {
-    pub(super) fn sets(&self, peer: Id) -> &PeerSets {
+    pub(in crate::catalog) fn sets(&self, peer: Id) -> &PeerSets {
         &self.sets[peer as usize]
     }
 
-    pub(super) fn sets_mut(&mut self, peer: Id) -> &mut PeerSets {
+    pub(in crate::catalog) fn sets_mut(&mut self, peer: Id) -> &mut PeerSets {
         &mut self.sets[peer as usize]
     }
 
     /// Empty sets for a peer that takes this slot, or leaves it.
-    pub(super) fn new_sets(&mut self, peer: Id) {
+    pub(in crate::catalog) fn new_sets(&mut self, peer: Id) {
         let slots = self.sets.len().max(peer as usize + 1);
         self.sets.resize_with(slots, PeerSets::default);
         self.holding_changes += 1;
@@ -154,7 +154,7 @@ impl Catalog {
     }
 
     /// A peer states that it holds a file; `changed`: it did not hold it, or another version of it.
-    pub(super) fn state_holding(&mut self, peer: Id, file: Id, changed: bool) {
+    pub(in crate::catalog) fn state_holding(&mut self, peer: Id, file: Id, changed: bool) {
         let sets = self.sets_mut(peer);
         if changed || !sets.unnamed.is_empty() {
             sets.unnamed.remove(file);
@@ -165,7 +165,7 @@ impl Catalog {
         }
     }
 
-    pub(super) fn remove_holding(&mut self, peer: Id, file: Id) {
+    pub(in crate::catalog) fn remove_holding(&mut self, peer: Id, file: Id) {
         let sets = self.sets_mut(peer);
         if !sets.named.remove(file) {
             sets.unnamed.remove(file);
@@ -184,7 +184,7 @@ impl Catalog {
     }
 
     /// Notes that a digest is worth computing before somebody asks for it.
-    pub(super) fn want_digest(&mut self, peer: Id) {
+    pub(in crate::catalog) fn want_digest(&mut self, peer: Id) {
         let sets = self.sets(peer);
         if sets.digest.is_none() && sets.holdings_count() >= MANY_HOLDINGS {
             self.undigested.insert(peer);
@@ -192,7 +192,7 @@ impl Catalog {
     }
 
     /// SHA-256 over the holdings sorted by name bytes, each `name NUL hash LF` (P2).
-    pub(super) fn holdings_digest(&mut self, peer: Id) -> ContentHash {
+    pub(in crate::catalog) fn holdings_digest(&mut self, peer: Id) -> ContentHash {
         let sets = self.sets(peer);
         if let Some(known) = sets.digest {
             return known;
@@ -204,7 +204,7 @@ impl Catalog {
     }
 
     /// The digest of a peer's holdings, computed anew; what a kept one has to equal.
-    pub(super) fn fresh_digest(&self, peer: Id) -> ContentHash {
+    pub(in crate::catalog) fn fresh_digest(&self, peer: Id) -> ContentHash {
         digest(&self.files, peer, self.sets(peer).holdings())
     }
 
@@ -263,8 +263,8 @@ fn hex_digit(value: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Announce, Batch, Command, Holding, Listing, ListingState, Op, Reply, check, fixtures};
     use super::*;
+    use crate::catalog::{Announce, Batch, Command, Holding, Listing, ListingState, Op, Reply, check, tests::fixtures};
     use crate::types::FileName;
 
     fn holding(n: usize) -> Holding {

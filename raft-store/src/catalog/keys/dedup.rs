@@ -4,15 +4,15 @@
 //! repeated until it is granted (L5).
 
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
-use super::command::{Command, KeyTag};
-use super::reply::{Outcome, Rejection, Reply};
-use super::slab::Id;
-use super::state::{Catalog, Due};
+use crate::catalog::command::{Command, KeyTag};
+use crate::catalog::reply::{Outcome, Rejection, Reply};
+use crate::catalog::state::{Catalog, Due};
+use crate::catalog::tables::slab::Id;
 use crate::types::{PeerId, limits};
 
 impl Catalog {
     /// Runs one command of an entry.
-    pub(super) fn run(&mut self, entry_term: u64, command: &Command) -> Outcome {
+    pub(in crate::catalog) fn run(&mut self, entry_term: u64, command: &Command) -> Outcome {
         self.sequence += 1;
         let (Some(owner), Some(tag)) = (command.op.peer(), &command.key) else {
             return Outcome { result: self.execute(entry_term, &command.op), replayed: false };
@@ -78,7 +78,7 @@ impl Catalog {
     }
 
     /// Forgets one chunk of an opaque key that is old enough (X2); with the last one the key.
-    pub(super) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
+    pub(in crate::catalog) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
         let Some(keys) = self.answers.owners.get_mut(owner) else { return };
         let Some(known) = keys.opaque.get_mut(key) else { return };
         let due = known.due;
@@ -98,7 +98,7 @@ impl Catalog {
     /// Forgets one answer of an idle session, and with the last one the session. A used session is looked at later.
     ///
     /// The floor rises over what is forgotten, so that a session that comes back midway repeats nothing.
-    pub(super) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
+    pub(in crate::catalog) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
         let now = self.clock;
         let Some(keys) = self.answers.owners.get_mut(owner) else { return };
         let Some(known) = keys.sessions.get_mut(session) else { return };
@@ -146,8 +146,8 @@ fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Batch, Listing, Stamp, check, fixtures};
     use super::*;
+    use crate::catalog::{Batch, Listing, Stamp, check, tests::fixtures};
     use crate::types::ContentHash;
 
     /// Registers a peer under a key; answers whether that was a repetition.

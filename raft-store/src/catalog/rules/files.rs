@@ -3,10 +3,10 @@
 //! Invariant: every holder's version is a remembered one, so its hash is known; totals, the name index and the peers'
 //! sets change together with the record they describe.
 
-use super::command::Holding;
-use super::reply::{Event, LeaseEnd, Rejection, Reply};
-use super::slab::Id;
-use super::state::{By, Catalog, FileRecord, Holder, PastVersion};
+use crate::catalog::command::Holding;
+use crate::catalog::reply::{Event, LeaseEnd, Rejection, Reply};
+use crate::catalog::state::{By, Catalog, FileRecord, Holder, PastVersion};
+use crate::catalog::tables::slab::Id;
 use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
 
 impl FileRecord {
@@ -40,12 +40,12 @@ impl FileRecord {
 }
 
 impl Catalog {
-    pub(super) fn file_id(&self, name: &FileName) -> Option<Id> {
+    pub(in crate::catalog) fn file_id(&self, name: &FileName) -> Option<Id> {
         self.names.get(name.as_str(), &self.files)
     }
 
     /// A record for a name that has none; it has version 0 and needs a lease at once (L6).
-    pub(super) fn new_file(&mut self, name: &FileName) -> Id {
+    pub(in crate::catalog) fn new_file(&mut self, name: &FileName) -> Id {
         self.insert_file(name, FileRecord::new(name))
     }
 
@@ -59,7 +59,7 @@ impl Catalog {
     /// each later change of it would have to ask first whether a snapshot shares it.
     ///
     /// The caller emits the event of the version, and after it that of the holder ([`Catalog::holder_added`]).
-    pub(super) fn new_version(&mut self, peer: Id, holding: &Holding) -> (Id, Version) {
+    pub(in crate::catalog) fn new_version(&mut self, peer: Id, holding: &Holding) -> (Id, Version) {
         let mut record = FileRecord::new(&holding.name);
         let version = record.advance(Some(holding.hash), holding.size, 0);
         record.hold(peer, version, self.sequence);
@@ -69,7 +69,7 @@ impl Catalog {
     }
 
     /// Drops what is left of a name that nobody has created and nobody has a lease on any more (L6).
-    pub(super) fn remove_if_vacant(&mut self, file: Id) {
+    pub(in crate::catalog) fn remove_if_vacant(&mut self, file: Id) {
         let record = &self.files[file];
         if record.version == 0 && record.contention.is_none() {
             let name = record.name.clone();
@@ -81,7 +81,7 @@ impl Catalog {
     /// Sets the next version: bytes, or a tombstone. Earlier holders become stale by it (F5).
     ///
     /// `hash` is `None` for a tombstone. The caller emits the event, so that it can name who and why.
-    pub(super) fn set_version(
+    pub(in crate::catalog) fn set_version(
         &mut self,
         file: Id,
         hash: Option<ContentHash>,
@@ -95,7 +95,7 @@ impl Catalog {
     }
 
     /// Forgets the versions that fell out of the memory (F2), and with them holdings nobody could verify any more.
-    pub(super) fn forget_old_versions(&mut self, file: Id) {
+    pub(in crate::catalog) fn forget_old_versions(&mut self, file: Id) {
         let record = &self.files[file];
         let current = record.version;
         let remembered = |version: Version| version + limits::REMEMBERED_VERSIONS as u64 > current;
@@ -131,7 +131,7 @@ impl Catalog {
     }
 
     /// Takes the size a holder of the current bytes states, if nobody has stated one.
-    pub(super) fn fill_size(&mut self, file: Id, size: Option<u64>) {
+    pub(in crate::catalog) fn fill_size(&mut self, file: Id, size: Option<u64>) {
         if size.is_some() && self.files[file].size.is_none() {
             self.discount(file);
             self.files[file].size = size;
@@ -140,7 +140,7 @@ impl Catalog {
     }
 
     /// Records that a peer has the bytes of a remembered version; it thereby asks for the file again (F7).
-    pub(super) fn add_holder(&mut self, file: Id, by: By<'_>, version: Version) {
+    pub(in crate::catalog) fn add_holder(&mut self, file: Id, by: By<'_>, version: Version) {
         let (peer, touched) = (by.slot, self.sequence);
         let record = &mut self.files[file];
         let changed = record.hold(peer, version, touched);
@@ -152,7 +152,7 @@ impl Catalog {
     }
 
     /// What follows when a record names a holder; `changed`: it did not before, or with another version.
-    pub(super) fn holder_added(&mut self, file: Id, by: By<'_>, version: Version, changed: bool) {
+    pub(in crate::catalog) fn holder_added(&mut self, file: Id, by: By<'_>, version: Version, changed: bool) {
         let peer = by.slot;
         self.state_holding(peer, file, changed);
         if changed {
@@ -169,7 +169,7 @@ impl Catalog {
     }
 
     /// Forgets a holding, if there is one. `refused`: the peer deleted it and must not get it back unasked (F7).
-    pub(super) fn drop_holder(&mut self, file: Id, peer: Id, refused: bool) {
+    pub(in crate::catalog) fn drop_holder(&mut self, file: Id, peer: Id, refused: bool) {
         let record = &mut self.files[file];
         let Ok(index) = record.holder(peer) else { return };
         record.holders.remove(index);
@@ -190,7 +190,7 @@ impl Catalog {
     }
 
     /// Forgets a refusal with its peer. The event tells observers that the peer neither holds nor refuses the file.
-    pub(super) fn forget_refusal(&mut self, file: Id, peer: Id) {
+    pub(in crate::catalog) fn forget_refusal(&mut self, file: Id, peer: Id) {
         let record = &mut self.files[file];
         if let Ok(index) = record.refused.binary_search(&peer) {
             record.refused.remove(index);
@@ -202,7 +202,7 @@ impl Catalog {
     }
 
     /// `Delete` (F7).
-    pub(super) fn delete(
+    pub(in crate::catalog) fn delete(
         &mut self,
         peer: &PeerId,
         name: &FileName,

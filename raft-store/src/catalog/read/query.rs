@@ -4,10 +4,10 @@
 
 use std::ops::Range;
 
-use super::reply::FileNumber;
-use super::slab::Id;
-use super::state::{Catalog, FileRecord, Holder, PeerRecord};
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
+use crate::catalog::reply::FileNumber;
+use crate::catalog::state::{Catalog, FileRecord, Holder, PeerRecord};
+use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LogTime, PeerId, Version};
 
 impl Catalog {
@@ -128,8 +128,10 @@ impl Catalog {
         if self.is_over(deadline) {
             return None;
         }
-        let waiter =
-            |waiter: &super::state::Waiter| WaiterView { peer: self.peer_id(waiter.peer), ticket: waiter.ticket };
+        let waiter = |waiter: &crate::catalog::state::Waiter| WaiterView {
+            peer: self.peer_id(waiter.peer),
+            ticket: waiter.ticket,
+        };
         Some(LeaseView {
             file: record.file_name(),
             holder: self.peer_id(peer),

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::answers::Answers;
-use super::leases::ENDED_LEASES_PER_FILE;
-use super::slab::Id;
-use super::state::{Catalog, Contention, Deadline, FileRecord};
+use crate::catalog::keys::answers::Answers;
+use crate::catalog::rules::leases::ENDED_LEASES_PER_FILE;
+use crate::catalog::state::{Catalog, Contention, Deadline, FileRecord};
+use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, limits};
 
 /// Counters and versions beyond it cannot come from counting; they could overflow when counted on.
@@ -16,7 +16,7 @@ const COUNTER_MAX: u64 = 1 << 62;
 type Check = Result<(), String>;
 
 /// Checks everything stored; the derived fields are empty still.
-pub(super) fn stored(catalog: &Catalog) -> Check {
+pub(in crate::catalog) fn stored(catalog: &Catalog) -> Check {
     scalars(catalog)?;
     let mut deadlines = Deadlines { seen: BTreeSet::new(), positions: catalog.positions };
     let mut grants = BTreeSet::new();

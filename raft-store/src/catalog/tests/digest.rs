@@ -6,9 +6,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::properties::{apply, history, small};
-use super::slab::Id;
-use super::state::{Contention, Deadline, EndedLease, Lease, Offer, OpenListing, PastVersion, Waiter};
-use super::*;
+use crate::catalog::state::{Contention, Deadline, EndedLease, Lease, Offer, OpenListing, PastVersion, Waiter};
+use crate::catalog::tables::slab::Id;
+use crate::catalog::*;
 use crate::types::{ContentHash, LeaseToken};
 
 /// The same state with nothing hashed before, as after a snapshot was loaded.
@@ -41,7 +41,7 @@ proptest! {
 
     #[test]
     fn equal_digests_mean_equal_bytes(one in history(8), other in history(8)) {
-        let run = |history: &[properties::Step]| {
+        let run = |history: &[super::properties::Step]| {
             let mut catalog = small();
             history.iter().for_each(|step| drop(apply(&mut catalog, step)));
             catalog
@@ -99,19 +99,19 @@ fn lease(catalog: &mut Catalog) -> &mut Lease {
     contention(catalog).lease.as_mut().unwrap()
 }
 
-fn keys(catalog: &mut Catalog) -> &mut owners::Keys {
+fn keys(catalog: &mut Catalog) -> &mut crate::catalog::keys::owners::Keys {
     let owner = catalog.answers.owners.iter().find(|(_, keys)| !keys.sessions.is_empty() && !keys.opaque.is_empty());
     let owner = owner.unwrap().0.clone();
     catalog.answers.owners.get_mut(&owner).unwrap()
 }
 
-fn session(catalog: &mut Catalog) -> &mut answers::Session {
+fn session(catalog: &mut Catalog) -> &mut crate::catalog::keys::answers::Session {
     let keys = keys(catalog);
     let name = keys.sessions.first_key_value().unwrap().0.clone();
     keys.sessions.get_mut(&name).unwrap()
 }
 
-fn opaque(catalog: &mut Catalog) -> &mut answers::OpaqueKey {
+fn opaque(catalog: &mut Catalog) -> &mut crate::catalog::keys::answers::OpaqueKey {
     let keys = keys(catalog);
     let name = keys.opaque.first_key_value().unwrap().0.clone();
     keys.opaque.get_mut(&name).unwrap()
@@ -163,7 +163,7 @@ fn flips() -> Vec<Flip> {
         }),
         ("a file: holders", |c| {
             let f = first_file(c);
-            c.files[f].holders.push(state::Holder { peer: 9, version: 9, touched: 9 });
+            c.files[f].holders.push(crate::catalog::state::Holder { peer: 9, version: 9, touched: 9 });
         }),
         ("a file: refused", |c| {
             let f = first_file(c);
@@ -184,7 +184,7 @@ fn flips() -> Vec<Flip> {
         ("a line", |c| contention(c).line.push_back(Waiter { peer: 1, ticket: 77 })),
         ("a file more", |c| {
             let name = crate::types::FileName::parse("one-more").unwrap();
-            c.files.insert(state::FileRecord::new(&name));
+            c.files.insert(crate::catalog::state::FileRecord::new(&name));
         }),
         ("a file less", |c| {
             let f = first_file(c);
@@ -201,7 +201,7 @@ fn flips() -> Vec<Flip> {
         }),
         ("a peer: id", |c| {
             let p = first_peer(c);
-            c.peers[p].id = properties::peer(200);
+            c.peers[p].id = super::properties::peer(200);
         }),
         ("a peer: address", |c| {
             let p = first_peer(c);
@@ -260,8 +260,8 @@ fn every_field_of_the_state_has_a_part_in_the_digest() {
 
 #[test]
 fn only_what_was_written_is_hashed_again() {
-    let files = fixtures::files(2_000, |n| n as usize % 100 + 1);
-    let command = Command { key: None, op: fixtures::register("p", files) };
+    let files = super::fixtures::files(2_000, |n| n as usize % 100 + 1);
+    let command = Command { key: None, op: super::fixtures::register("p", files) };
     let mut catalog = Catalog::default();
     catalog.apply(1, &Batch { stamp: None, commands: vec![command] });
     assert_eq!(catalog.files.marked(), 2_000);

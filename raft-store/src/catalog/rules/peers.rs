@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::command::Register;
-use super::reply::{Event, LeaseEnd, LineEnd};
-use super::slab::Id;
-use super::state::{Catalog, Due, PeerRecord};
+use crate::catalog::command::Register;
+use crate::catalog::reply::{Event, LeaseEnd, LineEnd};
+use crate::catalog::state::{Catalog, Due, PeerRecord};
+use crate::catalog::tables::slab::Id;
 use crate::types::{Incarnation, PeerId, limits};
 
 /// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that
@@ -17,7 +17,7 @@ const RETENTION_STEP_MS: u64 = 60 * 1_000;
 
 impl Catalog {
     /// Takes in what a registration says about the peer itself and gives it a new incarnation (P1).
-    pub(super) fn incarnate(&mut self, register: &Register) -> Id {
+    pub(in crate::catalog) fn incarnate(&mut self, register: &Register) -> Id {
         self.incarnations += 1;
         let incarnation = self.incarnations;
         let peer = self.peer_slot(&register.peer).unwrap_or_else(|| self.new_peer(register));
@@ -46,7 +46,7 @@ impl Catalog {
     }
 
     /// Address, zone and capacity as the newest request states them.
-    pub(super) fn describe(&mut self, peer: Id, register: &Register) {
+    pub(in crate::catalog) fn describe(&mut self, peer: Id, register: &Register) {
         let record = &mut self.peers[peer];
         if *record.address != *register.address {
             record.address = register.address.as_str().into();
@@ -56,7 +56,7 @@ impl Catalog {
     }
 
     /// Flips liveness at constant cost (P5). A peer that is not live is on its way to be forgotten.
-    pub(super) fn set_live(&mut self, peer: Id, live: bool) {
+    pub(in crate::catalog) fn set_live(&mut self, peer: Id, live: bool) {
         let before = self.peers[peer].forget_at.take();
         if let Some(deadline) = before {
             self.due.remove(&deadline);
@@ -71,7 +71,7 @@ impl Catalog {
     }
 
     /// A peer that is not live but still asks for things is not gone.
-    pub(super) fn sign_of_life(&mut self, peer: &PeerId) {
+    pub(in crate::catalog) fn sign_of_life(&mut self, peer: &PeerId) {
         let Some(peer) = self.peer_slot(peer) else { return };
         let newest = self.clock.saturating_add(limits::PEER_RETENTION_MS);
         if self.peers[peer].forget_at.is_some_and(|deadline| deadline.at.saturating_add(RETENTION_STEP_MS) <= newest) {
@@ -80,7 +80,7 @@ impl Catalog {
     }
 
     /// `ExpirePeer`: ignored if the peer has registered again since (P3).
-    pub(super) fn expire_peer(&mut self, id: &PeerId, incarnation: Incarnation) {
+    pub(in crate::catalog) fn expire_peer(&mut self, id: &PeerId, incarnation: Incarnation) {
         let Some(peer) = self.peer_slot(id) else { return };
         let record = &self.peers[peer];
         if record.incarnation == incarnation && record.is_live() {
@@ -90,7 +90,7 @@ impl Catalog {
     }
 
     /// Forgets one thing about a peer whose retention is over: a holding, a refusal, a place, or at last the record.
-    pub(super) fn forget_piece(&mut self, peer: Id) {
+    pub(in crate::catalog) fn forget_piece(&mut self, peer: Id) {
         let sets = self.sets(peer);
         if let Some(file) = sets.first_holding() {
             self.drop_holder(file, peer, false);

@@ -13,7 +13,7 @@ const ROW_SLOTS_MAX: usize = 64;
 
 /// A set of slots, in order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ids {
+pub(in crate::catalog) struct Ids {
     tree: BTreeSet<Id>,
     /// Ascending, and greater than what is in the tree.
     row: Vec<Id>,
@@ -28,28 +28,28 @@ impl PartialEq for Ids {
 
 impl Ids {
     /// Number of slots.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::catalog) fn len(&self) -> usize {
         self.tree.len() + self.row.len()
     }
 
     /// True without slots.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::catalog) fn is_empty(&self) -> bool {
         self.row.is_empty() && self.tree.is_empty()
     }
 
     /// All slots in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Id> {
+    pub(in crate::catalog) fn iter(&self) -> impl Iterator<Item = Id> {
         self.tree.iter().chain(&self.row).copied()
     }
 
     /// The slots from one on, in order.
-    pub(super) fn iter_from(&self, from: Id) -> impl Iterator<Item = Id> {
+    pub(in crate::catalog) fn iter_from(&self, from: Id) -> impl Iterator<Item = Id> {
         let row = self.row.partition_point(|id| *id < from);
         self.tree.range(from..).chain(&self.row[row..]).copied()
     }
 
     /// Adds a slot, unless it is in.
-    pub(super) fn insert(&mut self, id: Id) {
+    pub(in crate::catalog) fn insert(&mut self, id: Id) {
         if self.row.len() >= ROW_SLOTS_MAX {
             self.tree.extend(self.row.drain(..));
         }
@@ -66,7 +66,7 @@ impl Ids {
     }
 
     /// Takes a slot out; false if it was not in.
-    pub(super) fn remove(&mut self, id: Id) -> bool {
+    pub(in crate::catalog) fn remove(&mut self, id: Id) -> bool {
         match self.row.binary_search(&id) {
             Ok(index) => {
                 self.row.remove(index);
@@ -77,7 +77,7 @@ impl Ids {
     }
 
     /// Takes in all slots of another set.
-    pub(super) fn append(&mut self, other: &mut Self) {
+    pub(in crate::catalog) fn append(&mut self, other: &mut Self) {
         let Self { mut tree, row } = std::mem::take(other);
         tree.extend(row);
         self.tree.extend(self.row.drain(..));

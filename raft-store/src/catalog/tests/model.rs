@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Catalog, Event, FileNumber, FileView, LeaseEnd};
+use crate::catalog::{Catalog, Event, FileNumber, FileView, LeaseEnd};
 use crate::types::{ContentHash, FileName, PeerId};
 
 type Verdict = Result<(), String>;
 
 #[derive(Default)]
-pub(super) struct Model {
+pub(in crate::catalog) struct Model {
     now: u64,
     last_fencing_token: u64,
     last_incarnation: u64,
@@ -40,12 +40,12 @@ fn require(holds: bool, what: &str) -> Verdict {
 }
 
 impl Model {
-    pub(super) fn new() -> Self {
+    pub(in crate::catalog) fn new() -> Self {
         Self { replicas: 2, ..Self::default() }
     }
 
     /// Follows one entry's events.
-    pub(super) fn follow(&mut self, now: u64, events: &[Event]) -> Verdict {
+    pub(in crate::catalog) fn follow(&mut self, now: u64, events: &[Event]) -> Verdict {
         require(now >= self.now, "the clock goes forward")?;
         self.now = now;
         events.iter().try_for_each(|event| self.step(event).map_err(|why| format!("{why}: {event:?}")))
@@ -225,7 +225,7 @@ impl Model {
     }
 
     /// Whether queries show what the events told.
-    pub(super) fn compare(&self, catalog: &Catalog) -> Verdict {
+    pub(in crate::catalog) fn compare(&self, catalog: &Catalog) -> Verdict {
         let peers: BTreeMap<PeerId, (u64, bool)> =
             catalog.peers().map(|peer| (peer.id, (peer.incarnation, peer.live))).collect();
         require(peers == self.peers, "peers are as told")?;

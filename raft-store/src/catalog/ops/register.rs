@@ -4,11 +4,11 @@
 //! announced since the first page. A holding that was named but contradicts the catalog is reported and
 //! not kept: its bytes are not that version's.
 
-use super::announce::Stated;
-use super::command::{Holding, Listing, Register};
-use super::reply::{Conflict, Event, ListingState, Rejection, Reply};
-use super::slab::Id;
-use super::state::{By, Catalog, OpenListing};
+use crate::catalog::command::{Holding, Listing, Register};
+use crate::catalog::reply::{Conflict, Event, ListingState, Rejection, Reply};
+use crate::catalog::rules::holding::Stated;
+use crate::catalog::state::{By, Catalog, OpenListing};
+use crate::catalog::tables::slab::Id;
 
 /// Ids of complete and void listings that a peer's record remembers.
 const CLOSED_LISTINGS_PER_PEER: usize = 4;
@@ -25,7 +25,7 @@ enum PageOf {
 
 impl Catalog {
     /// `Register`.
-    pub(super) fn register(&mut self, register: &Register) -> Result<Reply, Rejection> {
+    pub(in crate::catalog) fn register(&mut self, register: &Register) -> Result<Reply, Rejection> {
         match &register.listing {
             Listing::Whole(files) => {
                 let peer = self.incarnate(register);

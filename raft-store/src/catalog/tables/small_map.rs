@@ -21,7 +21,7 @@ const FEW_ENTRIES_MAX: usize = 8;
 
 /// An ordered map; see the module.
 #[derive(Debug, Clone)]
-pub(super) enum SmallMap<K, V, const INLINE: usize> {
+pub(in crate::catalog) enum SmallMap<K, V, const INLINE: usize> {
     /// In key order.
     Few(SmallVec<[(K, V); INLINE]>),
     Many(SegmentedMap<K, V>),
@@ -50,7 +50,7 @@ fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(few: &[(K, V)], key: &Q) -> Result<usi
 
 impl<K: Ord, V, const INLINE: usize> SmallMap<K, V, INLINE> {
     /// Number of entries.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::catalog) fn len(&self) -> usize {
         match self {
             Few(few) => few.len(),
             Many(many) => many.len(),
@@ -58,12 +58,12 @@ impl<K: Ord, V, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// True without entries.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::catalog) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The value of a key.
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(in crate::catalog) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -71,7 +71,7 @@ impl<K: Ord, V, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// A key as it is stored, and its value.
-    pub(super) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    pub(in crate::catalog) fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
     {
@@ -85,12 +85,12 @@ impl<K: Ord, V, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// The smallest key and its value.
-    pub(super) fn first_key_value(&self) -> Option<(&K, &V)> {
+    pub(in crate::catalog) fn first_key_value(&self) -> Option<(&K, &V)> {
         self.iter().next()
     }
 
     /// All entries in key order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(in crate::catalog) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let (few, many) = match self {
             Few(few) => (few.as_slice(), None),
             Many(many) => (&[][..], Some(many)),
@@ -99,14 +99,14 @@ impl<K: Ord, V, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// All values in key order.
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+    pub(in crate::catalog) fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }
 }
 
 impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     /// The value of a key, to be changed.
-    pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub(in crate::catalog) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
@@ -120,7 +120,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// Sets the value of a key; answers the one it had.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(in crate::catalog) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self {
             Few(few) => match find(few, &key) {
                 Ok(index) => Some(std::mem::replace(&mut few[index].1, value)),
@@ -142,7 +142,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// Removes a key, if it is there.
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub(in crate::catalog) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -158,7 +158,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// Removes the smallest key.
-    pub(super) fn pop_first(&mut self) -> Option<(K, V)> {
+    pub(in crate::catalog) fn pop_first(&mut self) -> Option<(K, V)> {
         let first = match self {
             Few(few) => (!few.is_empty()).then(|| few.remove(0)),
             Many(many) => many.pop_first(),
@@ -168,7 +168,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 
     /// Removes the greatest key.
-    pub(super) fn pop_last(&mut self) -> Option<(K, V)> {
+    pub(in crate::catalog) fn pop_last(&mut self) -> Option<(K, V)> {
         let last = match self {
             Few(few) => few.pop(),
             Many(many) => many.pop_last(),

@@ -8,12 +8,12 @@ use crate::name_table::NameTable;
 
 /// See the module. The names themselves are in the records.
 #[derive(Debug, Clone, Default)]
-pub(super) struct NameIndex {
+pub(in crate::catalog) struct NameIndex {
     slots: NameTable<Id>,
 }
 
 /// A record that is found by a name.
-pub(super) trait Named {
+pub(in crate::catalog) trait Named {
     /// The name.
     fn name(&self) -> &str;
 }
@@ -26,28 +26,28 @@ impl<T: Named> Named for std::sync::Arc<T> {
 
 impl NameIndex {
     /// For peers: there are some ten thousands of them at most.
-    pub(super) fn of_peers() -> Self {
+    pub(in crate::catalog) fn of_peers() -> Self {
         Self { slots: NameTable::in_one_part() }
     }
 
     /// The slot of a name in `records`.
-    pub(super) fn get<T: Named>(&self, name: &str, records: &Slab<T>) -> Option<Id> {
+    pub(in crate::catalog) fn get<T: Named>(&self, name: &str, records: &Slab<T>) -> Option<Id> {
         let is_it = |slot: &Id| records.get(*slot).is_some_and(|record| record.name() == name);
         self.slots.get(name, is_it).copied()
     }
 
     /// Adds a name that is not there.
-    pub(super) fn insert(&mut self, name: &str, slot: Id) {
+    pub(in crate::catalog) fn insert(&mut self, name: &str, slot: Id) {
         self.slots.insert_new(name, slot);
     }
 
     /// Removes a name and the slot it has, if it is there.
-    pub(super) fn remove(&mut self, name: &str, slot: Id) {
+    pub(in crate::catalog) fn remove(&mut self, name: &str, slot: Id) {
         self.slots.remove(name, |known| *known == slot);
     }
 
     /// Whether every record is found by its name, and nothing else is in the tables.
-    pub(super) fn is_consistent<T: Named>(&self, records: &Slab<T>) -> bool {
+    pub(in crate::catalog) fn is_consistent<T: Named>(&self, records: &Slab<T>) -> bool {
         let found = records.iter().all(|(slot, record)| self.get(record.name(), records) == Some(slot));
         found && self.slots.len() == records.len()
     }

@@ -13,27 +13,27 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::answers::{OpaqueKey, Session};
-use super::name_index::{NameIndex, Named};
-use super::slab::{Id, Slab};
-use super::small_map::SmallMap;
+use crate::catalog::tables::name_index::{NameIndex, Named};
+use crate::catalog::tables::slab::{Id, Slab};
+use crate::catalog::tables::small_map::SmallMap;
 use crate::types::PeerId;
 
 /// One peer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Keys {
-    pub(super) sessions: SmallMap<Arc<str>, Session, 1>,
-    pub(super) opaque: SmallMap<Arc<str>, OpaqueKey, 0>,
+pub(in crate::catalog) struct Keys {
+    pub(in crate::catalog) sessions: SmallMap<Arc<str>, Session, 1>,
+    pub(in crate::catalog) opaque: SmallMap<Arc<str>, OpaqueKey, 0>,
     /// Opaque keys by first use. Derived.
     #[serde(skip)]
-    pub(super) order: SmallMap<u64, Arc<str>, 0>,
+    pub(in crate::catalog) order: SmallMap<u64, Arc<str>, 0>,
     /// Answers in all of them (X5). Derived.
     #[serde(skip)]
-    pub(super) answers: u64,
+    pub(in crate::catalog) answers: u64,
 }
 
 impl Keys {
     /// Counts the answers anew.
-    pub(super) fn count(&self) -> u64 {
+    pub(in crate::catalog) fn count(&self) -> u64 {
         let sessions = self.sessions.values().map(|session| session.answers.len());
         let opaque = self.opaque.values().map(|key| key.chunks.len());
         sessions.chain(opaque).sum::<usize>() as u64
@@ -42,9 +42,9 @@ impl Keys {
 
 /// A peer and its keys.
 #[derive(Debug, Clone)]
-pub(super) struct Owner {
-    pub(super) id: PeerId,
-    pub(super) keys: Keys,
+pub(in crate::catalog) struct Owner {
+    pub(in crate::catalog) id: PeerId,
+    pub(in crate::catalog) keys: Keys,
 }
 
 impl Named for Owner {
@@ -55,7 +55,7 @@ impl Named for Owner {
 
 /// All peers that have keys.
 #[derive(Debug, Clone)]
-pub(super) struct Owners {
+pub(in crate::catalog) struct Owners {
     records: Slab<Arc<Owner>>,
     ids: NameIndex,
     /// Owners forgotten since this catalog was built.
@@ -70,39 +70,39 @@ impl Default for Owners {
 
 impl Owners {
     /// Where a peer's keys are, if it has any; until they are gone.
-    pub(super) fn slot(&self, owner: &PeerId) -> Option<Id> {
+    pub(in crate::catalog) fn slot(&self, owner: &PeerId) -> Option<Id> {
         self.ids.get(owner.as_str(), &self.records)
     }
 
     /// Changes when a slot that somebody was told may have become another's, in this one catalog.
-    pub(super) fn forgotten(&self) -> u64 {
+    pub(in crate::catalog) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
     /// Whose keys are in a slot, if it has any.
-    pub(super) fn owner_at(&self, slot: Id) -> Option<&PeerId> {
+    pub(in crate::catalog) fn owner_at(&self, slot: Id) -> Option<&PeerId> {
         self.records.get(slot).map(|owner| &owner.id)
     }
 
     /// The keys in a slot.
-    pub(super) fn get_at(&self, slot: Id) -> &Keys {
+    pub(in crate::catalog) fn get_at(&self, slot: Id) -> &Keys {
         &self.records[slot].keys
     }
 
     /// A peer's keys, to be changed; none if it has none yet.
-    pub(super) fn get_mut(&mut self, owner: &PeerId) -> Option<&mut Keys> {
+    pub(in crate::catalog) fn get_mut(&mut self, owner: &PeerId) -> Option<&mut Keys> {
         let slot = self.slot(owner)?;
         Some(self.get_mut_at(slot))
     }
 
     /// A peer's keys, to be changed, made if it has none.
-    pub(super) fn get_or_new(&mut self, owner: &PeerId) -> &mut Keys {
+    pub(in crate::catalog) fn get_or_new(&mut self, owner: &PeerId) -> &mut Keys {
         let slot = self.slot(owner).unwrap_or_else(|| self.insert(owner.clone(), Keys::default()));
         self.get_mut_at(slot)
     }
 
     /// The keys in a slot, to be changed.
-    pub(super) fn get_mut_at(&mut self, slot: Id) -> &mut Keys {
+    pub(in crate::catalog) fn get_mut_at(&mut self, slot: Id) -> &mut Keys {
         &mut Arc::make_mut(&mut self.records[slot]).keys
     }
 
@@ -114,7 +114,7 @@ impl Owners {
     }
 
     /// Forgets a peer that has no keys any more.
-    pub(super) fn remove_if_empty(&mut self, owner: &PeerId) {
+    pub(in crate::catalog) fn remove_if_empty(&mut self, owner: &PeerId) {
         let Some(slot) = self.slot(owner) else { return };
         let keys = &self.records[slot].keys;
         if keys.sessions.is_empty() && keys.opaque.is_empty() {
@@ -125,24 +125,24 @@ impl Owners {
     }
 
     /// All owners in the order of their ids. Sorts them.
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&PeerId, &Keys)> {
+    pub(in crate::catalog) fn iter(&self) -> impl ExactSizeIterator<Item = (&PeerId, &Keys)> {
         let mut owners: Vec<&Owner> = self.records.iter().map(|(_, owner)| &**owner).collect();
         owners.sort_unstable_by_key(|owner| &owner.id);
         owners.into_iter().map(|owner| (&owner.id, &owner.keys))
     }
 
     /// The owners in the slots of this process.
-    pub(super) fn records(&self) -> &Slab<Arc<Owner>> {
+    pub(in crate::catalog) fn records(&self) -> &Slab<Arc<Owner>> {
         &self.records
     }
 
     /// What is stored, without what is derived: for a snapshot, which only encodes it.
-    pub(super) fn stored(&self) -> Self {
+    pub(in crate::catalog) fn stored(&self) -> Self {
         Self { records: self.records.clone(), ..Self::default() }
     }
 
     /// Builds what is derived: the index of ids, each owner's keys in the order of their first use, and their number.
-    pub(super) fn with_indexes(self) -> Self {
+    pub(in crate::catalog) fn with_indexes(self) -> Self {
         let mut indexed = Self::default();
         for (_, owner) in self.records.iter() {
             let Owner { id, mut keys } = Owner::clone(owner);
@@ -157,7 +157,7 @@ impl Owners {
     }
 
     /// Whether every owner is found by its id.
-    pub(super) fn is_consistent(&self) -> bool {
+    pub(in crate::catalog) fn is_consistent(&self) -> bool {
         self.ids.is_consistent(&self.records)
     }
 }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use serde::ser::{SerializeSeq, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::digest::{ChunkDigest, Leaf};
+use crate::catalog::digest::{ChunkDigest, Leaf};
 
 /// Slots in one chunk: small enough that copying one is cheap, large enough that a million records are few chunks.
-pub(super) const CHUNK_SLOTS: usize = 256;
+pub(in crate::catalog) const CHUNK_SLOTS: usize = 256;
 
 /// Number of a slot.
-pub(super) type Id = u32;
+pub(in crate::catalog) type Id = u32;
 
 /// So many slots in a row.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ struct Chunk<T> {
 
 /// Records in numbered slots.
 #[derive(Debug, Clone)]
-pub(super) struct Slab<T> {
+pub(in crate::catalog) struct Slab<T> {
     chunks: Vec<Arc<Chunk<T>>>,
     free: Vec<Id>,
     slots: usize,
@@ -42,28 +42,28 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Number of occupied slots.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::catalog) fn len(&self) -> usize {
         self.slots - self.free.len()
     }
 
     /// One number more than the last slot's.
-    pub(super) fn end(&self) -> Id {
+    pub(in crate::catalog) fn end(&self) -> Id {
         self.slots as Id
     }
 
     /// The record in a slot, if it is occupied.
-    pub(super) fn get(&self, id: Id) -> Option<&T> {
+    pub(in crate::catalog) fn get(&self, id: Id) -> Option<&T> {
         let id = id as usize;
         self.chunks.get(id / CHUNK_SLOTS)?.slots.get(id % CHUNK_SLOTS)?.as_ref()
     }
 
     /// Occupied slots in slot order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
+    pub(in crate::catalog) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
         self.slots().enumerate().filter_map(|(id, slot)| Some((id as Id, slot.as_ref()?)))
     }
 
     /// Occupied slots from one on, in slot order.
-    pub(super) fn iter_from(&self, from: Id) -> impl Iterator<Item = (Id, &T)> {
+    pub(in crate::catalog) fn iter_from(&self, from: Id) -> impl Iterator<Item = (Id, &T)> {
         let (chunk, skipped) = (from as usize / CHUNK_SLOTS, from as usize % CHUNK_SLOTS);
         let slots = self.chunks.iter().skip(chunk).flat_map(|chunk| chunk.slots.iter()).skip(skipped);
         slots.zip(from..).filter_map(|(slot, id)| Some((id, slot.as_ref()?)))
@@ -74,17 +74,17 @@ impl<T> Slab<T> {
     }
 
     /// Number of slots, vacant ones included.
-    pub(super) fn slot_count(&self) -> usize {
+    pub(in crate::catalog) fn slot_count(&self) -> usize {
         self.slots
     }
 
     /// Vacant slots; the last is used first.
-    pub(super) fn free_list(&self) -> &[Id] {
+    pub(in crate::catalog) fn free_list(&self) -> &[Id] {
         &self.free
     }
 
     /// True if the free list names exactly the vacant slots, each once. Decoded bytes may say otherwise.
-    pub(super) fn free_list_is_exact(&self) -> bool {
+    pub(in crate::catalog) fn free_list_is_exact(&self) -> bool {
         let mut listed = self.free.clone();
         listed.sort_unstable();
         let vacant = self.slots().enumerate().filter(|(_, slot)| slot.is_none()).map(|(id, _)| id as Id);
@@ -94,7 +94,7 @@ impl<T> Slab<T> {
 
 impl<T: Clone> Slab<T> {
     /// Stores a record in the slot freed last, else in a new one.
-    pub(super) fn insert(&mut self, record: T) -> Id {
+    pub(in crate::catalog) fn insert(&mut self, record: T) -> Id {
         if let Some(id) = self.free.pop() {
             let chunk = Arc::make_mut(&mut self.chunks[id as usize / CHUNK_SLOTS]);
             chunk.digest.mark(id as usize % CHUNK_SLOTS);
@@ -119,7 +119,7 @@ impl<T: Clone> Slab<T> {
     }
 
     /// Vacates a slot.
-    pub(super) fn remove(&mut self, id: Id) -> Option<T> {
+    pub(in crate::catalog) fn remove(&mut self, id: Id) -> Option<T> {
         let chunk = Arc::make_mut(self.chunks.get_mut(id as usize / CHUNK_SLOTS)?);
         let record = chunk.slots.get_mut(id as usize % CHUNK_SLOTS)?.take()?;
         chunk.digest.mark(id as usize % CHUNK_SLOTS);
@@ -130,7 +130,7 @@ impl<T: Clone> Slab<T> {
 
 impl<T: Leaf> Slab<T> {
     /// The sum of all records' leaves; hashes what was written since it was asked last.
-    pub(super) fn sum(&self) -> u128 {
+    pub(in crate::catalog) fn sum(&self) -> u128 {
         let mut scratch = Vec::new();
         let sums = self.chunks.iter().zip((0..).step_by(CHUNK_SLOTS));
         sums.map(|(chunk, first)| chunk.digest.sum(&chunk.slots, first, &mut scratch)).fold(0, u128::wrapping_add)
@@ -138,7 +138,7 @@ impl<T: Leaf> Slab<T> {
 
     /// Records that asking would hash.
     #[cfg(test)]
-    pub(super) fn marked(&self) -> u32 {
+    pub(in crate::catalog) fn marked(&self) -> u32 {
         self.chunks.iter().map(|chunk| chunk.digest.marked()).sum()
     }
 }

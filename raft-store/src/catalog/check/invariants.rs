@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::leases::ENDED_LEASES_PER_FILE;
-use super::state::{Catalog, FileRecord};
 use super::validate;
+use crate::catalog::rules::leases::ENDED_LEASES_PER_FILE;
+use crate::catalog::state::{Catalog, FileRecord};
 use crate::types::limits;
 
 /// A broken invariant: which one, and where.

@@ -3,7 +3,7 @@
 //! Invariant: everything made here is valid; a test states itself what matters to it.
 #![allow(clippy::expect_used)]
 
-use super::{Holding, Listing, Op, Register};
+use crate::catalog::{Holding, Listing, Op, Register};
 use crate::types::{ContentHash, FileName, PeerId};
 
 /// A peer with this id.

@@ -1,0 +1,8 @@
+//! Tests of the catalog as a whole: scripts, properties of random histories, and pinned bytes.
+
+mod digest;
+pub(crate) mod fixtures;
+mod model;
+mod properties;
+mod scripts;
+mod wire;
