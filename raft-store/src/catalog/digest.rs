@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::keys::owners::Owner;
-use super::state::{FileRecord, PeerRecord};
+use super::records::{FileRecord, PeerRecord};
 use super::tables::slab::{CHUNK_SLOTS, Id, Slab};
 use crate::types::ContentHash;
 

@@ -24,6 +24,7 @@ mod digest;
 mod keys;
 mod ops;
 mod read;
+mod records;
 mod reply;
 mod rules;
 mod state;

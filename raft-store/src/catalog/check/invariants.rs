@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::validate;
+use crate::catalog::records::FileRecord;
 use crate::catalog::rules::leases::ENDED_LEASES_PER_FILE;
-use crate::catalog::state::{Catalog, FileRecord};
+use crate::catalog::state::Catalog;
 use crate::types::limits;
 
 /// A broken invariant: which one, and where.

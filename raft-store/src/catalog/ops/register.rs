@@ -5,9 +5,10 @@
 //! not kept: its bytes are not that version's.
 
 use crate::catalog::command::{Holding, Listing, Register};
+use crate::catalog::records::OpenListing;
 use crate::catalog::reply::{Conflict, Event, ListingState, Rejection, Reply};
 use crate::catalog::rules::holding::Stated;
-use crate::catalog::state::{By, Catalog, OpenListing};
+use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
 
 /// Ids of complete and void listings that a peer's record remembers.

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::state::{Catalog, FileRecord};
+use crate::catalog::records::FileRecord;
+use crate::catalog::state::Catalog;
 use crate::catalog::tables::ids::Ids;
 use crate::catalog::tables::slab::{Id, Slab};
 use crate::types::{ContentHash, PeerId};

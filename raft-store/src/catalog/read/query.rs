@@ -5,8 +5,9 @@
 use std::ops::Range;
 
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
+use crate::catalog::records::{FileRecord, Holder, PeerRecord};
 use crate::catalog::reply::FileNumber;
-use crate::catalog::state::{Catalog, FileRecord, Holder, PeerRecord};
+use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LogTime, PeerId, Version};
 
@@ -128,7 +129,7 @@ impl Catalog {
         if self.is_over(deadline) {
             return None;
         }
-        let waiter = |waiter: &crate::catalog::state::Waiter| WaiterView {
+        let waiter = |waiter: &crate::catalog::records::Waiter| WaiterView {
             peer: self.peer_id(waiter.peer),
             ticket: waiter.ticket,
         };

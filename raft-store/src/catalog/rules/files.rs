@@ -4,8 +4,9 @@
 //! sets change together with the record they describe.
 
 use crate::catalog::command::Holding;
+use crate::catalog::records::{FileRecord, Holder, PastVersion};
 use crate::catalog::reply::{Event, LeaseEnd, Rejection, Reply};
-use crate::catalog::state::{By, Catalog, FileRecord, Holder, PastVersion};
+use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
 use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
 

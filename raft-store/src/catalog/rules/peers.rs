@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::catalog::command::Register;
+use crate::catalog::records::PeerRecord;
 use crate::catalog::reply::{Event, LeaseEnd, LineEnd};
-use crate::catalog::state::{Catalog, Due, PeerRecord};
+use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{Incarnation, PeerId, limits};
 

@@ -3,8 +3,9 @@
 //! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
 //! grant is pending nobody but the offered peer gets the lease.
 
+use crate::catalog::records::{Offer, Waiter};
 use crate::catalog::reply::{Event, LineEnd, Rejection, Reply};
-use crate::catalog::state::{Catalog, Deadline, Due, Offer, Waiter};
+use crate::catalog::state::{Catalog, Deadline, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, PeerId, limits};
 

@@ -6,7 +6,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::properties::{apply, history, small};
-use crate::catalog::state::{Contention, Deadline, EndedLease, Lease, Offer, OpenListing, PastVersion, Waiter};
+use crate::catalog::records::{Contention, EndedLease, Lease, Offer, OpenListing, PastVersion, Waiter};
+use crate::catalog::state::Deadline;
 use crate::catalog::tables::slab::Id;
 use crate::catalog::*;
 use crate::types::{ContentHash, LeaseToken};
@@ -163,7 +164,7 @@ fn flips() -> Vec<Flip> {
         }),
         ("a file: holders", |c| {
             let f = first_file(c);
-            c.files[f].holders.push(crate::catalog::state::Holder { peer: 9, version: 9, touched: 9 });
+            c.files[f].holders.push(crate::catalog::records::Holder { peer: 9, version: 9, touched: 9 });
         }),
         ("a file: refused", |c| {
             let f = first_file(c);
@@ -184,7 +185,7 @@ fn flips() -> Vec<Flip> {
         ("a line", |c| contention(c).line.push_back(Waiter { peer: 1, ticket: 77 })),
         ("a file more", |c| {
             let name = crate::types::FileName::parse("one-more").unwrap();
-            c.files.insert(crate::catalog::state::FileRecord::new(&name));
+            c.files.insert(crate::catalog::records::FileRecord::new(&name));
         }),
         ("a file less", |c| {
             let f = first_file(c);
