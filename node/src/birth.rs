@@ -11,7 +11,7 @@ use axum::http::Request as HttpRequest;
 use axum::http::header::CONTENT_TYPE;
 use futures::future::join_all;
 use openraft::errors::{InitializeError, RaftError};
-use raft_store::catalog::Op;
+use raft_store::catalog::{Op, SetReplicas};
 use raft_store::raft::Member;
 use raft_store::types::{NodeId, limits};
 use tokio::time::{Instant, timeout_at};
@@ -274,7 +274,7 @@ async fn set_replicas(node: &Arc<Node>) {
         return;
     }
     for _ in 0..100 {
-        if node.proposer.propose_op(Op::SetReplicas { replicas }).await.is_ok() {
+        if node.proposer.propose_op(Op::SetReplicas(SetReplicas { replicas })).await.is_ok() {
             return;
         }
         tokio::time::sleep(RETRY_PAUSE).await;

@@ -11,7 +11,8 @@ use std::io;
 use std::time::Instant;
 
 use raft_store::catalog::{
-    Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Reply, Stamp,
+    Acquire, Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Release, Reply,
+    Stamp,
 };
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
 
@@ -191,20 +192,30 @@ fn main() {
     });
     bench.measure("acquire and release", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
-        let acquire =
-            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
-        vec![acquire, Op::Release { peer: who, file: name, token: token(n) }]
+        let acquire = Op::Acquire(Acquire {
+            peer: who.clone(),
+            file: name.clone(),
+            ttl_ms: 60_000,
+            wait: false,
+            token: token(n),
+        });
+        vec![acquire, Op::Release(Release { peer: who, file: name, token: token(n) })]
     });
     bench.measure("acquire and publish", 1, |n| {
         let (who, name) = (peer(n % peers), file(first + n));
-        let acquire =
-            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
+        let acquire = Op::Acquire(Acquire {
+            peer: who.clone(),
+            file: name.clone(),
+            ttl_ms: 60_000,
+            wait: false,
+            token: token(n),
+        });
         vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
     });
     let snapshot = timed("image for a snapshot", || bench.catalog.image());
     bench.measure("acquire, snapshot held", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
-        vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
+        vec![Op::Acquire(Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) })]
     });
     let encode = |out: &mut dyn io::Write| snapshot.encode_to(out).expect("it encodes");
     timed("encode", || encode(&mut io::sink()));

@@ -143,11 +143,12 @@ impl<'de> Deserialize<'de> for Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Op;
+    use crate::catalog::{ExpirePeer, Op};
     use crate::types::PeerId;
 
     fn commands(count: u64) -> Vec<Command> {
-        let op = |incarnation| Op::ExpirePeer { peer: PeerId::parse("p").expect("valid"), incarnation, term: 1 };
+        let op =
+            |incarnation| Op::ExpirePeer(ExpirePeer { peer: PeerId::parse("p").expect("valid"), incarnation, term: 1 });
         (0..count).map(|n| Command { key: None, op: op(n) }).collect()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::{AnnounceManyResponse, AnnounceRequest, AnnounceResponse, AnnounceResult, AppliedState, FileEntry};
-use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply};
+use raft_store::catalog::{Announce, AnnounceMany, Holding, Op, Rejection, Reply};
 use raft_store::types::{FileName, PeerId, Version};
 
 use super::answer::ok_json;
@@ -90,7 +90,7 @@ async fn announce_many(write: &Write, peer: PeerId, files: Vec<Holding>) -> Resu
             results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));
             continue;
         }
-        match write.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
+        match write.propose(Op::AnnounceMany(AnnounceMany { peer: peer.clone(), files }), chunk).await {
             // Nothing before it was applied: the whole request can still fail as one.
             Err(error) if chunk == 0 => return Err(error),
             Err(error) => {

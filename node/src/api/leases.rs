@@ -11,7 +11,7 @@ use axum::response::Response;
 use client::api::{
     DeniedResponse, GrantResponse, LeaseRequest, LeaseResponse, LeaveRequest, ReleaseRequest, RenewRequest,
 };
-use raft_store::catalog::{Grant, Op, Place, Rejection, Reply};
+use raft_store::catalog::{Acquire, Grant, Leave, Op, Place, Rejection, Release, Renew, Reply};
 use raft_store::types::{FileName, LeaseToken, LogTime, PeerId, limits};
 use tokio::time::Instant;
 
@@ -99,7 +99,7 @@ enum Asked {
 async fn ask(write: &Write, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, ApiError> {
     let (file, peer) = (request.file_name.clone(), request.peer_id.clone());
     let wait = request.wait == Some(true);
-    let op = Op::Acquire { peer, file, ttl_ms, wait, token: LeaseToken(rand::random()) };
+    let op = Op::Acquire(Acquire { peer, file, ttl_ms, wait, token: LeaseToken(rand::random()) });
     let committed = write.propose(op, 0).await?;
     let log_index = committed.log_index;
     Ok(match committed.outcome.result {
@@ -211,12 +211,12 @@ async fn renew_inner(write: &Write) -> Result<Response, ApiError> {
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
-    let op = Op::Renew {
+    let op = Op::Renew(Renew {
         peer: request.peer_id,
         file: request.file_name,
         token: request.lease_token,
         ttl_ms: request.ttl_ms,
-    };
+    });
     let committed = write.propose(op, 0).await?;
     match committed.outcome.result {
         Err(rejection) => Ok(refused(rejection, committed.log_index)),
@@ -227,13 +227,13 @@ async fn renew_inner(write: &Write) -> Result<Response, ApiError> {
 
 async fn release_inner(write: &Write) -> Result<Response, ApiError> {
     let request: ReleaseRequest = parse(&write.parts.body)?;
-    let op = Op::Release { peer: request.peer_id, file: request.file_name, token: request.lease_token };
+    let op = Op::Release(Release { peer: request.peer_id, file: request.file_name, token: request.lease_token });
     done(write, op).await
 }
 
 async fn leave_inner(write: &Write) -> Result<Response, ApiError> {
     let request: LeaveRequest = parse(&write.parts.body)?;
-    done(write, Op::Leave { peer: request.peer_id, file: request.file_name }).await
+    done(write, Op::Leave(Leave { peer: request.peer_id, file: request.file_name })).await
 }
 
 /// Proposes what is answered 204.

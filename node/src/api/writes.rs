@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use client::api::DeleteRequest;
-use raft_store::catalog::{Command, KeyTag, Op, Rejection, Reply};
+use raft_store::catalog::{Command, Delete, KeyTag, Op, Rejection, Reply};
 use raft_store::types::PeerId;
 use tokio::time::Instant;
 
@@ -157,12 +157,12 @@ async fn delete_inner(write: &Write) -> Result<Response, ApiError> {
     if let Some(answer) = write.forwarded(REQUEST_DEADLINE).await? {
         return Ok(answer);
     }
-    let op = Op::Delete {
+    let op = Op::Delete(Delete {
         peer: request.peer_id,
         file: request.file_name,
         everywhere: request.everywhere.unwrap_or(false),
         token: request.lease_token,
-    };
+    });
     let Committed { log_index, outcome } = write.propose(op, 0).await?;
     match outcome.result {
         Err(rejection) => Ok(refused(rejection, log_index)),

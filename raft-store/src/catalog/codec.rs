@@ -15,6 +15,7 @@ use super::DecodeError;
 use super::check::validate;
 use super::digest::{DIGEST_FORMAT, Root};
 use super::keys::answers::Answers;
+use super::ops::Settings;
 use super::records::{FileRecord, PeerRecord};
 use super::state::{Catalog, Due, Limits};
 use super::tables::slab::Slab;
@@ -43,7 +44,7 @@ struct Scalars {
     incarnations: u64,
     fencing_tokens: u64,
     tickets: u64,
-    replicas: u32,
+    settings: Settings,
     limits: Limits,
 }
 
@@ -73,7 +74,7 @@ impl From<ScalarsBefore> for Scalars {
             incarnations: before.incarnations,
             fencing_tokens: before.fencing_tokens,
             tickets: before.tickets,
-            replicas: before.replicas,
+            settings: Settings { replicas: before.replicas },
             limits: Limits {
                 cleanup_items: before.cleanup_items,
                 answers: before.answers,
@@ -189,7 +190,7 @@ impl Catalog {
                 incarnations: self.incarnations,
                 fencing_tokens: self.fencing_tokens,
                 tickets: self.tickets,
-                replicas: self.replicas,
+                settings: self.settings,
                 limits: self.limits,
             },
             files: self.files.clone(),
@@ -230,7 +231,7 @@ impl Catalog {
             incarnations: scalars.incarnations,
             fencing_tokens: scalars.fencing_tokens,
             tickets: scalars.tickets,
-            replicas: scalars.replicas,
+            settings: scalars.settings,
             files,
             peers,
             answers,
@@ -371,7 +372,7 @@ mod tests {
             incarnations: scalars.incarnations,
             fencing_tokens: scalars.fencing_tokens,
             tickets: scalars.tickets,
-            replicas: scalars.replicas,
+            replicas: scalars.settings.replicas,
             cleanup_items: scalars.limits.cleanup_items,
             answers: scalars.limits.answers,
             opaque_keys_per_peer: scalars.limits.opaque_keys_per_peer,

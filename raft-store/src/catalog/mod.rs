@@ -35,6 +35,7 @@ pub(crate) mod tests;
 pub use check::invariants::{Violation, check};
 pub use codec::{Image, STATE_DIGEST_FORMAT};
 pub use command::*;
+pub use ops::*;
 pub use read::holdings::{HoldingsDigest, HoldingsImage};
 pub use read::view::*;
 pub use reply::*;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::keys::answers::Answers;
+use super::ops::Settings;
 use super::read::holdings::PeerSets;
 use super::records::{FileRecord, PeerRecord};
 use super::reply::{Event, Rejection};
@@ -31,8 +32,7 @@ pub struct Catalog {
     pub(super) fencing_tokens: FencingToken,
     /// The newest place in any line given (L5).
     pub(super) tickets: u64,
-    /// The default number of live copies (M1).
-    pub(super) replicas: u32,
+    pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) files: Slab<FileRecord>,
     pub(super) peers: Slab<PeerRecord>,
@@ -136,7 +136,7 @@ impl Catalog {
             incarnations: 0,
             fencing_tokens: 0,
             tickets: 0,
-            replicas: limits::REPLICAS_DEFAULT,
+            settings: Settings::default(),
             limits,
             files: Slab::default(),
             peers: Slab::default(),

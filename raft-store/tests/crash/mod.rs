@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openraft::EntryPayload;
-use raft_store::catalog::{Batch, Command as CatalogCommand, Op, Stamp};
+use raft_store::catalog::{Batch, Command as CatalogCommand, ExpirePeer, Op, Stamp};
 use raft_store::raft::{CommittedLeader, Entry, LogId};
 use raft_store::storage::OpenOptions;
 use raft_store::types::PeerId;
@@ -56,7 +56,7 @@ pub fn entry(term: u64, index: u64) -> Entry {
     let commands = (0..rng.random_range(0..16)).map(|_| {
         let name: String = (0..rng.random_range(1..128)).map(|_| rng.random_range('a'..='z')).collect();
         let peer = PeerId::parse(name).expect("a valid peer id");
-        CatalogCommand { key: None, op: Op::ExpirePeer { peer, incarnation: rng.random(), term } }
+        CatalogCommand { key: None, op: Op::ExpirePeer(ExpirePeer { peer, incarnation: rng.random(), term }) }
     });
     let batch = Batch { stamp: Some(Stamp { term, at: index }), commands: commands.collect() };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch.into()) }

@@ -59,7 +59,7 @@ fn run(world: &mut World, step: Step) {
         Step::Delete(p, f) => world.delete(PEERS[p], FILES[f]),
         Step::Expire(p) => world.expire(PEERS[p]),
         Step::Replicas(replicas) => {
-            world.apply(Op::SetReplicas { replicas });
+            world.apply(Op::SetReplicas(SetReplicas { replicas }));
         }
         Step::Obey(p) => obey(world, PEERS[p]),
         Step::Fail(p) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::validate;
 use crate::catalog::records::FileRecord;
-use crate::catalog::rules::leases::ENDED_LEASES_PER_FILE;
+use crate::catalog::rules::ENDED_LEASES_PER_FILE;
 use crate::catalog::state::Catalog;
 use crate::types::limits;
 

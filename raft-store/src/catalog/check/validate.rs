@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::catalog::keys::answers::Answers;
 use crate::catalog::records::{Contention, FileRecord};
-use crate::catalog::rules::leases::ENDED_LEASES_PER_FILE;
+use crate::catalog::rules::ENDED_LEASES_PER_FILE;
 use crate::catalog::state::{Catalog, Deadline};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, limits};

@@ -15,14 +15,14 @@ impl Catalog {
     pub(in crate::catalog) fn run(&mut self, entry_term: u64, command: &Command) -> Outcome {
         self.sequence += 1;
         let (Some(owner), Some(tag)) = (command.op.peer(), &command.key) else {
-            return Outcome { result: self.execute(entry_term, &command.op), replayed: false };
+            return Outcome { result: command.op.apply(self, entry_term), replayed: false };
         };
         let limits = self.limits;
         // Looked up once: applying a command neither adds owners nor removes any.
         let (slot, registered) = self.keys_of(owner);
         match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
-                let result = self.execute(entry_term, &command.op);
+                let result = command.op.apply(self, entry_term);
                 // Whoever is not registered could fill the table under any number of names (X5).
                 let registered = registered || matches!(result, Ok(Reply::Registered { .. }));
                 if registered && is_remembered(&result) {

@@ -90,7 +90,7 @@ impl Catalog {
             fencing_token: record.fencing_token,
             holders,
             refused,
-            replicas_desired: self.replicas,
+            replicas_desired: self.settings.replicas,
         }
     }
 
@@ -197,7 +197,7 @@ impl Catalog {
 
     /// The default number of live copies (M1).
     pub fn replicas_default(&self) -> u32 {
-        self.replicas
+        self.settings.replicas
     }
 
     /// Totals, kept up to date by every step, so that reading them costs nothing.

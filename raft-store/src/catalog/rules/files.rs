@@ -5,10 +5,10 @@
 
 use crate::catalog::command::Holding;
 use crate::catalog::records::{FileRecord, Holder, PastVersion};
-use crate::catalog::reply::{Event, LeaseEnd, Rejection, Reply};
+use crate::catalog::reply::Event;
 use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
-use crate::types::{ContentHash, FencingToken, FileName, LeaseToken, PeerId, Version, limits};
+use crate::types::{ContentHash, FencingToken, FileName, Version, limits};
 
 impl FileRecord {
     /// Sets the next version: bytes, or a tombstone. The one before becomes a remembered one.
@@ -200,46 +200,5 @@ impl Catalog {
         let event =
             Event::HolderDropped { file: self.files[file].file_name(), peer: self.peer_id(peer), refused: false };
         self.emit(event);
-    }
-
-    /// `Delete` (F7).
-    pub(in crate::catalog) fn delete(
-        &mut self,
-        peer: &PeerId,
-        name: &FileName,
-        everywhere: bool,
-        token: Option<&LeaseToken>,
-    ) -> Result<Reply, Rejection> {
-        let peer = self.known(peer)?;
-        let not_found = || Rejection::NotFound { file: name.clone() };
-        let file = self.settled(name).ok_or_else(not_found)?;
-        if everywhere {
-            if self.files[file].hash.is_none() {
-                return Err(not_found());
-            }
-            return self.delete_everywhere(file, peer, token);
-        }
-        let record = &self.files[file];
-        let tombstone = record.is_tombstone();
-        if record.holder(peer).is_err() {
-            return Err(if record.hash.is_none() { not_found() } else { Rejection::NotHolder { file: name.clone() } });
-        }
-        // A copy of a deleted file goes because the index asked for it: no refusal of a later version.
-        self.drop_holder(file, peer, !tombstone);
-        if let Some(listing) = &mut self.peers[peer].listing {
-            listing.deleted.insert(name.as_str().to_owned());
-        }
-        Ok(Reply::Done)
-    }
-
-    fn delete_everywhere(&mut self, file: Id, peer: Id, token: Option<&LeaseToken>) -> Result<Reply, Rejection> {
-        let lease = self.authorize(file, peer, token)?;
-        let version = self.set_version(file, None, None, lease.fencing_token);
-        let (name, peer) = (self.files[file].file_name(), self.peer_id(peer));
-        self.emit(Event::FileDeleted { file: name, number: file, version, peer });
-        self.forget_old_versions(file);
-        self.end_lease(file, LeaseEnd::Published);
-        self.offer_next(file);
-        Ok(Reply::Done)
     }
 }

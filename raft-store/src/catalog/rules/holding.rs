@@ -4,11 +4,11 @@
 //! listing does. Announcements without a token, many at once, and the pages of a registration all go through
 //! [`Catalog::hold`], so that one table decides for all of them.
 
-use crate::catalog::command::{Announce, Holding};
-use crate::catalog::reply::{Event, LeaseEnd, Rejection, Reply};
+use crate::catalog::command::Holding;
+use crate::catalog::reply::{Event, Rejection};
 use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
-use crate::types::{FileName, LeaseToken, PeerId, Version};
+use crate::types::{FileName, Version};
 
 /// How a holding is stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,44 +20,6 @@ pub(in crate::catalog) enum Stated {
 }
 
 impl Catalog {
-    /// `Announce`.
-    pub(in crate::catalog) fn announce(&mut self, announce: &Announce) -> Result<Reply, Rejection> {
-        let by = self.known_as(&announce.peer)?;
-        let holding = &announce.holding;
-        let Some(token) = &announce.token else {
-            let version = self.hold(by, holding, Stated::Announced)?;
-            return Ok(Reply::Announced { version, fencing_token: None });
-        };
-        let Some(file) = self.settled(&holding.name) else {
-            // Only a record could know the token, so it is a wrong one; creating the file takes none (F3).
-            return Err(match holding.version {
-                None | Some(1) => Rejection::LeaseRequired { current_version: 0, holder: None },
-                Some(_) => no_such_version(),
-            });
-        };
-        let record = &self.files[file];
-        let current = record.version;
-        if holding.version.is_none_or(|version| version == current + 1) {
-            return self.publish(file, by, holding, token, announce.keep_lease);
-        }
-        if current > 0 && holding.version == Some(current) && record.hash == Some(holding.hash) {
-            self.hold_version(file, by, current, holding);
-            return Ok(Reply::Announced { version: current, fencing_token: None });
-        }
-        Err(self.version_conflict(file))
-    }
-
-    /// `AnnounceMany`: each holding is decided by itself.
-    pub(in crate::catalog) fn announce_many(
-        &mut self,
-        peer: &PeerId,
-        holdings: &[Holding],
-    ) -> Result<Reply, Rejection> {
-        let by = self.known_as(peer)?;
-        let hold = |holding| self.hold(by, holding, Stated::Announced);
-        Ok(Reply::AnnouncedMany(holdings.iter().map(hold).collect()))
-    }
-
     /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6), or the
     /// current one if the peer announced a newer holding before.
     pub(in crate::catalog) fn hold(
@@ -98,7 +60,7 @@ impl Catalog {
         Err(Rejection::HashConflict { current_version: record.version, hash: record.hash, size: record.size })
     }
 
-    fn hold_version(&mut self, file: Id, by: By<'_>, version: Version, holding: &Holding) {
+    pub(in crate::catalog) fn hold_version(&mut self, file: Id, by: By<'_>, version: Version, holding: &Holding) {
         self.add_holder(file, by, version);
         if version == self.files[file].version {
             self.fill_size(file, holding.size);
@@ -128,25 +90,14 @@ impl Catalog {
         Ok(self.publish_version(file, by, holding, 0))
     }
 
-    /// Version current + 1 under the live lease (F5).
-    fn publish(
+    /// The next version of a name, and its first holder.
+    pub(in crate::catalog) fn publish_version(
         &mut self,
         file: Id,
         by: By<'_>,
         holding: &Holding,
-        token: &LeaseToken,
-        keep_lease: bool,
-    ) -> Result<Reply, Rejection> {
-        let lease = self.authorize(file, by.slot, Some(token))?;
-        let version = self.publish_version(file, by, holding, lease.fencing_token);
-        if !keep_lease {
-            self.end_lease(file, LeaseEnd::Published);
-            self.offer_next(file);
-        }
-        Ok(Reply::Announced { version, fencing_token: Some(lease.fencing_token) })
-    }
-
-    fn publish_version(&mut self, file: Id, by: By<'_>, holding: &Holding, fencing_token: u64) -> Version {
+        fencing_token: u64,
+    ) -> Version {
         let version = self.set_version(file, Some(holding.hash), holding.size, fencing_token);
         self.emit_published(file, by, holding, version, fencing_token);
         self.add_holder(file, by, version);
@@ -159,7 +110,7 @@ impl Catalog {
         self.emit(Event::FilePublished { file, number, version, hash, peer, fencing_token });
     }
 
-    fn version_conflict(&self, file: Id) -> Rejection {
+    pub(in crate::catalog) fn version_conflict(&self, file: Id) -> Rejection {
         let record = &self.files[file];
         Rejection::VersionConflict {
             current_version: record.version,
@@ -182,6 +133,7 @@ impl Catalog {
     }
 }
 
-fn no_such_version() -> Rejection {
+/// A version was named of a name that has none.
+pub(in crate::catalog) fn no_such_version() -> Rejection {
     Rejection::VersionConflict { current_version: 0, hash: None, size: None, holder: None }
 }

@@ -80,36 +80,8 @@ impl Catalog {
         }
     }
 
-    /// `Acquire`.
-    pub(in crate::catalog) fn acquire(
-        &mut self,
-        peer: &PeerId,
-        name: &FileName,
-        ttl_ms: u64,
-        wait: bool,
-        token: LeaseToken,
-    ) -> Result<Reply, Rejection> {
-        let peer = self.known(peer)?;
-        let known = self.settled(name);
-        if let Some(file) = known {
-            let record = &self.files[file];
-            if let Some(lease) = record.lease().copied() {
-                if lease.peer != peer || self.peers[peer].incarnation <= lease.incarnation {
-                    return self.deny(file, peer, lease.peer, lease.deadline, wait);
-                }
-                self.end_lease(file, LeaseEnd::TakenOver);
-            } else if let Some(offer) = record.offer().copied() {
-                if offer.peer != peer {
-                    return self.deny(file, peer, offer.peer, offer.deadline, wait);
-                }
-                self.take_offer(file);
-            }
-        }
-        let file = known.unwrap_or_else(|| self.new_file(name));
-        Ok(Reply::Granted(self.grant(file, peer, ttl_ms, token)))
-    }
-
-    fn grant(&mut self, file: Id, peer: Id, ttl_ms: u64, token: LeaseToken) -> Grant {
+    /// Grants a free lease.
+    pub(in crate::catalog) fn grant(&mut self, file: Id, peer: Id, ttl_ms: u64, token: LeaseToken) -> Grant {
         // A peer that waited behind its own earlier incarnation has what it waited for.
         self.take_place(file, peer);
         self.fencing_tokens += 1;
@@ -131,7 +103,7 @@ impl Catalog {
         grant
     }
 
-    fn grant_of(&self, file: Id, lease: &Lease) -> Grant {
+    pub(in crate::catalog) fn grant_of(&self, file: Id, lease: &Lease) -> Grant {
         let record = &self.files[file];
         Grant {
             file: record.file_name(),
@@ -159,49 +131,13 @@ impl Catalog {
         self.emit(Event::LeaseEnded { file: name, peer, fencing_token, cause });
     }
 
-    /// `Renew`: never shortens; repeats the granted duration if none is named (L1).
-    pub(in crate::catalog) fn renew(
-        &mut self,
-        peer: &PeerId,
-        name: &FileName,
-        token: &LeaseToken,
-        ttl_ms: Option<u64>,
-    ) -> Result<Reply, Rejection> {
-        let (file, mut lease) = self.shown_lease(peer, name, token)?;
-        let ttl_ms = ttl_ms.unwrap_or(lease.ttl_ms);
-        if self.clock.saturating_add(ttl_ms) > lease.deadline.at {
-            self.due.remove(&lease.deadline);
-            lease.deadline = self.deadline_in(ttl_ms);
-            self.due.insert(lease.deadline, Due::Lease(file));
-            if let Some(contention) = &mut self.files[file].contention {
-                contention.lease = Some(lease);
-            }
-        }
-        let grant = Grant { ttl_ms, ..self.grant_of(file, &lease) };
-        self.emit(Event::LeaseRenewed {
-            file: name.clone(),
-            peer: peer.clone(),
-            fencing_token: lease.fencing_token,
-            deadline: lease.deadline.at,
-        });
-        Ok(Reply::Granted(grant))
-    }
-
-    /// `Release`.
-    pub(in crate::catalog) fn release(
-        &mut self,
-        peer: &PeerId,
-        name: &FileName,
-        token: &LeaseToken,
-    ) -> Result<Reply, Rejection> {
-        let (file, _) = self.shown_lease(peer, name, token)?;
-        self.end_lease(file, LeaseEnd::Released);
-        self.offer_next(file);
-        Ok(Reply::Done)
-    }
-
     /// The live lease of that peer under that token; any other token's lease counts as over.
-    fn shown_lease(&mut self, peer: &PeerId, name: &FileName, token: &LeaseToken) -> Result<(Id, Lease), Rejection> {
+    pub(in crate::catalog) fn shown_lease(
+        &mut self,
+        peer: &PeerId,
+        name: &FileName,
+        token: &LeaseToken,
+    ) -> Result<(Id, Lease), Rejection> {
         let peer = self.known(peer)?;
         let file = self.settled(name);
         let lease = file.and_then(|file| self.authorize(file, peer, Some(token)).ok());

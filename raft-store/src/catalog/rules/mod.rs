@@ -3,8 +3,11 @@
 //! Invariant: each function leaves the derived tables (names, deadlines, peers' sets, totals) equal to their
 //! recomputation, and emits an event for what it changed.
 
-pub(in crate::catalog) mod files;
-pub(in crate::catalog) mod holding;
-pub(in crate::catalog) mod leases;
-pub(in crate::catalog) mod peers;
-pub(in crate::catalog) mod queue;
+mod files;
+mod holding;
+mod leases;
+mod peers;
+mod queue;
+
+pub(in crate::catalog) use holding::{Stated, no_such_version};
+pub(in crate::catalog) use leases::ENDED_LEASES_PER_FILE;

@@ -3,59 +3,16 @@
 //! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant
 //! cost. Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
 
-use std::sync::Arc;
-
-use crate::catalog::command::Register;
-use crate::catalog::records::PeerRecord;
 use crate::catalog::reply::{Event, LeaseEnd, LineEnd};
 use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
-use crate::types::{Incarnation, PeerId, limits};
+use crate::types::{PeerId, limits};
 
 /// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that
 /// only writes would otherwise change the table of deadlines with each of its commands.
 const RETENTION_STEP_MS: u64 = 60 * 1_000;
 
 impl Catalog {
-    /// Takes in what a registration says about the peer itself and gives it a new incarnation (P1).
-    pub(in crate::catalog) fn incarnate(&mut self, register: &Register) -> Id {
-        self.incarnations += 1;
-        let incarnation = self.incarnations;
-        let peer = self.peer_slot(&register.peer).unwrap_or_else(|| self.new_peer(register));
-        self.peers[peer].incarnation = incarnation;
-        self.describe(peer, register);
-        self.set_live(peer, register.serving);
-        self.emit(Event::PeerRegistered { peer: register.peer.clone(), incarnation, live: register.serving });
-        peer
-    }
-
-    fn new_peer(&mut self, register: &Register) -> Id {
-        let peer = self.peers.insert(PeerRecord {
-            id: register.peer.clone(),
-            address: Arc::default(),
-            zone: None,
-            capacity_bytes: None,
-            incarnation: 0,
-            forget_at: None,
-            listing: None,
-            closed_listings: Default::default(),
-        });
-        self.new_sets(peer);
-        self.peer_ids.insert(register.peer.as_str(), peer);
-        self.totals.peers_live += 1;
-        peer
-    }
-
-    /// Address, zone and capacity as the newest request states them.
-    pub(in crate::catalog) fn describe(&mut self, peer: Id, register: &Register) {
-        let record = &mut self.peers[peer];
-        if *record.address != *register.address {
-            record.address = register.address.as_str().into();
-        }
-        record.zone.clone_from(&register.zone);
-        record.capacity_bytes = register.capacity_bytes;
-    }
-
     /// Flips liveness at constant cost (P5). A peer that is not live is on its way to be forgotten.
     pub(in crate::catalog) fn set_live(&mut self, peer: Id, live: bool) {
         let before = self.peers[peer].forget_at.take();
@@ -77,16 +34,6 @@ impl Catalog {
         let newest = self.clock.saturating_add(limits::PEER_RETENTION_MS);
         if self.peers[peer].forget_at.is_some_and(|deadline| deadline.at.saturating_add(RETENTION_STEP_MS) <= newest) {
             self.set_live(peer, false);
-        }
-    }
-
-    /// `ExpirePeer`: ignored if the peer has registered again since (P3).
-    pub(in crate::catalog) fn expire_peer(&mut self, id: &PeerId, incarnation: Incarnation) {
-        let Some(peer) = self.peer_slot(id) else { return };
-        let record = &self.peers[peer];
-        if record.incarnation == incarnation && record.is_live() {
-            self.set_live(peer, false);
-            self.emit(Event::PeerExpired { peer: id.clone() });
         }
     }
 

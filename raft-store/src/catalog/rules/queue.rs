@@ -7,7 +7,7 @@ use crate::catalog::records::{Offer, Waiter};
 use crate::catalog::reply::{Event, LineEnd, Rejection, Reply};
 use crate::catalog::state::{Catalog, Deadline, Due};
 use crate::catalog::tables::slab::Id;
-use crate::types::{FileName, PeerId, limits};
+use crate::types::limits;
 
 impl Catalog {
     /// The answer to a requester whom somebody precedes; a waiting one keeps its place or joins at the tail.
@@ -110,24 +110,6 @@ impl Catalog {
         } else if self.take_place(file, peer) {
             let event = Event::LineLeft { file: self.files[file].file_name(), peer: self.peer_id(peer), cause };
             self.emit(event);
-        }
-    }
-
-    /// `Leave`.
-    pub(in crate::catalog) fn leave(&mut self, peer: &PeerId, name: &FileName) -> Result<Reply, Rejection> {
-        let peer = self.known(peer)?;
-        if let Some(file) = self.settled(name) {
-            self.leave_line(file, peer, LineEnd::Left);
-        }
-        Ok(Reply::Done)
-    }
-
-    /// `DropWaiter`: ignored if the waiter has left, or joined again, since the leader lost patience with it.
-    pub(in crate::catalog) fn drop_waiter(&mut self, peer: &PeerId, name: &FileName, ticket: u64) {
-        let file = self.settled(name);
-        let (Some(peer), Some(file)) = (self.peer_slot(peer), file) else { return };
-        if self.sets(peer).places.get(&file) == Some(&ticket) {
-            self.leave_line(file, peer, LineEnd::Silent);
         }
     }
 }

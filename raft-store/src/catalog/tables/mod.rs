@@ -8,3 +8,5 @@ pub(in crate::catalog) mod name_index;
 pub(in crate::catalog) mod segments;
 pub(in crate::catalog) mod slab;
 pub(in crate::catalog) mod small_map;
+
+pub(in crate::catalog) use slab::Id;

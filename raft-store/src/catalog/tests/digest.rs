@@ -132,7 +132,7 @@ fn flips() -> Vec<Flip> {
         ("incarnations", |c| c.incarnations += 1),
         ("fencing tokens", |c| c.fencing_tokens += 1),
         ("tickets", |c| c.tickets += 1),
-        ("replicas", |c| c.replicas += 1),
+        ("replicas", |c| c.settings.replicas += 1),
         ("limits: clean-up", |c| c.limits.cleanup_items += 1),
         ("limits: answers", |c| c.limits.answers += 1),
         ("limits: opaque keys", |c| c.limits.opaque_keys_per_peer += 1),
@@ -202,7 +202,7 @@ fn flips() -> Vec<Flip> {
         }),
         ("a peer: id", |c| {
             let p = first_peer(c);
-            c.peers[p].id = super::properties::peer(200);
+            c.peers[p].id = super::exercise::peer(200);
         }),
         ("a peer: address", |c| {
             let p = first_peer(c);

@@ -3,88 +3,16 @@
 
 use proptest::prelude::*;
 
+use super::exercise::{any_holding, any_op, any_token, hash, peer};
 use super::model::Model;
 use crate::catalog::check::invariants::check;
 use crate::catalog::*;
-use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
 
 /// A step of a random history. Small numbers, so that steps meet.
 #[derive(Debug, Clone)]
 pub(in crate::catalog) struct Step {
     pub(in crate::catalog) stamp: Option<(u64, u64)>,
     pub(in crate::catalog) commands: Vec<Command>,
-}
-
-pub(in crate::catalog) fn peer(n: u8) -> PeerId {
-    PeerId::parse(format!("p{n}")).unwrap()
-}
-
-pub(in crate::catalog) fn name(n: u8) -> FileName {
-    FileName::parse(format!("f{n}")).unwrap()
-}
-
-pub(in crate::catalog) fn hash(n: u8) -> ContentHash {
-    ContentHash([n; 32])
-}
-
-pub(in crate::catalog) fn token(n: u8) -> LeaseToken {
-    LeaseToken([n; 16])
-}
-
-fn holding() -> impl Strategy<Value = Holding> {
-    (0..4u8, proptest::option::of(1..4u64), proptest::option::of(0..100u64), 0..5u8)
-        .prop_map(|(file, version, size, bytes)| Holding { name: name(file), version, size, hash: hash(bytes) })
-}
-
-fn listing() -> impl Strategy<Value = Listing> {
-    let files = || proptest::collection::vec(holding(), 0..4);
-    prop_oneof![
-        files().prop_map(Listing::Whole),
-        (0..3u8, any::<bool>(), files()).prop_map(|(id, last, files)| Listing::Page {
-            id: format!("l{id}"),
-            last,
-            files
-        }),
-        (0..2u8, proptest::option::of(0..3u64))
-            .prop_map(|(digest, count)| Listing::Unchanged { digest: hash(digest), count }),
-    ]
-}
-
-fn register() -> impl Strategy<Value = Op> {
-    (0..4u8, listing(), prop::bool::weighted(0.9)).prop_map(|(id, listing, serving)| {
-        let (address, zone) = (format!("http://p{id}"), None);
-        Op::Register(Register { peer: peer(id), address, zone, capacity_bytes: None, serving, listing })
-    })
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let some_token = || proptest::option::of((0..5u8).prop_map(token));
-    let ttl = || 100..40_000u64;
-    prop_oneof![
-        2 => register(),
-        4 => (0..4u8, holding(), some_token(), any::<bool>()).prop_map(|(id, holding, token, keep_lease)| {
-            Op::Announce(Announce { peer: peer(id), holding, token, keep_lease })
-        }),
-        1 => (0..4u8, proptest::collection::vec(holding(), 0..3))
-            .prop_map(|(id, files)| Op::AnnounceMany { peer: peer(id), files }),
-        6 => (0..4u8, 0..4u8, ttl(), any::<bool>(), 0..5u8).prop_map(|(id, file, ttl_ms, wait, secret)| {
-            Op::Acquire { peer: peer(id), file: name(file), ttl_ms, wait, token: token(secret) }
-        }),
-        2 => (0..4u8, 0..4u8, 0..5u8, proptest::option::of(ttl())).prop_map(|(id, file, secret, ttl_ms)| {
-            Op::Renew { peer: peer(id), file: name(file), token: token(secret), ttl_ms }
-        }),
-        3 => (0..4u8, 0..4u8, 0..5u8)
-            .prop_map(|(id, file, secret)| Op::Release { peer: peer(id), file: name(file), token: token(secret) }),
-        1 => (0..4u8, 0..4u8).prop_map(|(id, file)| Op::Leave { peer: peer(id), file: name(file) }),
-        3 => (0..4u8, 0..4u8, any::<bool>(), some_token()).prop_map(|(id, file, everywhere, token)| {
-            Op::Delete { peer: peer(id), file: name(file), everywhere, token }
-        }),
-        1 => (0..4u8, 0..12u64, 0..2u64)
-            .prop_map(|(id, incarnation, term)| Op::ExpirePeer { peer: peer(id), incarnation, term }),
-        1 => (0..4u8, 0..4u8, 0..12u64, 0..2u64)
-            .prop_map(|(id, file, ticket, term)| Op::DropWaiter { peer: peer(id), file: name(file), ticket, term }),
-        1 => (0..4u32).prop_map(|replicas| Op::SetReplicas { replicas }),
-    ]
 }
 
 fn key() -> impl Strategy<Value = KeyTag> {
@@ -100,7 +28,7 @@ fn key() -> impl Strategy<Value = KeyTag> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    (proptest::option::weighted(0.4, key()), op()).prop_map(|(key, op)| Command { key, op })
+    (proptest::option::weighted(0.4, key()), any_op()).prop_map(|(key, op)| Command { key, op })
 }
 
 /// Mostly small steps of time, sometimes past every retention.
@@ -221,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_changes_nothing(history in history(40), op in op()) {
+    fn a_refusal_changes_nothing(history in history(40), op in any_op()) {
         let mut catalog = after(&history);
         let before = state(&catalog);
         let applied = apply(&mut catalog, &alone(Command { key: None, op }));
@@ -236,8 +164,8 @@ proptest! {
     fn an_announcement_sets_no_holding_back(
         history in history(40),
         id in 0..4u8,
-        holding in holding(),
-        token in proptest::option::of((0..5u8).prop_map(token)),
+        holding in any_holding(),
+        token in proptest::option::of(any_token()),
         many in any::<bool>(),
     ) {
         let mut catalog = after(&history);
@@ -247,9 +175,9 @@ proptest! {
         };
         let before = held(&catalog);
         let op = match (many, token) {
-            (true, _) => Op::AnnounceMany { peer: peer(id), files: vec![holding.clone()] },
+            (true, _) => AnnounceMany { peer: peer(id), files: vec![holding.clone()] }.into(),
             (false, token) => {
-                Op::Announce(Announce { peer: peer(id), holding: holding.clone(), token, keep_lease: false })
+                Announce { peer: peer(id), holding: holding.clone(), token, keep_lease: false }.into()
             }
         };
         apply(&mut catalog, &alone(Command { key: None, op }));
@@ -257,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_applies_once(history in history(40), op in op(), body in 0..2u8, between in history(3)) {
+    fn a_key_applies_once(history in history(40), op in any_op(), body in 0..2u8, between in history(3)) {
         let mut catalog = after(&history);
         let key = Some(KeyTag { key: "fresh:1".into(), chunk: 0, floor: None, body: hash(body) });
         let command = Command { key, op };

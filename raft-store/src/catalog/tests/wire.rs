@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::properties::{hash, name, peer, token};
+use super::exercise::{hash, name, peer, samples, token};
 use crate::catalog::*;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/tests/wire.golden");
@@ -18,50 +18,29 @@ fn hex(value: &impl Serialize) -> String {
     postcard::to_stdvec(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn holding(file: u8, version: Option<u64>, size: Option<u64>, bytes: u8) -> Holding {
-    Holding { name: name(file), version, size, hash: hash(bytes) }
-}
-
-fn register(id: u8, listing: Listing) -> Op {
-    let (zone, capacity_bytes) = (Some("z".into()), Some(300));
-    let address = format!("http://p{id}");
-    Op::Register(Register { peer: peer(id), address, zone, capacity_bytes, serving: id != 3, listing })
-}
-
-/// Every kind of command, in the order of their tags.
-fn samples() -> Vec<Op> {
-    vec![
-        register(1, Listing::Whole(vec![holding(1, None, Some(200), 1), holding(2, Some(1), None, 2)])),
-        register(2, Listing::Page { id: "l".into(), last: false, files: vec![holding(3, None, None, 3)] }),
-        register(3, Listing::Unchanged { digest: hash(7), count: Some(2) }),
-        Op::Announce(Announce { peer: peer(2), holding: holding(4, None, None, 4), token: None, keep_lease: false }),
-        Op::Announce(Announce {
-            peer: peer(1),
-            holding: holding(1, Some(2), Some(7), 5),
-            token: Some(token(1)),
-            keep_lease: true,
-        }),
-        Op::AnnounceMany { peer: peer(2), files: vec![holding(1, Some(1), None, 1), holding(2, Some(1), None, 9)] },
-        Op::Acquire { peer: peer(1), file: name(1), ttl_ms: 60_000, wait: false, token: token(1) },
-        Op::Acquire { peer: peer(2), file: name(1), ttl_ms: 5_000, wait: true, token: token(2) },
-        Op::Acquire { peer: peer(1), file: name(2), ttl_ms: 30_000, wait: false, token: token(3) },
-        Op::Renew { peer: peer(1), file: name(1), token: token(1), ttl_ms: Some(90_000) },
-        Op::Renew { peer: peer(1), file: name(2), token: token(3), ttl_ms: None },
-        Op::Release { peer: peer(1), file: name(1), token: token(1) },
-        Op::Leave { peer: peer(3), file: name(1) },
-        Op::Delete { peer: peer(2), file: name(4), everywhere: false, token: None },
-        Op::Delete { peer: peer(1), file: name(2), everywhere: true, token: Some(token(3)) },
-        Op::ExpirePeer { peer: peer(1), incarnation: 1, term: 1 },
-        Op::DropWaiter { peer: peer(2), file: name(1), ticket: 7, term: 1 },
-        Op::SetReplicas { replicas: 3 },
-    ]
-}
-
 /// The commands with which a state begins in which few tables are empty.
 fn scenario() -> Vec<Command> {
     let samples = samples();
-    let order = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 4, 12, 13, 14, 15, 17];
-    (0..).zip(order).map(|(n, index)| Command { key: key(n), op: samples[index].clone() }).collect()
+    let order = [
+        ("Register", 0),
+        ("Register", 1),
+        ("Register", 2),
+        ("Announce", 0),
+        ("AnnounceMany", 0),
+        ("Acquire", 0),
+        ("Acquire", 1),
+        ("Acquire", 2),
+        ("Renew", 0),
+        ("Renew", 1),
+        ("Announce", 1),
+        ("Leave", 0),
+        ("Delete", 0),
+        ("Delete", 1),
+        ("ExpirePeer", 0),
+        ("SetReplicas", 0),
+    ];
+    let sample = |(of, index)| samples.iter().filter(|op| kind(op) == of).nth(index).unwrap().clone();
+    (0..).zip(order).map(|(n, which)| Command { key: key(n), op: sample(which) }).collect()
 }
 
 fn key(n: u32) -> Option<KeyTag> {

@@ -228,7 +228,7 @@ async fn entries_that_left_the_cache_are_read_from_the_device() {
     let (mut log, _) = open(&disk).unwrap();
     let big = |index| {
         let peer = crate::types::PeerId::parse("p".repeat(128)).unwrap();
-        let op = crate::catalog::Op::ExpirePeer { peer, incarnation: index, term: 1 };
+        let op = crate::catalog::Op::ExpirePeer(crate::catalog::ExpirePeer { peer, incarnation: index, term: 1 });
         let commands = vec![crate::catalog::Command { key: None, op }; 2_000];
         let payload = EntryPayload::Normal(Batch { stamp: None, commands }.into());
         Entry { payload, ..entry(1, index) }

@@ -18,7 +18,7 @@
 //! Every write takes `key=`, `body=`, `chunk=` and `floor=`.
 #![allow(clippy::unwrap_used)]
 
-mod parse;
+mod arguments;
 mod text;
 
 use std::error::Error;
@@ -26,7 +26,8 @@ use std::fmt::Write as _;
 
 use crate::catalog::*;
 use crate::types::FileName;
-use parse::{Arguments, duration};
+use arguments::duration;
+pub(in crate::catalog) use arguments::{Arguments, Parsed, hash_of};
 use text::Labels;
 
 test_each_file::test_each_path! { in "./raft-store/src/catalog/tests/testscripts" as scripts => run }
@@ -121,9 +122,9 @@ impl Runner {
             "lease" => vec![text::lease(catalog.lease(&name()?))],
             "leases" => catalog.leases().map(|lease| text::lease(Some(lease))).collect(),
             "peers" => catalog.peers().map(|peer| text::peer(&peer)).collect(),
-            "place" => vec![format!("{:?}", catalog.place(&name()?, &parse::peer(context)?))],
+            "place" => vec![format!("{:?}", catalog.place(&name()?, &arguments::peer(context)?))],
             "holdings" => {
-                let holdings = catalog.holdings(&parse::peer(context)?);
+                let holdings = catalog.holdings(&arguments::peer(context)?);
                 holdings.map(|(name, holder)| format!("{name} {}", self.labels.holder(&holder))).collect()
             }
             unknown => return Err(format!("no command {unknown}").into()),

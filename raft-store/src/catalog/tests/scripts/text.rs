@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::hash_of;
+use super::arguments::hash_of;
 use crate::catalog::{Event, FileView, Grant, HolderView, LeaseView, Outcome, PeerView, Rejection, Reply};
 use crate::types::{ContentHash, LeaseToken, PeerId};
 
 /// Which label a hash or token was made from.
 #[derive(Default)]
-pub(super) struct Labels {
+pub(in crate::catalog) struct Labels {
     bytes: BTreeMap<ContentHash, String>,
     tokens: BTreeMap<LeaseToken, String>,
 }
