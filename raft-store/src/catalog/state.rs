@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::keys::answers::Answers;
 use super::ops::Settings;
-use super::read::holdings::PeerSets;
+use super::peer_sets::PeerSets;
 use super::records::{FileRecord, PeerRecord};
-use super::reply::{Event, Rejection};
+use super::rejection::Rejection;
 use super::tables::name_index::NameIndex;
 use super::tables::slab::{Id, Slab};
 use crate::types::{FencingToken, Incarnation, LogTime, PeerId, limits};

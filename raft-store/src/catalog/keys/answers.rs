@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use super::owners::Owners;
 use crate::catalog::command::KeyTag;
-use crate::catalog::reply::{Rejection, Reply};
+use crate::catalog::rejection::Rejection;
+use crate::catalog::reply::Reply;
 use crate::catalog::state::{Deadline, Limits};
 use crate::catalog::tables::slab::Id;
 use crate::catalog::tables::small_map::SmallMap;

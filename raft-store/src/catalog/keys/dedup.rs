@@ -5,7 +5,8 @@
 
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
 use crate::catalog::command::{Command, KeyTag};
-use crate::catalog::reply::{Outcome, Rejection, Reply};
+use crate::catalog::rejection::Rejection;
+use crate::catalog::reply::{Outcome, Reply};
 use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{PeerId, limits};
@@ -25,7 +26,7 @@ impl Catalog {
                 let result = command.op.apply(self, entry_term);
                 // Whoever is not registered could fill the table under any number of names (X5).
                 let registered = registered || matches!(result, Ok(Reply::Registered { .. }));
-                if registered && is_remembered(&result) {
+                if registered && result.as_ref().err().is_none_or(Rejection::is_remembered) {
                     self.remember((owner, slot), tag, Answer::new(tag.body, &result));
                 } else {
                     self.answers.raise_floor(slot, tag);
@@ -123,24 +124,6 @@ impl Catalog {
             self.due.remove(&before);
             self.answers.owners.remove_if_empty(owner);
         }
-    }
-}
-
-/// What the next use of the key has to try again is not remembered.
-fn is_remembered(result: &Result<Reply, Rejection>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(
-            Rejection::Overloaded { .. } | Rejection::KeyReused | Rejection::KeyExpired | Rejection::UnknownPeer { .. },
-        ) => false,
-        Err(
-            Rejection::NotFound { .. }
-            | Rejection::NotHolder { .. }
-            | Rejection::LeaseRequired { .. }
-            | Rejection::LeaseExpired { .. }
-            | Rejection::VersionConflict { .. }
-            | Rejection::HashConflict { .. },
-        ) => true,
     }
 }
 

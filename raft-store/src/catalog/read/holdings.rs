@@ -1,109 +1,14 @@
-//! The files that concern each peer, and the digest of what it holds (P2). All of it is derived: snapshots neither
-//! contain nor copy it.
+//! The digest of what a peer holds (P2), computed on the apply path for few holdings and off it for many.
 //!
-//! Invariants
-//! * `unnamed` are the holdings that were last stated before the peer's open listing began; without an open listing
-//!   there are none. So a listing is completed at the cost of what it drops, however much it names.
-//! * A digest that is kept is that of the holdings as they are: every change forgets it. It is a function of the
-//!   replicated state, so it does not matter to any result which node has computed it already, or when.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Invariant: a digest computed off the apply path is kept only if the holdings have not changed since.
 
 use sha2::{Digest, Sha256};
 
+use crate::catalog::peer_sets::MANY_HOLDINGS;
 use crate::catalog::records::FileRecord;
 use crate::catalog::state::Catalog;
-use crate::catalog::tables::ids::Ids;
 use crate::catalog::tables::slab::{Id, Slab};
 use crate::types::{ContentHash, PeerId};
-
-/// Holdings from which on a peer's digest is worth computing ahead, off the apply path: fewer take a few milliseconds.
-pub(in crate::catalog) const MANY_HOLDINGS: usize = 2_048;
-
-/// The files that concern one peer, and where its idempotency keys are.
-#[derive(Debug, Clone, Default)]
-pub(in crate::catalog) struct PeerSets {
-    /// Files it holds and has stated since its open listing began, or holds at all without one.
-    named: Ids,
-    /// Files it holds and has not stated since.
-    unnamed: Ids,
-    pub(in crate::catalog) refused: BTreeSet<Id>,
-    /// Its tickets by file, a pending grant's included.
-    pub(in crate::catalog) places: BTreeMap<Id, u64>,
-    pub(in crate::catalog) leases: BTreeSet<Id>,
-    /// `Catalog::holding_changes` when its holdings changed last.
-    changed: u64,
-    /// The digest of its holdings, if it was asked for since.
-    digest: Option<ContentHash>,
-    /// Where its idempotency keys are, and [`crate::catalog::keys::owners::Owners::forgotten`] when that was looked up.
-    pub(in crate::catalog) keys: Option<(Id, u64)>,
-}
-
-/// Equal if the sets are; when something was computed does not matter.
-impl PartialEq for PeerSets {
-    fn eq(&self, other: &Self) -> bool {
-        let Self { named, unnamed, refused, places, leases, changed: _, digest: _, keys: _ } = self;
-        (named, unnamed, refused) == (&other.named, &other.unnamed, &other.refused)
-            && (places, leases) == (&other.places, &other.leases)
-    }
-}
-
-impl PeerSets {
-    pub(in crate::catalog) fn holdings(&self) -> impl Iterator<Item = Id> {
-        self.named.iter().chain(self.unnamed.iter())
-    }
-
-    pub(in crate::catalog) fn holdings_count(&self) -> usize {
-        self.named.len() + self.unnamed.len()
-    }
-
-    /// The holding with the lowest slot.
-    pub(in crate::catalog) fn first_holding(&self) -> Option<Id> {
-        self.named.iter().next().into_iter().chain(self.unnamed.iter().next()).min()
-    }
-
-    /// Up to `limit` holdings in slots from `from` on, in slot order.
-    pub(in crate::catalog) fn holdings_from(&self, from: Id, limit: usize) -> Vec<Id> {
-        let mut found: Vec<Id> = self.named.iter_from(from).take(limit).collect();
-        found.extend(self.unnamed.iter_from(from).take(limit));
-        found.sort_unstable();
-        found.truncate(limit);
-        found
-    }
-
-    /// A listing begins: nothing is named yet. Whatever an earlier one left unnamed counts as any other holding.
-    pub(in crate::catalog) fn begin_listing(&mut self) {
-        self.end_listing();
-        self.unnamed = std::mem::take(&mut self.named);
-    }
-
-    /// What the open listing has not named, in slot order.
-    pub(in crate::catalog) fn unnamed_holdings(&self) -> Vec<Id> {
-        self.unnamed.iter().collect()
-    }
-
-    /// The open listing is void: what it left unnamed is held all the same.
-    pub(in crate::catalog) fn end_listing(&mut self) {
-        if self.named.is_empty() {
-            self.named = std::mem::take(&mut self.unnamed);
-        } else {
-            self.named.append(&mut self.unnamed);
-        }
-    }
-
-    /// Puts a decoded holding in its place.
-    pub(in crate::catalog) fn restore(&mut self, file: Id, is_named: bool) {
-        if is_named {
-            self.named.insert(file);
-        } else {
-            self.unnamed.insert(file);
-        }
-    }
-
-    pub(in crate::catalog) fn digest(&self) -> Option<ContentHash> {
-        self.digest
-    }
-}
 
 /// A peer's holdings at one moment, for computing their digest while the catalog goes on.
 #[derive(Debug)]
@@ -137,61 +42,6 @@ impl HoldingsImage {
 }
 
 impl Catalog {
-    pub(in crate::catalog) fn sets(&self, peer: Id) -> &PeerSets {
-        &self.sets[peer as usize]
-    }
-
-    pub(in crate::catalog) fn sets_mut(&mut self, peer: Id) -> &mut PeerSets {
-        &mut self.sets[peer as usize]
-    }
-
-    /// Empty sets for a peer that takes this slot, or leaves it.
-    pub(in crate::catalog) fn new_sets(&mut self, peer: Id) {
-        let slots = self.sets.len().max(peer as usize + 1);
-        self.sets.resize_with(slots, PeerSets::default);
-        self.holding_changes += 1;
-        self.sets[peer as usize] = PeerSets { changed: self.holding_changes, ..PeerSets::default() };
-        self.undigested.remove(&peer);
-    }
-
-    /// A peer states that it holds a file; `changed`: it did not hold it, or another version of it.
-    pub(in crate::catalog) fn state_holding(&mut self, peer: Id, file: Id, changed: bool) {
-        let sets = self.sets_mut(peer);
-        if changed || !sets.unnamed.is_empty() {
-            sets.unnamed.remove(file);
-            sets.named.insert(file);
-        }
-        if changed {
-            self.holdings_changed(peer);
-        }
-    }
-
-    pub(in crate::catalog) fn remove_holding(&mut self, peer: Id, file: Id) {
-        let sets = self.sets_mut(peer);
-        if !sets.named.remove(file) {
-            sets.unnamed.remove(file);
-        }
-        self.holdings_changed(peer);
-    }
-
-    fn holdings_changed(&mut self, peer: Id) {
-        self.holding_changes += 1;
-        let changed = self.holding_changes;
-        let sets = self.sets_mut(peer);
-        sets.changed = changed;
-        if sets.digest.take().is_some() {
-            self.want_digest(peer);
-        }
-    }
-
-    /// Notes that a digest is worth computing before somebody asks for it.
-    pub(in crate::catalog) fn want_digest(&mut self, peer: Id) {
-        let sets = self.sets(peer);
-        if sets.digest.is_none() && sets.holdings_count() >= MANY_HOLDINGS {
-            self.undigested.insert(peer);
-        }
-    }
-
     /// SHA-256 over the holdings sorted by name bytes, each `name NUL hash LF` (P2).
     pub(in crate::catalog) fn holdings_digest(&mut self, peer: Id) -> ContentHash {
         let sets = self.sets(peer);

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
+use crate::catalog::event::FileNumber;
 use crate::catalog::records::{FileRecord, Holder, PeerRecord};
-use crate::catalog::reply::FileNumber;
 use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LogTime, PeerId, Version};

@@ -4,8 +4,8 @@
 //! sets change together with the record they describe.
 
 use crate::catalog::command::Holding;
+use crate::catalog::event::Event;
 use crate::catalog::records::{FileRecord, Holder, PastVersion};
-use crate::catalog::reply::Event;
 use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
 use crate::types::{ContentHash, FencingToken, FileName, Version, limits};

@@ -5,7 +5,8 @@
 //! [`Catalog::hold`], so that one table decides for all of them.
 
 use crate::catalog::command::Holding;
-use crate::catalog::reply::{Event, Rejection};
+use crate::catalog::event::Event;
+use crate::catalog::rejection::Rejection;
 use crate::catalog::state::{By, Catalog};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, Version};

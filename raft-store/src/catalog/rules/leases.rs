@@ -12,8 +12,10 @@
 //! from one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to
 //! it: every command settles the name it is about first.
 
+use crate::catalog::event::{Event, LeaseEnd, LineEnd};
 use crate::catalog::records::{EndedLease, Lease};
-use crate::catalog::reply::{Event, Grant, LeaseEnd, LineEnd, Rejection, Reply};
+use crate::catalog::rejection::Rejection;
+use crate::catalog::reply::{Grant, Reply};
 use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LeaseToken, PeerId};

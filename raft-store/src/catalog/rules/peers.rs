@@ -3,7 +3,7 @@
 //! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant
 //! cost. Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
 
-use crate::catalog::reply::{Event, LeaseEnd, LineEnd};
+use crate::catalog::event::{Event, LeaseEnd, LineEnd};
 use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{PeerId, limits};

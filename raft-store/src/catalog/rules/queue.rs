@@ -3,8 +3,10 @@
 //! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
 //! grant is pending nobody but the offered peer gets the lease.
 
+use crate::catalog::event::{Event, LineEnd};
 use crate::catalog::records::{Offer, Waiter};
-use crate::catalog::reply::{Event, LineEnd, Rejection, Reply};
+use crate::catalog::rejection::Rejection;
+use crate::catalog::reply::Reply;
 use crate::catalog::state::{Catalog, Deadline, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::limits;

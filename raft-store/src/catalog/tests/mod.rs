@@ -5,5 +5,5 @@ pub(in crate::catalog) mod exercise;
 pub(crate) mod fixtures;
 mod model;
 mod properties;
-mod scripts;
+pub(in crate::catalog) mod scripts;
 mod wire;

@@ -28,7 +28,7 @@ use crate::catalog::*;
 use crate::types::FileName;
 use arguments::duration;
 pub(in crate::catalog) use arguments::{Arguments, Parsed, hash_of};
-use text::Labels;
+pub(in crate::catalog) use text::{Labels, joined, or_none};
 
 test_each_file::test_each_path! { in "./raft-store/src/catalog/tests/testscripts" as scripts => run }
 
@@ -92,7 +92,7 @@ impl Runner {
             writeln!(output, "{}", self.labels.outcome(reply))?;
         }
         for event in &applied.events {
-            writeln!(output, "  {}", self.labels.event(event))?;
+            writeln!(output, "  {}", event.text(&self.labels))?;
         }
         Ok(output)
     }
