@@ -19,6 +19,7 @@ use super::error::{FatalSignal, StorageError};
 use super::executor::Executor;
 use super::log_store::LogShared;
 use super::mark::MarkFile;
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
@@ -180,6 +181,7 @@ impl DataDir {
 }
 
 /// Opens the log of a simulated machine, which has a disk but no directory.
+#[cfg(any(test, feature = "sim"))]
 pub(crate) fn open_simulated(
     disk: &SimDisk,
     options: &OpenOptions,

@@ -6,6 +6,7 @@
 
 use std::io;
 
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 
 /// Where blocking work runs.
@@ -15,6 +16,7 @@ pub enum Executor {
     #[default]
     Threads,
     /// Between two waits of simulated time, so that a crash can come before, during or after it.
+    #[cfg(any(test, feature = "sim"))]
     Simulated(SimDisk),
 }
 
@@ -23,6 +25,7 @@ impl Executor {
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => {
                 tokio::time::sleep(disk.pause()).await;
                 let done = work();
@@ -38,6 +41,7 @@ impl Executor {
     pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => {
                 tokio::time::sleep(disk.pause()).await;
                 Ok(work())

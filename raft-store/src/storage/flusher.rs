@@ -25,6 +25,7 @@ use super::error::FatalSignal;
 use super::executor::Executor;
 use super::group::{Before, Change, Group};
 use super::mark::{MarkFile, Marked};
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 use super::sled_device::panic_message;
 use super::stats::FlushStats;
@@ -95,6 +96,7 @@ impl Flusher {
             Executor::Threads => {
                 Some(std::thread::Builder::new().name("log-flusher".to_owned()).spawn(move || worker.run())?)
             }
+            #[cfg(any(test, feature = "sim"))]
             Executor::Simulated(disk) => {
                 tokio::spawn(worker.run_simulated(disk.clone()));
                 None
@@ -177,6 +179,7 @@ impl Worker {
     }
 
     /// The same with simulated time between writing and syncing, in which the machine may crash.
+    #[cfg(any(test, feature = "sim"))]
     async fn run_simulated(mut self, disk: SimDisk) {
         loop {
             let first = match self.receiver.try_recv() {

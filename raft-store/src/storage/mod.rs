@@ -25,7 +25,9 @@ mod mark;
 mod recovery;
 mod repair;
 mod shared;
+#[cfg(any(test, feature = "sim"))]
 mod sim;
+#[cfg(any(test, feature = "sim"))]
 mod sim_files;
 mod sled_device;
 mod snapshot;
@@ -48,7 +50,9 @@ pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OP
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
 pub use repair::{Repair, RepairError};
 pub use shared::{AppliedEntry, DigestImage, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+#[cfg(any(test, feature = "sim"))]
 pub use sim::{SimDisk, SimFault};
+#[cfg(any(test, feature = "sim"))]
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
@@ -95,6 +99,7 @@ impl Storage {
     }
 
     /// Opens the disk of a simulated machine; all work on it is done by tasks of the runtime this is called on.
+    #[cfg(any(test, feature = "sim"))]
     pub fn open_simulated(disk: &SimDisk, options: &OpenOptions) -> Result<Self, StorageError> {
         let fatal = FatalSignal::default();
         let files = Arc::new(snapshot::SnapshotFiles::open(disk.files())?);
