@@ -24,7 +24,7 @@ use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
-/// Where a snapshot's bytes are: the whole file, as [`super::snapshot`] describes it. Cheap to clone. One that was read
+/// Where a snapshot's bytes are: the whole file, as `storage::snapshot` describes it. Cheap to clone. One that was read
 /// or received is in memory; Raft drops one that was built without a look at it, so that is only in its file.
 #[derive(Debug, Clone)]
 pub struct SnapshotData(Place);
