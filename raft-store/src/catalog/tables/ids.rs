@@ -1,14 +1,14 @@
 //! Sets of slots: the files that a peer holds.
 //!
-//! Invariant: adding a slot greater than all others, as a new file's is, costs one memory access at the end of the set.
-//! The last slots are stored in a row, and move into the tree many at a time. Every peer's set is elsewhere in memory,
-//! and each level of a tree would be a cache miss.
+//! Invariant: adding a slot greater than all others costs one memory access, and the slot of a new file usually is. The
+//! greatest slots are kept in a short vector, and move into the tree many at a time. Every peer's set is elsewhere in
+//! memory, so each level of a tree would cost a cache miss.
 
 use std::collections::BTreeSet;
 
 use super::slab::Id;
 
-/// Slots in a row.
+/// The most slots in the vector.
 const ROW_SLOTS_MAX: usize = 64;
 
 /// A set of slots, in order.
@@ -19,7 +19,7 @@ pub(in crate::catalog) struct Ids {
     row: Vec<Id>,
 }
 
-/// Equal if the slots are; where they lie does not matter.
+/// Sets are equal if their slots are; how they are stored does not matter.
 impl PartialEq for Ids {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -42,13 +42,13 @@ impl Ids {
         self.tree.iter().chain(&self.row).copied()
     }
 
-    /// The slots from one on, in order.
+    /// The slots from `from` on, in order.
     pub(in crate::catalog) fn iter_from(&self, from: Id) -> impl Iterator<Item = Id> {
         let row = self.row.partition_point(|id| *id < from);
         self.tree.range(from..).chain(&self.row[row..]).copied()
     }
 
-    /// Adds a slot, unless it is in.
+    /// Adds a slot, unless the set has it.
     pub(in crate::catalog) fn insert(&mut self, id: Id) {
         if self.row.len() >= ROW_SLOTS_MAX {
             self.tree.extend(self.row.drain(..));
@@ -57,7 +57,7 @@ impl Ids {
             Some(last) if *last < id => self.row.push(id),
             None if self.tree.last().is_none_or(|last| *last < id) => self.row.push(id),
             Some(_) | None => match self.row.binary_search(&id) {
-                // Below the row, if there is one.
+                // Below the row, or the row is empty.
                 Err(0) => drop(self.tree.insert(id)),
                 Err(index) => self.row.insert(index, id),
                 Ok(_) => {}
@@ -65,7 +65,7 @@ impl Ids {
         }
     }
 
-    /// Takes a slot out; false if it was not in.
+    /// Removes a slot; false if the set did not have it.
     pub(in crate::catalog) fn remove(&mut self, id: Id) -> bool {
         match self.row.binary_search(&id) {
             Ok(index) => {
@@ -76,7 +76,7 @@ impl Ids {
         }
     }
 
-    /// Takes in all slots of another set.
+    /// Moves all slots of another set into this one.
     pub(in crate::catalog) fn append(&mut self, other: &mut Self) {
         let Self { mut tree, row } = std::mem::take(other);
         tree.extend(row);
@@ -101,7 +101,7 @@ mod tests {
         /// Adds slots above all others.
         New(u32),
         Remove(u32),
-        /// Takes in another set.
+        /// Moves another set into this one.
         Append(Vec<u32>),
     }
 

@@ -1,7 +1,7 @@
-//! The tables that the catalog's records lie in. They know nothing of files, peers and leases.
+//! The data structures that hold the catalog's records. They know nothing of files, peers and leases.
 //!
-//! Invariant: cloning a table costs a pointer for a few hundred entries, because every snapshot takes a clone. What a
-//! table answers depends on the calls alone, never on where entries lie.
+//! Invariant: every snapshot clones the replicated tables, so cloning one costs a pointer for a few hundred entries.
+//! The results depend on the sequence of calls alone, never on how entries are stored.
 
 pub(in crate::catalog) mod ids;
 pub(in crate::catalog) mod name_index;

@@ -1,12 +1,12 @@
 //! Finds files and peers by name: a hash index over the records.
 //!
-//! Invariant: every record is in it once. The index is this process's own, and nothing that is
-//! replicated depends on its order.
+//! Invariant: every record is in the index once. The index belongs to this process; nothing replicated depends on its
+//! order.
 
 use super::slab::{Id, Slab};
 use crate::name_table::NameTable;
 
-/// See the module. The names themselves are in the records.
+/// Slots by name. The names themselves are in the records.
 #[derive(Debug, Clone, Default)]
 pub(in crate::catalog) struct NameIndex {
     slots: NameTable<Id>,
@@ -25,7 +25,7 @@ impl<T: Named> Named for std::sync::Arc<T> {
 }
 
 impl NameIndex {
-    /// For peers: there are some ten thousands of them at most.
+    /// An index for peers: there are a few ten thousand of them at most.
     pub(in crate::catalog) fn of_peers() -> Self {
         Self { slots: NameTable::in_one_part() }
     }
@@ -36,17 +36,17 @@ impl NameIndex {
         self.slots.get(name, is_it).copied()
     }
 
-    /// Adds a name that is not there.
+    /// Adds a name that is not in the index.
     pub(in crate::catalog) fn insert(&mut self, name: &str, slot: Id) {
         self.slots.insert_new(name, slot);
     }
 
-    /// Removes a name and the slot it has, if it is there.
+    /// Removes a name and its slot, if it is in the index.
     pub(in crate::catalog) fn remove(&mut self, name: &str, slot: Id) {
         self.slots.remove(name, |known| *known == slot);
     }
 
-    /// Whether every record is found by its name, and nothing else is in the tables.
+    /// Whether every record is found by its name, and the index has nothing else.
     pub(in crate::catalog) fn is_consistent<T: Named>(&self, records: &Slab<T>) -> bool {
         let found = records.iter().all(|(slot, record)| self.get(record.name(), records) == Some(slot));
         found && self.slots.len() == records.len()

@@ -1,13 +1,14 @@
-//! An ordered map in copy-on-write segments: what [`super::small_map`] becomes with many entries, and is tested as.
+//! An ordered map in copy-on-write segments: the large form of [`super::small_map`], whose tests cover it.
 //!
-//! Invariant: keys grow within a segment and from each to the next. None is empty but the only one. Cloning copies one
-//! pointer per segment; the first write to a segment that a clone still shares copies that segment alone.
+//! Invariant: keys ascend within a segment and from one segment to the next. A segment is empty only if it is the only
+//! one. Cloning copies one pointer per segment; the first write to a segment that a clone still shares copies only that
+//! segment.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Entries in a segment before it is cut in two: copying one has to be cheap, and so has an insertion into its middle.
+/// Entries in a segment before it is split: both a copy of it and an insertion into its middle have to be cheap.
 pub(in crate::catalog) const SEGMENT_ENTRIES_MAX: usize = 256;
 
 type Segment<K, V> = VecDeque<(K, V)>;
@@ -40,7 +41,7 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         self.entries == 0
     }
 
-    /// The segment that has the key if any has. The only one is not looked at.
+    /// The only segment that can have the key. With a single segment no key is compared.
     fn segment_of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
@@ -53,7 +54,7 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         self.segments.partition_point(begins_at_or_below).checked_sub(1)
     }
 
-    /// Where the key's entry is.
+    /// The segment of a key's entry, and the index in it.
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(usize, usize)>
     where
         K: Borrow<Q>,
@@ -72,7 +73,7 @@ impl<K: Ord, V> SegmentedMap<K, V> {
         Some((key, value))
     }
 
-    /// Entries in each segment.
+    /// The number of entries in each segment.
     #[cfg(test)]
     pub(in crate::catalog) fn segment_sizes(&self) -> Vec<usize> {
         self.segments.iter().map(|segment| segment.len()).collect()
@@ -94,12 +95,12 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
         Some(&mut Arc::make_mut(&mut self.segments[segment])[index].1)
     }
 
-    /// Sets the value of a key; answers the one it had.
+    /// Sets the value of a key and returns the old one.
     pub(in crate::catalog) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.segments.is_empty() {
             self.segments.push(Arc::default());
         }
-        // The first segment takes in what is below it.
+        // A key below all others goes into the first segment.
         let number = self.segment_of(&key).unwrap_or(0);
         let segment = Arc::make_mut(&mut self.segments[number]);
         match find(segment, &key) {
@@ -139,7 +140,7 @@ impl<K: Ord + Clone, V: Clone> SegmentedMap<K, V> {
         let segment = Arc::make_mut(self.segments.get_mut(number)?);
         let taken = segment.remove(index)?;
         self.entries -= 1;
-        // The only one stays: a map that is filled and emptied in turns allocates nothing.
+        // The last segment stays: a map that is filled and emptied in turn allocates nothing.
         if segment.is_empty() && self.segments.len() > 1 {
             self.segments.remove(number);
         }

@@ -1,9 +1,11 @@
 //! A slab: records in numbered slots, with a free list, in copy-on-write chunks.
 //!
-//! Invariant: the slot an insertion gets depends only on the insertions and removals before it, so that two
-//! nodes that applied the same log number their records alike (D1). Cloning copies one pointer per chunk; the
-//! first write to a chunk that a snapshot still shares copies that chunk alone. Whoever gets a record to change
-//! it has marked its slot for the digest.
+//! Invariant: the slot an insertion gets depends only on the insertions and removals before it, so two nodes that
+//! applied the same log number their records alike (D1). Cloning copies one pointer per chunk; the first write to a
+//! chunk that a snapshot still shares copies only that chunk. Every mutable access marks its slot for the digest.
+//!
+//! Written by hand because three things are needed at once that no slab library combines: slot numbers that are part of
+//! the replicated format, clones that share memory with the original, and a mark on every slot that was written.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -19,7 +21,7 @@ pub(in crate::catalog) const CHUNK_SLOTS: usize = 256;
 /// Number of a slot.
 pub(in crate::catalog) type Id = u32;
 
-/// So many slots in a row.
+/// [`CHUNK_SLOTS`] slots in a row; the last chunk may have fewer.
 #[derive(Debug, Clone)]
 struct Chunk<T> {
     slots: Vec<Option<T>>,
@@ -46,7 +48,7 @@ impl<T> Slab<T> {
         self.slots - self.free.len()
     }
 
-    /// One number more than the last slot's.
+    /// One more than the number of the last slot.
     pub(in crate::catalog) fn end(&self) -> Id {
         self.slots as Id
     }
@@ -62,7 +64,7 @@ impl<T> Slab<T> {
         self.slots().enumerate().filter_map(|(id, slot)| Some((id as Id, slot.as_ref()?)))
     }
 
-    /// Occupied slots from one on, in slot order.
+    /// Occupied slots from `from` on, in slot order.
     pub(in crate::catalog) fn iter_from(&self, from: Id) -> impl Iterator<Item = (Id, &T)> {
         let (chunk, skipped) = (from as usize / CHUNK_SLOTS, from as usize % CHUNK_SLOTS);
         let slots = self.chunks.iter().skip(chunk).flat_map(|chunk| chunk.slots.iter()).skip(skipped);
@@ -93,7 +95,7 @@ impl<T> Slab<T> {
 }
 
 impl<T: Clone> Slab<T> {
-    /// Stores a record in the slot freed last, else in a new one.
+    /// Stores a record in the slot that was freed last, or in a new one if none is free.
     pub(in crate::catalog) fn insert(&mut self, record: T) -> Id {
         if let Some(id) = self.free.pop() {
             let chunk = Arc::make_mut(&mut self.chunks[id as usize / CHUNK_SLOTS]);
@@ -129,14 +131,14 @@ impl<T: Clone> Slab<T> {
 }
 
 impl<T: Leaf> Slab<T> {
-    /// The sum of all records' leaves; hashes what was written since it was asked last.
+    /// The sum of all records' leaves; hashes what was written since the last call.
     pub(in crate::catalog) fn sum(&self) -> u128 {
         let mut scratch = Vec::new();
         let sums = self.chunks.iter().zip((0..).step_by(CHUNK_SLOTS));
         sums.map(|(chunk, first)| chunk.digest.sum(&chunk.slots, first, &mut scratch)).fold(0, u128::wrapping_add)
     }
 
-    /// Records that asking would hash.
+    /// Records that the next [`Slab::sum`] would hash.
     #[cfg(test)]
     pub(in crate::catalog) fn marked(&self) -> u32 {
         self.chunks.iter().map(|chunk| chunk.digest.marked()).sum()

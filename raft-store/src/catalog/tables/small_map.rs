@@ -1,9 +1,12 @@
-//! An ordered map that usually has few entries, as remembered answers do: a peer has a session or two, and a session
-//! an answer or two above its floor. Every keyed command reads them, and each peer's are elsewhere in memory, so
-//! each pointer on the way is a cache miss.
+//! An ordered map for few entries. Remembered answers are like that: a peer has one or two sessions, and a session has
+//! one or two answers above its floor. Every keyed command reads them, and each peer's answers are elsewhere in memory,
+//! so every pointer on the way costs a cache miss.
 //!
-//! Invariant: few entries are stored in one piece, up to `INLINE` of them in the map itself. More than
+//! Invariant: few entries are stored contiguously, up to `INLINE` of them in the map itself. More than
 //! [`FEW_ENTRIES_MAX`] are stored in segments that clones share, so that what a change copies stays bounded.
+//!
+//! Written by hand because the libraries give one half each: inline vector maps copy all entries with every clone, and
+//! persistent maps allocate a node for the first entry, which is the usual case here.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -16,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::segments::SegmentedMap;
 
-/// Entries that lie in one piece.
+/// The most entries that are stored contiguously.
 const FEW_ENTRIES_MAX: usize = 8;
 
 /// An ordered map; see the module.
@@ -35,7 +38,7 @@ impl<K, V, const INLINE: usize> Default for SmallMap<K, V, INLINE> {
     }
 }
 
-/// Equal if the entries are; where they lie does not matter.
+/// Maps are equal if their entries are; how they are stored does not matter.
 impl<K: Ord, V: PartialEq, const INLINE: usize> PartialEq for SmallMap<K, V, INLINE> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -119,7 +122,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
         }
     }
 
-    /// Sets the value of a key; answers the one it had.
+    /// Sets the value of a key and returns the old one.
     pub(in crate::catalog) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self {
             Few(few) => match find(few, &key) {
@@ -177,8 +180,8 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
         last
     }
 
-    /// Begins anew when many have gone, not when they have become few: a map that goes up and
-    /// down does not move each time.
+    /// Returns to the small form only when the map is empty, so that a map that grows and shrinks is not moved each
+    /// time.
     fn let_go_if_empty(&mut self) {
         if matches!(self, Many(many) if many.is_empty()) {
             *self = Self::default();
@@ -186,7 +189,7 @@ impl<K: Ord + Clone, V: Clone, const INLINE: usize> SmallMap<K, V, INLINE> {
     }
 }
 
-/// As a map in key order: where entries lie is no part of the format.
+/// As a map in key order: how entries are stored is not part of the format.
 impl<K: Ord + Serialize, V: Serialize, const INLINE: usize> Serialize for SmallMap<K, V, INLINE> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.len()))?;
@@ -265,7 +268,7 @@ mod tests {
         format!("n{n}").into()
     }
 
-    /// Takes one step with both maps; `value` is what is stored.
+    /// Takes one step with both maps; `value` is the value to store.
     fn take(
         step: Step,
         key: Arc<str>,
@@ -289,7 +292,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whether the map is what is expected, and lies as it should.
+    /// Checks the entries, and how they are stored.
     fn check(map: &Map, expected: &Expected) -> Result<(), TestCaseError> {
         prop_assert!(map.iter().eq(expected.iter()));
         prop_assert_eq!((map.len(), map.is_empty()), (expected.len(), expected.is_empty()));
@@ -304,7 +307,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whether its bytes are those of a map, and mean the same again.
+    /// Checks that the map is encoded as any map is, and survives a round trip.
     fn check_format(map: &Map, expected: &Expected) -> Result<(), TestCaseError> {
         let bytes = postcard::to_stdvec(map).expect("plain values");
         prop_assert_eq!(&bytes, &postcard::to_stdvec(expected).expect("plain values"), "the format is a map's");
