@@ -1,12 +1,12 @@
 //! Applying an entry: clock, clean-up, then the commands in order (T1, D1).
 //!
-//! Invariant: the result depends on the entry and the state alone.
+//! Invariant: the result depends only on the entry and the state.
 
 use super::command::Batch;
 use super::reply::Applied;
 use super::state::Catalog;
 
-/// Events that most commands cause at most: a lease ends with a version, or a copy comes with it.
+/// Room for events, per command. Few commands cause more: a version ends a lease, or adds a holder.
 const EVENTS_PER_COMMAND: usize = 2;
 
 impl Catalog {

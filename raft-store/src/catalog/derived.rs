@@ -9,7 +9,7 @@ use super::records::FileRecord;
 use super::state::{Catalog, Due};
 
 impl Catalog {
-    /// Builds everything that is derived. The stored tables are valid.
+    /// Builds everything that is derived. The stored tables must be valid.
     pub(super) fn with_indexes(mut self) -> Self {
         let (files, peers) = (self.files.clone(), self.peers.clone());
         let mut listing_since = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! What an applied entry changed (L7): consumed by the planner, the event stream and the tests.
 //!
-//! Invariant: events are in log order, and together they tell every change that a query can show; `tests::model` follows
-//! nothing else and must see the same picture.
+//! Invariant: events are in log order, and together they tell every change that a query can show; `tests::model`
+//! follows nothing else and must see the same picture.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 use super::tests::scripts::Labels;
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LogTime, NodeId, PeerId, Version};
 
-/// What observers may keep their own tables of files by. Numbers are small, equal on all nodes, and a file's own from
-/// its first version on: a tombstone keeps it.
+/// A number by which observers can index their own tables of files. Numbers are small and equal on all nodes. A file
+/// has the same number from its first version on; a tombstone keeps it.
 pub type FileNumber = u32;
 
-/// What an applied entry changed, in log order (L7). Consumed by the planner, the event stream and the tests.
+/// One change, in log order (L7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// A registration made a new incarnation.
+    /// A registration began a new incarnation.
     PeerRegistered {
         /// Who.
         peer: PeerId,
         /// Which.
         incarnation: Incarnation,
-        /// Whether it serves files, so counts as live.
+        /// Whether it serves files and so counts as live.
         live: bool,
     },
-    /// A complete listing of a peer was taken in.
+    /// A peer's complete listing was recorded.
     PeerListed {
         /// Who.
         peer: PeerId,
     },
-    /// A peer fell silent; its holdings no longer count.
+    /// A peer fell silent; its holdings do not count any longer.
     PeerExpired {
         /// Who.
         peer: PeerId,
@@ -40,7 +40,7 @@ pub enum Event {
         /// Who.
         peer: PeerId,
     },
-    /// A version of a file came to be.
+    /// A version of a file was published.
     FilePublished {
         /// Which file.
         file: FileName,
@@ -52,10 +52,10 @@ pub enum Event {
         hash: ContentHash,
         /// By whom.
         peer: PeerId,
-        /// Under which grant; 0 if created without a lease.
+        /// The fencing token of the lease; 0 if the file was created without one.
         fencing_token: FencingToken,
     },
-    /// A file was deleted everywhere; the tombstone is a version.
+    /// A file was deleted everywhere. The tombstone is a version.
     FileDeleted {
         /// Which file.
         file: FileName,
@@ -66,7 +66,7 @@ pub enum Event {
         /// By whom.
         peer: PeerId,
     },
-    /// A peer became a holder, or holds another version than before.
+    /// A peer became a holder, or holds a different version than before.
     HolderAdded {
         /// Which file.
         file: FileName,
@@ -74,7 +74,7 @@ pub enum Event {
         peer: PeerId,
         /// Which version its bytes are.
         version: Version,
-        /// Whether that is the current one.
+        /// Whether that is the current version.
         current: bool,
     },
     /// A peer no longer holds a file; or, while the peer is being forgotten, no longer refuses it.
@@ -83,7 +83,7 @@ pub enum Event {
         file: FileName,
         /// Who.
         peer: PeerId,
-        /// True if the peer deleted its copy and must not get it back unasked (F7).
+        /// True if the peer deleted its copy and must not be given it again unasked (F7).
         refused: bool,
     },
     /// A lease began.
@@ -119,16 +119,16 @@ pub enum Event {
         /// Why.
         cause: LeaseEnd,
     },
-    /// A peer joined the line.
+    /// A peer joined the wait queue.
     LineJoined {
         /// For which name.
         file: FileName,
         /// Who.
         peer: PeerId,
-        /// The place it got; grows with every join.
+        /// Its ticket; tickets grow with every join.
         ticket: u64,
     },
-    /// The head of the line may claim the lease now.
+    /// The peer at the head of the wait queue may claim the lease now.
     LeaseOffered {
         /// On which name.
         file: FileName,
@@ -137,7 +137,7 @@ pub enum Event {
         /// Until when (log time).
         deadline: LogTime,
     },
-    /// A peer left the line without a grant.
+    /// A peer left the wait queue without a grant.
     LineLeft {
         /// For which name.
         file: FileName,
@@ -146,16 +146,17 @@ pub enum Event {
         /// Why.
         cause: LineEnd,
     },
-    /// The default number of copies changed.
+    /// The default number of live copies changed.
     ReplicasSet {
         /// To this.
         replicas: u32,
     },
-    /// The cluster's members changed (C2). Made by the storage from a membership entry, never by the catalog.
+    /// The cluster's members changed (C2). The storage makes this event from a membership entry; the catalog never
+    /// does.
     MembersChanged {
-        /// Who votes now, in id order; during a change of voters both the old and the new ones.
+        /// The voters, in id order; during a change of voters both the old and the new ones.
         voters: Vec<NodeId>,
-        /// Who follows without voting, in id order.
+        /// The members that do not vote, in id order.
         learners: Vec<NodeId>,
     },
 }
@@ -163,22 +164,22 @@ pub enum Event {
 /// Why a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseEnd {
-    /// Its time was over.
+    /// It reached its deadline.
     Expired,
     /// The holder released it.
     Released,
-    /// A version, or the tombstone, was published under it.
+    /// A version or a tombstone was published under it.
     Published,
     /// A newer incarnation of the holder took it over (L4).
     TakenOver,
 }
 
-/// Why a waiter left the line.
+/// Why a peer left the wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LineEnd {
     /// It asked to.
     Left,
-    /// The leader heard nothing from it.
+    /// The leader did not hear from it.
     Silent,
     /// It did not claim its grant in time.
     PassedOver,

@@ -3,9 +3,9 @@
 //!
 //! Invariants
 //! * `unnamed` are the holdings that were last stated before the peer's open listing began; without an open listing
-//!   there are none. So a listing is completed at the cost of what it drops, however much it names.
-//! * A digest that is kept is that of the holdings as they are: every change forgets it. It is a function of the
-//!   replicated state, so it does not matter to any result which node has computed it already, or when.
+//!   there are none. So completing a listing costs what it drops, however much it names.
+//! * A cached digest is that of the current holdings: every change discards it. It is a function of the replicated
+//!   state, so no result depends on which node has computed it, or when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,29 +14,29 @@ use super::tables::Id;
 use super::tables::ids::Ids;
 use crate::types::ContentHash;
 
-/// Holdings from which on a peer's digest is worth computing ahead, off the apply path: fewer take a few milliseconds.
+/// With this many holdings a peer's digest is computed in advance, off the apply path. Fewer take a few milliseconds.
 pub(super) const MANY_HOLDINGS: usize = 2_048;
 
 /// The files that concern one peer, and where its idempotency keys are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerSets {
-    /// Files it holds and has stated since its open listing began, or holds at all without one.
+    /// Files that it holds and has stated since its open listing began; without one, all that it holds.
     pub(super) named: Ids,
-    /// Files it holds and has not stated since.
+    /// Files that it holds and has not stated since.
     pub(super) unnamed: Ids,
     pub(super) refused: BTreeSet<Id>,
-    /// Its tickets by file, a pending grant's included.
+    /// Its tickets in wait queues by file, that of a pending grant included.
     pub(super) places: BTreeMap<Id, u64>,
     pub(super) leases: BTreeSet<Id>,
-    /// `Catalog::holding_changes` when its holdings changed last.
+    /// The value of `Catalog::holding_changes` when its holdings last changed.
     pub(super) changed: u64,
-    /// The digest of its holdings, if it was asked for since.
+    /// The digest of its holdings, if it was computed since.
     pub(super) digest: Option<ContentHash>,
-    /// Where its idempotency keys are, and [`super::keys::owners::Owners::forgotten`] when that was looked up.
+    /// The slot of its idempotency keys, and [`super::keys::owners::Owners::forgotten`] when the slot was looked up.
     pub(super) keys: Option<(Id, u64)>,
 }
 
-/// Equal if the sets are; when something was computed does not matter.
+/// Equal if the sets are; what is cached does not matter.
 impl PartialEq for PeerSets {
     fn eq(&self, other: &Self) -> bool {
         let Self { named, unnamed, refused, places, leases, changed: _, digest: _, keys: _ } = self;
@@ -68,18 +68,18 @@ impl PeerSets {
         found
     }
 
-    /// A listing begins: nothing is named yet. Whatever an earlier one left unnamed counts as any other holding.
+    /// Begins a listing: nothing is named yet. What an earlier listing left unnamed is treated like any other holding.
     pub(super) fn begin_listing(&mut self) {
         self.end_listing();
         self.unnamed = std::mem::take(&mut self.named);
     }
 
-    /// What the open listing has not named, in slot order.
+    /// Holdings that the open listing has not named, in slot order.
     pub(super) fn unnamed_holdings(&self) -> Vec<Id> {
         self.unnamed.iter().collect()
     }
 
-    /// The open listing is void: what it left unnamed is held all the same.
+    /// Voids the open listing: what it has not named is still held.
     pub(super) fn end_listing(&mut self) {
         if self.named.is_empty() {
             self.named = std::mem::take(&mut self.unnamed);
@@ -88,7 +88,7 @@ impl PeerSets {
         }
     }
 
-    /// Puts a decoded holding in its place.
+    /// Adds a decoded holding.
     pub(super) fn restore(&mut self, file: Id, is_named: bool) {
         if is_named {
             self.named.insert(file);
@@ -111,7 +111,7 @@ impl Catalog {
         &mut self.sets[peer as usize]
     }
 
-    /// Empty sets for a peer that takes this slot, or leaves it.
+    /// Empties the sets of a slot that a peer takes or leaves.
     pub(super) fn new_sets(&mut self, peer: Id) {
         let slots = self.sets.len().max(peer as usize + 1);
         self.sets.resize_with(slots, PeerSets::default);
@@ -120,7 +120,7 @@ impl Catalog {
         self.undigested.remove(&peer);
     }
 
-    /// A peer states that it holds a file; `changed`: it did not hold it, or another version of it.
+    /// Records that a peer states a holding. `changed`: it did not hold the file, or held another version.
     pub(super) fn state_holding(&mut self, peer: Id, file: Id, changed: bool) {
         let sets = self.sets_mut(peer);
         if changed || !sets.unnamed.is_empty() {
@@ -150,7 +150,7 @@ impl Catalog {
         }
     }
 
-    /// Notes that a digest is worth computing before somebody asks for it.
+    /// Notes that a peer's digest should be computed in advance.
     pub(super) fn want_digest(&mut self, peer: Id) {
         let sets = self.sets(peer);
         if sets.digest.is_none() && sets.holdings_count() >= MANY_HOLDINGS {

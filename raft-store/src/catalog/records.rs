@@ -15,34 +15,34 @@ use super::tables::name_index::Named;
 use super::tables::slab::Id;
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, PeerId, Version, limits};
 
-/// Holders that need no memory of their own: most files have one, for a while at least.
+/// Holders stored in the record itself: most files have one holder, at least for a while.
 const FEW_HOLDERS: usize = 1;
 
-/// One name: its versions, its holders, and who wants to write it. There are millions of them:
-/// what most have not takes a pointer.
+/// One name: its versions, its holders, and who wants to write it. There are millions of records, so a field that most
+/// of them do not use takes only a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
     pub(super) name: Arc<str>,
-    /// 0 while only a lease or a line exists (L6).
+    /// 0 while there is only a lease or a wait queue (L6).
     pub(super) version: Version,
     pub(super) size: Option<u64>,
     /// `None` for version 0 and for a tombstone.
     pub(super) hash: Option<ContentHash>,
-    /// The grant under which the current version was published; 0 without one.
+    /// The fencing token under which the current version was published; 0 without a lease.
     pub(super) fencing_token: FencingToken,
-    /// Older remembered versions, ascending; tombstones have no bytes and are not among them (F2).
+    /// Older remembered versions, ascending. Tombstones have no bytes and are not among them (F2).
     pub(super) past: ThinVec<PastVersion>,
-    /// Ascending by peer.
+    /// In ascending order of peers.
     #[serde(deserialize_with = "few_holders")]
     pub(super) holders: SmallVec<[Holder; FEW_HOLDERS]>,
-    /// Peers that deleted their copy (F7), ascending; never holders.
+    /// Peers that deleted their copy (F7), ascending. None of them is a holder.
     pub(super) refused: ThinVec<Id>,
-    /// The last few leases that are over, oldest first.
+    /// The last few ended leases, oldest first.
     pub(super) ended: ThinVec<EndedLease>,
     pub(super) contention: Option<Box<Contention>>,
 }
 
-/// By way of a vector, which does not take the stated length for true before it has read as much.
+/// Reads a vector first: it does not allocate what a damaged length claims before it has read as much.
 fn few_holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[Holder; FEW_HOLDERS]>, D::Error> {
     let mut holders = SmallVec::from_vec(Vec::deserialize(deserializer)?);
     holders.shrink_to_fit();
@@ -61,24 +61,24 @@ pub(super) struct PastVersion {
 pub(super) struct Holder {
     pub(super) peer: Id,
     pub(super) version: Version,
-    /// The command that last stated it.
+    /// The sequence number of the command that last stated it.
     pub(super) touched: u64,
 }
 
-/// Tells a token that was right once from a wrong one (F5).
+/// An ended lease: tells an expired token from a wrong one (F5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EndedLease {
     pub(super) token: LeaseToken,
     pub(super) fencing_token: FencingToken,
 }
 
-/// Who may write a file now, and who waits. Exists only while there is a lease or a pending grant.
+/// Who may write a file now, and who waits for it. Exists only while there is a lease or a pending grant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Contention {
     pub(super) lease: Option<Lease>,
-    /// The head's pending grant; never together with a lease (L1).
+    /// The pending grant of the peer that was next; never together with a lease (L1).
     pub(super) offer: Option<Offer>,
-    /// Ascending by ticket.
+    /// The wait queue, in ascending order of tickets.
     pub(super) line: VecDeque<Waiter>,
 }
 
@@ -86,16 +86,16 @@ pub(super) struct Contention {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lease {
     pub(super) peer: Id,
-    /// The holder's at the time of the grant (L4).
+    /// The holder's incarnation at the time of the grant (L4).
     pub(super) incarnation: Incarnation,
     pub(super) token: LeaseToken,
     pub(super) fencing_token: FencingToken,
-    /// As granted; what a renewal without a TTL repeats (L1).
+    /// As granted; a renewal without a TTL repeats it (L1).
     pub(super) ttl_ms: u64,
     pub(super) deadline: Deadline,
 }
 
-/// A pending grant of the peer that was the head of the line.
+/// A pending grant: the peer that was next may claim the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Offer {
     pub(super) peer: Id,
@@ -103,7 +103,7 @@ pub(super) struct Offer {
     pub(super) deadline: Deadline,
 }
 
-/// A place in line.
+/// A place in a wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Waiter {
     pub(super) peer: Id,
@@ -118,20 +118,20 @@ pub(super) struct PeerRecord {
     pub(super) zone: Option<String>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) incarnation: Incarnation,
-    /// When the record is forgotten; `None` while the peer is live (P5).
+    /// When the record will be forgotten; `None` while the peer is live (P5).
     pub(super) forget_at: Option<Deadline>,
     pub(super) listing: Option<OpenListing>,
-    /// Ids of listings that are complete or void, newest last: a late page of one must not start a new listing.
+    /// Ids of listings that are complete or void, newest last. A late page of one of them must not start a new listing.
     pub(super) closed_listings: VecDeque<String>,
 }
 
-/// A listing of which the last page has not come (P2).
+/// A listing whose last page has not arrived (P2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenListing {
     pub(super) id: String,
-    /// The command that brought the first page.
+    /// The sequence number of the command with the first page.
     pub(super) started: u64,
-    /// Names the peer deleted since, which no page adds again.
+    /// Names that the peer has deleted since; no page adds them again.
     pub(super) deleted: BTreeSet<String>,
 }
 
@@ -167,12 +167,12 @@ impl FileRecord {
         self.past.iter().rev().find(|past| past.hash == *hash).map(|past| past.version)
     }
 
-    /// Whether this is a version whose bytes are not remembered any more (F2).
+    /// Whether the bytes of this version are no longer remembered (F2).
     pub(super) fn has_forgotten(&self, version: Version) -> bool {
         version + limits::REMEMBERED_VERSIONS as u64 <= self.version
     }
 
-    /// The bytes of a remembered version.
+    /// The hash of a remembered version.
     pub(super) fn hash_of(&self, version: Version) -> Option<ContentHash> {
         if version == self.version {
             return self.hash;
@@ -193,7 +193,7 @@ impl FileRecord {
         self.contention.as_ref()?.offer.as_ref()
     }
 
-    /// The fencing token of a lease that is over, by its secret.
+    /// The fencing token of an ended lease, by its secret.
     pub(super) fn ended_under(&self, token: &LeaseToken) -> Option<FencingToken> {
         self.ended.iter().rev().find(|ended| ended.token == *token).map(|ended| ended.fencing_token)
     }
@@ -212,7 +212,7 @@ impl Named for PeerRecord {
 }
 
 impl PeerRecord {
-    /// Registered, serving and not expired: exactly the peers that are not on their way to be forgotten.
+    /// Registered, serving and not expired: a peer is live exactly while nothing is set to forget it.
     pub(super) fn is_live(&self) -> bool {
         self.forget_at.is_none()
     }

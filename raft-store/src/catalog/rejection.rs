@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 use super::tests::scripts::{Labels, or_none};
 use crate::types::{ContentHash, FencingToken, FileName, PeerId, Version};
 
-/// Deterministic refusals. Nothing changed, except that the key remembers the refusal.
+/// Why a command was refused. Nothing has changed, except that the idempotency key remembers the refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
-    /// The peer never registered, or was forgotten.
+    /// The peer has never registered, or was forgotten.
     #[error("peer {peer} is not registered; register it first")]
     UnknownPeer {
         /// The id in the request.
         peer: PeerId,
     },
-    /// No such file, or only a tombstone of it.
+    /// There is no such file, or only its tombstone.
     #[error("no file named {file}")]
     NotFound {
         /// The name in the request.
         file: FileName,
     },
-    /// The peer does not hold the copy it wants to drop.
+    /// The peer does not hold the copy that it wants to drop.
     #[error("the peer holds no copy of {file}")]
     NotHolder {
         /// The name in the request.
         file: FileName,
     },
-    /// Publishing without, or with a wrong, lease token (F5).
+    /// Publishing takes the live lease's token: there was none, or a wrong one (F5).
     #[error("version {} of a file is published under its lease; acquire it first", current_version + 1)]
     LeaseRequired {
         /// The catalog's version.
@@ -38,17 +38,17 @@ pub enum Rejection {
         /// Who has the lease now.
         holder: Option<PeerId>,
     },
-    /// The token was right once; that lease is over (F5).
+    /// The token belonged to a lease that has ended (F5).
     #[error("the lease is over; acquire it again and start from the newest version")]
     LeaseExpired {
         /// The catalog's version.
         current_version: Version,
         /// Who has the lease now.
         holder: Option<PeerId>,
-        /// The fencing token of the lease that is over, where it is known.
+        /// The fencing token of the ended lease, if it is known.
         fencing_token: Option<FencingToken>,
     },
-    /// The version is not the one that comes next, or somebody else created the name first (F3, F5).
+    /// The version is not the next one, or another peer created the name first (F3, F5).
     #[error("the index has version {current_version}")]
     VersionConflict {
         /// The catalog's version; 0 if the name does not exist.
@@ -60,7 +60,7 @@ pub enum Rejection {
         /// Who has the lease now.
         holder: Option<PeerId>,
     },
-    /// The bytes are none of the remembered versions' (F4).
+    /// The bytes are not those of any remembered version (F4).
     #[error("these bytes are no remembered version of the file; the index has version {current_version}")]
     HashConflict {
         /// The catalog's version.
@@ -70,13 +70,13 @@ pub enum Rejection {
         /// Its size in bytes.
         size: Option<u64>,
     },
-    /// The key was used with another request (X1).
+    /// The key was used for another request (X1).
     #[error("this idempotency key was used for another request")]
     KeyReused,
-    /// The key lies below its session's floor, or was forgotten (X2).
+    /// The key is below its session's floor, or was forgotten (X2).
     #[error("this idempotency key lies below the floor its session has stated; it was not applied")]
     KeyExpired,
-    /// A limit of the catalog is reached; nothing is forgotten early to make room (X5).
+    /// The catalog has reached a limit. Nothing is forgotten early to make room (X5).
     #[error("the index cannot take more: {what}")]
     Overloaded {
         /// Which limit.

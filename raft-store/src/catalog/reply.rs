@@ -1,7 +1,8 @@
 //! What applying a command answers.
 //!
-//! Invariant: a reply is the same on every node and is what an idempotency key remembers (X1). Times in it are log
-//! times; the node that answers turns them into remaining milliseconds and wall-clock times (T4).
+//! Invariant: a reply is the same on every node, and an idempotency key remembers it (X1). Its times are log times; the
+//! node that answers turns them into remaining milliseconds and wall-clock times (T4). The order of the variants is
+//! their encoding in remembered answers (D3).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use super::rejection::Rejection;
 use super::tests::scripts::{Labels, joined, or_none};
 use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version};
 
-/// Result of applying one entry.
+/// The result of applying one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// One per command, in order.
@@ -20,28 +21,28 @@ pub struct Applied {
     pub events: Vec<Event>,
 }
 
-/// A command's answer, and whether it is a remembered one.
+/// A command's answer, and whether it was remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The answer.
     pub result: Result<Reply, Rejection>,
-    /// True if the command was not applied now but answered from the table of keys (X1).
+    /// True if the command was not applied but answered from the idempotency table (X1).
     pub replayed: bool,
 }
 
-/// Success answers.
+/// The answer to a command that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To `Register`.
     Registered {
-        /// The incarnation this registration made, or that its listing belongs to.
+        /// The incarnation that this registration began, or that its listing belongs to.
         incarnation: Incarnation,
         /// What became of the listing.
         listing: ListingState,
-        /// Holdings that were not taken in (F4).
+        /// Holdings that contradict the catalog and were not recorded (F4).
         conflicts: Vec<Conflict>,
     },
-    /// To `Announce`: the version the peer now holds, or published.
+    /// To `Announce`: the version that the peer now holds, or has published.
     Announced {
         /// That version.
         version: Version,
@@ -50,15 +51,15 @@ pub enum Reply {
     },
     /// To `AnnounceMany`: one result per file, in order.
     AnnouncedMany(Vec<Result<Version, Rejection>>),
-    /// To `Acquire` and `Renew`: the lease is the peer's.
+    /// To `Acquire` and `Renew`: the peer has the lease.
     Granted(Grant),
-    /// To `Acquire`: somebody else has the lease, or a pending grant on it.
+    /// To `Acquire`: another peer has the lease, or a pending grant.
     Denied {
-        /// Who.
+        /// Which peer.
         holder: PeerId,
         /// When that lease, or the window to claim it, ends (log time).
         deadline: LogTime,
-        /// The requester's place in line (1 = next), if it waits.
+        /// The requester's position in the wait queue (1 = next), if it waits.
         position: Option<u64>,
     },
     /// To `Release`, `Leave`, `Delete`, `SetReplicas` and the node's own commands.
@@ -70,13 +71,13 @@ pub enum Reply {
 pub struct Grant {
     /// The leased name.
     pub file: FileName,
-    /// The secret that renew, release and publish must show.
+    /// The secret that renewing, releasing and publishing need.
     pub token: LeaseToken,
-    /// Greater than every earlier grant's.
+    /// Greater than that of every earlier grant.
     pub fencing_token: FencingToken,
     /// Granted duration in milliseconds.
     pub ttl_ms: u64,
-    /// When it ends unless renewed (log time).
+    /// When the lease ends unless it is renewed (log time).
     pub deadline: LogTime,
     /// The file's current version; 0 if it does not exist yet.
     pub version: Version,
@@ -85,11 +86,11 @@ pub struct Grant {
 /// What became of a registration's listing (P2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListingState {
-    /// The listing, or this page of it, was taken in.
+    /// The listing, or this page of it, was recorded.
     Accepted,
-    /// The digest matched: nothing to send.
+    /// The digest matched: the peer need not send anything.
     Unchanged,
-    /// The digest did not match, or the page belongs to a voided listing: send everything.
+    /// The digest did not match, or the page belongs to a void listing: the peer should send everything.
     Wanted,
 }
 
@@ -98,7 +99,7 @@ pub enum ListingState {
 pub struct Conflict {
     /// The name.
     pub name: FileName,
-    /// What the catalog has.
+    /// The catalog's version.
     pub current_version: Version,
     /// Its hash; absent for a tombstone.
     pub hash: Option<ContentHash>,

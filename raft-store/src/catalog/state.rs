@@ -1,7 +1,8 @@
-//! The tables of the catalog: what is stored, and the indexes derived from it.
+//! The fields of the catalog: the replicated state, and the indexes derived from it.
 //!
-//! Invariant: the fields of the first group are the replicated state and what [`Catalog::encode`] writes; those of the
-//! second are functions of the first, rebuilt by `decode` and compared with a recomputation by the invariants.
+//! Invariant: the fields of the first group are the replicated state, which [`Catalog::encode`] writes. Those of the
+//! second group are functions of the first: `decode` rebuilds them, and the invariants compare them with a
+//! recomputation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,16 +24,17 @@ use crate::types::{FencingToken, Incarnation, LogTime, PeerId, limits};
 pub struct Catalog {
     /// The log clock (T1).
     pub(super) clock: LogTime,
-    /// Commands applied so far; orders touches of holdings against the start of a listing (P2).
+    /// Commands applied so far. Tells whether a holding was stated before or after a listing began (P2).
     pub(super) sequence: u64,
-    /// Deadlines set so far; orders equal ones (D4).
+    /// Deadlines set so far; orders deadlines at equal times (D4).
     pub(super) positions: u64,
-    /// The newest incarnation given (P1).
+    /// The last incarnation number given out (P1).
     pub(super) incarnations: Incarnation,
-    /// The highest fencing token given (L2).
+    /// The last fencing token given out (L2).
     pub(super) fencing_tokens: FencingToken,
-    /// The newest place in any line given (L5).
+    /// The last ticket given out in any wait queue (L5).
     pub(super) tickets: u64,
+    /// Replicated settings.
     pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) files: Slab<FileRecord>,
@@ -43,31 +45,31 @@ pub struct Catalog {
     pub(super) names: NameIndex,
     /// Peers by their ids.
     pub(super) peer_ids: NameIndex,
-    /// By a peer's slot: the files that concern it.
+    /// The files that concern each peer, by the peer's slot.
     pub(super) sets: Vec<PeerSets>,
-    /// Changes of any peer's holdings so far in this process.
+    /// Changes of any peer's holdings that this process has seen.
     pub(super) holding_changes: u64,
-    /// Peers with many holdings of which the digest is not known.
+    /// Peers with many holdings whose digest is not known.
     pub(super) undigested: BTreeSet<Id>,
-    /// Everything that time ends.
+    /// Everything that ends at a deadline.
     pub(super) due: BTreeMap<Deadline, Due>,
     /// Files with a lease or a pending grant.
     pub(super) contended: BTreeSet<Id>,
     pub(super) totals: Totals,
-    /// What the entry under way changed; empty between entries.
+    /// Events of the entry that is being applied; empty between entries.
     pub(super) events: Vec<Event>,
 }
 
-/// Limits that have to be equal on all nodes and that tests make small. Part of the replicated state.
+/// Limits that must be equal on all nodes, so they are part of the replicated state. Tests make them small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Items that time-driven clean-up handles in one entry (D4).
+    /// Items that one entry cleans up (D4).
     pub cleanup_items: u32,
-    /// Remembered answers in all (X5).
+    /// Remembered answers of all peers together (X5).
     pub answers: u64,
     /// Opaque keys remembered for one peer (X2).
     pub opaque_keys_per_peer: u32,
-    /// Peers that may wait in line for one file.
+    /// Peers that may wait for one file.
     pub line_length: u32,
     /// Remembered answers of one peer (X5).
     pub answers_per_peer: u64,
@@ -85,7 +87,7 @@ impl Default for Limits {
     }
 }
 
-/// When something ends. Equal times are ordered by the log position at which they were set (D4).
+/// When something ends. Equal times are ordered by when they were set (D4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Deadline {
     pub(super) at: LogTime,
@@ -102,7 +104,7 @@ pub(super) enum Due {
     Session { owner: PeerId, session: Arc<str> },
 }
 
-/// Counted by every step (see [`super::Counts`]); bytes are wider, since any peer may state any size.
+/// Totals that every change keeps up to date (see [`super::Counts`]). Bytes are wide, since a peer may state any size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) peers_live: u64,
@@ -113,8 +115,8 @@ pub(super) struct Totals {
     pub(super) waiting: u64,
 }
 
-/// Who states a holding. Events name the peer by the id that came with the command: the one in the peer's record would
-/// be counted up and down for every event, by all processors in turns.
+/// Who states a holding. Events clone the id that came with the command, not the one in the peer's record: all threads
+/// would contend for the reference count of the latter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct By<'a> {
     pub(super) slot: Id,
@@ -128,7 +130,7 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// An empty catalog with other limits than the usual ones. All nodes of a cluster need the same.
+    /// An empty catalog with limits of its own. All nodes of a cluster need the same limits.
     pub fn with_limits(limits: Limits) -> Self {
         Self {
             clock: 0,
@@ -158,12 +160,12 @@ impl Catalog {
         self.events.push(event);
     }
 
-    /// The peer's slot, or the refusal that every command of an unknown peer gets.
+    /// The peer's slot; refuses the command of an unknown peer.
     pub(super) fn known(&self, peer: &PeerId) -> Result<Id, Rejection> {
         self.peer_slot(peer).ok_or_else(|| Rejection::UnknownPeer { peer: peer.clone() })
     }
 
-    /// The peer of a command that states holdings.
+    /// The peer that states holdings; refuses an unknown one.
     pub(super) fn known_as<'a>(&self, id: &'a PeerId) -> Result<By<'a>, Rejection> {
         Ok(By { slot: self.known(id)?, id })
     }
@@ -177,7 +179,7 @@ impl Catalog {
         self.peers[peer].id.clone()
     }
 
-    /// A deadline that many milliseconds from now.
+    /// A new deadline, so many milliseconds from now.
     pub(super) fn deadline_in(&mut self, duration_ms: u64) -> Deadline {
         self.positions += 1;
         Deadline { at: self.clock.saturating_add(duration_ms), position: self.positions }

@@ -1,6 +1,6 @@
-//! What is true of the catalog between any two entries. Tests walk it after every step.
+//! What is true of the catalog between any two entries. Tests check it after every step.
 //!
-//! Invariant: each function looks at one property and recomputes it from the stored records alone; [`check`] calls all.
+//! Invariant: each function checks one property, recomputed from the stored records alone; [`check`] calls them all.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use crate::catalog::rules::ENDED_LEASES_PER_FILE;
 use crate::catalog::state::Catalog;
 use crate::types::limits;
 
-/// A broken invariant: which one, and where.
+/// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{invariant}: {details}")]
 pub struct Violation {
-    /// The function's claim.
+    /// What should be true.
     pub invariant: &'static str,
     /// Where it does not hold.
     pub details: String,
@@ -22,7 +22,7 @@ pub struct Violation {
 
 type Check = Result<(), Violation>;
 
-/// Checks every invariant; costs time in proportion to the whole state.
+/// Checks every invariant. Takes time in proportion to the whole state.
 pub fn check(catalog: &Catalog) -> Check {
     no_events_are_left(catalog)?;
     for (_, file) in catalog.files.iter() {
@@ -126,7 +126,7 @@ fn the_stored_tables_are_decodable(catalog: &Catalog) -> Check {
     require(verdict.is_ok(), "what is stored decodes", || verdict.err().unwrap_or_default())
 }
 
-/// The same stored records, with everything derived built anew.
+/// A catalog with the same stored records and everything derived rebuilt.
 fn recomputed(catalog: &Catalog) -> Catalog {
     let bare = Catalog {
         clock: catalog.clock,

@@ -1,6 +1,6 @@
-//! Whether a catalog is what it should be: what was decoded (`validate`), and what applying led to (`invariants`).
+//! Whether a catalog is sound: after decoding (`validate`), and after applying (`invariants`).
 //!
-//! Invariant: the checks read the stored records alone, and share no code with what keeps them true.
+//! Invariant: the checks recompute what they compare from the stored records.
 
 pub(in crate::catalog) mod invariants;
 pub(in crate::catalog) mod validate;

@@ -1,6 +1,6 @@
-//! Whether decoded tables are ones that applying can rely on.
+//! Checks that decoded tables are sound enough to apply commands to.
 //!
-//! Invariant: tables that pass never make `apply` or a query panic. Each check answers what is wrong, in words.
+//! Invariant: on tables that pass, neither `apply` nor a query panics. Each check says in words what is wrong.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use crate::catalog::state::{Catalog, Deadline};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, limits};
 
-/// Counters and versions beyond it cannot come from counting; they could overflow when counted on.
+/// No counter or version can have reached this value by counting. Greater ones could overflow later.
 const COUNTER_MAX: u64 = 1 << 62;
 
 type Check = Result<(), String>;
 
-/// Checks everything stored; the derived fields are empty still.
+/// Checks everything that is stored. The derived fields are still empty.
 pub(in crate::catalog) fn stored(catalog: &Catalog) -> Check {
     scalars(catalog)?;
     let mut deadlines = Deadlines { seen: BTreeSet::new(), positions: catalog.positions };
@@ -53,7 +53,7 @@ fn scalars(catalog: &Catalog) -> Check {
     require(catalog.peers.free_list_is_exact(), || "the free list of peers".into())
 }
 
-/// Deadlines are keys of one index, so no two may be equal.
+/// Deadlines are the keys of one index, so no two may be equal.
 struct Deadlines {
     seen: BTreeSet<u64>,
     positions: u64,
@@ -116,7 +116,7 @@ fn contested(catalog: &Catalog, contention: &Contention, deadlines: &mut Deadlin
     Ok(())
 }
 
-/// The fencing tokens of a file's leases, over ones first.
+/// The fencing tokens of a file's leases, ended ones first.
 fn leases_of(record: &FileRecord) -> impl Iterator<Item = u64> {
     let live = record.lease().map(|lease| lease.fencing_token);
     record.ended.iter().map(|ended| ended.fencing_token).chain(live)

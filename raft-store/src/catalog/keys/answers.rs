@@ -1,8 +1,8 @@
-//! The idempotency table: what each idempotency key was answered (X1, X2, X4, X5).
+//! The remembered answers: what the command under each idempotency key was answered (X1, X2, X4, X5).
 //!
-//! Invariant: an answer leaves the table only because its session's floor passed it, because its key is opaque and old,
-//! or because its whole session was idle for [`SESSION_RETENTION_MS`]; never to make room. The table knows peers by
-//! their ids alone, so that their expiry does not touch it.
+//! Invariant: an answer leaves the table only when its session's floor passes it, when its key is opaque and old, or
+//! when its session has been idle for [`SESSION_RETENTION_MS`]. Nothing is forgotten to make room. The table knows
+//! peers by their ids alone, so expiry of a peer does not touch it.
 
 use std::sync::Arc;
 
@@ -18,19 +18,20 @@ use crate::catalog::tables::slab::Id;
 use crate::catalog::tables::small_map::SmallMap;
 use crate::types::{ContentHash, PeerId};
 
-/// How long a session's answers are kept after its last new key, in milliseconds of log time. Every session leaves its
-/// last answer above its floor; without an end they would fill the table. A library retries for 5 minutes at most (X3).
+/// How long a session's answers are kept after its last new key, in milliseconds of log time. The last answer of every
+/// session stays above its floor, so without an end old sessions would fill the table. The client library retries for
+/// 5 minutes at most (X3).
 pub(in crate::catalog) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Bytes of an encoded answer that need no memory of their own: enough for most.
+/// Bytes of an encoded answer that are stored inline: enough for most answers.
 const INLINE_RESULT_BYTES: usize = 16;
 
-/// Everything remembered, by the peer that asked. Every level is copied on write, in parts: however many answers there
-/// are, a snapshot shares them, and the next key of a peer copies a few hundred of them at most.
+/// All remembered answers, by the peer that asked. Every level is copy-on-write in parts: a snapshot shares all
+/// answers, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct Answers {
     pub(in crate::catalog) owners: Owners,
-    /// Answers in all owners' tables.
+    /// Answers of all peers together. Derived.
     #[serde(skip)]
     pub(in crate::catalog) total: u64,
 }
@@ -38,20 +39,20 @@ pub(in crate::catalog) struct Answers {
 /// Keys of the form `session:sequence`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct Session {
-    /// Sequences below it are settled.
+    /// Sequence numbers below it are settled.
     pub(in crate::catalog) floor: u64,
     /// When the session's last key was new.
     pub(in crate::catalog) used: u64,
-    /// When to look whether it is idle; moved only then.
+    /// When to check whether the session is idle; moved only by that check.
     pub(in crate::catalog) due: Deadline,
-    /// By sequence and chunk (X4).
+    /// By sequence number and chunk (X4).
     pub(in crate::catalog) answers: SmallMap<(u64, u32), Answer, 1>,
 }
 
 /// A key of any other form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct OpaqueKey {
-    /// Position of its first use; greater for newer keys.
+    /// The position of its first use; newer keys have greater ones.
     pub(in crate::catalog) first_used: u64,
     pub(in crate::catalog) due: Deadline,
     pub(in crate::catalog) chunks: SmallMap<u32, Answer, 1>,
@@ -60,13 +61,13 @@ pub(in crate::catalog) struct OpaqueKey {
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct Answer {
-    /// Tells another request under the same key (X1).
+    /// The hash of the request: detects another request under the same key (X1).
     pub(in crate::catalog) body: ContentHash,
-    /// The encoded result; empty for plain success, the most frequent one.
+    /// The encoded result; empty for `Reply::Done`, the most frequent one.
     result: SmallVec<[u8; INLINE_RESULT_BYTES]>,
 }
 
-/// Where a key belongs.
+/// The two forms of a key (X2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalog) enum KeyForm<'a> {
     Session { session: &'a str, sequence: u64 },
@@ -78,11 +79,11 @@ pub(in crate::catalog) enum KeyForm<'a> {
 pub(in crate::catalog) enum Admission {
     /// Not seen: apply the command and remember the answer.
     New,
-    /// Seen, and its peer waits in line since: apply it again (L5).
+    /// Seen, and its peer still waits for the lease: apply the command again (L5).
     Waiting,
-    /// Seen: this was the answer.
+    /// Seen; this was the answer.
     Seen(Result<Reply, Rejection>),
-    /// Not to be applied.
+    /// Refused: the command must not be applied.
     Refused(Rejection),
 }
 
@@ -95,7 +96,7 @@ impl Answer {
         Self { body, result }
     }
 
-    /// The answer; `None` only for bytes that [`Answer::new`] did not make, which `decode` refuses.
+    /// The answer. `None` only for bytes that [`Answer::new`] did not write; `decode` refuses those.
     pub(in crate::catalog) fn result(&self) -> Option<Result<Reply, Rejection>> {
         if self.result.is_empty() {
             return Some(Ok(Reply::Done));
@@ -105,7 +106,7 @@ impl Answer {
 }
 
 impl<'a> KeyForm<'a> {
-    /// `session:sequence` with a canonical decimal sequence; so that no two keys mean the same one.
+    /// `session:sequence` needs a canonical decimal number, so that no two keys mean the same one.
     pub(in crate::catalog) fn of(key: &'a str) -> Self {
         if let Some((session, digits)) = key.rsplit_once(':')
             && (digits == "0" || !digits.starts_with(['0', '+']))
@@ -118,7 +119,7 @@ impl<'a> KeyForm<'a> {
 }
 
 impl Session {
-    /// Forgets what is below a floor; answers how many that were.
+    /// Raises the floor and forgets the answers below it; returns how many.
     fn raise_floor(&mut self, floor: u64) -> u64 {
         let mut settled = 0;
         if floor > self.floor {
@@ -133,13 +134,13 @@ impl Session {
 }
 
 impl Answers {
-    /// Decides whether the command is to be applied; the owner is known by its slot, if it has one.
+    /// Decides whether the command is to be applied. `owner` is the slot of the peer's keys, if it has any.
     ///
-    /// A session's floor rises to what the key states: here, or if the command is to be applied, with its answer
-    /// ([`Answers::put_session`]), or instead of one ([`Answers::raise_floor`]).
+    /// The floor of a session rises to what the key states. That happens here if the command is not applied, together
+    /// with the answer if one is stored ([`Answers::put_session`]), and otherwise afterwards
+    /// ([`Answers::raise_floor`]).
     ///
-    /// Reads only, for the usual case that a key is new: each change would have to ask first whether a snapshot
-    /// shares what it changes, all the way down.
+    /// The usual case, a new key, only reads: a change would check on every level whether a snapshot shares it.
     pub(in crate::catalog) fn admit(&mut self, owner: Option<Id>, tag: &KeyTag, limits: &Limits) -> Admission {
         let keys = owner.map(|slot| self.owners.get_at(slot));
         let known = match KeyForm::of(&tag.key) {
@@ -179,7 +180,7 @@ impl Answers {
         admission
     }
 
-    /// Why there is no room for another answer of this owner, if there is none (X5).
+    /// Why there is no room for another answer of this owner; `None` if there is room (X5).
     fn is_full(&self, owner: Option<Id>, limits: &Limits) -> Option<String> {
         if self.total >= limits.answers {
             return Some(format!("it remembers {} answers already", limits.answers));
@@ -193,7 +194,7 @@ impl Answers {
         })
     }
 
-    /// Forgets what a known session's key says is settled.
+    /// Forgets what the key states as settled, if the session is known.
     pub(in crate::catalog) fn raise_floor(&mut self, owner: Option<Id>, tag: &KeyTag) {
         if let (KeyForm::Session { session, .. }, Some(floor)) = (KeyForm::of(&tag.key), tag.floor)
             && let Some(slot) = owner
@@ -205,10 +206,10 @@ impl Answers {
         }
     }
 
-    /// Raises a session's floor to what the key states, and stores its answer. The owner comes with its slot, if it has
-    /// one; `due` is the deadline of a session that is new.
+    /// Raises a session's floor to what the key states, and stores the answer. `slot` is that of the owner's keys, if
+    /// it has any; `due` becomes the deadline of a new session.
     ///
-    /// Returns true if the session is new, so that `due` has to be watched.
+    /// Returns true if the session is new: the caller then has to watch `due`.
     pub(in crate::catalog) fn put_session(
         &mut self,
         (owner, slot): (&PeerId, Option<Id>),
@@ -238,7 +239,7 @@ impl Answers {
         true
     }
 
-    /// Stores an opaque key's answer, and returns the deadline it had before, if it was known.
+    /// Stores the answer of an opaque key. Returns the stored key, and its previous deadline if it was known.
     pub(in crate::catalog) fn put_opaque(
         &mut self,
         owner: &PeerId,
@@ -268,7 +269,7 @@ impl Answers {
         (key, None)
     }
 
-    /// Forgets a peer's oldest opaque key if it has more than the limit (X2); returns its deadline.
+    /// Forgets a peer's oldest opaque key if there are more than the limit (X2); returns its deadline.
     pub(in crate::catalog) fn evict_opaque(&mut self, owner: &PeerId, limit: usize) -> Option<Deadline> {
         let keys = self.owners.get_mut(owner)?;
         if keys.opaque.len() <= limit {
@@ -281,12 +282,12 @@ impl Answers {
         Some(forgotten.due)
     }
 
-    /// What is stored, without what is derived: for a snapshot, which only encodes it.
+    /// The stored part without what is derived, for a snapshot, which only encodes it.
     pub(in crate::catalog) fn stored(&self) -> Self {
         Self { owners: self.owners.stored(), total: 0 }
     }
 
-    /// Builds what is derived.
+    /// Rebuilds what is derived.
     pub(in crate::catalog) fn with_indexes(self) -> Self {
         let owners = self.owners.with_indexes();
         let total = owners.iter().map(|(_, keys)| keys.answers).sum();

@@ -1,7 +1,8 @@
-//! Exactly once: a keyed command is applied when its key is new, and answered from the table when it is not (X1).
+//! Exactly once: a command with a key is applied if the key is new, and otherwise answered from the idempotency table
+//! (X1).
 //!
-//! Invariant: a command whose key was answered changes nothing; the one exception is a waiter's key, whose command is
-//! repeated until it is granted (L5).
+//! Invariant: a command whose key has an answer changes nothing. The one exception is a waiter's key: its command is
+//! applied again until it is granted (L5).
 
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
 use crate::catalog::command::{Command, KeyTag};
@@ -19,12 +20,12 @@ impl Catalog {
             return Outcome { result: command.op.apply(self, entry_term), replayed: false };
         };
         let limits = self.limits;
-        // Looked up once: applying a command neither adds owners nor removes any.
+        // One lookup is enough: applying a command neither adds nor removes owners.
         let (slot, registered) = self.keys_of(owner);
         match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
                 let result = command.op.apply(self, entry_term);
-                // Whoever is not registered could fill the table under any number of names (X5).
+                // Unregistered peers have no answers: one client could fill the table under any number of ids (X5).
                 let registered = registered || matches!(result, Ok(Reply::Registered { .. }));
                 if registered && result.as_ref().err().is_none_or(Rejection::is_remembered) {
                     self.remember((owner, slot), tag, Answer::new(tag.body, &result));
@@ -39,9 +40,8 @@ impl Catalog {
         }
     }
 
-    /// Where a peer's keys are, if it has any, and whether it is registered. Whoever applies a command finds
-    /// the peer by its id anyway; with the peer it is remembered where its keys are, so that their table is
-    /// searched once and not for every command.
+    /// The slot of a peer's keys, if it has any, and whether the peer is registered. The peer's sets cache the slot:
+    /// applying a command looks the peer up anyway, and this saves a second search for its keys.
     fn keys_of(&mut self, owner: &PeerId) -> (Option<Id>, bool) {
         let Some(peer) = self.peer_slot(owner) else { return (self.answers.owners.slot(owner), false) };
         let forgotten = self.answers.owners.forgotten();
@@ -78,7 +78,7 @@ impl Catalog {
         }
     }
 
-    /// Forgets one chunk of an opaque key that is old enough (X2); with the last one the key.
+    /// Forgets one chunk of an opaque key that is old enough (X2), and the key with its last chunk.
     pub(in crate::catalog) fn forget_opaque_piece(&mut self, owner: &PeerId, key: &str) {
         let Some(keys) = self.answers.owners.get_mut(owner) else { return };
         let Some(known) = keys.opaque.get_mut(key) else { return };
@@ -96,9 +96,10 @@ impl Catalog {
         }
     }
 
-    /// Forgets one answer of an idle session, and with the last one the session. A used session is looked at later.
+    /// Forgets one answer of an idle session, and the session with its last answer. A session that was used is checked
+    /// again later.
     ///
-    /// The floor rises over what is forgotten, so that a session that comes back midway repeats nothing.
+    /// The floor rises above what is forgotten, so that a session that returns midway applies nothing twice.
     pub(in crate::catalog) fn forget_session_piece(&mut self, owner: &PeerId, session: &str) {
         let now = self.clock;
         let Some(keys) = self.answers.owners.get_mut(owner) else { return };
@@ -133,7 +134,7 @@ mod tests {
     use crate::catalog::{Batch, Listing, Stamp, check, tests::fixtures};
     use crate::types::ContentHash;
 
-    /// Registers a peer under a key; answers whether that was a repetition.
+    /// Registers a peer under a key; returns whether the answer was a remembered one.
     fn register(catalog: &mut Catalog, at: u64, peer: &str, key: &str) -> bool {
         let key = Some(KeyTag { key: key.into(), chunk: 0, floor: None, body: ContentHash([1; 32]) });
         let commands = vec![Command { key, op: fixtures::register(peer, Listing::Whole(Vec::new())) }];
@@ -149,7 +150,7 @@ mod tests {
         let mut catalog = Catalog::default();
         register(&mut catalog, 1, "a", "first");
         assert!(register(&mut catalog, 2, "a", "first"), "its keys are known");
-        // In the place of the keys that are forgotten come another peer's.
+        // The slot of the forgotten keys passes to another peer.
         let later = 2 + limits::KEY_RETENTION_MS;
         register(&mut catalog, later, "b", "same");
         assert!(catalog.answers.owners.slot(&fixtures::peer("a")).is_none(), "forgotten");

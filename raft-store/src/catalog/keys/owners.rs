@@ -1,9 +1,9 @@
-//! The owners of remembered idempotency keys: each peer's keys, found by its id in one step.
+//! The peers that own idempotency keys, found by id in one lookup.
 //!
 //! Invariants
-//! * What is stored, compared and encoded is the owners in the order of their ids: slots are this process's own.
-//! * Cloning for a snapshot copies a pointer for a few hundred owners; the next key of a peer
-//!   copies those, and that peer's keys.
+//! * Owners are encoded and compared in the order of their ids. Slot numbers belong to this process.
+//! * A clone for a snapshot copies one pointer for every few hundred owners. The next key of a peer copies one such
+//!   chunk of pointers, and that peer's keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::types::PeerId;
 pub(in crate::catalog) struct Keys {
     pub(in crate::catalog) sessions: SmallMap<Arc<str>, Session, 1>,
     pub(in crate::catalog) opaque: SmallMap<Arc<str>, OpaqueKey, 0>,
-    /// Opaque keys by first use. Derived.
+    /// Opaque keys in the order of their first use. Derived.
     #[serde(skip)]
     pub(in crate::catalog) order: SmallMap<u64, Arc<str>, 0>,
-    /// Answers in all of them (X5). Derived.
+    /// The number of answers in all of them (X5). Derived.
     #[serde(skip)]
     pub(in crate::catalog) answers: u64,
 }
@@ -58,7 +58,7 @@ impl Named for Owner {
 pub(in crate::catalog) struct Owners {
     records: Slab<Arc<Owner>>,
     ids: NameIndex,
-    /// Owners forgotten since this catalog was built.
+    /// The number of owners forgotten since this catalog was built.
     forgotten: u64,
 }
 
@@ -69,17 +69,17 @@ impl Default for Owners {
 }
 
 impl Owners {
-    /// Where a peer's keys are, if it has any; until they are gone.
+    /// The slot of a peer's keys, if it has any. Valid until they are all forgotten.
     pub(in crate::catalog) fn slot(&self, owner: &PeerId) -> Option<Id> {
         self.ids.get(owner.as_str(), &self.records)
     }
 
-    /// Changes when a slot that somebody was told may have become another's, in this one catalog.
+    /// Changes whenever a slot that a caller remembers may have passed to another owner.
     pub(in crate::catalog) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// Whose keys are in a slot, if it has any.
+    /// The owner of a slot, if it is occupied.
     pub(in crate::catalog) fn owner_at(&self, slot: Id) -> Option<&PeerId> {
         self.records.get(slot).map(|owner| &owner.id)
     }
@@ -89,13 +89,13 @@ impl Owners {
         &self.records[slot].keys
     }
 
-    /// A peer's keys, to be changed; none if it has none yet.
+    /// A peer's keys, to be changed; `None` if it has none.
     pub(in crate::catalog) fn get_mut(&mut self, owner: &PeerId) -> Option<&mut Keys> {
         let slot = self.slot(owner)?;
         Some(self.get_mut_at(slot))
     }
 
-    /// A peer's keys, to be changed, made if it has none.
+    /// A peer's keys, to be changed; created if it has none.
     pub(in crate::catalog) fn get_or_new(&mut self, owner: &PeerId) -> &mut Keys {
         let slot = self.slot(owner).unwrap_or_else(|| self.insert(owner.clone(), Keys::default()));
         self.get_mut_at(slot)
@@ -113,7 +113,7 @@ impl Owners {
         slot
     }
 
-    /// Forgets a peer that has no keys any more.
+    /// Forgets a peer that no longer has keys.
     pub(in crate::catalog) fn remove_if_empty(&mut self, owner: &PeerId) {
         let Some(slot) = self.slot(owner) else { return };
         let keys = &self.records[slot].keys;
@@ -136,12 +136,13 @@ impl Owners {
         &self.records
     }
 
-    /// What is stored, without what is derived: for a snapshot, which only encodes it.
+    /// The stored part without what is derived, for a snapshot, which only encodes it.
     pub(in crate::catalog) fn stored(&self) -> Self {
         Self { records: self.records.clone(), ..Self::default() }
     }
 
-    /// Builds what is derived: the index of ids, each owner's keys in the order of their first use, and their number.
+    /// Rebuilds what is derived: the index of ids, and each owner's keys in the order of their first use and their
+    /// count.
     pub(in crate::catalog) fn with_indexes(self) -> Self {
         let mut indexed = Self::default();
         for (_, owner) in self.records.iter() {
@@ -170,7 +171,7 @@ impl PartialEq for Owners {
 
 impl Eq for Owners {}
 
-/// As a map in the order of the ids: slots are no part of the format.
+/// As a map in the order of the ids: slots are not part of the format.
 impl Serialize for Owners {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let owners = self.iter();

@@ -1,7 +1,7 @@
 //! `Acquire`: asks for the lease of a file, claims an offered one, or waits in line for it (L1–L6).
 //!
-//! Invariant: a waiter may repeat the command as often as it likes: in line it is told its position, and a grant that
-//! is pending for it is claimed.
+//! Invariant: a waiter may repeat the command as often as it likes. While it waits it is told its position; once the
+//! lease is offered to it, the command claims it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,11 @@ pub struct Acquire {
     pub peer: PeerId,
     /// For which name; it need not exist yet (L6).
     pub file: FileName,
-    /// Requested duration in milliseconds, already within the limits of L1.
+    /// Requested duration in milliseconds, within the limits of L1.
     pub ttl_ms: u64,
-    /// Join the line if the lease is taken (L5).
+    /// Whether to wait if the lease is taken (L5).
     pub wait: bool,
-    /// The secret to grant with, drawn by the proposer (D2).
+    /// The secret of the grant, drawn by the proposer (D2).
     pub token: LeaseToken,
 }
 

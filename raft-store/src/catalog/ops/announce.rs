@@ -1,7 +1,7 @@
 //! `Announce`: states one holding; creates a name, or publishes a version under its lease (F3–F6).
 //!
-//! Invariant: without a token it decides as many announcements at once and listings do ([`Catalog::hold`]). With a token
-//! nothing is published unless the token is the live lease's.
+//! Invariant: without a token, a single announcement is decided as those of `AnnounceMany` and of listings are
+//! ([`Catalog::hold`]). With a token, nothing is published unless it is the token of the live lease.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::types::{LeaseToken, PeerId};
 pub struct Announce {
     /// Who announces.
     pub peer: PeerId,
-    /// What.
+    /// What it holds.
     pub holding: Holding,
     /// The lease under which a new version is published (F5).
     pub token: Option<LeaseToken>,
@@ -39,7 +39,7 @@ impl Operation for Announce {
             return Ok(Reply::Announced { version, fencing_token: None });
         };
         let Some(file) = catalog.settled(&holding.name) else {
-            // Only a record could know the token, so it is a wrong one; creating the file takes none (F3).
+            // The name has no record, so the token is wrong; creating a file takes none (F3).
             return Err(match holding.version {
                 None | Some(1) => Rejection::LeaseRequired { current_version: 0, holder: None },
                 Some(_) => no_such_version(),
@@ -59,7 +59,7 @@ impl Operation for Announce {
 }
 
 impl Catalog {
-    /// Version current + 1 under the live lease (F5).
+    /// Publishes the next version under the live lease (F5).
     fn publish(
         &mut self,
         file: Id,

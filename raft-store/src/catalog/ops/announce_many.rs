@@ -1,7 +1,7 @@
 //! `AnnounceMany`: states many holdings at once (F3, F4, F6).
 //!
-//! Invariant: each holding is decided by itself, so a refused one changes nothing for the others. None can carry a lease
-//! token.
+//! Invariant: each holding is decided by itself, so a refused one changes nothing for the others. None can carry a
+//! lease token.
 
 use serde::{Deserialize, Serialize};
 

@@ -10,16 +10,16 @@ use crate::catalog::tables::Id;
 use crate::catalog::{Catalog, Event, LeaseEnd, Rejection, Reply};
 use crate::types::{FileName, LeaseToken, PeerId};
 
-/// Drops one copy, or the name everywhere.
+/// Drops one copy, or deletes the file everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delete {
     /// Who deletes.
     pub peer: PeerId,
-    /// What.
+    /// Which file.
     pub file: FileName,
-    /// Write a tombstone version instead of dropping one holder.
+    /// Whether to publish a tombstone instead of dropping the peer's copy.
     pub everywhere: bool,
-    /// The live lease's secret; needed for `everywhere`.
+    /// The secret of the live lease; needed for `everywhere`.
     pub token: Option<LeaseToken>,
 }
 

@@ -1,7 +1,7 @@
-//! `DropWaiter`: the leader saw no poll of a waiter for 15 s (L5).
+//! `DropWaiter`: the leader has seen no poll of a waiter for 15 s (L5).
 //!
-//! Invariant: it does nothing once the waiter has left the line, or has joined it again, or the log has gone on to
-//! another term: the leader decided by what it saw in its own.
+//! Invariant: it does nothing if the waiter has left the queue or joined it again since, or if the entry is of another
+//! term: the leader judged by what it saw in its own term.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,14 @@ use super::Operation;
 use crate::catalog::{Catalog, LineEnd, Rejection, Reply};
 use crate::types::{FileName, PeerId};
 
-/// Removes a silent waiter from a line.
+/// Removes a silent waiter from a wait queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropWaiter {
     /// The silent waiter.
     pub peer: PeerId,
-    /// Whose line.
+    /// Of which file.
     pub file: FileName,
-    /// The place it had: the `ticket` of its line entry.
+    /// The ticket that it had.
     pub ticket: u64,
     /// The proposer's term (T2).
     pub term: u64,

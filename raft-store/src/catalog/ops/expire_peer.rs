@@ -1,7 +1,7 @@
-//! `ExpirePeer`: the leader saw no sign of life of a peer for the peer TTL (P3).
+//! `ExpirePeer`: the leader has seen no sign of life of a peer for the peer TTL (P3).
 //!
-//! Invariant: it does nothing once the peer has registered again, or the log has gone on to another term: the leader
-//! decided by what it saw in its own.
+//! Invariant: it does nothing if the peer has registered again since, or if the entry is of another term: the leader
+//! judged by what it saw in its own term.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! `Leave`: gives up a place in line, or a pending grant (L5).
+//! `Leave`: gives up a place in the wait queue, or a pending grant (L5).
 //!
 //! Invariant: leaving without a place changes nothing and succeeds, so that a peer may repeat it.
 
@@ -8,12 +8,12 @@ use super::Operation;
 use crate::catalog::{Catalog, LineEnd, Rejection, Reply};
 use crate::types::{FileName, PeerId};
 
-/// Gives up a place in line.
+/// Gives up a place in the wait queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     /// Who leaves.
     pub peer: PeerId,
-    /// Whose line.
+    /// Of which file.
     pub file: FileName,
 }
 

@@ -1,13 +1,14 @@
-//! The operations of the catalog, one file each: what the command says, what it does, and what tests need of it.
+//! The operations of the catalog, one file each: the fields of the command, what it does, and what tests need of it.
 //!
 //! Invariants
-//! * [`Op`] is the only list. A new operation is a file here and a line at the end of the list: the variant's place is
-//!   its tag in the log, so the order of the lines never changes (D3).
+//! * [`Op`] is the only list of operations. A new operation is a file here and a line at the end of the list. The place
+//!   of a line is the operation's tag in the log, so the order never changes (D3).
 //! * A refusal changes nothing, except that the idempotency key remembers it (X1).
 //!
-//! A file holds the command's struct, its [`Operation`], and a `test` module with its [`Exercise`]. What several
-//! operations do to the tables is in [`super::rules`]; answers, refusals and events are closed enums of their own
-//! (`reply`, `rejection`, `event`), because callers match on all of them.
+//! Each file has the command's struct, its implementation of [`Operation`], and a module `test` that implements
+//! `Exercised` for scripts, random histories and pinned bytes. What several operations do to the records is in
+//! [`super::rules`]. Replies, refusals and events are closed enums in `reply`, `rejection` and `event`: callers match
+//! on all of them.
 
 mod acquire;
 mod announce;

@@ -1,7 +1,7 @@
-//! `Register`: a peer says where it is and states everything it holds: whole, in pages, or by a digest (P1, P2).
+//! `Register`: a peer says where it is and states everything that it holds: at once, in pages, or by a digest (P1, P2).
 //!
-//! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the first
-//! page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that
+//! Invariant: when a listing is complete, the peer's holdings are those it named, and those it announced since the
+//! first page. A holding that was named but contradicts the catalog is reported and not kept: its bytes are not that
 //! version's.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::catalog::tables::Id;
 use crate::catalog::{Catalog, Conflict, Event, ListingState, Rejection, Reply};
 use crate::types::{ContentHash, PeerId};
 
-/// Ids of complete and void listings that a peer's record remembers.
+/// Ids of complete or void listings that a peer's record remembers.
 const CLOSED_LISTINGS_PER_PEER: usize = 4;
 
 /// A registration (P1, P2).
@@ -29,9 +29,9 @@ pub struct Register {
     pub address: String,
     /// Failure zone, for spreading copies.
     pub zone: Option<String>,
-    /// Bytes the peer is willing to hold.
+    /// How many bytes the peer is willing to hold.
     pub capacity_bytes: Option<u64>,
-    /// False for a peer that only writes and serves no files: it is known, but not live.
+    /// False for a peer that only writes and serves no files. Such a peer is known but not live.
     pub serving: bool,
     /// What it holds.
     pub listing: Listing,
@@ -44,14 +44,14 @@ pub enum Listing {
     Whole(Vec<Holding>),
     /// One page of several.
     Page {
-        /// The listing's id; an id that is not the open listing's starts a new one.
+        /// The listing's id. An id other than that of the open listing starts a new one.
         id: String,
         /// Whether this page completes the listing.
         last: bool,
         /// This page's holdings.
         files: Vec<Holding>,
     },
-    /// Nothing changed since the last complete listing, proved by a digest over the stored holdings.
+    /// Nothing has changed since the last complete listing; a digest over the holdings proves it.
     Unchanged {
         /// SHA-256 over the holdings sorted by name bytes, each `name NUL hash-hex LF`.
         digest: ContentHash,
@@ -94,18 +94,18 @@ impl Operation for Register {
     }
 }
 
-/// What a page is to the catalog.
+/// Which listing a page belongs to.
 enum PageOf {
-    /// The first of a new listing.
+    /// A new listing; this is its first page.
     New,
-    /// Another of the open one.
+    /// The open listing.
     Open(Id),
-    /// A late one of a listing that is complete or void.
+    /// A listing that is complete or void; the page is late.
     Closed(Id),
 }
 
 impl Catalog {
-    /// Takes in what a registration says about the peer itself and gives it a new incarnation (P1).
+    /// Records what a registration says about the peer itself, and begins a new incarnation (P1).
     fn incarnate(&mut self, register: &Register) -> Id {
         self.incarnations += 1;
         let incarnation = self.incarnations;
@@ -134,7 +134,7 @@ impl Catalog {
         peer
     }
 
-    /// Address, zone and capacity as the newest request states them.
+    /// Sets address, zone and capacity as the newest request states them.
     fn describe(&mut self, peer: Id, register: &Register) {
         let record = &mut self.peers[peer];
         if *record.address != *register.address {
@@ -185,7 +185,7 @@ impl Catalog {
         }
     }
 
-    /// A page is a sign of life even if the peer expired between two pages.
+    /// A page is a sign of life, even if the peer expired between two pages.
     fn refresh_liveness(&mut self, peer: Id, live: bool) {
         if self.peers[peer].is_live() != live {
             self.set_live(peer, live);
@@ -202,7 +202,7 @@ impl Catalog {
         }
     }
 
-    /// Takes the open listing's id among those that are over.
+    /// Moves the open listing's id to the closed ones; false if no listing is open.
     fn retire_listing(&mut self, peer: Id) -> bool {
         let record = &mut self.peers[peer];
         let Some(listing) = record.listing.take() else { return false };
@@ -228,7 +228,7 @@ impl Catalog {
         conflicts
     }
 
-    /// Drops the holdings that nothing has stated since the listing began. Costs what is dropped, not what is held.
+    /// Completes the listing: drops the holdings that nothing has stated since it began. Costs only what is dropped.
     fn complete(&mut self, peer: Id) {
         self.retire_listing(peer);
         for file in self.sets(peer).unnamed_holdings() {

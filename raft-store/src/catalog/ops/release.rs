@@ -1,6 +1,6 @@
 //! `Release`: ends a live lease (L7).
 //!
-//! Invariant: only the live lease's own token ends it.
+//! Invariant: a lease is released only with its own token.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Release {
     pub peer: PeerId,
     /// The leased name.
     pub file: FileName,
-    /// The live lease's secret.
+    /// The secret of the live lease.
     pub token: LeaseToken,
 }
 

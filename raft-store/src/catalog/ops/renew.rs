@@ -1,6 +1,6 @@
 //! `Renew`: extends a live lease (L1).
 //!
-//! Invariant: a renewal never shortens a lease, and revives none that is over.
+//! Invariant: a renewal never shortens a lease and never revives one that has ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,9 @@ pub struct Renew {
     pub peer: PeerId,
     /// The leased name.
     pub file: FileName,
-    /// The live lease's secret.
+    /// The secret of the live lease.
     pub token: LeaseToken,
-    /// New duration from now in milliseconds; the granted one if absent.
+    /// New duration from now in milliseconds; the granted duration if absent.
     pub ttl_ms: Option<u64>,
 }
 

@@ -1,8 +1,8 @@
 //! Replicated settings, and the operations that set them (M1).
 //!
-//! Invariant: a setting is part of the replicated state, stored in the order of [`Settings`]; an event tells of every
-//! change and of nothing else. A new setting is a field here, its operation, and its event. Like every change of the
-//! state it takes a new format of snapshots (see `codec`).
+//! Invariant: settings are part of the replicated state, stored in the order of the fields of [`Settings`]. Every
+//! change has an event, and setting the same value again has none. A new setting is a field here, its operation and its
+//! event; like every change of the state it needs a new snapshot format (see `codec`).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::Operation;
 use crate::catalog::{Catalog, Event, Rejection, Reply};
 use crate::types::limits;
 
-/// The settings that all nodes share.
+/// The replicated settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct Settings {
     /// The default number of live copies (M1).

@@ -10,7 +10,7 @@ use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::{Id, Slab};
 use crate::types::{ContentHash, PeerId};
 
-/// A peer's holdings at one moment, for computing their digest while the catalog goes on.
+/// A peer's holdings at one moment, so that their digest can be computed while the catalog goes on.
 #[derive(Debug)]
 pub struct HoldingsImage {
     peer: Id,
@@ -19,7 +19,7 @@ pub struct HoldingsImage {
     holdings: Vec<Id>,
 }
 
-/// The digest of a peer's holdings, and which state of them it is of.
+/// The digest of a peer's holdings, and the state of the holdings that it belongs to.
 #[derive(Debug)]
 pub struct HoldingsDigest {
     peer: Id,
@@ -34,7 +34,7 @@ impl From<HoldingsDigest> for ContentHash {
 }
 
 impl HoldingsImage {
-    /// Computes the digest; some 100 ms for 100,000 holdings.
+    /// Computes the digest: about 100 ms for 100,000 holdings.
     pub fn digest(&self) -> HoldingsDigest {
         let digest = digest(&self.files, self.peer, self.holdings.iter().copied());
         HoldingsDigest { peer: self.peer, changed: self.changed, digest }
@@ -54,19 +54,19 @@ impl Catalog {
         digest
     }
 
-    /// The digest of a peer's holdings, computed anew; what a kept one has to equal.
+    /// The digest of a peer's holdings, computed anew. A cached one has to equal it.
     pub(in crate::catalog) fn fresh_digest(&self, peer: Id) -> ContentHash {
         digest(&self.files, peer, self.sets(peer).holdings())
     }
 
-    /// Peers with many holdings of which the digest is not known, and a number that changes with
-    /// their holdings; at most `limit` of them.
+    /// Up to `limit` peers with many holdings whose digest is not known, each with a number that changes whenever its
+    /// holdings do.
     pub fn undigested(&self, limit: usize) -> Vec<(PeerId, u64)> {
         self.undigested.iter().take(limit).map(|peer| (self.peer_id(*peer), self.sets(*peer).changed)).collect()
     }
 
-    /// A peer's holdings as they are now; `None` if there are few, or their digest is known. Costs less than a
-    /// millisecond and shares the records with the catalog.
+    /// A peer's current holdings; `None` if there are few, or their digest is known. Takes less than a millisecond and
+    /// shares the records with the catalog.
     pub fn holdings_image(&self, peer: &PeerId) -> Option<HoldingsImage> {
         let peer = self.peer_slot(peer)?;
         let sets = self.sets(peer);
@@ -77,7 +77,7 @@ impl Catalog {
         Some(HoldingsImage { peer, changed, files: self.files.clone(), holdings })
     }
 
-    /// Keeps a digest that was computed from an image of this catalog, unless the holdings have changed since.
+    /// Caches a digest that was computed from an image of this catalog, unless the holdings have changed since.
     pub fn keep_digest(&mut self, computed: &HoldingsDigest) {
         let HoldingsDigest { peer, changed, digest } = *computed;
         if let Some(sets) = self.sets.get_mut(peer as usize).filter(|sets| sets.changed == changed) {
@@ -151,7 +151,7 @@ mod tests {
         let computed = image.digest();
         catalog.keep_digest(&computed);
         assert!(catalog.undigested(10).is_empty() && catalog.holdings_image(&peer()).is_none());
-        check(&catalog).expect("the digest kept is the one of the holdings");
+        check(&catalog).expect("the cached digest is that of the holdings");
         let digest = computed.digest;
         let reply = apply(&mut catalog, register(Listing::Unchanged { digest, count: None }));
         assert!(matches!(reply, Reply::Registered { listing: ListingState::Unchanged, .. }));

@@ -1,6 +1,6 @@
-//! Reading the catalog. Nothing here changes what is replicated.
+//! Reading the catalog.
 //!
-//! Invariant: a reader gets plain values in an order of their own, none of which changes with the catalog later.
+//! Invariant: nothing here changes the replicated state. Readers get plain values, which later entries do not change.
 
 pub(in crate::catalog) mod holdings;
 pub(in crate::catalog) mod query;

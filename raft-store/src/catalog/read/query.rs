@@ -1,6 +1,6 @@
-//! Reading the catalog: plain values copied out of it.
+//! Queries: plain values copied out of the catalog.
 //!
-//! Invariant: what has run out is over for a reader, even if clean-up has not reached it; results have an order.
+//! Invariant: to a reader, what is past its deadline has ended, even before its clean-up. All results have an order.
 
 use std::ops::Range;
 
@@ -17,13 +17,12 @@ impl Catalog {
         self.clock
     }
 
-    /// A file, or what is left of it (tombstone, name under a lease); `None` if the name was never used.
+    /// A file, its tombstone, or a name that only has a lease; `None` if the catalog does not know the name.
     pub fn file(&self, name: &FileName) -> Option<FileView> {
         Some(self.file_view(&self.files[self.file_id(name)?], |_| true))
     }
 
-    /// The same with the file's number, and without the holders that are not live: what
-    /// planning needs, at the cost of what is live.
+    /// A file with its number and only its live holders: what the planner needs. Costs only what is live.
     pub fn file_with_live_holders(&self, name: &FileName) -> Option<(FileNumber, FileView)> {
         let is_live = |holder: &Holder| self.peers[holder.peer].is_live();
         let file = self.file_id(name)?;
@@ -36,7 +35,7 @@ impl Catalog {
         record.hash.is_some().then_some(record.version)
     }
 
-    /// All files whose current version exists, in name order. Sorts all names.
+    /// All files whose current version exists, in name order. Sorts all names on every call.
     pub fn files(&self) -> impl Iterator<Item = FileView> {
         let mut records: Vec<&FileRecord> = self.existing().map(|(_, record)| record).collect();
         records.sort_unstable_by_key(|record| &record.name);
@@ -49,13 +48,13 @@ impl Catalog {
         within.filter(|(_, record)| record.hash.is_some()).map(|(number, record)| (number, record.file_name()))
     }
 
-    /// One number more than the greatest that a file may have.
+    /// One more than the greatest number that a file has.
     pub fn file_numbers_end(&self) -> FileNumber {
         self.files.end()
     }
 
-    /// Up to `limit` names of files whose current version exists, from `from` on in an order of the catalog's own; and
-    /// where to go on, `None` at the end. A walk in steps misses no file that exists throughout it.
+    /// Up to `limit` names of files whose current version exists, from position `from` in the catalog's internal order;
+    /// and the position to continue at, `None` at the end. A walk in steps misses no file that exists throughout it.
     pub fn file_names_from(&self, from: u32, limit: usize) -> (Vec<FileName>, Option<u32>) {
         let mut next = None;
         let step = self.files.iter_from(from).filter(|(_, record)| record.hash.is_some()).take(limit);
@@ -68,7 +67,7 @@ impl Catalog {
         self.files.iter().filter(|(_, record)| record.hash.is_some())
     }
 
-    /// Whether a file exists and a live peer holds a remembered version of it; others leave search results (P5).
+    /// Whether a file exists and a live peer holds a remembered version of it. A search finds only such files (P5).
     pub fn is_found(&self, name: &FileName) -> bool {
         let Some(file) = self.file_id(name) else { return false };
         let record = &self.files[file];
@@ -106,7 +105,7 @@ impl Catalog {
         })
     }
 
-    /// The lease, or pending grant, on a name; `None` if neither lives now.
+    /// The lease or pending grant on a name; `None` if it has neither now.
     pub fn lease(&self, file: &FileName) -> Option<LeaseView> {
         self.lease_view(self.file_id(file)?)
     }
@@ -142,7 +141,7 @@ impl Catalog {
         })
     }
 
-    /// Where a peer stands in a file's line; `None` if it is not in it.
+    /// A peer's place in the wait queue of a file; `None` if it does not wait.
     pub fn place(&self, file: &FileName, peer: &PeerId) -> Option<Place> {
         let (file, peer) = (self.file_id(file)?, self.peer_slot(peer)?);
         let ticket = *self.sets(peer).places.get(&file)?;
@@ -158,7 +157,7 @@ impl Catalog {
         Some(self.peer_view(self.peer_slot(id)?))
     }
 
-    /// All peers in id order, live or not. Sorts their ids.
+    /// All peers in id order, live or not. Sorts all ids on every call.
     pub fn peers<'a>(&'a self) -> Box<dyn Iterator<Item = PeerView> + 'a> {
         let mut peers: Vec<(Id, &PeerRecord)> = self.peers.iter().collect();
         peers.sort_unstable_by_key(|(_, record)| &record.id);
@@ -176,8 +175,9 @@ impl Catalog {
         }))
     }
 
-    /// Up to `limit` of a peer's holdings, each with whether it is current, from `from` on in an order of the catalog's
-    /// own; and where to go on, `None` at the end. A walk in steps misses nothing that is held throughout it.
+    /// Up to `limit` of a peer's holdings, each with whether it is current, from position `from` in the catalog's
+    /// internal order; and the position to continue at, `None` at the end. A walk in steps misses nothing that is held
+    /// throughout it.
     pub fn holdings_from(&self, peer: &PeerId, from: u32, limit: usize) -> (Vec<(FileName, bool)>, Option<u32>) {
         let Some(peer) = self.peer_slot(peer) else { return (Vec::new(), None) };
         let files = self.sets(peer).holdings_from(from, limit);
@@ -190,7 +190,7 @@ impl Catalog {
         (files.into_iter().map(holding).collect(), next)
     }
 
-    /// Whether log time has to go on: a lease or pending grant lives (T3), or is over and waits for its clean-up.
+    /// Whether log time has to advance: there is a lease or a pending grant (T3), live or waiting for its clean-up.
     pub fn needs_ticks(&self) -> bool {
         !self.contended.is_empty()
     }
@@ -200,7 +200,7 @@ impl Catalog {
         self.settings.replicas
     }
 
-    /// Totals, kept up to date by every step, so that reading them costs nothing.
+    /// Totals. Every change keeps them up to date, so reading them costs nothing.
     pub fn counts(&self) -> Counts {
         let totals = &self.totals;
         Counts {

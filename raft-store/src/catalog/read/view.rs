@@ -1,4 +1,7 @@
-//! What readers of the catalog get: plain values copied out of it, so that no reader holds its lock while it answers.
+//! What queries return: plain values copied out of the catalog, so that no reader holds its lock while it answers a
+//! request.
+//!
+//! Invariant: values do not change once they are returned.
 
 use std::sync::Arc;
 
@@ -9,9 +12,9 @@ use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LogTime, Pe
 pub struct FileView {
     /// Its name.
     pub name: FileName,
-    /// Its current version; 0 while only a lease or a line exists (L6).
+    /// Its current version; 0 while there is only a lease or a wait queue (L6).
     pub version: Version,
-    /// Size of the current version in bytes, if a holder stated it.
+    /// Size of the current version in bytes, if a holder has stated it.
     pub size: Option<u64>,
     /// Hash of the current version; `None` for version 0 and for a tombstone.
     pub hash: Option<ContentHash>,
@@ -19,11 +22,11 @@ pub struct FileView {
     pub deleted: bool,
     /// Fencing token under which the current version was published; 0 without a lease.
     pub fencing_token: FencingToken,
-    /// Everybody with a remembered version, in peer-id order, live or not.
+    /// All peers with a remembered version, live or not, in the order of their ids.
     pub holders: Vec<HolderView>,
-    /// Peers that deleted their copy and must not get it back unasked (F7), in peer-id order.
+    /// Peers that deleted their copy and must not be given it again unasked (F7), in the order of their ids.
     pub refused: Vec<PeerId>,
-    /// Live copies this file should have (M1).
+    /// The number of live copies that this file should have (M1).
     pub replicas_desired: u32,
 }
 
@@ -34,7 +37,7 @@ pub struct HolderView {
     pub peer: PeerId,
     /// Base URL of its HTTP server.
     pub address: Arc<str>,
-    /// Which version its bytes are.
+    /// The version of its bytes.
     pub version: Version,
     /// Hash of those bytes.
     pub hash: ContentHash,
@@ -63,43 +66,43 @@ pub struct PeerView {
     pub holdings: u64,
 }
 
-/// The lease on a name, or the pending grant of the head of its line, and the line.
+/// The lease or pending grant on a name, and its wait queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseView {
     /// The name.
     pub file: FileName,
-    /// Whose lease, or whose turn to claim.
+    /// The peer that has the lease or may claim it.
     pub holder: PeerId,
     /// Its fencing token; `None` while the grant is unclaimed.
     pub fencing_token: Option<FencingToken>,
     /// When the lease, or the window to claim it, ends (log time).
     pub deadline: LogTime,
-    /// Who waits, next first. The peer of a pending grant is not among them.
+    /// The waiting peers, next first. The peer of a pending grant is not among them.
     pub line: Vec<WaiterView>,
 }
 
-/// One place in a line.
+/// One place in a wait queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaiterView {
     /// Who.
     pub peer: PeerId,
-    /// Identifies this stay in line; a peer that leaves and joins again gets a greater one.
+    /// Identifies this place; a peer that leaves and joins again gets a greater ticket.
     pub ticket: u64,
 }
 
-/// Where a waiter stands; the answer to a poll (L5).
+/// A waiter's place, which answers a poll (L5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In line; 1 = next.
+    /// It waits.
     Waiting {
-        /// Identifies this stay in line.
+        /// Identifies this place.
         ticket: u64,
         /// 1 = next.
         position: u64,
     },
-    /// Its turn: a poll should claim the grant now.
+    /// It may claim the lease now.
     Offered {
-        /// Identifies this stay in line.
+        /// Identifies this place.
         ticket: u64,
         /// Until when (log time).
         deadline: LogTime,
@@ -109,11 +112,11 @@ pub enum Place {
 /// Totals for `/stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Peers known, live or not.
+    /// Known peers, live or not.
     pub peers: u64,
-    /// Peers live.
+    /// Live peers.
     pub peers_live: u64,
-    /// Names whose current version exists (no tombstones, no version 0).
+    /// Names whose current version exists: neither tombstones nor names without a version.
     pub files: u64,
     /// Bytes of all current versions, each counted once.
     pub bytes: u64,
@@ -121,7 +124,7 @@ pub struct Counts {
     pub tombstones: u64,
     /// Live leases.
     pub leases: u64,
-    /// Peers waiting in lines, pending grants included.
+    /// Places in wait queues, pending grants included.
     pub waiting: u64,
     /// Remembered answers.
     pub answers: u64,

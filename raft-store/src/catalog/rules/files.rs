@@ -1,7 +1,7 @@
-//! File records: versions, holders, refusals, deletion (F2, F5, F7).
+//! File records: versions, holders and refusals (F2, F5, F7).
 //!
-//! Invariant: every holder's version is a remembered one, so its hash is known; totals, the name index and the peers'
-//! sets change together with the record they describe.
+//! Invariant: every holder has a remembered version, so the hash of its bytes is known. Totals, the name index and the
+//! peers' sets change together with the record.
 
 use crate::catalog::command::Holding;
 use crate::catalog::event::Event;
@@ -11,7 +11,7 @@ use crate::catalog::tables::slab::Id;
 use crate::types::{ContentHash, FencingToken, FileName, Version, limits};
 
 impl FileRecord {
-    /// Sets the next version: bytes, or a tombstone. The one before becomes a remembered one.
+    /// Sets the next version: bytes, or a tombstone. The version before it becomes a remembered one.
     fn advance(&mut self, hash: Option<ContentHash>, size: Option<u64>, fencing_token: FencingToken) -> Version {
         if let Some(hash) = self.hash {
             self.past.push(PastVersion { version: self.version, hash });
@@ -23,8 +23,8 @@ impl FileRecord {
         self.version
     }
 
-    /// Names a holder; answers whether it was none before, or one of another version.
-    /// `touched`: the command that states it.
+    /// Adds or updates a holder. Returns whether it was not one before, or held another version. `touched` is the
+    /// sequence number of the command that states it.
     fn hold(&mut self, peer: Id, version: Version, touched: u64) -> bool {
         match self.holder(peer) {
             Ok(index) => {
@@ -45,7 +45,7 @@ impl Catalog {
         self.names.get(name.as_str(), &self.files)
     }
 
-    /// A record for a name that has none; it has version 0 and needs a lease at once (L6).
+    /// A record for a name that has none. It has version 0, and the caller has to grant a lease on it at once (L6).
     pub(in crate::catalog) fn new_file(&mut self, name: &FileName) -> Id {
         self.insert_file(name, FileRecord::new(name))
     }
@@ -56,10 +56,10 @@ impl Catalog {
         file
     }
 
-    /// The first version of a name that has no record, and its holder. The record is made whole before it is stored:
-    /// each later change of it would have to ask first whether a snapshot shares it.
+    /// Creates a name with its first version and holder. The record is complete before it is stored: each later change
+    /// would have to check whether a snapshot shares it.
     ///
-    /// The caller emits the event of the version, and after it that of the holder ([`Catalog::holder_added`]).
+    /// The caller emits the event of the version, and then that of the holder ([`Catalog::holder_added`]).
     pub(in crate::catalog) fn new_version(&mut self, peer: Id, holding: &Holding) -> (Id, Version) {
         let mut record = FileRecord::new(&holding.name);
         let version = record.advance(Some(holding.hash), holding.size, 0);
@@ -69,7 +69,7 @@ impl Catalog {
         (file, version)
     }
 
-    /// Drops what is left of a name that nobody has created and nobody has a lease on any more (L6).
+    /// Removes the record of a name that has no version, once nobody has or wants its lease (L6).
     pub(in crate::catalog) fn remove_if_vacant(&mut self, file: Id) {
         let record = &self.files[file];
         if record.version == 0 && record.contention.is_none() {
@@ -79,9 +79,9 @@ impl Catalog {
         }
     }
 
-    /// Sets the next version: bytes, or a tombstone. Earlier holders become stale by it (F5).
+    /// Sets the next version: bytes, or a tombstone if `hash` is `None`. Its earlier holders become stale (F5).
     ///
-    /// `hash` is `None` for a tombstone. The caller emits the event, so that it can name who and why.
+    /// The caller emits the event, because it knows who published and why.
     pub(in crate::catalog) fn set_version(
         &mut self,
         file: Id,
@@ -95,7 +95,7 @@ impl Catalog {
         version
     }
 
-    /// Forgets the versions that fell out of the memory (F2), and with them holdings nobody could verify any more.
+    /// Forgets versions that are too old to be remembered (F2), and holdings of them, which nobody could verify.
     pub(in crate::catalog) fn forget_old_versions(&mut self, file: Id) {
         let record = &self.files[file];
         let current = record.version;
@@ -131,7 +131,7 @@ impl Catalog {
         }
     }
 
-    /// Takes the size a holder of the current bytes states, if nobody has stated one.
+    /// Records the size that a holder of the current bytes states, if none is known.
     pub(in crate::catalog) fn fill_size(&mut self, file: Id, size: Option<u64>) {
         if size.is_some() && self.files[file].size.is_none() {
             self.discount(file);
@@ -140,7 +140,7 @@ impl Catalog {
         }
     }
 
-    /// Records that a peer has the bytes of a remembered version; it thereby asks for the file again (F7).
+    /// Records that a peer has the bytes of a remembered version. A peer that refused the file wants it again (F7).
     pub(in crate::catalog) fn add_holder(&mut self, file: Id, by: By<'_>, version: Version) {
         let (peer, touched) = (by.slot, self.sequence);
         let record = &mut self.files[file];
@@ -152,7 +152,7 @@ impl Catalog {
         self.holder_added(file, by, version, changed);
     }
 
-    /// What follows when a record names a holder; `changed`: it did not before, or with another version.
+    /// What follows once a record has a holder. `changed`: the holder is new, or held another version.
     pub(in crate::catalog) fn holder_added(&mut self, file: Id, by: By<'_>, version: Version, changed: bool) {
         let peer = by.slot;
         self.state_holding(peer, file, changed);
@@ -169,7 +169,7 @@ impl Catalog {
         }
     }
 
-    /// Forgets a holding, if there is one. `refused`: the peer deleted it and must not get it back unasked (F7).
+    /// Forgets a holding, if there is one. `refused`: the peer deleted it and must not be given it again unasked (F7).
     pub(in crate::catalog) fn drop_holder(&mut self, file: Id, peer: Id, refused: bool) {
         let record = &mut self.files[file];
         let Ok(index) = record.holder(peer) else { return };
@@ -190,7 +190,7 @@ impl Catalog {
         }
     }
 
-    /// Forgets a refusal with its peer. The event tells observers that the peer neither holds nor refuses the file.
+    /// Forgets a refusal together with its peer. The event says that the peer neither holds nor refuses the file.
     pub(in crate::catalog) fn forget_refusal(&mut self, file: Id, peer: Id) {
         let record = &mut self.files[file];
         if let Ok(index) = record.refused.binary_search(&peer) {

@@ -1,8 +1,8 @@
 //! What a stated holding means: a new file, a new version, a current or a stale holder, or a contradiction (F3–F6).
 //!
 //! Invariants: a refusal changes nothing. An announcement never sets a peer's holding back to an older version; only a
-//! listing does. Announcements without a token, many at once, and the pages of a registration all go through
-//! [`Catalog::hold`], so that one table decides for all of them.
+//! listing does. Single and multiple announcements without a token and the pages of a registration all go through
+//! [`Catalog::hold`], so that they are decided alike.
 
 use crate::catalog::command::Holding;
 use crate::catalog::event::Event;
@@ -14,15 +14,15 @@ use crate::types::{FileName, Version};
 /// How a holding is stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalog) enum Stated {
-    /// By an announcement, which may have been overtaken by a newer one.
+    /// In an announcement, which a newer one may have overtaken.
     Announced,
     /// In a listing: what the peer holds now, whatever it held before (P2).
     Listed,
 }
 
 impl Catalog {
-    /// Takes in a holding that is stated without a lease token; answers the version its bytes are (F3, F4, F6), or the
-    /// current one if the peer announced a newer holding before.
+    /// Records a holding that is stated without a lease token. Returns the version of its bytes (F3, F4, F6), or the
+    /// current version if the peer has announced a newer holding.
     pub(in crate::catalog) fn hold(
         &mut self,
         by: By<'_>,
@@ -46,7 +46,7 @@ impl Catalog {
             return Ok(version);
         }
         if let Some(named) = holding.version.filter(|named| record.has_forgotten(*named)) {
-            // Whatever its bytes are they are old ones; the oldest version that is known stands for it.
+            // The bytes are old, whatever they are; the oldest version that is known stands for them.
             let set_back = stated != Stated::Announced || record.holder(by.slot).is_err();
             let Some(oldest) = record.past.first().map(|past| past.version).filter(|_| set_back) else {
                 return Ok(record.version);
@@ -55,7 +55,7 @@ impl Catalog {
             return Ok(named);
         }
         if record.version == 1 && holding.version == Some(1) {
-            // The loser of a race of two creations (F3).
+            // Two peers created the name; this one lost the race (F3).
             return Err(self.version_conflict(file));
         }
         Err(Rejection::HashConflict { current_version: record.version, hash: record.hash, size: record.size })
@@ -68,8 +68,8 @@ impl Catalog {
         }
     }
 
-    /// Version 1 without a lease (F3), unless somebody else has one on the name (L6); `known`
-    /// is the name's record, if it has one.
+    /// Publishes version 1 without a lease (F3), unless another peer has the lease of the name (L6). `known` is the
+    /// name's record, if it has one.
     fn create(&mut self, by: By<'_>, holding: &Holding, known: Option<Id>) -> Result<Version, Rejection> {
         if !matches!(holding.version, None | Some(1)) {
             return Err(match known {
@@ -128,13 +128,13 @@ impl Catalog {
         }
     }
 
-    /// The current version and hash, for the conflict that a registration reports instead of a refusal.
+    /// The current version and hash: a registration reports them as a conflict instead of refusing.
     pub(in crate::catalog) fn current(&self, name: &FileName) -> (Version, Option<crate::types::ContentHash>) {
         self.file_id(name).map_or((0, None), |file| (self.files[file].version, self.files[file].hash))
     }
 }
 
-/// A version was named of a name that has none.
+/// The refusal for a version of a name that does not exist.
 pub(in crate::catalog) fn no_such_version() -> Rejection {
     Rejection::VersionConflict { current_version: 0, hash: None, size: None, holder: None }
 }

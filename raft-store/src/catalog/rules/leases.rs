@@ -1,16 +1,16 @@
-//! Leases: grant, take over, renew, release, end (L1–L4, L6).
+//! Leases: how they are granted, how they end, and who may use one (L1–L4, L6).
 //!
 //! ```text
 //!            acquire                       release, publish, expiry
-//!   free ──────────────► leased ─────────────────────────────────────► offered to the head of the line ──► free
+//!   free ──────────────► leased ─────────────────────────────────────► offered to the next waiter ───────► free
 //!                         │  ▲                                          │ claim                 (nobody waits)
 //!          newer incarnation │                                          ▼
 //!                         └──┘ new tokens                             leased
 //! ```
 //!
 //! Invariant: a file has a lease, or a pending grant, or neither; with neither, nobody waits (L1). Fencing tokens come
-//! from one counter, one step per grant (L2, D2). A lease past its deadline is over even if clean-up has not come to
-//! it: every command settles the name it is about first.
+//! from one counter, one step per grant (L2, D2). A lease past its deadline is over even before its clean-up: every
+//! command first settles the name that it is about ([`Catalog::settled`]).
 
 use crate::catalog::event::{Event, LeaseEnd, LineEnd};
 use crate::catalog::records::{EndedLease, Lease};
@@ -20,12 +20,12 @@ use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{FileName, LeaseToken, PeerId};
 
-/// Leases that are over and whose tokens a file remembers.
+/// Ended leases whose tokens a file remembers.
 pub(in crate::catalog) const ENDED_LEASES_PER_FILE: usize = 8;
 
 impl Catalog {
-    /// The slot of a name, once the lease or the pending grant on it has ended if its time is over.
-    /// The record may vanish with that (L6).
+    /// The slot of a name. First ends the lease or the pending grant if its deadline has passed; the record may vanish
+    /// with it (L6).
     pub(in crate::catalog) fn settled(&mut self, name: &FileName) -> Option<Id> {
         let file = self.file_id(name)?;
         let record = &self.files[file];
@@ -37,7 +37,8 @@ impl Catalog {
         Some(file)
     }
 
-    /// Ends what time ends on a file: the lease, or the pending grant; the next in line is offered the lease.
+    /// Ends the lease or the pending grant of a file, whose deadline has passed, and offers the lease to the next
+    /// waiter.
     pub(in crate::catalog) fn lapse(&mut self, file: Id) {
         if self.files[file].lease().is_some() {
             self.end_lease(file, LeaseEnd::Expired);
@@ -47,13 +48,13 @@ impl Catalog {
         self.offer_next(file);
     }
 
-    /// Whose lease, or whose turn to claim it.
+    /// The peer that has the lease or may claim it.
     pub(in crate::catalog) fn claimant(&self, file: Id) -> Option<Id> {
         let record = &self.files[file];
         record.lease().map(|lease| lease.peer).or(record.offer().map(|offer| offer.peer))
     }
 
-    /// The live lease, if the token shows that it is the peer's (F5); incarnation and liveness do not matter.
+    /// The live lease, if the peer shows its token (F5). Incarnation and liveness do not matter.
     pub(in crate::catalog) fn authorize(
         &self,
         file: Id,
@@ -84,7 +85,7 @@ impl Catalog {
 
     /// Grants a free lease.
     pub(in crate::catalog) fn grant(&mut self, file: Id, peer: Id, ttl_ms: u64, token: LeaseToken) -> Grant {
-        // A peer that waited behind its own earlier incarnation has what it waited for.
+        // A peer that waited behind its own earlier incarnation now has what it waited for.
         self.take_place(file, peer);
         self.fencing_tokens += 1;
         let deadline = self.deadline_in(ttl_ms);
@@ -117,7 +118,7 @@ impl Catalog {
         }
     }
 
-    /// Ends the lease. The caller grants or offers it next, since a file without either must not keep a line.
+    /// Ends the lease. The caller must then grant it or offer it to the next waiter: nobody waits for a free file.
     pub(in crate::catalog) fn end_lease(&mut self, file: Id, cause: LeaseEnd) {
         let record = &mut self.files[file];
         let Some(lease) = record.contention.as_mut().and_then(|contention| contention.lease.take()) else { return };
@@ -133,7 +134,7 @@ impl Catalog {
         self.emit(Event::LeaseEnded { file: name, peer, fencing_token, cause });
     }
 
-    /// The live lease of that peer under that token; any other token's lease counts as over.
+    /// The live lease of the peer under the token. With any other token the lease counts as over.
     pub(in crate::catalog) fn shown_lease(
         &mut self,
         peer: &PeerId,
@@ -149,7 +150,7 @@ impl Catalog {
         }
     }
 
-    /// A remembered grant as of now: its deadline is the live one, and if the lease is over, so is the grant (X1).
+    /// A remembered grant as it is now: with the lease's current deadline, or refused if the lease has ended (X1).
     pub(in crate::catalog) fn refresh(&self, grant: Grant) -> Result<Reply, Rejection> {
         let file = self.file_id(&grant.file);
         let lease = file.and_then(|file| self.files[file].lease());

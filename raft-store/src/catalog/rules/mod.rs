@@ -1,7 +1,7 @@
 //! What several operations, and the clock, do to the records.
 //!
-//! Invariant: each function leaves the derived tables (names, deadlines, peers' sets, totals) equal to their
-//! recomputation, and emits an event for what it changed.
+//! Invariant: each operation leaves the derived tables (names, deadlines, peers' sets, totals) equal to their
+//! recomputation, and every change that a query can show has its event.
 
 mod files;
 mod holding;

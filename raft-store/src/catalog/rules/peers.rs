@@ -1,19 +1,19 @@
-//! Peers: incarnations, liveness, forgetting (P1, P3, P5).
+//! Peers: liveness and forgetting (P3, P5).
 //!
-//! Invariant: a peer is live exactly while nothing is set to forget it, so that expiry flips one field at constant
-//! cost. Forgetting removes everything that names the peer, a bounded piece at a time, before the record itself.
+//! Invariant: a peer is live exactly while no deadline is set to forget it, so expiry changes one field, at constant
+//! cost. Forgetting removes everything that names the peer, a bounded piece at a time, and then the record itself.
 
 use crate::catalog::event::{Event, LeaseEnd, LineEnd};
 use crate::catalog::state::{Catalog, Due};
 use crate::catalog::tables::slab::Id;
 use crate::types::{PeerId, limits};
 
-/// A sign of life moves the end of a retention if that gains at least so much, in milliseconds of log time: a peer that
-/// only writes would otherwise change the table of deadlines with each of its commands.
+/// A sign of life postpones the end of a peer's retention only if that gains this much log time, in milliseconds.
+/// Otherwise a peer that only writes would change the table of deadlines with each of its commands.
 const RETENTION_STEP_MS: u64 = 60 * 1_000;
 
 impl Catalog {
-    /// Flips liveness at constant cost (P5). A peer that is not live is on its way to be forgotten.
+    /// Sets liveness, at constant cost (P5). A peer that is not live has a deadline at which it is forgotten.
     pub(in crate::catalog) fn set_live(&mut self, peer: Id, live: bool) {
         let before = self.peers[peer].forget_at.take();
         if let Some(deadline) = before {
@@ -28,7 +28,7 @@ impl Catalog {
         }
     }
 
-    /// A peer that is not live but still asks for things is not gone.
+    /// Keeps the record of a peer that is not live but still sends commands.
     pub(in crate::catalog) fn sign_of_life(&mut self, peer: &PeerId) {
         let Some(peer) = self.peer_slot(peer) else { return };
         let newest = self.clock.saturating_add(limits::PEER_RETENTION_MS);
@@ -37,7 +37,8 @@ impl Catalog {
         }
     }
 
-    /// Forgets one thing about a peer whose retention is over: a holding, a refusal, a place, or at last the record.
+    /// Forgets one thing about a peer whose retention is over: a holding, a refusal, a place, a lease, or finally the
+    /// record.
     pub(in crate::catalog) fn forget_piece(&mut self, peer: Id) {
         let sets = self.sets(peer);
         if let Some(file) = sets.first_holding() {
@@ -47,7 +48,7 @@ impl Catalog {
         } else if let Some((file, _)) = sets.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
             self.leave_line(file, peer, LineEnd::Forgotten);
         } else if let Some(file) = sets.leases.first().copied() {
-            // Leases are shorter than the retention, so this one is over; its end was due before.
+            // Leases are shorter than the retention, so this one has ended; its own deadline has passed.
             self.end_lease(file, LeaseEnd::Expired);
             self.offer_next(file);
         } else if let Some(record) = self.peers.remove(peer) {

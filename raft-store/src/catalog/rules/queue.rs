@@ -1,7 +1,7 @@
-//! The wait queue ("line") for a lease (L5).
+//! The wait queue of a lease; callers know it as the line (L5).
 //!
-//! Invariant: a peer has at most one place per file, a pending grant being one; tickets grow along the line; while a
-//! grant is pending nobody but the offered peer gets the lease.
+//! Invariant: a peer has at most one place per file, and a pending grant is a place. Tickets ascend along the queue.
+//! While a grant is pending, only the offered peer gets the lease.
 
 use crate::catalog::event::{Event, LineEnd};
 use crate::catalog::records::{Offer, Waiter};
@@ -12,7 +12,8 @@ use crate::catalog::tables::slab::Id;
 use crate::types::limits;
 
 impl Catalog {
-    /// The answer to a requester whom somebody precedes; a waiting one keeps its place or joins at the tail.
+    /// The answer while another peer has the lease or a pending grant. A peer that wants to wait joins at the tail, or
+    /// keeps its place.
     pub(in crate::catalog) fn deny(
         &mut self,
         file: Id,
@@ -50,7 +51,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// A waiter's position, 1 = next; `None` if it is not in line or its grant is pending.
+    /// A waiter's position, 1 = next; `None` if it does not wait, or its grant is pending.
     pub(in crate::catalog) fn position(&self, file: Id, peer: Id) -> Option<u64> {
         let ticket = *self.sets(peer).places.get(&file)?;
         let line = &self.files[file].contention.as_ref()?.line;
@@ -58,7 +59,7 @@ impl Catalog {
         Some(index as u64 + 1)
     }
 
-    /// Offers a lease that ended to the head of the line; without one the name is free.
+    /// Offers an ended lease to the next waiter. If nobody waits, the name is free.
     pub(in crate::catalog) fn offer_next(&mut self, file: Id) {
         let next = self.files[file].contention.as_mut().and_then(|contention| contention.line.pop_front());
         let Some(Waiter { peer, ticket }) = next else {
@@ -77,7 +78,7 @@ impl Catalog {
         self.emit(Event::LeaseOffered { file: name, peer, deadline: deadline.at });
     }
 
-    /// Takes a pending grant away; the caller grants it or offers it to the next.
+    /// Removes the pending grant. The caller must then grant the lease, or offer it to the next waiter.
     pub(in crate::catalog) fn take_offer(&mut self, file: Id) -> Option<Offer> {
         let offer = self.files[file].contention.as_mut()?.offer.take()?;
         self.due.remove(&offer.deadline);
@@ -93,7 +94,7 @@ impl Catalog {
         }
     }
 
-    /// Removes a peer from the line, if it is in it.
+    /// Removes a peer from the wait queue, if it is in it.
     pub(in crate::catalog) fn take_place(&mut self, file: Id, peer: Id) -> bool {
         let Some(ticket) = self.sets(peer).places.get(&file).copied() else { return false };
         let Some(contention) = &mut self.files[file].contention else { return false };
@@ -104,7 +105,7 @@ impl Catalog {
         true
     }
 
-    /// Gives up a place or a pending grant; nothing happens without one.
+    /// Gives up a place or a pending grant; does nothing without one.
     pub(in crate::catalog) fn leave_line(&mut self, file: Id, peer: Id, cause: LineEnd) {
         if self.files[file].offer().is_some_and(|offer| offer.peer == peer) {
             self.withdraw_offer(file, cause);
