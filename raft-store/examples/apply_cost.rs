@@ -1,11 +1,11 @@
-//! What applying costs: microseconds per command, on one thread, with a catalog of a given size.
+//! Measures what applying costs: microseconds per command on one thread, with a catalog of a given size.
 //!
 //! ```text
 //! cargo run --release -p raft-store --example apply_cost [FILES] [PEERS]
 //! ```
 //!
-//! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only
-//! that every command succeeds, so that a refusal is never measured as a fast write.
+//! Commands have idempotency keys like those of the client library, one or many in an entry. Prints a table. It asserts
+//! only that every command succeeds, so that a refusal is never measured as a fast write.
 
 use std::io;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use raft_store::catalog::{
 };
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
 
-/// Commands per line of the table.
+/// Commands for each line of the table.
 const ROUNDS: u64 = 50_000;
 /// Term of all entries.
 const TERM: u64 = 1;
@@ -49,7 +49,7 @@ impl Bench {
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "refused: {:?}", applied.replies);
     }
 
-    /// Runs the operations that `make` gives for each round, so many in an entry, and prints what one costs.
+    /// Runs the operations that `make` gives for each round, `per_entry` in an entry, and prints what one costs.
     fn measure(&mut self, what: &str, per_entry: usize, make: impl Fn(u64) -> Vec<Op>) {
         let mut ops = (0..ROUNDS).flat_map(make).peekable();
         let mut entries = Vec::new();
@@ -66,7 +66,7 @@ impl Bench {
 
 /// Files of the peer whose registrations are measured.
 const LISTED: u64 = 100_000;
-/// Files in one page, about as many as fit an entry.
+/// Files in one page: about as many as fit into an entry.
 const PAGE: u64 = 100;
 
 impl Bench {
@@ -82,7 +82,7 @@ impl Bench {
         }
     }
 
-    /// The pages of a listing but the last, and the longest time one of them took; then the last page.
+    /// Applies the pages of a listing. Prints the longest time of all pages but the last, and that of the last.
     fn list(&mut self, id: &str, files: std::ops::Range<u64>) {
         let page = |from: u64| {
             let one = |n: u64| Holding { name: file(n), version: Some(1), size: Some(1_000), hash: hash(n) };
@@ -101,7 +101,7 @@ impl Bench {
         });
     }
 
-    /// What the registrations of a peer with many files cost.
+    /// Measures the registrations of a peer with many files.
     fn measure_listings(&mut self) {
         const NAMES: u64 = 10_000_000;
         let files = NAMES..NAMES + LISTED;
@@ -136,7 +136,7 @@ fn token(n: u64) -> LeaseToken {
 }
 
 fn file(n: u64) -> FileName {
-    // Scattered over the name index, as names of a real collection are.
+    // Scattered over the name index, like the names of a real collection.
     let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     FileName::parse(format!("music/{scattered:016x}/track-{n}.flac")).expect("a valid name")
 }

@@ -90,7 +90,10 @@ pub fn is_state_folder(segment: &str) -> bool {
     if segment.is_ascii() {
         return segment.eq_ignore_ascii_case(STATE_FOLDER);
     }
-    let hidden = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let hidden = |c: &char| {
+        let is_mark = matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+        is_mark || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}')
+    };
     let folded = segment.chars().filter(|c| !hidden(c)).flat_map(char::to_uppercase);
     folded.eq(STATE_FOLDER.chars().flat_map(char::to_uppercase))
 }

@@ -179,7 +179,7 @@ impl Catalog {
         self.peers[peer].id.clone()
     }
 
-    /// A new deadline, so many milliseconds from now.
+    /// A new deadline, `duration_ms` from now.
     pub(super) fn deadline_in(&mut self, duration_ms: u64) -> Deadline {
         self.positions += 1;
         Deadline { at: self.clock.saturating_add(duration_ms), position: self.positions }

@@ -43,11 +43,11 @@ impl Marked {
         let lost = |what: String| Err(StorageError::damaged("the log", format!("it has lost its newest part: {what}")));
         let vote_is_there = found.vote >= self.vote;
         if !vote_is_there {
-            return lost("this node has voted, and the vote is not there".to_owned());
+            return lost("this node has voted, and the vote is missing".to_owned());
         }
         let purged = found.purged.map(|purged| purged.index);
         if purged < self.purged.map(|purged| purged.index) {
-            return lost("the purge point has gone back".to_owned());
+            return lost("the purge point has moved back".to_owned());
         }
         let Some(last) = self.last else { return Ok(()) };
         if purged.is_some_and(|purged| purged >= last.index) {
@@ -56,7 +56,7 @@ impl Marked {
         match found_last {
             Some(log_id) if log_id == last => Ok(()),
             Some(other) => lost(format!("entry {} was {last}, and is {other}", last.index)),
-            None => lost(format!("entry {} was acknowledged, and is not there", last.index)),
+            None => lost(format!("entry {} was acknowledged and is missing", last.index)),
         }
     }
 }

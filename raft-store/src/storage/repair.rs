@@ -35,19 +35,19 @@ pub enum RepairError {
     #[error(transparent)]
     Damaged(#[from] StorageError),
     /// The state is ahead of this node's log; ask again a moment later.
-    #[error("the state is ahead of this node's log, which has come to {reached}")]
+    #[error("the state is ahead of this node, which has reached entry {reached}")]
     Ahead {
         /// The last entry that this node has reached.
         reached: u64,
     },
     /// This node's log no longer has the entries after the state.
-    #[error("entry {index} is not in this node's log any more")]
+    #[error("entry {index} is no longer in this node's log")]
     Compacted {
         /// The first missing entry.
         index: u64,
     },
     /// The state is no longer distrusted: a snapshot has replaced it.
-    #[error("the state was replaced meanwhile")]
+    #[error("the state has been replaced meanwhile")]
     Replaced,
     /// The log grew faster than it was applied.
     #[error("the log grew faster than it could be applied")]

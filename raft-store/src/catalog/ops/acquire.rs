@@ -1,6 +1,6 @@
 //! `Acquire`: asks for the lease of a file, claims an offered one, or waits in line for it (L1–L6).
 //!
-//! Invariant: a waiter may repeat the command as often as it likes. While it waits it is told its position; once the
+//! Invariant: a waiter may repeat the command as often as it likes. While it waits, the reply is its position; once the
 //! lease is offered to it, the command claims it.
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: acquire doc ttl=60s token=t wait`; without a label, the token has that of the peer's name.
     impl Exercised for Acquire {
         const WORDS: &[&str] = &["acquire"];
 

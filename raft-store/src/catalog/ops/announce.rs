@@ -83,6 +83,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: announce doc=x@2 token=t keep`
     impl Exercised for Announce {
         const WORDS: &[&str] = &["announce"];
 

@@ -37,6 +37,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: announce_many doc=x other=y`
     impl Exercised for AnnounceMany {
         const WORDS: &[&str] = &["announce_many"];
 

@@ -70,6 +70,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: delete doc everywhere token=t`
     impl Exercised for Delete {
         const WORDS: &[&str] = &["delete"];
 

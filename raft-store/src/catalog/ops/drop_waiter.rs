@@ -41,6 +41,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: drop doc ticket=1 term=1`
     impl Exercised for DropWaiter {
         const WORDS: &[&str] = &["drop"];
 

@@ -45,6 +45,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: expire incarnation=1 term=1`
     impl Exercised for ExpirePeer {
         const WORDS: &[&str] = &["expire"];
 

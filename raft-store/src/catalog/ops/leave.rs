@@ -36,6 +36,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: leave doc`
     impl Exercised for Leave {
         const WORDS: &[&str] = &["leave"];
 

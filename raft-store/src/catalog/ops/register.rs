@@ -244,6 +244,8 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: register doc=x@2/100 zone=z`, `P: page LISTING doc=x [last]`, `P: unchanged doc=x`; holdings are
+    /// `NAME=BYTES[@VERSION][/SIZE]`.
     impl Exercised for Register {
         const WORDS: &[&str] = &["register", "page", "unchanged"];
 

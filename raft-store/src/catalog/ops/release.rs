@@ -37,6 +37,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: release doc token=t`
     impl Exercised for Release {
         const WORDS: &[&str] = &["release"];
 

@@ -54,6 +54,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `P: renew doc ttl=60s token=t`
     impl Exercised for Renew {
         const WORDS: &[&str] = &["renew"];
 

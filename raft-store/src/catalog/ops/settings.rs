@@ -45,6 +45,7 @@ mod test {
     use super::*;
     use crate::catalog::tests::exercise::*;
 
+    /// `replicas 3`
     impl Exercised for SetReplicas {
         const WORDS: &[&str] = &["replicas"];
 

@@ -1,4 +1,4 @@
-//! What the digest promises: it follows every change, and only what is replicated (D1, N3).
+//! The digest covers every change of the replicated state, and nothing else (D1, N3).
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use crate::catalog::tables::slab::Id;
 use crate::catalog::*;
 use crate::types::{ContentHash, LeaseToken};
 
-/// The same state with nothing hashed before, as after a snapshot was loaded.
+/// The same state with no leaf computed, as after loading a snapshot.
 fn loaded(catalog: &Catalog) -> Catalog {
     Catalog::decode(&catalog.encode()).unwrap()
 }
@@ -29,7 +29,7 @@ proptest! {
             apply(&mut catalog, step);
             if asks {
                 prop_assert_eq!(catalog.state_digest(), loaded(&catalog).state_digest());
-                // Chunks that an image shares are copied, with what is known of their leaves.
+                // Chunks that an image shares are copied together with their leaves.
                 image = Some((catalog.image(), catalog.encode()));
             }
         }
@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!(one.state_digest() == other.state_digest(), one.encode() == other.encode());
     }
 
-    /// Replay goes entry by entry, a follower that was away takes a snapshot midway: both end at the same digest.
+    /// One follower replays every entry, another installs a snapshot midway: both end at the same digest.
     #[test]
     fn replay_and_snapshot_lead_to_the_same_digest(history in history(60), at in 0..60usize) {
         let (mut replayed, mut installed) = (small(), small());
@@ -120,10 +120,10 @@ fn opaque(catalog: &mut Catalog) -> &mut crate::catalog::keys::answers::OpaqueKe
 
 const LATER: Deadline = Deadline { at: 77, position: 88 };
 
-/// What is changed, and how.
+/// A change of one field, and its name.
 type Flip = (&'static str, fn(&mut Catalog));
 
-/// One change of one field each, of all that is replicated.
+/// One change for each field of the replicated state.
 fn flips() -> Vec<Flip> {
     vec![
         ("clock", |c| c.clock += 1),
@@ -192,7 +192,7 @@ fn flips() -> Vec<Flip> {
             c.files.remove(f);
         }),
         ("a file in another slot", |c| {
-            // Two records change places.
+            // Two records swap their slots.
             let (a, b) = {
                 let mut ids = c.files.iter().map(|(id, _)| id);
                 (ids.next().unwrap(), ids.next().unwrap())

@@ -1,7 +1,7 @@
-//! What tests need to know of an operation, so that a new one is exercised by all of them at once: its words in scripts
-//! (`scripts`), random values for random histories (`properties`), and values whose bytes are pinned (`wire`).
+//! What tests need of an operation, so that every test covers a new one at once: its words in scripts (`scripts`),
+//! random values for random histories (`properties`), and samples whose bytes are pinned (`wire`).
 //!
-//! Invariant: random values are drawn from a few peers, names, bytes and tokens, so that the steps of a history meet.
+//! Invariant: random values are drawn from few peers, names, bytes and tokens, so that the steps of a history interact.
 #![allow(clippy::unwrap_used)]
 
 pub(in crate::catalog) use proptest::bool::weighted;
@@ -18,16 +18,16 @@ use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
 
 /// An operation that tests can exercise.
 pub(in crate::catalog) trait Exercised: Sized {
-    /// The words that stand for it in scripts.
+    /// The words that it has in scripts.
     const WORDS: &[&str];
 
     /// Reads the rest of a script's command.
     fn read(arguments: &mut Arguments<'_>) -> Parsed<Self>;
 
-    /// Random values, and how often they come compared with those of other operations.
+    /// Random values, and their weight among the operations of a random history.
     fn any() -> (u32, BoxedStrategy<Self>);
 
-    /// Values whose bytes are pinned; together they use every field.
+    /// Samples whose bytes are pinned; together they use every field. New samples are added at the end.
     fn samples() -> Vec<Self>;
 }
 
@@ -53,7 +53,7 @@ impl Exercise {
     }
 }
 
-/// The operation that a script's command stands for; `None` if it is none.
+/// The operation of a script's command; `None` if it is not an operation.
 pub(super) fn read_op(arguments: &mut Arguments<'_>) -> Parsed<Option<Op>> {
     let word = arguments.word();
     let exercise = ALL.iter().find(|exercise| exercise.words.contains(&word));
@@ -110,4 +110,13 @@ pub(in crate::catalog) fn any_ttl() -> impl Strategy<Value = u64> {
 pub(in crate::catalog) fn any_holding() -> impl Strategy<Value = Holding> {
     (0..4u8, option::of(1..4u64), option::of(0..100u64), 0..5u8)
         .prop_map(|(file, version, size, bytes)| holding(file, version, size, bytes))
+}
+
+#[test]
+fn every_operation_has_samples_and_words_of_its_own() {
+    let mut words = std::collections::BTreeSet::new();
+    for exercise in ALL {
+        assert!(!exercise.words.is_empty() && !(exercise.samples)().is_empty(), "{:?}", exercise.words);
+        assert!(exercise.words.iter().all(|word| words.insert(word)), "{:?}", exercise.words);
+    }
 }

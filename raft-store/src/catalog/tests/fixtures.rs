@@ -1,6 +1,6 @@
-//! Commands that tests of several modules begin with.
+//! Commands that tests of several modules use.
 //!
-//! Invariant: everything made here is valid; a test states itself what matters to it.
+//! Invariant: every value is valid. A test states what matters to it itself.
 #![allow(clippy::expect_used)]
 
 use crate::catalog::{Holding, Listing, Op, Register};
@@ -17,7 +17,7 @@ pub(crate) fn register(id: &str, listing: Listing) -> Op {
     Op::Register(Register { peer: peer(id), address, zone: None, capacity_bytes: None, serving: true, listing })
 }
 
-/// A whole listing of so many files; the names differ by their numbers and are as long as `padding` says.
+/// A whole listing of `count` files. `padding` gives the length of each name, without its number.
 pub(crate) fn files(count: u64, padding: impl Fn(u64) -> usize) -> Listing {
     let file = |n: u64| Holding {
         name: FileName::parse(format!("{}-{n}", "x".repeat(padding(n)))).expect("a valid name"),

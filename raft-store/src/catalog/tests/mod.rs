@@ -1,4 +1,5 @@
-//! Tests of the catalog as a whole: scripts, properties of random histories, and pinned bytes.
+//! Tests of the catalog as a whole: scripts, properties of random histories, and pinned bytes. What they need of each
+//! operation is in the operation's file (`exercise`).
 
 mod digest;
 pub(in crate::catalog) mod exercise;

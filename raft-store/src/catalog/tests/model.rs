@@ -1,7 +1,7 @@
-//! A small model of the catalog that knows events alone: what an observer of the event stream must be able to rely on.
+//! A small model of the catalog that is built from events alone: what an observer of the event stream can rely on.
 //!
-//! Invariant: it shares no code with the catalog. Every event is checked against the rules of leases, lines and
-//! versions as it comes; after every step the picture drawn from events must be the one that queries show.
+//! Invariant: it shares no code with the catalog. Every event is checked against the rules of leases, wait queues and
+//! versions. After every step the model must agree with the catalog's queries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,14 +142,14 @@ impl Model {
 
     fn version_step(&mut self, file: &FileName, number: FileNumber, version: u64, peer: &PeerId) -> Verdict {
         let numbered = self.numbers.entry(number).or_insert_with(|| file.clone());
-        require(numbered == file, "a number is one file's for good")?;
+        require(numbered == file, "a number always belongs to one file")?;
         let numbers = self.numbers.values().filter(|known| *known == file).count();
-        require(numbers == 1, "a file has one number for good")?;
+        require(numbers == 1, "a file always has one number")?;
         let record = self.files.entry(file.clone()).or_default();
         require(version == record.version + 1, "versions have no gaps")?;
         record.version = version;
         let claimant = self.leases.get(file).map(|(peer, ..)| peer).or(self.offers.get(file).map(|(peer, _)| peer));
-        require(claimant.is_none_or(|claimant| claimant == peer), "nobody writes past another's lease")
+        require(claimant.is_none_or(|claimant| claimant == peer), "nobody publishes under another peer's lease")
     }
 
     fn lease_step(&mut self, event: &Event) -> Verdict {
@@ -183,7 +183,7 @@ impl Model {
         Ok(())
     }
 
-    /// A grant that is no claim uses up the place of a peer that waited behind its own lease.
+    /// A grant that claims no offer removes the place of a peer that waited behind its own lease.
     fn forget_place(&mut self, file: &FileName, peer: &PeerId) {
         self.lines.entry(file.clone()).or_default().retain(|(waiter, _)| waiter != peer);
     }
@@ -216,7 +216,7 @@ impl Model {
                     let line = self.lines.entry(file.clone()).or_default();
                     let before = line.len();
                     line.retain(|(waiter, _)| waiter != peer);
-                    require(line.len() + 1 == before, "who leaves was in line")?;
+                    require(line.len() + 1 == before, "only a waiter leaves")?;
                 }
             }
             _ => {}
@@ -224,14 +224,14 @@ impl Model {
         Ok(())
     }
 
-    /// Whether queries show what the events told.
+    /// Compares the model with what queries show.
     pub(in crate::catalog) fn compare(&self, catalog: &Catalog) -> Verdict {
         let peers: BTreeMap<PeerId, (u64, bool)> =
             catalog.peers().map(|peer| (peer.id, (peer.incarnation, peer.live))).collect();
-        require(peers == self.peers, "peers are as told")?;
+        require(peers == self.peers, "peers are as the events say")?;
         for (name, file) in &self.files {
             let view = catalog.file(name).ok_or("a file is gone")?;
-            require(self.shows(file, &view), &format!("{name} is as told: {view:?}"))?;
+            require(self.shows(file, &view), &format!("{name} is as the events say: {view:?}"))?;
         }
         let living: Vec<_> = self.files.iter().filter(|(_, file)| file.hash.is_some()).map(|(name, _)| name).collect();
         require(catalog.files().map(|file| file.name).eq(living.iter().map(|name| (*name).clone())), "all files")?;
@@ -267,11 +267,11 @@ impl Model {
         expected.retain(|_, (_, _, deadline)| *deadline > self.now);
         let shown: BTreeMap<_, _> =
             catalog.leases().map(|lease| (lease.file, (lease.holder, lease.fencing_token, lease.deadline))).collect();
-        require(shown == expected, "leases and pending grants are as told")?;
+        require(shown == expected, "leases and pending grants are as the events say")?;
         for lease in catalog.leases() {
             let shown: Vec<_> = lease.line.into_iter().map(|waiter| (waiter.peer, waiter.ticket)).collect();
             let told = self.lines.get(&lease.file).cloned().unwrap_or_default();
-            require(shown == told, "lines are as told")?;
+            require(shown == told, "wait queues are as the events say")?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::model::Model;
 use crate::catalog::check::invariants::check;
 use crate::catalog::*;
 
-/// A step of a random history. Small numbers, so that steps meet.
+/// A step of a random history.
 #[derive(Debug, Clone)]
 pub(in crate::catalog) struct Step {
     pub(in crate::catalog) stamp: Option<(u64, u64)>,
@@ -31,7 +31,7 @@ fn command() -> impl Strategy<Value = Command> {
     (proptest::option::weighted(0.4, key()), any_op()).prop_map(|(key, op)| Command { key, op })
 }
 
-/// Mostly small steps of time, sometimes past every retention.
+/// Mostly short steps of time, and sometimes one past every retention.
 fn elapsed() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..20_000u64, 1 => 0..1_000_000u64, 1 => 0..3_000_000_000u64]
 }
@@ -41,7 +41,7 @@ pub(in crate::catalog) fn history(steps: usize) -> impl Strategy<Value = Vec<Ste
     proptest::collection::vec(step, 0..steps).prop_map(|steps| {
         let mut at = 0;
         let stamped = steps.into_iter().map(|(stamp, commands)| {
-            // A stamp of another term moves nothing (T2).
+            // A stamp of another term does not move the clock (T2).
             let stamp = stamp.map(|(elapsed, other)| {
                 at += elapsed;
                 (u64::from(other != 0), at)
@@ -114,7 +114,7 @@ proptest! {
     }
 }
 
-/// A catalog in some state, by a history that leaves nothing to clean up.
+/// A catalog after a history.
 fn after(history: &[Step]) -> Catalog {
     let mut catalog = Catalog::default();
     for step in history {
@@ -123,7 +123,7 @@ fn after(history: &[Step]) -> Catalog {
     catalog
 }
 
-/// The bytes with the command counter set apart: it alone counts what is refused or replayed, too.
+/// The bytes without the command counter, which also counts commands that are refused or answered from memory.
 fn state(catalog: &Catalog) -> Vec<u8> {
     let mut catalog = catalog.clone();
     catalog.sequence = 0;
@@ -159,7 +159,7 @@ proptest! {
         }
     }
 
-    /// F4: whatever happened before, an announcement leaves its peer with no older versions than it held.
+    /// F4: whatever happened before, an announcement never leaves its peer with an older version than it held.
     #[test]
     fn an_announcement_sets_no_holding_back(
         history in history(40),
@@ -194,7 +194,7 @@ proptest! {
         let first = apply(&mut catalog, &alone(command.clone())).replies.remove(0);
         prop_assert!(!first.replayed);
         if catalog.peer_slot(peer).is_none() {
-            // Entries without a stamp leave deadlines alone, so nothing was forgotten either.
+            // Entries without a stamp clean nothing up, so nothing was forgotten either.
             prop_assert!(catalog.answers.total <= answers, "an unregistered peer leaves no answer (X5)");
             return Ok(());
         }
@@ -211,10 +211,10 @@ proptest! {
         for step in &between {
             apply(&mut catalog, step);
         }
-        // Later on the answer is the same, except that a grant may be over or renewed by then.
+        // Later the answer is the same, except that a lease may have ended or been renewed.
         let before = state(&catalog);
         let late = apply(&mut catalog, &alone(command));
-        // Unless the session was idle for so long that it is forgotten.
+        // A session that was idle for too long is forgotten.
         if late.replies[0].replayed {
             prop_assert_eq!(late.events, vec![]);
             prop_assert_eq!(state(&catalog), before);
@@ -246,7 +246,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        // Some damage is a valid state; then it has to be one that can be worked with.
+        // Damaged bytes may still decode. Then the state has to be sound.
         if let Ok(mut catalog) = Catalog::decode(&bytes) {
             if let Err(violation) = check(&catalog) {
                 return Err(TestCaseError::fail(violation.to_string()));
@@ -258,7 +258,7 @@ proptest! {
     }
 }
 
-/// Properties say nothing about what never happens: the random histories have to reach every kind of event and answer.
+/// A property says nothing about what never happens, so random histories have to reach every kind of event and answer.
 #[test]
 fn histories_reach_every_kind_of_event_and_answer() {
     use proptest::strategy::ValueTree;

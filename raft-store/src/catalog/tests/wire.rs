@@ -1,8 +1,8 @@
-//! The bytes of the log and of snapshots, pinned (D3): one command of every kind, every reply and refusal, and the
-//! state that the commands lead to.
+//! Pins the bytes of the log and of snapshots (D3): commands of every kind, every reply and refusal, and the state
+//! after a short scenario.
 //!
-//! Invariant: lines of the golden file are added, never changed: logs and snapshots of earlier builds hold these bytes.
-//! `UPDATE_GOLDENFILES=1` writes the file anew.
+//! Invariant: lines may be added to the golden file but never changed, because logs and snapshots of earlier builds
+//! have these bytes. `UPDATE_GOLDENFILES=1` writes the file.
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ fn hex(value: &impl Serialize) -> String {
     postcard::to_stdvec(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The commands with which a state begins in which few tables are empty.
+/// Commands that leave few tables of the catalog empty.
 fn scenario() -> Vec<Command> {
     let samples = samples();
     let order = [

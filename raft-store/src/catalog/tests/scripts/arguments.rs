@@ -1,6 +1,6 @@
-//! Turns a script's command into the catalog's.
+//! Reads the arguments of a script's command.
 //!
-//! Invariant: labels stand for bytes, tokens and bodies by their hashes, so that a script shows no digits.
+//! Invariant: scripts name bytes, tokens and bodies by labels; their values are the hashes of the labels.
 
 use std::error::Error;
 
@@ -12,10 +12,10 @@ use crate::catalog::tests::exercise::read_op;
 use crate::catalog::{Command, Holding, KeyTag, Limits};
 use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
 
-/// What reading a script may answer.
+/// The result of reading a part of a script.
 pub(in crate::catalog) type Parsed<T> = Result<T, Box<dyn Error>>;
 
-/// The arguments of a script's command. Each method takes what it reads.
+/// The arguments of a script's command. Each method removes what it reads.
 pub(in crate::catalog) struct Arguments<'a> {
     name: &'a str,
     context: &'a Context,
@@ -23,7 +23,7 @@ pub(in crate::catalog) struct Arguments<'a> {
     labels: &'a mut Labels,
 }
 
-/// The peer a command is for: its prefix.
+/// The peer of a command: its prefix.
 pub(super) fn peer(context: &Context) -> Parsed<PeerId> {
     Ok(PeerId::parse(context.prefix.clone().ok_or("the command needs a peer as its prefix")?)?)
 }
@@ -52,12 +52,12 @@ impl<'a> Arguments<'a> {
         Self { name: &command.name, context, arguments: command.consume_args(), labels }
     }
 
-    /// The command itself.
+    /// The name of the command.
     pub(in crate::catalog) fn word(&self) -> &'a str {
         self.name
     }
 
-    /// The peer the command is for: its prefix.
+    /// The peer of the command: its prefix.
     pub(in crate::catalog) fn peer(&self) -> Parsed<PeerId> {
         peer(self.context)
     }
@@ -113,7 +113,7 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    /// The rest of the arguments as holdings: `NAME=BYTES[@VERSION][/SIZE]`.
+    /// The remaining arguments as holdings: `NAME=BYTES[@VERSION][/SIZE]`.
     pub(in crate::catalog) fn holdings(&mut self) -> Parsed<Vec<Holding>> {
         let mut holdings = Vec::new();
         while let Some((name, value)) = self.arguments.next_key() {
@@ -129,7 +129,7 @@ impl<'a> Arguments<'a> {
         Ok(holdings)
     }
 
-    /// The write a script's command stands for; `None` if it is none.
+    /// The command that a script gives; `None` if it is a query or a setting of the runner.
     pub(super) fn write(&mut self) -> Parsed<Option<Command>> {
         let key = self.key()?;
         Ok(read_op(self)?.map(|op| Command { key, op }))

@@ -1,21 +1,19 @@
-//! Runs the scripts in `testscripts/`: a scenario goes in, replies and events come out, reviewed as text.
+//! Runs the scripts in `testscripts/`: a scenario goes in, replies and events come out and are reviewed as text.
 //!
-//! Invariant: every command of a script is applied to the catalog and to one decoded from its bytes; both must answer
-//! alike and stay alike, and the invariants must hold. So each scenario also tests determinism and the encoding.
+//! Invariant: every command of a script is applied to the catalog and to a copy decoded from its bytes. Both must give
+//! the same results and end in the same state, and the invariants must hold. So each scenario also tests determinism
+//! and the encoding.
 //!
 //! ```text
-//! limits cleanup=1 answers=10 own=5 opaque=2 line=1      an empty catalog with other limits
-//! term 2 | tick 15s | stamp 15s term=3                  the entries' term; an entry that moves the clock by, or to
-//! P: register doc=x@2/100 zone=z                        holdings are NAME=BYTES[@VERSION][/SIZE]
-//! P: page LISTING doc=x [last] | unchanged doc=x        other forms of a registration (P2)
-//! P: announce doc=x@2 token=t keep | announce_many doc=x
-//! P: acquire doc ttl=60s token=t wait                   the token's label is the peer's name unless given
-//! P: renew doc | release doc | leave doc | delete doc everywhere
-//! P: expire incarnation=1 | drop doc ticket=1 | replicas 3
-//! P: holdings | place doc;  file doc | files | lease doc | leases | peers | counts | now | needs_ticks
+//! limits cleanup=1 answers=10 own=5 opaque=2 line=1     an empty catalog with other limits
+//! term 2                                                the term of the next entries
+//! tick 15s | stamp 15s term=3                           an entry that moves the clock by 15 s, or to 15 s
+//! P: holdings | place doc                               queries about peer P
+//! file doc | files | lease doc | leases | peers | counts | now | needs_ticks
 //! ```
 //!
-//! Every write takes `key=`, `body=`, `chunk=` and `floor=`.
+//! The words of the operations stand in their files, with `Exercised`. Every operation takes `key=`, `body=`, `chunk=`
+//! and `floor=`.
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
@@ -79,13 +77,13 @@ impl goldenscript::Runner for Runner {
 }
 
 impl Runner {
-    /// Applies one entry to the catalog and to its decoded twin.
+    /// Applies one entry to the catalog and to its decoded copy.
     fn apply(&mut self, stamp: Option<Stamp>, commands: Vec<Command>) -> Result<String, Box<dyn Error>> {
         let batch = Batch { stamp, commands };
         let mut twin = Catalog::decode(&self.catalog.encode())?;
         let applied = self.catalog.apply(self.term, &batch);
-        assert_eq!(twin.apply(self.term, &batch), applied, "a decoded catalog answers alike");
-        assert_eq!(twin.digest(), self.catalog.digest(), "a decoded catalog stays alike");
+        assert_eq!(twin.apply(self.term, &batch), applied, "a decoded catalog gives the same results");
+        assert_eq!(twin.digest(), self.catalog.digest(), "a decoded catalog ends in the same state");
         check(&self.catalog)?;
         let mut output = String::new();
         for reply in &applied.replies {

@@ -8,7 +8,7 @@ use super::arguments::hash_of;
 use crate::catalog::{FileView, HolderView, LeaseView, Outcome, PeerView};
 use crate::types::{ContentHash, LeaseToken, PeerId};
 
-/// Which label a hash or token was made from.
+/// The labels of hashes and tokens.
 #[derive(Default)]
 pub(in crate::catalog) struct Labels {
     bytes: BTreeMap<ContentHash, String>,
