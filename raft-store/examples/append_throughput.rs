@@ -9,7 +9,7 @@ use openraft::EntryPayload;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
-use raft_store::catalog::{Batch, Command, Op};
+use raft_store::catalog::{Batch, Command, ExpirePeer, Op};
 use raft_store::raft::{CommittedLeader, Entry, LogId, TypeConfig};
 use raft_store::storage::{OpenOptions, Storage};
 use raft_store::types::PeerId;
@@ -20,7 +20,7 @@ const RUN: Duration = Duration::from_secs(3);
 fn entry(index: u64) -> Entry {
     let leader: CommittedLeader = openraft::impls::leader_id_std::LeaderId::new(1, 1_u64).to_committed();
     let peer = PeerId::parse("p".repeat(120)).expect("a valid peer id");
-    let commands = vec![Command { key: None, op: Op::ExpirePeer { peer, incarnation: index, term: 1 } }; 2];
+    let commands = vec![Command { key: None, op: Op::ExpirePeer(ExpirePeer { peer, incarnation: index, term: 1 }) }; 2];
     Entry { log_id: LogId::new(leader, index), payload: EntryPayload::Normal(Batch { stamp: None, commands }.into()) }
 }
 

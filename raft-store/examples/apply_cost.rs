@@ -1,21 +1,22 @@
-//! What applying costs: microseconds per command, on one thread, with a catalog of a given size.
+//! Measures what applying costs: microseconds per command on one thread, with a catalog of a given size.
 //!
 //! ```text
 //! cargo run --release -p raft-store --example apply_cost [FILES] [PEERS]
 //! ```
 //!
-//! Commands are keyed as the client library does it, one in an entry or as many as fit. Prints a table; asserts only
-//! that every command succeeds, so that a refusal is never measured as a fast write.
+//! Commands have idempotency keys like those of the client library, one or many in an entry. Prints a table. It asserts
+//! only that every command succeeds, so that a refusal is never measured as a fast write.
 
 use std::io;
 use std::time::Instant;
 
 use raft_store::catalog::{
-    Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Reply, Stamp,
+    Acquire, Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Release, Reply,
+    Stamp,
 };
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
 
-/// Commands per line of the table.
+/// Commands for each line of the table.
 const ROUNDS: u64 = 50_000;
 /// Term of all entries.
 const TERM: u64 = 1;
@@ -48,7 +49,7 @@ impl Bench {
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "refused: {:?}", applied.replies);
     }
 
-    /// Runs the operations that `make` gives for each round, so many in an entry, and prints what one costs.
+    /// Runs the operations that `make` gives for each round, `per_entry` in an entry, and prints what one costs.
     fn measure(&mut self, what: &str, per_entry: usize, make: impl Fn(u64) -> Vec<Op>) {
         let mut ops = (0..ROUNDS).flat_map(make).peekable();
         let mut entries = Vec::new();
@@ -65,7 +66,7 @@ impl Bench {
 
 /// Files of the peer whose registrations are measured.
 const LISTED: u64 = 100_000;
-/// Files in one page, about as many as fit an entry.
+/// Files in one page: about as many as fit into an entry.
 const PAGE: u64 = 100;
 
 impl Bench {
@@ -81,7 +82,7 @@ impl Bench {
         }
     }
 
-    /// The pages of a listing but the last, and the longest time one of them took; then the last page.
+    /// Applies the pages of a listing. Prints the longest time of all pages but the last, and that of the last.
     fn list(&mut self, id: &str, files: std::ops::Range<u64>) {
         let page = |from: u64| {
             let one = |n: u64| Holding { name: file(n), version: Some(1), size: Some(1_000), hash: hash(n) };
@@ -100,7 +101,7 @@ impl Bench {
         });
     }
 
-    /// What the registrations of a peer with many files cost.
+    /// Measures the registrations of a peer with many files.
     fn measure_listings(&mut self) {
         const NAMES: u64 = 10_000_000;
         let files = NAMES..NAMES + LISTED;
@@ -135,7 +136,7 @@ fn token(n: u64) -> LeaseToken {
 }
 
 fn file(n: u64) -> FileName {
-    // Scattered over the name index, as names of a real collection are.
+    // Scattered over the name index, like the names of a real collection.
     let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     FileName::parse(format!("music/{scattered:016x}/track-{n}.flac")).expect("a valid name")
 }
@@ -191,20 +192,30 @@ fn main() {
     });
     bench.measure("acquire and release", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
-        let acquire =
-            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
-        vec![acquire, Op::Release { peer: who, file: name, token: token(n) }]
+        let acquire = Op::Acquire(Acquire {
+            peer: who.clone(),
+            file: name.clone(),
+            ttl_ms: 60_000,
+            wait: false,
+            token: token(n),
+        });
+        vec![acquire, Op::Release(Release { peer: who, file: name, token: token(n) })]
     });
     bench.measure("acquire and publish", 1, |n| {
         let (who, name) = (peer(n % peers), file(first + n));
-        let acquire =
-            Op::Acquire { peer: who.clone(), file: name.clone(), ttl_ms: 60_000, wait: false, token: token(n) };
+        let acquire = Op::Acquire(Acquire {
+            peer: who.clone(),
+            file: name.clone(),
+            ttl_ms: 60_000,
+            wait: false,
+            token: token(n),
+        });
         vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
     });
     let snapshot = timed("image for a snapshot", || bench.catalog.image());
     bench.measure("acquire, snapshot held", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));
-        vec![Op::Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) }]
+        vec![Op::Acquire(Acquire { peer: who, file: name, ttl_ms: 60_000, wait: true, token: token(n) })]
     });
     let encode = |out: &mut dyn io::Write| snapshot.encode_to(out).expect("it encodes");
     timed("encode", || encode(&mut io::sink()));

@@ -1,12 +1,12 @@
-//! SHA-256 of what is written, while it is written.
+//! Computes SHA-256 of data while it is written.
 //!
-//! Invariant: the checksum covers exactly the bytes that the writer behind it took.
+//! Invariant: the checksum covers exactly the bytes that the inner writer accepted.
 
 use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-/// Passes bytes on, and keeps their checksum and their number.
+/// A writer that passes bytes on, hashes them and counts them.
 pub(crate) struct Checksummed<W> {
     out: W,
     hash: Sha256,
@@ -14,12 +14,12 @@ pub(crate) struct Checksummed<W> {
 }
 
 impl<W: Write> Checksummed<W> {
-    /// Passes bytes on to `out`.
+    /// Wraps `out`.
     pub(crate) fn new(out: W) -> Self {
         Self { out, hash: Sha256::new(), bytes: 0 }
     }
 
-    /// Checksum and number of the bytes that were passed on.
+    /// The checksum and the number of the bytes that were passed on.
     pub(crate) fn finish(self) -> ([u8; 32], u64) {
         (self.hash.finalize().into(), self.bytes)
     }

@@ -1,7 +1,8 @@
-//! How names, words and ids are hashed in tables of one process.
+//! Hashing of names, words and ids in the tables of one process.
 //!
-//! Invariant: every hasher has a secret of its own beside one of this process, both from the system's randomness by way
-//! of the standard library, so that nobody can choose names that collide. Nothing that is replicated depends on a hash.
+//! Invariant: every hasher is seeded with its own secret and one of the process, so that nobody can choose names that
+//! collide. Both come from the system's random numbers, through the standard library. Nothing replicated depends on a
+//! hash.
 
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-/// Hashes with a secret, and short names several times faster than the standard library's hasher.
+/// A seeded hasher, several times faster with short names than the standard library's.
 #[derive(Debug, Clone)]
 pub struct Hasher(SeedableRandomState);
 

@@ -1,8 +1,12 @@
 //! A hash table from names to values that grows in parts.
 //!
-//! Invariant: the work of one call is bounded, however many names there are: growing moves one part in [`SHARDS`] of
-//! them, and hashes none of them again. A table in one part is for few names. Hashing has secrets of this process, so
-//! that nobody can choose names that collide, and nothing that is replicated depends on the order of the tables.
+//! Invariant: the work of one call is bounded, however many names there are: growing moves one of 256 parts of them,
+//! and rehashes none. A table in one part is meant for few names. Hashes are seeded with a secret of this process, so
+//! that nobody can choose names that collide, and nothing replicated depends on the order of a table.
+//!
+//! Written by hand, on hashbrown's raw table, because an ordinary map moves all its entries when it grows: with
+//! millions of names that stops the thread that applies the log for tens of milliseconds. It also would keep a second
+//! copy of every name as its key.
 
 use std::hash::BuildHasher;
 
@@ -11,29 +15,29 @@ use hashbrown::hash_table::{Entry, VacantEntry};
 
 use crate::hasher::Hasher;
 
-/// Tables that grow by themselves: none of them is large enough for its growth to be felt.
+/// Tables that grow independently: each is small enough that its growth is not noticed.
 const SHARDS: usize = 256;
 
 #[derive(Debug, Clone)]
 struct Tagged<T> {
-    /// Part of the name's hash: tells most names apart, and where the value belongs when its table grows.
+    /// Part of the name's hash: tells most names apart, and places the value when its table grows.
     tag: u32,
     value: T,
 }
 
-/// What tables sort by: hash tables need all bits of a hash to differ.
+/// The hash that the tables use. They need all 64 bits to vary, and a tag has only 32.
 fn spread(tag: u32) -> u64 {
     u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Values by names. It does not keep the names: who asks says how to tell that a value is the name's.
+/// Values by name. The table does not keep the names: the caller says whether a value belongs to a name.
 #[derive(Debug, Clone)]
 pub struct NameTable<T> {
     hasher: Hasher,
     shards: Vec<HashTable<Tagged<T>>>,
 }
 
-/// Where the value of a name that has none belongs.
+/// The place for the value of a name that has none.
 #[derive(Debug)]
 pub struct Vacancy<'a, T> {
     tag: u32,
@@ -41,7 +45,7 @@ pub struct Vacancy<'a, T> {
 }
 
 impl<'a, T> Vacancy<'a, T> {
-    /// Puts the value there.
+    /// Puts a value in the place.
     pub fn fill(self, value: T) -> &'a mut T {
         &mut self.entry.insert(Tagged { tag: self.tag, value }).into_mut().value
     }
@@ -55,14 +59,14 @@ impl<T> Default for NameTable<T> {
 }
 
 impl<T> NameTable<T> {
-    /// A table in one part, for names of which there are some ten thousands at most: less memory to touch for each.
+    /// A table in one part, for a few ten thousand names at most: a call touches less memory.
     pub fn in_one_part() -> Self {
         Self { hasher: Hasher::default(), shards: vec![HashTable::new()] }
     }
 
     fn locate(&self, name: &str) -> (usize, u32) {
         let hash = self.hasher.hash_one(name);
-        // Their number is a power of two.
+        // The number of shards is a power of two.
         ((hash >> 32) as usize & (self.shards.len() - 1), hash as u32)
     }
 
@@ -111,7 +115,7 @@ impl<T> NameTable<T> {
         self.shards[shard].insert_unique(spread(tag), Tagged { tag, value }, |known| spread(known.tag));
     }
 
-    /// Takes the value of a name out, if it has one.
+    /// Removes the value of a name and returns it.
     pub fn remove(&mut self, name: &str, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let (shard, tag) = self.locate(name);
         let found = self.shards[shard].find_entry(spread(tag), |known| known.tag == tag && is_it(&known.value)).ok()?;

@@ -1,8 +1,8 @@
-//! A batch together with its encoding, as entries carry it: encoded once, by who proposes it,
-//! and decoded once by who receives it.
+//! A batch together with its encoding, as log entries carry it. The proposer encodes it once; a receiver decodes it
+//! once.
 //!
-//! Invariant: both have the same content. Log records, appends to followers and cached entries share both; none of them
-//! encodes, decodes or copies a command again.
+//! Invariant: batch and encoding have the same content. Log records, appends to followers and cached entries share
+//! both, so none of them encodes, decodes or copies a command again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::catalog::{Batch, Command, Stamp};
 
-/// Bytes that the encoding of most commands does not exceed.
+/// Most commands are encoded in no more bytes than this.
 const COMMAND_BYTES: usize = 256;
-/// Bytes of a stamp and a number, at most.
+/// The most bytes that a stamp and the number of commands take.
 const HEAD_BYTES: usize = 32;
 
 /// A command and its encoding.
 #[derive(Debug, Clone)]
 pub struct EncodedCommand {
-    /// Apart: it is handed on several times before it becomes part of an entry.
+    /// Boxed, because it is moved several times before it becomes part of an entry.
     command: Box<Command>,
     encoded: Vec<u8>,
 }
@@ -34,13 +34,13 @@ impl EncodedCommand {
         Self { command: Box::new(command), encoded }
     }
 
-    /// Bytes that it adds to an entry.
+    /// The bytes that it adds to an entry.
     pub fn bytes(&self) -> usize {
         self.encoded.len()
     }
 }
 
-/// What an entry carries. Cheap to clone.
+/// The payload of an entry. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposal {
     batch: Arc<Batch>,
@@ -48,9 +48,9 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Puts encoded commands together.
+    /// Joins encoded commands.
     pub fn of(stamp: Option<Stamp>, commands: Vec<EncodedCommand>) -> Self {
-        // The encoding of a struct is that of its fields one after the other, that of a list its length and its items.
+        // postcard encodes a struct as its fields in order, and a list as its length and its items.
         let bytes: usize = commands.iter().map(EncodedCommand::bytes).sum();
         let mut encoded = Vec::with_capacity(HEAD_BYTES + bytes);
         encoded = postcard::to_extend(&(stamp, commands.len()), encoded).expect("plain values have an encoding");
@@ -62,23 +62,23 @@ impl Proposal {
         Self { batch: Arc::new(Batch { stamp, commands }), encoded: encoded.into() }
     }
 
-    /// An entry that changes nothing: every member takes the digest of its state right after it (N3). Builds that know
-    /// no checkpoints apply it as an entry without commands.
+    /// An entry that changes nothing. Every member takes the digest of its state right after it (N3). Builds that do
+    /// not know checkpoints apply it as an entry without commands.
     pub fn checkpoint() -> Self {
         Self::of(None, Vec::new())
     }
 
-    /// Whether this is a checkpoint. Entries without commands are otherwise ticks, which carry a stamp.
+    /// Whether this is a checkpoint. All other entries without commands are ticks, which carry a stamp.
     pub fn is_checkpoint(&self) -> bool {
         self.batch.stamp.is_none() && self.batch.commands.is_empty()
     }
 
-    /// Bytes of its encoding.
+    /// The size of its encoding in bytes.
     pub fn bytes(&self) -> usize {
         self.encoded.len()
     }
 
-    /// What is proposed.
+    /// The batch.
     pub fn batch(&self) -> &Batch {
         &self.batch
     }
@@ -143,11 +143,12 @@ impl<'de> Deserialize<'de> for Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Op;
+    use crate::catalog::{ExpirePeer, Op};
     use crate::types::PeerId;
 
     fn commands(count: u64) -> Vec<Command> {
-        let op = |incarnation| Op::ExpirePeer { peer: PeerId::parse("p").expect("valid"), incarnation, term: 1 };
+        let op =
+            |incarnation| Op::ExpirePeer(ExpirePeer { peer: PeerId::parse("p").expect("valid"), incarnation, term: 1 });
         (0..count).map(|n| Command { key: None, op: op(n) }).collect()
     }
 

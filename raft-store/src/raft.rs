@@ -1,4 +1,6 @@
-//! The only place that spells openraft's generics: its type configuration, and the aliases everything else uses.
+//! openraft's type configuration, the aliases for its generic types, and its settings.
+//!
+//! Invariant: no other module spells openraft's generics or chooses its settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use crate::types::NodeId;
 pub struct Member {
     /// Where API and node-to-node traffic reach it: `host:port`.
     pub address: String,
-    /// The random id of its data directory; a node with another one is not this member (C1, C3).
+    /// The random id of its data directory. A node with another directory is not this member (C1, C3).
     pub store_id: u64,
 }
 
@@ -21,7 +23,7 @@ impl std::fmt::Display for Member {
     }
 }
 
-/// Answers of one entry: one outcome per command; none for blank and membership entries.
+/// The answers to one entry: one outcome per command; none for blank and membership entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes(pub Vec<Outcome>);
 
@@ -42,7 +44,7 @@ openraft::declare_raft_types!(
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
 );
 
-/// What a committed log id says about the leader that made it: the term.
+/// What a committed log id says about the leader that proposed the entry: its term.
 pub type CommittedLeader =
     <openraft::impls::leader_id_std::LeaderId<u64, NodeId> as openraft::vote::RaftLeaderId>::Committed;
 /// A position in the log.
@@ -55,36 +57,37 @@ pub type Vote = <TypeConfig as openraft::RaftTypeConfig>::Vote;
 pub type StoredMembership = openraft::StoredMembership<CommittedLeader, NodeId, Member>;
 /// openraft's description of a snapshot.
 pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeader, NodeId, Member>;
-/// A snapshot and where its bytes are.
+/// A snapshot, with its description and its bytes.
 pub type Snapshot = openraft::Snapshot<CommittedLeader, NodeId, Member, crate::storage::SnapshotData>;
 
-/// openraft's settings for this store (`cluster` appears in logs only).
+/// openraft's settings for this store (`cluster` only appears in logs).
 ///
 /// `enable_leader_restore` has to stay off: this store groups flushes, and openraft replicates an entry before the
 /// leader's own flush. A leader that crashed in between and resumed its old term would write another entry under the
-/// same log id, and replicas would diverge. With it off a restarted leader stands for election in a new term.
+/// same log id, and replicas would diverge. With the setting off, a restarted leader stands for election in a new term.
 pub fn raft_config(cluster: &str) -> openraft::Config {
     let config = openraft::Config {
         cluster_name: cluster.to_owned(),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
-        // A snapshot costs what the catalog has grown to, however little was written since: the node triggers one when
-        // the log has grown by as much.
+        // A snapshot costs as much as the catalog is large, however little was written since the last one. So the node
+        // triggers one when the log has grown by as much.
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 1_000,
-        // Entries are up to 56 KiB; reads of the log are limited in bytes as well (`storage::READ_BYTES_MAX`).
+        // Entries have up to 56 KiB; reads of the log are also limited in bytes (`storage::READ_BYTES_MAX`).
         max_payload_entries: 256,
         ..openraft::Config::default()
     };
     with_timeouts(config, 40, (120, 240))
 }
 
-/// The settings with other timeouts, in milliseconds; everything that depends on them is set here as well.
+/// The settings with other timeouts, in milliseconds, and with everything that depends on them.
 ///
 /// A leader that has lost its quorum falls silent for `quorum_loss_probe_interval` before it sends heartbeats again.
-/// Without that pause a follower that it still reaches would never vote for anybody else, and where this follower is
-/// the bridge between the others no leader could be elected (C7). The pause lets that follower's lease run out and then
-/// leaves room for one election: two of the longest election timeouts, because openraft's lease is as long as one.
+/// Without that pause, a follower that it still reaches would never vote for another candidate. If that follower is the
+/// only link between the other nodes, no leader could be elected (C7). The pause lets the follower's lease run out and
+/// then leaves time for one election. openraft's lease is as long as the longest election timeout, so the pause is
+/// twice as long.
 pub fn with_timeouts(config: openraft::Config, heartbeat: u64, election: (u64, u64)) -> openraft::Config {
     openraft::Config {
         heartbeat_interval: heartbeat,

@@ -1,7 +1,7 @@
-//! The vocabulary every crate shares: validated names, hashes, versions, tokens, and the limits with their units.
+//! The vocabulary that all crates share: validated names, hashes, versions and tokens, and the limits with their units.
 //!
-//! Invariant: a value of one of these types is valid. Text from outside becomes one only through its `parse`, which
-//! says which rule was broken (F1), so no later layer checks again.
+//! Invariant: every value of these types is valid. Text from outside becomes such a value only through `parse`, which
+//! says which rule the text breaks (F1), so no later layer checks again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The limits that more than one crate has to agree on.
+/// Limits that several crates have to agree on.
 pub mod limits {
     /// Longest file name, in bytes (F1).
     pub const FILE_NAME_BYTES_MAX: usize = 1_024;
@@ -26,44 +26,45 @@ pub mod limits {
     pub const LEASE_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
     /// See [`LEASE_TTL_MS_MIN`].
     pub const LEASE_TTL_MS_DEFAULT: u64 = 60_000;
-    /// How long a head of the line may take to claim its grant, and a waiter may stay silent, in milliseconds (L5).
+    /// How long the next waiter may take to claim its grant, and how long a waiter may stay silent, in milliseconds
+    /// (L5).
     pub const CLAIM_WINDOW_MS: u64 = 15_000;
     /// Versions of a file whose hashes are remembered (F2).
     pub const REMEMBERED_VERSIONS: usize = 16;
-    /// Items that time-driven clean-up handles in one entry (D4).
+    /// Items past their deadline that one entry cleans up (D4).
     pub const CLEANUP_ITEMS_MAX: usize = 1_000;
     /// How long an opaque idempotency key is remembered, in milliseconds of log time (X2).
     pub const KEY_RETENTION_MS: u64 = 10 * 60 * 1_000;
-    /// Newer opaque keys of one peer after which an old one is forgotten (X2).
+    /// Opaque keys remembered for one peer; a newer one replaces the oldest (X2).
     pub const OPAQUE_KEYS_PER_PEER: usize = 1_024;
-    /// Remembered answers in all; new keyed writes are refused beyond it (X5).
+    /// Remembered answers of all peers together; beyond it, writes with new keys are refused (X5).
     pub const ANSWERS_MAX: usize = 1_000_000;
-    /// Remembered answers of one peer; its new keyed writes are refused beyond it (X5).
+    /// Remembered answers of one peer; beyond it, its writes with new keys are refused (X5).
     pub const ANSWERS_PER_PEER_MAX: usize = 10_000;
-    /// How long a silent peer's record and holdings are kept, in milliseconds of log time (P5).
+    /// How long the record and the holdings of a silent peer are kept, in milliseconds of log time (P5).
     pub const PEER_RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
-    /// Peers that may wait in line for one file.
+    /// Peers that may wait for one file.
     pub const LINE_LENGTH_MAX: usize = 10_000;
     /// Commands in one log entry.
     pub const ENTRY_COMMANDS_MAX: usize = 256;
-    /// Encoded size of one log entry, in bytes; larger values would leave sled's log (see ARCHITECTURE.md).
+    /// Encoded size of one log entry, in bytes. sled would keep larger values outside its log (see ARCHITECTURE.md).
     pub const ENTRY_BYTES_MAX: usize = 56 * 1_024;
-    /// Live copies every file should have, unless set otherwise (M1).
+    /// Live copies that a file should have, unless set otherwise (M1).
     pub const REPLICAS_DEFAULT: u32 = 2;
 }
 
 /// Identity of an index node.
 pub type NodeId = u64;
-/// Version of a file: 1, 2, 3 …; 0 stands for "does not exist yet" (F2, L6).
+/// Version of a file: 1, 2, 3 …; 0 means that it does not exist yet (F2, L6).
 pub type Version = u64;
-/// Milliseconds on the log clock (T1). Starts at 0 with the cluster and never goes back.
+/// Milliseconds on the log clock (T1). The clock starts at 0 with the cluster and never goes back.
 pub type LogTime = u64;
-/// One registration of a peer; grows with every registration in the cluster (P1, D2).
+/// Number of a peer's registration; grows with every registration in the cluster (P1, D2).
 pub type Incarnation = u64;
-/// Grows with every grant in the cluster (L2). 0 means "no lease was involved".
+/// Number of a grant; grows with every grant in the cluster (L2). 0 means that there was no lease.
 pub type FencingToken = u64;
 
-/// Why a text from outside is not a valid value. `Display` is the sentence shown to the user.
+/// Why text from outside is not a valid value. `Display` is what the user sees.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidValue {
     /// A file name breaks F1.
@@ -80,28 +81,30 @@ pub enum InvalidValue {
     LeaseToken,
 }
 
-/// The private folder of a shared folder, in lower case. A segment that is this name in any
-/// case is never part of a file name (F1).
+/// The private folder inside a shared folder, in lower case. No segment of a file name equals it, in any case (F1).
 pub const STATE_FOLDER: &str = ".raftshare";
 
-/// Whether a disk may take this segment of a path for [`STATE_FOLDER`]. Disks that ignore case compare folded
-/// characters (`\u{17f}` is an `s` there), and some skip characters that are not shown.
+/// Whether a file system may treat this path segment as [`STATE_FOLDER`]. Some ignore case and compare folded
+/// characters, so that `\u{17f}` is an `s`; some ignore invisible characters.
 pub fn is_state_folder(segment: &str) -> bool {
     if segment.is_ascii() {
         return segment.eq_ignore_ascii_case(STATE_FOLDER);
     }
-    let hidden = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let hidden = |c: &char| {
+        let is_mark = matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+        is_mark || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}')
+    };
     let folded = segment.chars().filter(|c| !hidden(c)).flat_map(char::to_uppercase);
     folded.eq(STATE_FOLDER.chars().flat_map(char::to_uppercase))
 }
 
-/// A valid file name (F1): a relative UTF-8 path in NFC, `/`-separated. A clone is a count, not a copy.
+/// A valid file name (F1): a relative UTF-8 path in NFC, `/`-separated. Clones share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct FileName(Arc<str>);
 
 impl FileName {
-    /// Checks every rule of F1 and says which one is broken.
+    /// Checks every rule of F1 and says which one the text breaks.
     pub fn parse(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         if text.as_ref().split('/').any(is_state_folder) {
             return Err(InvalidValue::FileName(
@@ -111,8 +114,8 @@ impl FileName {
         Self::parse_stored(text)
     }
 
-    /// A name from a log or a snapshot. Earlier versions took `.raftshare` below the first segment; what
-    /// they wrote has to stay readable (D3).
+    /// A name from the log or a snapshot. Earlier builds accepted `.raftshare` below the first segment, and what they
+    /// wrote has to stay readable (D3).
     pub(crate) fn parse_stored(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         match Self::broken_rule(text.as_ref()) {
             None => Ok(Self(text.into())),
@@ -120,12 +123,12 @@ impl FileName {
         }
     }
 
-    /// A name that was checked before it was stored, so that reading it back costs no second check.
+    /// A name that was checked before it was stored and needs no second check.
     pub(crate) fn from_checked(text: &Arc<str>) -> Self {
         Self(text.clone())
     }
 
-    /// The text, to be stored.
+    /// The shared text, for storing.
     pub(crate) fn shared(&self) -> Arc<str> {
         self.0.clone()
     }
@@ -143,7 +146,7 @@ impl FileName {
         if text.contains('\\') {
             return Some("it contains a backslash; separate folders with '/'");
         }
-        // Most names are ASCII: their bytes are their characters, and they have one form.
+        // Most names are ASCII: each byte is a character, and there is only one normalization form.
         let is_ascii = text.is_ascii();
         let has_control = match is_ascii {
             true => text.bytes().any(|byte| byte.is_ascii_control()),
@@ -174,13 +177,13 @@ impl FileName {
     }
 }
 
-/// A valid peer id: 1 to 128 bytes without control characters. A clone is a count, not a copy.
+/// A valid peer id: 1 to 128 bytes without control characters. Clones share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PeerId(Arc<str>);
 
 impl PeerId {
-    /// See [`FileName::parse_stored`]; ids have had the same rules always.
+    /// See [`FileName::parse_stored`]. The rules for ids have never changed.
     fn parse_stored(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidValue> {
         Self::parse(text)
     }
@@ -206,7 +209,7 @@ impl PeerId {
     }
 }
 
-/// Text types deserialize through `parse`, so that a decoded value is as valid as a parsed one.
+/// Text types deserialize through `parse`, so that a decoded value is valid too.
 macro_rules! text_type {
     ($type:ident) => {
         impl fmt::Display for $type {
@@ -235,7 +238,7 @@ macro_rules! text_type {
                         if self.stored { $type::parse_stored(text) } else { $type::parse(text) }.map_err(E::custom)
                     }
                 }
-                // The binary formats are those of logs and snapshots; whatever comes from outside is JSON.
+                // Binary formats are those of the log and snapshots; what comes from outside is JSON.
                 let stored = !deserializer.is_human_readable();
                 deserializer.deserialize_str(Text { stored })
             }
@@ -262,7 +265,7 @@ pub struct LeaseToken(pub [u8; 16]);
 macro_rules! hex_type {
     ($type:ident, $len:literal, $error:expr) => {
         impl $type {
-            /// Parses lower-case hexadecimal digits of exactly the right number.
+            /// Parses exactly the right number of lower-case hexadecimal digits.
             pub fn parse(text: &str) -> Result<Self, InvalidValue> {
                 parse_hex(text).map(Self).ok_or($error)
             }
@@ -298,7 +301,7 @@ impl fmt::Debug for ContentHash {
 }
 
 impl fmt::Debug for LeaseToken {
-    /// A secret: never printed, so that no log line can leak it.
+    /// Hides the secret, so that no log line can leak it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LeaseToken(…)")
     }

@@ -1,5 +1,5 @@
 //! SIGKILL at random moments: every acknowledged vote, entry, truncation and purge is there when the directory is
-//! opened again. (What only loss of power shows is in `crash_power`.)
+//! opened again. What only loss of power can show is tested in `crash_power`.
 #![allow(clippy::expect_used)]
 
 mod crash;
@@ -9,9 +9,9 @@ use crash::{Running, rounds};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Directories worked on at once.
+/// Directories in use at the same time.
 const CHAINS: u64 = 3;
-/// Crashes after which a chain goes on in a new directory.
+/// Crashes after which a chain continues in a new directory.
 const ROUNDS_PER_DIRECTORY: u64 = 5;
 
 #[test]

@@ -1,8 +1,8 @@
 //! Loss of power: an ext4 file system on a loop device is shut down without flushing its journal, the writer is killed,
 //! the file system is mounted again, and everything acknowledged has to be there.
 //!
-//! SIGKILL cannot show what this shows: a write that was never synced survives a killed process in the page cache.
-//! Needs root and loop devices; elsewhere it says that it was skipped.
+//! SIGKILL cannot show this: a write that was never synced survives a killed process in the page cache. The test needs
+//! root and loop devices; elsewhere it reports that it was skipped.
 #![allow(clippy::expect_used)]
 
 mod crash;
@@ -17,9 +17,9 @@ use crash::{Running, rounds};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// File systems worked on at once.
+/// File systems in use at the same time.
 const CHAINS: u64 = 3;
-/// Power cuts after which a chain goes on in a new directory.
+/// Power cuts after which a chain continues in a new directory.
 const CUTS_PER_DIRECTORY: u64 = 5;
 /// Size of a file system; the image is sparse.
 const IMAGE_BYTES: u64 = 256 * 1024 * 1024;
@@ -39,7 +39,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// `Err` says what this machine lacks.
+    /// Creates one. `Err` says what this machine lacks.
     fn new() -> Result<Self, String> {
         let disk = Self { dir: tempfile::TempDir::new().map_err(|error| error.to_string())? };
         let image = File::create(disk.image()).map_err(|error| error.to_string())?;
@@ -62,7 +62,7 @@ impl Disk {
         run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(self.image()).arg(self.mount_point()))
     }
 
-    /// From here on nothing reaches the disk.
+    /// Cuts the power: from here on nothing reaches the disk.
     fn cut_power(&self) {
         let handle = File::open(self.mount_point()).expect("the mount point opens");
         let flags = SHUTDOWN_WITHOUT_LOG_FLUSH;
@@ -72,7 +72,7 @@ impl Disk {
         assert_eq!(result, 0, "EXT4_IOC_SHUTDOWN: {}", std::io::Error::last_os_error());
     }
 
-    /// Mounts what is on the disk; the journal is replayed.
+    /// Mounts what is on the disk; this replays the journal.
     fn power_on(&self) {
         run(Command::new("umount").arg(self.mount_point())).expect("nobody uses the file system");
         self.mount().expect("the file system is mounted again");
@@ -93,7 +93,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Cuts the power `cuts` times; the findings that are wrong, in words.
+/// Cuts the power `cuts` times; returns everything that is wrong, in words.
 fn chain(number: u64, cuts: u64, disk: &Disk) -> (Counts, Vec<String>) {
     let mut rng = StdRng::seed_from_u64(number);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

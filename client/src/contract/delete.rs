@@ -1,6 +1,6 @@
 //! Deletion, here or everywhere (F7).
 
-use raft_store::catalog::Op;
+use raft_store::catalog::{self, Op};
 use raft_store::types::{FileName, LeaseToken, PeerId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,11 +33,11 @@ pub struct DeleteRequest {
 
 impl From<DeleteRequest> for Op {
     fn from(request: DeleteRequest) -> Self {
-        Self::Delete {
+        Self::Delete(catalog::Delete {
             peer: request.peer_id,
             file: request.file_name,
             everywhere: request.everywhere.unwrap_or(false),
             token: request.lease_token,
-        }
+        })
     }
 }

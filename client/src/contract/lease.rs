@@ -1,6 +1,6 @@
 //! Leases and their line (L1–L7): acquire, renew, release, leave, look.
 
-use raft_store::catalog::Op;
+use raft_store::catalog::{self, Op};
 use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -189,12 +189,12 @@ pub struct LinePlace {
 
 impl From<ReleaseRequest> for Op {
     fn from(request: ReleaseRequest) -> Self {
-        Self::Release { peer: request.peer_id, file: request.file_name, token: request.lease_token }
+        Self::Release(catalog::Release { peer: request.peer_id, file: request.file_name, token: request.lease_token })
     }
 }
 
 impl From<LeaveRequest> for Op {
     fn from(request: LeaveRequest) -> Self {
-        Self::Leave { peer: request.peer_id, file: request.file_name }
+        Self::Leave(catalog::Leave { peer: request.peer_id, file: request.file_name })
     }
 }

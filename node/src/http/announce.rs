@@ -6,7 +6,7 @@
 use client::contract::{
     self, AnnounceAnswer, AnnounceManyResponse, AnnounceResponse, AnnounceResult, AppliedState, FileEntry,
 };
-use raft_store::catalog::{Announce, Holding, Op, Rejection, Reply as Committal};
+use raft_store::catalog::{Announce, AnnounceMany, Holding, Op, Rejection, Reply as Committal};
 use raft_store::types::{FileName, PeerId, Version};
 
 use super::error::{ApiError, code_of};
@@ -90,7 +90,7 @@ async fn announce_many(call: &Call, peer: PeerId, files: Vec<Holding>) -> Result
             results.extend(names.into_iter().map(|name| failed_result(name, &ApiError::NoQuorum)));
             continue;
         }
-        match call.propose(Op::AnnounceMany { peer: peer.clone(), files }, chunk).await {
+        match call.propose(Op::AnnounceMany(AnnounceMany { peer: peer.clone(), files }), chunk).await {
             // Nothing before it was applied: the whole request can still fail as one.
             Err(error) if chunk == 0 => return Err(error),
             Err(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use client::contract::{
     Acquire, DeniedResponse, GrantResponse, Lease, LeaseRequest, LeaseResponse, LeaseStatus, LinePlace, Renew,
 };
-use raft_store::catalog::{Grant, LeaseView, Op, Place, Rejection, Reply as Committal};
+use raft_store::catalog::{self, Grant, LeaseView, Op, Place, Rejection, Reply as Committal};
 use raft_store::types::{FileName, LeaseToken, LogTime, PeerId, limits};
 use tokio::time::Instant;
 
@@ -96,12 +96,12 @@ impl Handle for Renew {
     fn check(sent: Sent<'_, Self>) -> Result<Op, ApiError> {
         let request = sent.request;
         check_ttl(request.ttl_ms)?;
-        Ok(Op::Renew {
+        Ok(Op::Renew(catalog::Renew {
             peer: request.peer_id,
             file: request.file_name,
             token: request.lease_token,
             ttl_ms: request.ttl_ms,
-        })
+        }))
     }
 
     async fn answer(call: &Call, op: Op) -> Result<Reply<GrantResponse>, ApiError> {
@@ -158,7 +158,7 @@ enum Asked {
 async fn ask(call: &Call, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, ApiError> {
     let (file, peer) = (request.file_name.clone(), request.peer_id.clone());
     let wait = request.wait == Some(true);
-    let op = Op::Acquire { peer, file, ttl_ms, wait, token: LeaseToken(rand::random()) };
+    let op = Op::Acquire(catalog::Acquire { peer, file, ttl_ms, wait, token: LeaseToken(rand::random()) });
     let committed = call.propose(op, 0).await?;
     let log_index = committed.log_index;
     Ok(match committed.outcome.result {

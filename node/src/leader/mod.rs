@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use client::contract::{FailedTask, Task, WhyResponse};
 use parking_lot::Mutex;
-use raft_store::catalog::{Catalog, Event, Op};
+use raft_store::catalog::{Catalog, DropWaiter, Event, ExpirePeer, Op};
 use raft_store::types::{FileName, PeerId};
 use tokio::sync::Notify;
 
@@ -260,10 +260,10 @@ impl Leadership {
                 let LeadershipTerm { term, liveness, planner } = current;
                 liveness.tick(now, confirmed);
                 for (peer, incarnation) in liveness.expired_peers() {
-                    ops.push(Op::ExpirePeer { peer, incarnation, term: *term });
+                    ops.push(Op::ExpirePeer(ExpirePeer { peer, incarnation, term: *term }));
                 }
                 for (file, peer, ticket) in liveness.silent_waiters() {
-                    ops.push(Op::DropWaiter { peer, file, ticket, term: *term });
+                    ops.push(Op::DropWaiter(DropWaiter { peer, file, ticket, term: *term }));
                 }
                 planner.abandon_overdue(now);
                 current.plan(catalog, now)

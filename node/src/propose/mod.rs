@@ -302,11 +302,13 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
 
 #[cfg(test)]
 mod tests {
+    use raft_store::catalog::SetReplicas;
+
     use super::*;
 
     fn pending(due: Instant, pauses: u64) -> (Pending, oneshot::Receiver<Result<Committed, ProposeError>>) {
         let (answer, answered) = oneshot::channel();
-        let command = EncodedCommand::new(Command { key: None, op: Op::SetReplicas { replicas: 2 } });
+        let command = EncodedCommand::new(Command { key: None, op: SetReplicas { replicas: 2 }.into() });
         (Pending { command, due, margin: TIME_LEFT_MIN, pauses, answer }, answered)
     }
 

@@ -1,19 +1,21 @@
 //! The log clock, and the clean-up that time drives (T1, T2, D4).
 //!
-//! Invariant: only stamps of the entry's own term move the clock, and never back. One entry cleans up a bounded number
-//! of items, earliest deadline first; items that it does not reach count as over all the same (see `leases`).
+//! Invariant: only a stamp of the entry's own term moves the clock, and only forward. One entry cleans up a bounded
+//! number of items, earliest deadline first. An item past its deadline counts as over even before its clean-up (see
+//! `rules::leases`).
 
 use super::command::Stamp;
 use super::state::{Catalog, Due};
 
 impl Catalog {
+    /// Moves the clock to the stamp.
     pub(super) fn move_clock(&mut self, entry_term: u64, stamp: Option<Stamp>) {
         if let Some(stamp) = stamp.filter(|stamp| stamp.term == entry_term) {
             self.clock = self.clock.max(stamp.at);
         }
     }
 
-    /// Ends at most a bounded number of the things whose time is over, in (deadline, position) order.
+    /// Ends what is past its deadline, in the order of deadlines; at most `cleanup_items` items in one entry (D4).
     pub(super) fn clean_up(&mut self) {
         for _ in 0..self.limits.cleanup_items {
             let Some((deadline, due)) = self.due.first_key_value() else { return };

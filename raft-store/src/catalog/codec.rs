@@ -1,35 +1,37 @@
-//! Canonical bytes: what a snapshot holds (D1, D3).
+//! The catalog's canonical bytes, which a snapshot holds (D1, D3).
 //!
-//! Invariant: the bytes are a function of the replicated state, slot numbers and free lists included, so that a node
-//! restored from them numbers everything as the others do. Decoding trusts nothing: every id, order and reference
-//! that applying relies on is checked (`validate`) before the indexes are built. Encoding needs memory for one
-//! piece, and a pointer per peer with keys.
+//! Invariant: the bytes are a function of the replicated state. That includes slot numbers and free lists, so a node
+//! restored from a snapshot numbers new records as the others do. Decoding trusts nothing: every id, order and
+//! reference that applying relies on is checked (`check::validate`) before the indexes are built. Encoding needs memory
+//! for one piece, and a pointer for each peer with idempotency keys.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
+use super::DecodeError;
+use super::check::validate;
 use super::digest::{DIGEST_FORMAT, Root};
-use super::slab::Slab;
-use super::state::{Catalog, Due, FileRecord, Limits, PeerRecord};
-use super::{DecodeError, validate};
+use super::keys::answers::Answers;
+use super::ops::Settings;
+use super::records::{FileRecord, PeerRecord};
+use super::state::{Catalog, Limits};
+use super::tables::slab::Slab;
 use crate::checksum::Checksummed;
 use crate::types::ContentHash;
 
-/// The format this build writes, as the first byte.
+/// The format that this build writes, as the first byte.
 const FORMAT: u8 = 2;
-/// The format before it: its limits end before `answers_per_peer`.
+/// The previous format: its limits end before `answers_per_peer`.
 const FORMAT_BEFORE: u8 = 1;
 
-/// What two digests must have in common to be compared (N3): the digest's own version, and that
-/// of the state's encoding.
+/// Two digests are compared only if they have this in common (N3): the version of the digest, and that of the state's
+/// encoding.
 pub const STATE_DIGEST_FORMAT: u32 = (DIGEST_FORMAT as u32) << 8 | FORMAT as u32;
 
-/// Bytes that are handed on at a time: enough for a system call each, few enough to stay in a processor's
-/// cache until they are hashed and written.
+/// Bytes that are written at a time: enough to be worth a system call, few enough to stay in the processor's cache
+/// until they are hashed and written.
 const PIECE_BYTES: usize = 256 * 1_024;
 
 /// Scalars in the order of the format.
@@ -41,7 +43,7 @@ struct Scalars {
     incarnations: u64,
     fencing_tokens: u64,
     tickets: u64,
-    replicas: u32,
+    settings: Settings,
     limits: Limits,
 }
 
@@ -71,7 +73,7 @@ impl From<ScalarsBefore> for Scalars {
             incarnations: before.incarnations,
             fencing_tokens: before.fencing_tokens,
             tickets: before.tickets,
-            replicas: before.replicas,
+            settings: Settings { replicas: before.replicas },
             limits: Limits {
                 cleanup_items: before.cleanup_items,
                 answers: before.answers,
@@ -84,7 +86,7 @@ impl From<ScalarsBefore> for Scalars {
 }
 
 /// The replicated state at one moment, in the order of the format. It shares its records with the catalog it was taken
-/// from, which copies a few hundred of them when it changes one of them first.
+/// from. When the catalog changes a shared record, it first copies the chunk of a few hundred that the record is in.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
     scalars: Scalars,
@@ -102,7 +104,7 @@ impl Image {
         encoded.map_err(|error| pieces.failed.take().unwrap_or_else(|| io::Error::other(error)))
     }
 
-    /// The digest that members compare (N3), see [`super::digest`]: hashes what was written since it was asked last.
+    /// The digest that members compare (N3), see `digest`. Hashes what was written since the last call.
     pub fn state_digest(&self) -> ContentHash {
         let mut root = Root::new();
         root.add(&(FORMAT, self.scalars));
@@ -112,8 +114,7 @@ impl Image {
         root.finish()
     }
 
-    /// SHA-256 over the canonical bytes, all of them: independent of [`Image::state_digest`],
-    /// and slow with a large state.
+    /// SHA-256 over all the canonical bytes. Independent of [`Image::state_digest`], and slow for a large state.
     pub fn digest(&self) -> ContentHash {
         let mut hashed = Checksummed::new(io::sink());
         self.encode_to(&mut hashed).expect("plain values have an encoding, and a sink takes everything");
@@ -122,12 +123,12 @@ impl Image {
     }
 }
 
-/// Gathers the few bytes that postcard gives out at a time, so that one call of the writer takes many.
+/// Gathers the few bytes that postcard writes at a time, so that the writer is called once for many.
 struct Pieces<'a> {
     out: &'a mut dyn Write,
     /// At most [`PIECE_BYTES`].
     piece: Vec<u8>,
-    /// Why the writer failed, which an error of postcard's cannot say.
+    /// Why the writer failed: postcard's error cannot carry it.
     failed: Option<io::Error>,
 }
 
@@ -141,7 +142,7 @@ impl Pieces<'_> {
         })
     }
 
-    /// Takes bytes that are more than the piece has room for.
+    /// Takes more bytes than the piece has room for.
     #[cold]
     fn overflow(&mut self, mut bytes: &[u8]) -> postcard::Result<()> {
         while let Some((fits, rest)) = bytes.split_at_checked(PIECE_BYTES - self.piece.len()) {
@@ -177,7 +178,7 @@ impl Flavor for &mut Pieces<'_> {
 }
 
 impl Catalog {
-    /// What a snapshot holds, at the cost of a pointer for a few hundred records; nothing derived is copied.
+    /// The contents of a snapshot. Costs a pointer for every few hundred records; nothing derived is copied.
     pub fn image(&self) -> Image {
         Image {
             scalars: Scalars {
@@ -187,7 +188,7 @@ impl Catalog {
                 incarnations: self.incarnations,
                 fencing_tokens: self.fencing_tokens,
                 tickets: self.tickets,
-                replicas: self.replicas,
+                settings: self.settings,
                 limits: self.limits,
             },
             files: self.files.clone(),
@@ -228,7 +229,7 @@ impl Catalog {
             incarnations: scalars.incarnations,
             fencing_tokens: scalars.fencing_tokens,
             tickets: scalars.tickets,
-            replicas: scalars.replicas,
+            settings: scalars.settings,
             files,
             peers,
             answers,
@@ -247,82 +248,16 @@ impl Catalog {
     pub fn state_digest(&self) -> ContentHash {
         self.image().state_digest()
     }
-
-    /// Builds everything that is derived. The stored tables are valid.
-    pub(super) fn with_indexes(mut self) -> Self {
-        let (files, peers) = (self.files.clone(), self.peers.clone());
-        let mut listing_since = BTreeMap::new();
-        for (id, peer) in peers.iter() {
-            self.new_sets(id);
-            self.peer_ids.insert(peer.id.as_str(), id);
-            match peer.forget_at {
-                Some(deadline) => drop(self.due.insert(deadline, Due::Peer(id))),
-                None => self.totals.peers_live += 1,
-            }
-            if let Some(listing) = &peer.listing {
-                listing_since.insert(id, listing.started);
-            }
-        }
-        for (id, file) in files.iter() {
-            self.names.insert(&file.name, id);
-            if file.hash.is_some() {
-                self.totals.files += 1;
-                self.totals.bytes += u128::from(file.size.unwrap_or(0));
-            }
-            self.totals.tombstones += u64::from(file.is_tombstone());
-            for holder in &file.holders {
-                let is_named = listing_since.get(&holder.peer).is_none_or(|started| holder.touched >= *started);
-                self.sets_mut(holder.peer).restore(id, is_named);
-            }
-            file.refused.iter().for_each(|peer| {
-                self.sets_mut(*peer).refused.insert(id);
-            });
-            self.index_contention(id, file);
-        }
-        peers.iter().for_each(|(id, _)| self.want_digest(id));
-        self.index_answers();
-        self
-    }
-
-    fn index_contention(&mut self, id: u32, file: &FileRecord) {
-        let Some(contention) = &file.contention else { return };
-        self.contended.insert(id);
-        if let Some(lease) = &contention.lease {
-            self.due.insert(lease.deadline, Due::Lease(id));
-            self.sets_mut(lease.peer).leases.insert(id);
-            self.totals.leases += 1;
-        }
-        if let Some(offer) = &contention.offer {
-            self.due.insert(offer.deadline, Due::Offer(id));
-            self.sets_mut(offer.peer).places.insert(id, offer.ticket);
-            self.totals.waiting += 1;
-        }
-        for waiter in &contention.line {
-            self.sets_mut(waiter.peer).places.insert(id, waiter.ticket);
-            self.totals.waiting += 1;
-        }
-    }
-
-    fn index_answers(&mut self) {
-        self.answers = std::mem::take(&mut self.answers).with_indexes();
-        for (owner, keys) in self.answers.owners.iter() {
-            for (session, known) in keys.sessions.iter() {
-                self.due.insert(known.due, Due::Session { owner: owner.clone(), session: session.clone() });
-            }
-            for (key, known) in keys.opaque.iter() {
-                self.due.insert(known.due, Due::OpaqueKey { owner: owner.clone(), key: key.clone() });
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 #[allow(clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::catalog::{Batch, Command, fixtures};
+    use crate::catalog::tests::fixtures;
+    use crate::catalog::{Batch, Command};
 
-    /// Takes so many bytes, then fails like a full disk.
+    /// Takes `left` bytes, then fails like a full disk.
     struct Full {
         left: usize,
         calls: usize,
@@ -344,7 +279,7 @@ mod tests {
         }
     }
 
-    /// An image of several pieces; its records do not end where they do.
+    /// An image of several pieces whose borders cut records.
     fn large() -> Image {
         let op = fixtures::register("p", fixtures::files(6_000, |n| n as usize % 200 + 1));
         let command = Command { key: None, op };
@@ -368,7 +303,7 @@ mod tests {
             incarnations: scalars.incarnations,
             fencing_tokens: scalars.fencing_tokens,
             tickets: scalars.tickets,
-            replicas: scalars.replicas,
+            replicas: scalars.settings.replicas,
             cleanup_items: scalars.limits.cleanup_items,
             answers: scalars.limits.answers,
             opaque_keys_per_peer: scalars.limits.opaque_keys_per_peer,

@@ -1,14 +1,14 @@
 //! The digest of the whole replicated state, kept up to date record by record (N3).
 //!
-//! Every occupied slot has a leaf: a 128-bit hash of its record's canonical bytes and of its number. A chunk keeps the
-//! sum of its leaves, and a write only marks the slot. Whoever asks for the digest hashes what was marked since
-//! somebody asked last, and adds up the chunks.
+//! Every occupied slot has a leaf: a 128-bit hash of the record's canonical bytes, seeded with the slot number. A chunk
+//! keeps the sum of its leaves, and a write only marks the slot. Computing the digest hashes the marked slots, clears
+//! the marks, and adds up the chunks.
 //!
 //! Invariants
-//! * Equal states have equal digests, whatever path led to them: replayed, loaded or installed. What a process numbers
-//!   by itself (the slots of the owners of keys) has no part in it.
-//! * A write costs one bit. Hashing happens on an image, off the apply path, and costs what was
-//!   written since the last digest.
+//! * Equal states have equal digests, whether they were replayed, loaded or installed. Slot numbers that differ between
+//!   processes (those of the idempotency table) have no part in it.
+//! * A write sets one bit. Hashing works on an image, off the apply path, and costs what was written since the last
+//!   digest.
 //! * Digests of different [`DIGEST_FORMAT`]s say nothing about each other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,24 +17,24 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::owners::Owner;
-use super::slab::{CHUNK_SLOTS, Id, Slab};
-use super::state::{FileRecord, PeerRecord};
+use super::keys::owners::Owner;
+use super::records::{FileRecord, PeerRecord};
+use super::tables::slab::{CHUNK_SLOTS, Id, Slab};
 use crate::types::ContentHash;
 
-/// Version of what the digest covers, and how. Change it with any change of a record's encoding or of this module:
-/// members of different versions are not compared (N3).
+/// The version of the digest. Change it with every change of a record's encoding or of this module: digests of
+/// different versions are not compared (N3).
 pub(super) const DIGEST_FORMAT: u16 = 1;
 
-/// Seed of what has no number of its own. Slots are numbered with 32 bits, so none has it.
+/// The seed for records without a replicated slot number. Slot numbers have 32 bits, so no slot uses it.
 const UNNUMBERED: u64 = u64::MAX;
 
-/// Words of a chunk's marks.
+/// Machine words for a chunk's marks.
 const MARK_WORDS: usize = CHUNK_SLOTS / 64;
 
 /// A record that is part of the digest.
 pub(super) trait Leaf {
-    /// The hash of the record in a slot; `scratch` saves an allocation for each.
+    /// The hash of the record in a slot. `scratch` is reused, so that a leaf needs no allocation.
     fn leaf(&self, slot: Id, scratch: &mut Vec<u8>) -> u128;
 }
 
@@ -56,26 +56,26 @@ impl Leaf for PeerRecord {
     }
 }
 
-/// Owners of keys lie in slots that each process numbers by itself.
+/// Each process numbers the slots of the idempotency table by itself.
 impl Leaf for std::sync::Arc<Owner> {
     fn leaf(&self, _: Id, scratch: &mut Vec<u8>) -> u128 {
         hash(&(&self.id, &self.keys), UNNUMBERED, scratch)
     }
 }
 
-/// What a chunk knows about the digest of its slots.
+/// The leaves of a chunk's slots.
 #[derive(Debug, Clone, Default)]
 struct Leaves {
-    /// Slots written since their leaf was computed, a bit each.
+    /// One bit for each slot that was written since its leaf was computed.
     marks: [u64; MARK_WORDS],
-    /// By slot; those behind the end are 0, as are those of vacant slots.
+    /// By slot. The leaf of a vacant slot is 0; so are those that the vector is too short for.
     leaves: Vec<u128>,
     /// Their sum.
     sum: u128,
 }
 
-/// The part of a chunk that takes part in the digest. It changes behind shared references: whoever computes a leaf
-/// keeps it for all that share the chunk.
+/// A chunk's part of the digest. It changes behind shared references: a leaf is computed once for all clones that share
+/// the chunk.
 #[derive(Debug, Default)]
 pub(super) struct ChunkDigest(Mutex<Leaves>);
 
@@ -86,7 +86,7 @@ impl Clone for ChunkDigest {
 }
 
 impl ChunkDigest {
-    /// Held for a moment only, never while a record is hashed.
+    /// Held only for a moment, never while a record is hashed.
     fn lock(&self) -> MutexGuard<'_, Leaves> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +100,7 @@ impl ChunkDigest {
         }
     }
 
-    /// The sum of the leaves; hashes the marked slots first. `first` is the number of the chunk's first slot.
+    /// The sum of the leaves, once the marked slots are hashed. `first` is the number of the chunk's first slot.
     pub(super) fn sum<T: Leaf>(&self, slots: &[Option<T>], first: Id, scratch: &mut Vec<u8>) -> u128 {
         let marks = {
             let leaves = self.lock();
@@ -109,8 +109,8 @@ impl ChunkDigest {
             }
             leaves.marks
         };
-        // Nobody marks meanwhile: that takes an exclusive reference. Two may compute the same;
-        // the second changes nothing.
+        // No slot is marked meanwhile: that takes an exclusive reference. Two threads may compute the same leaves; the
+        // second changes nothing.
         let is_marked = |slot: usize| marks.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1);
         let leaf = |(slot, record): (usize, &Option<T>)| {
             let leaf = record.as_ref().map_or(0, |record| record.leaf(first + slot as Id, scratch));
@@ -128,14 +128,14 @@ impl ChunkDigest {
         *sum
     }
 
-    /// Slots that would be hashed.
+    /// Slots that the next sum would hash.
     #[cfg(test)]
     pub(super) fn marked(&self) -> u32 {
         self.lock().marks.iter().map(|word| word.count_ones()).sum()
     }
 }
 
-/// Gathers the parts of the whole digest.
+/// Combines the parts into the digest of the whole state.
 pub(super) struct Root(Sha256);
 
 impl Root {
@@ -145,19 +145,19 @@ impl Root {
         root
     }
 
-    /// A part that is small enough to be encoded each time.
+    /// Adds a part that is small enough to be encoded each time.
     pub(super) fn add(&mut self, part: &impl Serialize) {
         let bytes = postcard::to_stdvec(part).expect("plain values have an encoding");
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
     }
 
-    /// A slab whose slots and free list are replicated state.
+    /// Adds a slab whose slot numbers and free list are replicated.
     pub(super) fn add_slab<T: Leaf>(&mut self, slab: &Slab<T>) {
         self.add(&(slab.slot_count(), slab.free_list(), slab.sum()));
     }
 
-    /// A slab of which only the records count, in no order.
+    /// Adds a slab whose slot numbers are not replicated: only its records count, in no order.
     pub(super) fn add_records<T: Leaf>(&mut self, slab: &Slab<T>) {
         self.add(&(slab.len(), slab.sum()));
     }

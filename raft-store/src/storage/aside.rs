@@ -1,9 +1,9 @@
-//! Setting the contents of a data directory aside, so that its node starts anew with an empty one (C3).
+//! Sets the contents of a data directory aside, so that the node starts again with an empty one (C3).
 //!
-//! Nothing is deleted: what was there moves to `<data>/older-N`. A running node only notes that it wants this; the next
-//! start carries it out before it opens anything.
+//! Nothing is deleted: the contents move to `<data>/older-N`. A running node only requests this; the next start does it
+//! before it opens anything.
 //!
-//! Invariant: a crash at any moment leaves the old directory, or a note by which the next start finishes the move.
+//! Invariant: a crash at any moment leaves either the old directory or a request that the next start completes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use super::error::StorageError;
 
 /// Parts of a data directory that belong together.
 const PARTS: [&str; 4] = ["IDENTITY", "MARK", "log", "snap"];
-/// Where they are while they move; that it exists is the note.
+/// Where the parts are while they move. If it exists, the move was requested.
 const UNFINISHED: &str = "older.unfinished";
-/// The cluster that the empty directory is to belong to.
+/// Names the cluster that the empty directory belongs to.
 const REJOIN: &str = "REJOIN";
 
-/// Notes that the next start is to set the contents of `dir` aside, and to belong to `cluster`
-/// with an empty directory. Blocks.
+/// Requests that the next start sets the contents of `dir` aside, and continues as a member of `cluster` with an empty
+/// directory. Blocks.
 pub fn request(dir: &Path, cluster: u64) -> Result<(), StorageError> {
     durable::replace_file(&dir.join(REJOIN), &[format!("{cluster:016x}\n").as_bytes()])?;
     durable::create_directory(&dir.join(UNFINISHED))
 }
 
-/// Carries out what was noted; where the old contents are now, if anything was.
+/// Completes a requested move; returns where the old contents are now, if there was a request.
 pub(super) fn finish(dir: &Path) -> Result<Option<PathBuf>, StorageError> {
     let unfinished = dir.join(UNFINISHED);
     if !unfinished.is_dir() {
@@ -51,7 +51,7 @@ pub(super) fn finish(dir: &Path) -> Result<Option<PathBuf>, StorageError> {
     Ok(Some(aside))
 }
 
-/// The cluster that an empty directory is to belong to, if one was set aside here.
+/// The cluster that an empty directory belongs to, if contents were set aside here.
 pub(super) fn cluster(dir: &Path) -> Option<u64> {
     u64::from_str_radix(fs::read_to_string(dir.join(REJOIN)).ok()?.trim(), 16).ok()
 }

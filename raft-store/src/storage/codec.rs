@@ -1,7 +1,7 @@
 //! The frame around every record of the log device: format version, postcard, checksum.
 //!
-//! Invariant: what decodes is what was encoded. A flipped or missing byte is an error, never another value; an unknown
-//! version is told apart from damage, because the operator's answer to it is another build, not another disk (D3).
+//! Invariant: what decodes is what was encoded. A flipped or missing byte is an error and never another value. An
+//! unknown version is not reported as damage: the operator needs another build then, not another disk (D3).
 //!
 //! ```text
 //!  byte 0      1 ……………………………… n-4   n-4 … n
@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::StorageError;
 
-/// The record format of this build. In format 1 the commands of an entry were part of it; since
-/// then their encoding is, as a whole.
+/// The record format of this build. Format 1 contained the commands of an entry as values; since then a record contains
+/// their encoding as a byte string.
 pub(crate) const RECORD_VERSION: u8 = 2;
 
 const CHECKSUM_BYTES: usize = 4;
@@ -27,7 +27,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error
     encode_sized(value, SMALL_RECORD_BYTES)
 }
 
-/// Frames a value; if `bytes_expected` is enough, nothing is moved meanwhile.
+/// Frames a value. If `bytes_expected` is large enough, the buffer does not grow.
 pub(crate) fn encode_sized<T: Serialize>(value: &T, bytes_expected: usize) -> Result<Vec<u8>, postcard::Error> {
     let mut bytes = Vec::with_capacity(bytes_expected);
     bytes.push(RECORD_VERSION);
@@ -43,7 +43,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl Fn() -> Strin
     let (&version, _) = bytes.split_first().ok_or_else(|| damaged("it is empty"))?;
     let (framed, checksum) =
         bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or_else(|| damaged("it is shorter than a checksum"))?;
-    // The checksum covers the version byte: a sound record with another version is a newer format, not damage.
+    // The checksum covers the version byte, so an intact record with another version has another format and no damage.
     if crc32fast::hash(framed) != u32::from_le_bytes(*checksum) {
         return Err(damaged("its checksum does not match its bytes"));
     }

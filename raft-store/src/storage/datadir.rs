@@ -1,10 +1,10 @@
-//! Whose data directory this is: its lock, its identity, and the checks before anything in it is used (C1, C3, D3).
+//! The data directory: its lock, its identity, and the checks before anything in it is used (C1, C3, D3).
 //!
 //! Invariants
 //! * At most one process has a directory open.
 //! * `IDENTITY` is written after the log's own identity record is durable. A directory with `IDENTITY` but without that
-//!   record has lost its log, and with it its vote: it is refused, never started as an empty one (C3).
-//! * The cluster id is set once; before the node has voted or stored an entry it may still be replaced.
+//!   record has lost its log, and with it the node's vote. It is refused, and never treated as an empty one (C3).
+//! * The cluster id is set once. It may be replaced only before the node has voted or stored an entry.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use super::error::{FatalSignal, StorageError};
 use super::executor::Executor;
 use super::log_store::LogShared;
 use super::mark::MarkFile;
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 use super::sled_device::SledDevice;
 use super::snapshot::SnapshotFiles;
@@ -26,7 +27,7 @@ use super::starts::{Starts, StartsHandle};
 use super::{aside, codec, durable, recovery};
 use crate::types::NodeId;
 
-/// Version of the directory's layout.
+/// The version of the directory's layout.
 const LAYOUT_VERSION: u32 = 1;
 const LAYOUT_WORD: &str = "raftshare-data";
 
@@ -35,16 +36,16 @@ const LAYOUT_WORD: &str = "raftshare-data";
 pub struct OpenOptions {
     /// The node's id.
     pub node_id: NodeId,
-    /// A random number; becomes the directory's store id if it is new (C1). The crate itself draws nothing (D2).
+    /// A random number; becomes the store id of a new directory (C1). This crate draws no random numbers (D2).
     pub new_store_id: u64,
 }
 
-/// Whose directory this is.
+/// The identity of a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The node it belongs to.
     pub node_id: NodeId,
-    /// Drawn when the directory was made; tells this disk from a later one under the same node id (C3).
+    /// Drawn when the directory was created; tells it from a later directory of the same node id (C3).
     pub store_id: u64,
     /// The cluster it is a member of, once known.
     pub cluster_id: Option<u64>,
@@ -65,13 +66,13 @@ impl IdentityHandle {
         Self { log, current: Arc::new(Mutex::new(identity)), adopting: Arc::default(), _lock: lock }
     }
 
-    /// The identity now.
+    /// The current identity.
     pub fn get(&self) -> Identity {
         *self.current.lock()
     }
 
-    /// Makes this the directory of a member of `cluster_id`, durably. Allowed once; again only while the node has
-    /// neither voted nor stored an entry (C1).
+    /// Records durably that the directory belongs to a member of `cluster_id`. Possible once; again only while the node
+    /// has neither voted nor stored an entry (C1).
     pub async fn adopt_cluster(&self, cluster_id: u64) -> Result<(), StorageError> {
         let _one_at_a_time = self.adopting.lock().await;
         let mut identity = self.get();
@@ -100,7 +101,7 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory if needed, locks it, and checks whose it is.
+    /// Creates the directory if needed, locks it, and checks its owner.
     pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
         durable::create_directory(dir)?;
         let lock = lock(dir)?;
@@ -122,7 +123,7 @@ impl DataDir {
         self.dir.join("log")
     }
 
-    /// Opens the log, and makes or checks the identity.
+    /// Opens the log, and creates or checks the identity.
     pub(crate) fn open_log(
         &self,
         options: &OpenOptions,
@@ -161,7 +162,7 @@ impl DataDir {
                 });
             }
             (Some(recorded), Some(_)) => return Ok(recorded),
-            // The process died between the two steps of making the directory.
+            // The process died between the two steps of creating the directory.
             (Some(recorded), None) => recorded,
             (None, None) => make_identity(device, options, aside::cluster(&self.dir), &self.dir)?,
         };
@@ -179,7 +180,8 @@ impl DataDir {
     }
 }
 
-/// Opens the log of a simulated machine, which has a disk but no directory.
+/// Opens the log of a simulated machine, which has a disk but no data directory.
+#[cfg(any(test, feature = "sim"))]
 pub(crate) fn open_simulated(
     disk: &SimDisk,
     options: &OpenOptions,

@@ -1,15 +1,15 @@
-//! The border between the log and the thing that stores it: a small synchronous key-value device.
+//! The interface between the log and its storage: a small synchronous key-value device.
 //!
-//! Invariant every device keeps: a batch is atomic (after a crash all of it is there or nothing), batches survive in
-//! the order in which they were applied (what survives is a prefix), and everything applied before a successful
+//! Invariant of every device: a batch is atomic, so after a crash all of it is there or nothing. Batches survive in the
+//! order in which they were applied, so what survives is a prefix. Everything applied before a successful
 //! [`LogDevice::sync`] survives loss of power.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
-/// Largest record in bytes. Above a quarter of its segment (1 MiB) sled keeps a value in a separate file that it never
-/// syncs; log entries stay far below (56 KiB of commands), so this refuses only what would be stored unsafely.
+/// The largest record in bytes. sled keeps a value above a quarter of a segment (1 MiB) in a separate file that it
+/// never syncs. Log entries stay far below (56 KiB of commands), so this refuses only what would be stored unsafely.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Names of the records that are not log entries.
@@ -19,11 +19,11 @@ pub enum MetaKey {
     Vote,
     /// Last log id that was purged.
     Purged,
-    /// Last log id known to be committed; may lag behind.
+    /// Last log id known to be committed; may lag.
     Committed,
     /// Node, store and cluster id (C1).
     Identity,
-    /// Starts of this directory, and those of others that were recorded (C3).
+    /// Starts of this directory, and recorded starts of others (C3).
     Starts,
 }
 
@@ -40,7 +40,7 @@ impl MetaKey {
     }
 }
 
-/// Changes that become visible, and survive a crash, together.
+/// Changes that become visible together and survive a crash together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceBatch {
     /// Log index → record; `None` removes it.
@@ -50,25 +50,25 @@ pub struct DeviceBatch {
 }
 
 impl DeviceBatch {
-    /// Whether applying it would change nothing.
+    /// Whether it has no changes.
     pub fn is_empty(&self) -> bool {
         self.log.is_empty() && self.meta.is_empty()
     }
 }
 
-/// What the log is stored on. All calls may block; none is made while a lock is held.
+/// The storage of the log. All calls may block; none is made while a lock is held.
 pub trait LogDevice: Send + Sync + 'static {
     /// Applies a batch: readable at once, durable after the next [`LogDevice::sync`].
     fn apply(&self, batch: DeviceBatch) -> io::Result<()>;
 
-    /// Deletes log records. They need not go together: a crash may leave any of them.
+    /// Deletes log records. This need not be atomic: a crash may leave any of them.
     fn delete(&self, indexes: &[u64]) -> io::Result<()> {
         let log: BTreeMap<_, _> = indexes.iter().map(|index| (*index, None)).collect();
         if log.is_empty() { Ok(()) } else { self.apply(DeviceBatch { log, ..DeviceBatch::default() }) }
     }
 
-    /// Makes everything applied so far durable. After an error the device is not to be used for writing again: the
-    /// system may have dropped the dirty pages, so that a second, successful sync proves nothing (W4).
+    /// Makes everything applied so far durable. After an error the device must not be written to again: the system may
+    /// have dropped the dirty pages, so a second sync that succeeds proves nothing (W4).
     fn sync(&self) -> io::Result<()>;
 
     /// A named record.
@@ -80,6 +80,6 @@ pub trait LogDevice: Send + Sync + 'static {
     /// The log indexes present in a range, ascending, at most `limit`.
     fn indexes(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<u64>>;
 
-    /// Bytes this log occupies on disk.
+    /// Bytes that the log takes up on disk.
     fn bytes_on_disk(&self) -> io::Result<u64>;
 }

@@ -1,8 +1,7 @@
-//! The border between snapshots and what keeps their files: a flat directory with the few steps that publishing takes.
+//! The interface between snapshots and their files: a flat directory with the few steps that publishing needs.
 //!
-//! Invariant every directory keeps: a file that [`Directory::create`] returned for keeps its bytes over
-//! loss of power, if its name survives; names made, changed or removed survive in that order, and all of
-//! them after [`Directory::sync_names`].
+//! Invariant of every directory: once [`Directory::create`] has returned, the file's bytes survive loss of power if its
+//! name does. Changes of names survive in order, and all of them after [`Directory::sync_names`].
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -13,17 +12,17 @@ use std::sync::Arc;
 use super::durable;
 use super::error::StorageError;
 
-/// A file that is being made.
+/// A file that is being written.
 pub(crate) trait NewFile: Write + Seek {}
 
 impl<T: Write + Seek> NewFile for T {}
 
-/// Writes all that a file is to hold.
+/// Writes the contents of a file.
 pub(crate) type Fill<'a> = &'a dyn Fn(&mut dyn NewFile) -> io::Result<()>;
 
-/// Where snapshot files are. All calls may block.
+/// A directory of snapshot files. All calls may block.
 pub(crate) trait Directory: Debug + Send + Sync + 'static {
-    /// The names in it.
+    /// All names.
     fn names(&self) -> io::Result<Vec<String>>;
 
     /// The bytes of a file.
@@ -32,17 +31,17 @@ pub(crate) trait Directory: Debug + Send + Sync + 'static {
     /// The length of a file.
     fn length(&self, name: &str) -> io::Result<u64>;
 
-    /// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an
-    /// error, of `fill` or its own, there may be a file with some of them.
+    /// Creates or overwrites a file with what `fill` writes, and makes its bytes durable, but not its name. After an
+    /// error there may be a file with some of the bytes.
     fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()>;
 
-    /// Gives a file another name, taking that name from whatever had it.
+    /// Renames a file; replaces the file that has the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all names durable.
+    /// Makes all changes of names durable.
     fn sync_names(&self) -> io::Result<()>;
 
     /// Its path, for messages.
@@ -53,12 +52,12 @@ pub(crate) trait Directory: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct FileDirectory {
     path: PathBuf,
-    /// The data directory's lock, kept for as long as a file may be written.
+    /// The data directory's lock, held for as long as a file may be written.
     _lock: Option<Arc<File>>,
 }
 
 impl FileDirectory {
-    /// Opens or creates it.
+    /// Opens or creates the directory.
     pub(crate) fn open(path: &Path, lock: Option<Arc<File>>) -> Result<Self, StorageError> {
         durable::create_directory(path)?;
         Ok(Self { path: path.to_path_buf(), _lock: lock })
@@ -69,7 +68,7 @@ impl Directory for FileDirectory {
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            // A name that is not UTF-8 is none of ours.
+            // A name that is not UTF-8 is not ours.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)

@@ -1,6 +1,6 @@
-//! Making files, directory entries, renames and sled's writes survive loss of power.
+//! Makes files, directory entries, renames and sled's writes survive loss of power.
 //!
-//! Invariant: a function here returns success only after the kernel has said that the data is on the disk.
+//! Invariant: a function here returns success only after the kernel has reported that the data is on the disk.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -9,27 +9,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::StorageError;
 
-/// Makes the entries of a directory durable: files created in, renamed into or removed from it.
+/// Makes the entries of a directory durable: files that were created, renamed or removed in it.
 pub(crate) fn sync_directory(dir: &Path) -> Result<(), StorageError> {
     File::open(dir)
         .and_then(|handle| handle.sync_all())
         .map_err(|source| StorageError::io("sync the directory", dir, source))
 }
 
-/// Creates a directory, and makes its entry in its parent durable. Fine if it exists.
+/// Creates a directory if it does not exist, and makes its entry in its parent durable.
 pub(crate) fn create_directory(dir: &Path) -> Result<(), StorageError> {
     if !dir.is_dir() {
         fs::create_dir_all(dir).map_err(|source| StorageError::io("create", dir, source))?;
     }
-    // Also when it existed: the process that made it may have died before this sync.
+    // Even if it existed: the process that created it may have died before this sync.
     for ancestor in dir.ancestors().skip(1).take(2).filter(|path| path.is_dir()) {
         unless_forbidden(sync_directory(ancestor))?;
     }
     Ok(())
 }
 
-/// A directory above that this user may not open holds up nothing: the one below was made for
-/// this user by somebody else.
+/// Ignores that this user may not open the parent: then somebody else has created the directory for this user.
 fn unless_forbidden(synced: Result<(), StorageError>) -> Result<(), StorageError> {
     match synced {
         Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -37,7 +36,7 @@ fn unless_forbidden(synced: Result<(), StorageError>) -> Result<(), StorageError
     }
 }
 
-/// Puts `parts` into `path` as a whole: a crash leaves the old file or the new one.
+/// Replaces the contents of `path` by `parts` atomically: a crash leaves the old file or the new one.
 pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -48,12 +47,11 @@ pub(crate) fn replace_file(path: &Path, parts: &[&[u8]]) -> Result<(), StorageEr
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Bytes of a large file that are made durable at a time: the log's own syncs, which writers
-/// wait for, queue up behind each.
+/// Bytes of a large file that are synced at a time. The log's own syncs, which writers wait for, queue behind each.
 const SYNC_PIECE_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Makes or overwrites a file with what `fill` writes, and makes its bytes durable; its name is not. After an error
-/// there may be a file with some of them.
+/// Creates or overwrites a file with what `fill` writes, and makes its bytes durable, but not its name. After an error
+/// there may be a file with some of the bytes.
 pub(crate) fn create_file(path: &Path, fill: impl FnOnce(&mut SyncedFile) -> io::Result<()>) -> io::Result<()> {
     let mut file = SyncedFile { file: File::create(path)?, unsynced: 0 };
     fill(&mut file)?;
@@ -91,25 +89,27 @@ impl Seek for SyncedFile {
     }
 }
 
-/// Calls that arrived at our [`sync_file_range`].
+/// The number of calls of our [`sync_file_range`].
 static REDIRECTED: AtomicU64 = AtomicU64::new(0);
 
-/// Number of sled's syncs that became real ones so far in this process.
+/// How many of sled's syncs this process has turned into real ones so far.
 pub(crate) fn redirected_syncs() -> u64 {
     REDIRECTED.load(Ordering::Relaxed)
 }
 
-/// Takes the place of the C library's function of this name in every program that links this crate, and does more than
-/// was asked for: `fdatasync`.
+/// Replaces the C library's function of this name in every program that links this crate, and does more than is asked
+/// for: `fdatasync`.
 ///
-/// sled 0.34 ends every write with `sync_file_range`, which starts and awaits the writing of data pages but flushes
-/// neither the drive's cache nor the file's size and extents: after loss of power the file has holes or is empty. The
-/// power-cut test finds that (9 of 30 cuts lost acknowledged votes or entries with sled as it is). It finds nothing
-/// with either remedy: an `fdatasync` of our own after each flush, or this. This one is used because sled also relies
-/// on its inner syncs for *order*: it overwrites a freed segment once the copies of what was in it are "stable", which
-/// a sync that comes later cannot give. It costs one system call instead of two per flush.
+/// sled 0.34 ends every write with `sync_file_range`. That call writes the data pages and waits for them, but flushes
+/// neither the drive's cache nor the file's size and extents, so after loss of power the file has holes or is empty.
+/// The power-cut test finds this: with unmodified sled, 9 of 30 cuts lost acknowledged votes or entries. It finds
+/// nothing with either remedy, an `fdatasync` of our own after each flush or this function. This one is used because
+/// sled also relies on its inner syncs for *order*: it overwrites a freed segment once the copies of its contents are
+/// "stable", and a later sync cannot guarantee that. It also saves one of two system calls per flush.
+///
+/// It calls libc and not rustix: sled reads errors from `errno`, which rustix does not set.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // a symbol for the linker, and a system call on a descriptor that this crate does not own
+#[allow(unsafe_code)] // exports a symbol, and makes a system call on a descriptor that this crate does not own
 #[unsafe(no_mangle)]
 pub extern "C" fn sync_file_range(
     descriptor: libc::c_int,
@@ -118,7 +118,7 @@ pub extern "C" fn sync_file_range(
     _flags: libc::c_uint,
 ) -> libc::c_int {
     REDIRECTED.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: a plain system call; a bad descriptor is answered with an error, which sled gets to see through errno.
+    // SAFETY: a plain system call. A bad descriptor gives an error, which sled reads from errno.
     unsafe { libc::fdatasync(descriptor) }
 }
 

@@ -1,11 +1,11 @@
-//! Where the storage's blocking work, and a node's long computations, run: on threads, or in a simulation on
-//! the simulated machine's own runtime.
+//! Runs the storage's blocking work and a node's long computations: on threads, or, in a simulation, on the simulated
+//! machine's own runtime.
 //!
-//! Invariant: this is the only place that knows the difference; what is written, in which order, and when it is
-//! acknowledged is the same code in both.
+//! Invariant: what is written, in which order, and when it is acknowledged is decided by the same code in both cases.
 
 use std::io;
 
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 
 /// Where blocking work runs.
@@ -14,15 +14,17 @@ pub enum Executor {
     /// On threads of their own.
     #[default]
     Threads,
-    /// Between two waits of simulated time, so that a crash can come before, during or after it.
+    /// In simulated time that passes before and after the work, so that a crash can come before, during or after it.
+    #[cfg(any(test, feature = "sim"))]
     Simulated(SimDisk),
 }
 
 impl Executor {
-    /// Runs work that may block, and returns once it is done.
+    /// Runs work that may block, and waits for it.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => {
                 tokio::time::sleep(disk.pause()).await;
                 let done = work();
@@ -33,11 +35,12 @@ impl Executor {
         }
     }
 
-    /// Runs a computation that takes longer than the small work of an async thread. A simulated one takes a moment of
-    /// simulated time, in which others may run, and touches no disk.
+    /// Runs a computation that is too long for an async thread. In a simulation it takes a moment of simulated time, in
+    /// which other tasks may run, and touches no disk.
     pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            #[cfg(any(test, feature = "sim"))]
             Self::Simulated(disk) => {
                 tokio::time::sleep(disk.pause()).await;
                 Ok(work())

@@ -1,13 +1,13 @@
-//! Group commit: one queue, one thread (in a simulation: one task), one durable flush for everything that waited.
+//! Group commit: one queue, one thread (or one task in a simulation), and one durable flush for everything that waits.
 //!
 //! Invariants
-//! * Writes reach the device in the order in which they were queued, appends, votes, truncations and purges alike. Only
-//!   lazy records wait for a later group, and may go ahead of a record appended in it.
-//! * An operation is completed with success only after a sync that began after it was applied has succeeded.
-//! * After the first error nothing is written, synced or acknowledged any more: everything queued and later fails, and
-//!   the [`FatalSignal`] is raised (W4). A failed sync is never repeated.
-//! * A purge point is durable before the first record below it is deleted; the deletion goes on in small steps between
-//!   appends, and is done again at the next opening if a crash interrupts it.
+//! * Appends, votes, truncations and purges reach the device in the order in which they were queued. Only lazy records
+//!   wait for a later group, and they may be written before a record that is appended in it.
+//! * An operation succeeds only after a sync that began after the operation was applied has succeeded.
+//! * After the first error nothing is written, synced or acknowledged: everything that is queued then or later fails,
+//!   and the [`FatalSignal`] is raised (W4). A failed sync is never repeated.
+//! * A purge point is durable before the first record below it is deleted. The deletion proceeds in small steps between
+//!   appends; if a crash interrupts it, the next opening finishes it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,21 +25,22 @@ use super::error::FatalSignal;
 use super::executor::Executor;
 use super::group::{Before, Change, Group};
 use super::mark::{MarkFile, Marked};
+#[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;
 use super::sled_device::panic_message;
 use super::stats::FlushStats;
 
-/// Operations that may wait for the flusher; the next caller waits for room.
+/// Operations that may be queued; the next caller waits for room.
 pub const QUEUE_OPERATIONS_MAX: usize = 1_024;
-/// Bytes of records that may wait for the flusher; the next caller waits for room.
+/// Bytes of records that may be queued; the next caller waits for room.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of records in one group; what is queued beyond waits for the next flush.
+/// Bytes of records in one group; further operations wait for the next flush.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Purged records deleted in one step between two groups. What is queued meanwhile waits for the step: with 512 records
-/// of full entries it took a quarter of a second, longer than a leader may go without a majority's word.
+/// Purged records that are deleted in one step between two groups. Queued operations wait for the step. With 512 full
+/// entries a step took a quarter of a second, longer than a leader may go without confirmation by a majority.
 pub const PURGE_STEP_RECORDS: usize = 32;
 
-/// Told the outcome of an operation, from the flusher's thread.
+/// Called with the outcome of an operation, on the flusher's thread.
 pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 struct Operation {
@@ -48,7 +49,7 @@ struct Operation {
     _room: OwnedSemaphorePermit,
 }
 
-/// The sending side. Dropping it lets the thread finish what is queued, and waits for that.
+/// The sending side. Dropping it waits until the thread has finished what is queued.
 pub(crate) struct Flusher {
     queue: Option<mpsc::Sender<Operation>>,
     room: Arc<Semaphore>,
@@ -56,7 +57,7 @@ pub(crate) struct Flusher {
     fatal: FatalSignal,
 }
 
-/// What the thread tells the log after each group.
+/// Called after each successful group with the index after the last record on the device.
 pub(crate) type OnDevice = Box<dyn Fn(u64) + Send>;
 
 /// What the device holds when the flusher starts.
@@ -69,8 +70,7 @@ pub(crate) struct OnDisk {
 }
 
 impl Flusher {
-    /// Starts the thread, or the task of a simulated machine. `on_device` is called with the new
-    /// end after each group that succeeded.
+    /// Starts the thread, or the task of a simulated machine.
     pub(crate) fn start(
         OnDisk { device, end, held, mark }: OnDisk,
         fatal: FatalSignal,
@@ -95,6 +95,7 @@ impl Flusher {
             Executor::Threads => {
                 Some(std::thread::Builder::new().name("log-flusher".to_owned()).spawn(move || worker.run())?)
             }
+            #[cfg(any(test, feature = "sim"))]
             Executor::Simulated(disk) => {
                 tokio::spawn(worker.run_simulated(disk.clone()));
                 None
@@ -103,8 +104,8 @@ impl Flusher {
         Ok(Self { queue: Some(queue), room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), thread, fatal })
     }
 
-    /// Queues a change; returns once it has its place in line. `done` is called from the flusher's thread, exactly once
-    /// unless this returns an error.
+    /// Queues a change; returns once it is in the queue. `done` is called on the flusher's thread, exactly once unless
+    /// this returns an error.
     pub(crate) async fn submit(&self, change: Change, done: Option<Completion>) -> io::Result<()> {
         let failed = || self.fatal.as_io_error().unwrap_or_else(|| io::Error::other("the log is closed"));
         if let Some(error) = self.fatal.as_io_error() {
@@ -120,7 +121,7 @@ impl Flusher {
     pub(crate) async fn submit_and_wait(&self, change: Change) -> io::Result<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let done: Completion = Box::new(move |result| {
-            // Nobody waits any more: the caller was dropped, which changes nothing about what is on disk.
+            // This fails if the caller no longer waits, which does not matter to the disk.
             let _ = sender.send(result);
         });
         self.submit(change, Some(done)).await?;
@@ -139,7 +140,7 @@ impl Drop for Flusher {
     }
 }
 
-/// Those who wait for a group.
+/// The callers that wait for a group.
 struct Waiting {
     completions: Vec<Completion>,
     _rooms: Vec<OwnedSemaphorePermit>,
@@ -153,9 +154,9 @@ struct Worker {
     /// What the device holds durably.
     held: Marked,
     mark: Option<MarkFile>,
-    /// Records up to and with this index wait to be deleted.
+    /// Records up to and including this index are still to be deleted.
     purge_upto: Option<u64>,
-    /// Named records that go out with the next flush.
+    /// Named records to be written with the next flush.
     lazy: BTreeMap<MetaKey, Vec<u8>>,
     fatal: FatalSignal,
     stats: Arc<FlushStats>,
@@ -176,7 +177,8 @@ impl Worker {
         }
     }
 
-    /// The same with simulated time between writing and syncing, in which the machine may crash.
+    /// Like [`Worker::run`], with simulated time between writing and syncing, in which the machine may crash.
+    #[cfg(any(test, feature = "sim"))]
     async fn run_simulated(mut self, disk: SimDisk) {
         loop {
             let first = match self.receiver.try_recv() {
@@ -201,7 +203,7 @@ impl Worker {
         }
     }
 
-    /// The next operation; purges step by step while there is none. `None` when the log is closed.
+    /// The next operation. Purges step by step while there is none. `None` when the log is closed.
     fn next(&mut self) -> Option<Operation> {
         loop {
             match self.receiver.try_recv() {
@@ -230,11 +232,11 @@ impl Worker {
         (changes, waiting)
     }
 
-    /// Syncs what was begun, and tells everybody in order. `begun` is `None` if that failed.
+    /// Syncs what was begun, and tells all callers the outcome in order. `begun` is `None` if writing failed.
     fn end_group(&mut self, begun: Option<Option<Group>>, waiting: Waiting) {
         let durable = match begun {
             None => false,
-            // Nothing needs a flush; all the same nothing succeeds once storage has failed.
+            // Nothing needs a flush, but nothing succeeds once the storage has failed.
             Some(None) => self.fatal.get().is_none(),
             Some(Some(group)) => self.guarded(|worker| worker.finish(group)).is_some(),
         };
@@ -248,7 +250,7 @@ impl Worker {
         }
     }
 
-    /// Runs a step unless storage has failed; its error, or panic, is the failure.
+    /// Runs a step unless the storage has failed. An error or a panic makes it fail.
     fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> Option<T> {
         if self.fatal.get().is_some() {
             self.purge_upto = None;
@@ -277,7 +279,7 @@ impl Worker {
         }
         let batch = std::mem::take(&mut group.batch);
         if group.only_appends {
-            // One by one: a batch is announced to the disk by itself, and costs a second sync.
+            // One by one: sled announces a batch in a write of its own, which costs a second sync.
             for record in batch.log {
                 self.device.apply(DeviceBatch { log: [record].into(), ..DeviceBatch::default() })?;
             }
@@ -287,7 +289,7 @@ impl Worker {
         Ok(Some(group))
     }
 
-    /// Makes a written group durable, and takes note of it.
+    /// Makes a written group durable and updates the state of the flusher.
     fn finish(&mut self, group: Group) -> io::Result<()> {
         self.device.sync()?;
         self.stats.count_flush(group.started.elapsed());
@@ -305,7 +307,7 @@ impl Worker {
         self.mark.as_mut().map_or(Ok(()), |mark| mark.write(marked, durable))
     }
 
-    /// Deletes a few purged records. Not synced: the purge point is durable, so a crash only means doing it again.
+    /// Deletes a few purged records. Not synced: the purge point is durable, so after a crash it is simply repeated.
     fn purge_step(&mut self) -> io::Result<()> {
         let Some(upto) = self.purge_upto else { return Ok(()) };
         if delete_records(self.device.as_ref(), upto)? < PURGE_STEP_RECORDS {
@@ -315,7 +317,7 @@ impl Worker {
     }
 }
 
-/// Deletes up to [`PURGE_STEP_RECORDS`] records with indexes up to and with `upto`; returns how many.
+/// Deletes up to [`PURGE_STEP_RECORDS`] records with indexes up to and including `upto`; returns how many.
 pub(crate) fn delete_records(device: &dyn LogDevice, upto: u64) -> io::Result<usize> {
     let indexes = device.indexes(0..upto.saturating_add(1), PURGE_STEP_RECORDS)?;
     device.delete(&indexes)?;

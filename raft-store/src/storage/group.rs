@@ -1,7 +1,7 @@
-//! A group of changes that go to the device together: in the order in which they were queued, turned into one batch.
+//! A group of changes that go to the device together: one batch, made of the changes in the order of the queue.
 //!
-//! Invariant: the batch has the effect of the changes carried out one after the other. A crash leaves all of it or
-//! nothing; of append-only records it may leave a prefix.
+//! Invariant: the batch has the effect of the changes made one after the other. A crash leaves all of it or nothing; if
+//! it only appends records, a crash may leave a prefix.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,17 +12,18 @@ use super::{LogId, Vote};
 
 /// One write.
 pub(crate) enum Change {
-    /// Log records, ascending and without gaps; `last` is the last one's log id.
+    /// Appends log records, ascending and without gaps; `last` is the log id of the last one.
     Append { records: Vec<(u64, Vec<u8>)>, last: Option<LogId> },
-    /// Removes every record at or above this index; `last` is what the log then ends with.
+    /// Removes every record at or above this index; `last` is the log id that the log then ends with.
     TruncateFrom { from: u64, last: Option<LogId> },
-    /// Stores the purge point, then removes every record up to and with it.
+    /// Stores the purge point, then removes every record up to and including it.
     Purge { record: Vec<u8>, upto: LogId },
     /// Stores a vote.
     Vote { record: Vec<u8>, vote: Vote },
     /// Stores a named record.
     Meta(MetaKey, Vec<u8>),
-    /// Stores a named record with the next flush, before or together with what that is for; causes none itself.
+    /// Stores a named record with the next flush, before or together with the records of that flush; causes none
+    /// itself.
     LazyMeta(MetaKey, Vec<u8>),
 }
 
@@ -43,26 +44,26 @@ impl Change {
 pub(super) struct Before {
     /// Index after the last record.
     pub(super) end: u64,
-    /// What it holds durably.
+    /// What the device holds durably.
     pub(super) held: Marked,
-    /// Records up to and with this index wait to be deleted.
+    /// Records up to and including this index are still to be deleted.
     pub(super) purge_upto: Option<u64>,
 }
 
 /// Changes that go to the device together.
 pub(super) struct Group {
-    /// Named records that go to the device before records that are only appended: together they would cost a second
-    /// `fdatasync` (see [`super::sled_device`]). A crash may leave them without those records, and nothing else: what
-    /// follows a truncation, or makes one, is one batch with them.
+    /// Named records that are written before records that are only appended: one batch of both would cost a second
+    /// `fdatasync` (see [`super::sled_device`]). A crash may leave the former without the latter. In all other groups
+    /// named records are part of the batch.
     pub(super) lazy: DeviceBatch,
     pub(super) batch: DeviceBatch,
-    /// Nothing but records at the end of the log: they need not be there together, a prefix of them is a log as well.
+    /// The group only appends records. They need not survive together: a prefix of them is a valid log.
     pub(super) only_appends: bool,
     /// Index after the last record, once the group is written.
     pub(super) end: u64,
-    /// What the device then holds.
+    /// What the device holds then.
     pub(super) held: Marked,
-    /// The lowest end of the log on the way there, if that is below what it holds now.
+    /// The lowest end of the log on the way there, if that is below its current end.
     pub(super) truncated_to: Option<Option<LogId>>,
     pub(super) purge_upto: Option<u64>,
     pub(super) entries: u64,
@@ -71,8 +72,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Turns changes into one batch; a later change of the same record wins. `None` if nothing needs a flush. Named
-    /// records that cause no flush themselves wait in `lazy` for the next one.
+    /// Merges changes into one batch; a later change of the same record wins. `None` if nothing needs a flush. Lazy
+    /// records wait in `lazy` for the next flush.
     pub(super) fn of(changes: Vec<Change>, before: Before, lazy: &mut BTreeMap<MetaKey, Vec<u8>>) -> Option<Self> {
         let mut group = Self {
             lazy: DeviceBatch::default(),
@@ -114,7 +115,7 @@ impl Group {
                 self.held.last = last.or(self.held.last);
             }
             Change::TruncateFrom { from, last } => {
-                // Removes from the device what is there, and from this batch what would have been.
+                // Remove what is on the device, and drop from this batch what would have been written.
                 for index in from..self.end.max(from) {
                     self.batch.log.insert(index, None);
                 }

@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! * An entry is readable as soon as `append` returns, and acknowledged only when it is durable (W1).
-//! * A read returns exactly the entries of its range that the log has, or an error; never a hole.
-//! * The log has no holes: an append that would make one is refused.
+//! * A read returns exactly those entries of its range that the log has, or an error; never a hole.
+//! * The log has no holes: an append that would leave one is refused.
 
 use std::fmt::Debug;
 use std::io;
@@ -26,16 +26,16 @@ use super::tail::LogMemory;
 use super::{Entry, LogId, Vote, codec, recovery};
 use crate::raft::TypeConfig;
 
-/// Bytes of entries that one replication read returns at most; one entry is always returned.
+/// The most bytes of entries that one read for replication returns; one entry is always returned.
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of most records besides their commands.
+/// Most records need no more bytes than this besides their commands.
 const ENVELOPE_BYTES: usize = 64;
-/// Times a read starts again because a truncation overtook it.
+/// How often a read is repeated because a truncation overtook it.
 const READ_ATTEMPTS_MAX: usize = 8;
 
-/// What log, readers and handles share. Dropping the last reference finishes what is queued.
+/// The part that the log, its readers and handles share. Dropping the last reference finishes what is queued.
 pub(crate) struct LogShared {
-    // First, so that the flusher stops before the device goes.
+    // The first field, so that the flusher stops before the device is dropped.
     flusher: Flusher,
     device: Arc<dyn LogDevice>,
     memory: Arc<Mutex<LogMemory>>,
@@ -70,7 +70,7 @@ impl LogShared {
         Ok(Arc::new(Self { flusher, device, memory, stats, fatal, executor }))
     }
 
-    /// Whether this log never held an entry nor a vote.
+    /// Whether this log has never held an entry or a vote.
     pub(crate) fn is_pristine(&self) -> bool {
         let memory = self.memory.lock();
         memory.last.is_none() && memory.vote.is_none()
@@ -86,12 +86,12 @@ impl LogShared {
         self.flusher.submit_and_wait(Change::Meta(key, record)).await
     }
 
-    /// Stores a named record with the next flush, and causes none.
+    /// Stores a named record with the next flush, without causing one.
     pub(crate) async fn save_meta_lazily(&self, key: MetaKey, record: Vec<u8>) -> io::Result<()> {
         self.flusher.submit(Change::LazyMeta(key, record), None).await
     }
 
-    /// Bytes of all entries appended so far, those found at opening included.
+    /// Bytes of all entries appended so far, including those found at opening.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.memory.lock().pushed_bytes()
     }
@@ -108,7 +108,7 @@ impl LogShared {
         self.stats.read_into(stats);
     }
 
-    /// The entries of `range` that the log has; stops after `bytes_max`, but not before the first entry.
+    /// The entries of `range` that the log has, up to `bytes_max` bytes but at least one entry.
     async fn read(self: &Arc<Self>, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         for _ in 0..READ_ATTEMPTS_MAX {
             let (wanted, split, generation) = {
@@ -126,7 +126,7 @@ impl LogShared {
             if memory.generation != generation {
                 continue;
             }
-            // A purge may have overtaken the read: what it took is absent from the beginning, which is no hole.
+            // A purge may have overtaken the read. The records that it removed are missing at the start: not a hole.
             let wanted = memory.clip(&range);
             let mut next = wanted.start;
             let mut bytes = 0;
@@ -146,7 +146,7 @@ impl LogShared {
                 return Err(hole(next));
             }
             if next < memory.tail_start().min(wanted.end) {
-                // Entries left the cache since the split was chosen: read again.
+                // Entries have left the cache since the split was chosen: read again.
                 continue;
             }
             let cached = memory.cached(next..wanted.end.max(next)).map(|(entry, bytes)| (entry.clone(), *bytes));
@@ -220,7 +220,7 @@ impl LogStore {
         Self { shared }
     }
 
-    /// A log on any device, without data directory or identity; for tests and simulation. Blocks.
+    /// A log on any device, without a data directory or an identity; for tests. Blocks.
     pub fn on_device(device: Arc<dyn LogDevice>, fatal: FatalSignal) -> Result<Self, StorageError> {
         Ok(Self::new(LogShared::open(device, None, fatal, Executor::Threads)?))
     }
@@ -254,7 +254,7 @@ impl LogStore {
     }
 }
 
-/// Reads the log; openraft makes one for each of its tasks.
+/// Reads the log. openraft creates one for each of its tasks.
 #[derive(Clone)]
 pub struct LogReader {
     shared: Arc<LogShared>,
@@ -375,12 +375,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         }
         let record = codec::encode(&log_id).map_err(io::Error::other)?;
-        // Readers learn it first: the records may start to go before this call returns, and
-        // that must not look like a hole.
+        // Readers learn of it first: records may be deleted before this call returns, which must not look like a hole.
         self.shared.memory.lock().purge(log_id);
-        // Nobody waits for it: Raft's main loop would, heartbeats and all, behind whatever is being
-        // flushed. A purge that a crash undoes only leaves entries that a snapshot covers; the queue keeps
-        // it in order with what is appended later.
+        // The purge is not awaited: Raft's main loop, heartbeats included, would wait behind the current flush. If a
+        // crash undoes the purge, it only leaves entries that a snapshot covers. The queue keeps it before later
+        // appends.
         self.shared.flusher.submit(Change::Purge { record, upto: log_id }, None).await
     }
 }

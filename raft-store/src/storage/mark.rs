@@ -1,11 +1,11 @@
-//! `<data>/MARK`: a small note, beside the log, of how far the log has been acknowledged.
+//! `<data>/MARK`: a small file beside the log that says how far the log has been acknowledged.
 //!
-//! sled mistakes damage in its file for the torn end of its last write, and silently returns to an earlier state. The
-//! mark distinguishes a log that lost its end, or its vote, from one that never had it.
+//! sled takes damage in its file for the torn end of its last write, and silently returns to an earlier state. The mark
+//! distinguishes a log that has lost its end or its vote from one that never had it.
 //!
 //! Invariant: the mark never says more than the log has. It is raised after the log's sync, and lowered durably before
-//! a truncation. It may say less after loss of power, since it is synced only now and then (always with a vote); a
-//! killed process leaves it exact. Two slots are written in turn, so that one of them is always whole.
+//! a truncation. After loss of power it may say less, because it is synced only with votes and now and then. A killed
+//! process leaves it exact. Two slots are written in turn, so that one of them is always intact.
 
 use std::fs::File;
 use std::io;
@@ -18,9 +18,9 @@ use super::error::StorageError;
 use super::tail::LogMemory;
 use super::{LogId, Vote, codec, durable};
 
-/// Distance of the two slots in bytes: a torn write hits one of them only.
+/// The distance between the two slots in bytes: a torn write damages only one of them.
 const SLOT_BYTES: u64 = 4_096;
-/// Flushes of the log after which the mark is synced.
+/// The mark is synced after this many flushes of the log.
 const SYNC_EVERY: u32 = 64;
 
 /// What the log is known to hold.
@@ -33,21 +33,21 @@ pub(crate) struct Marked {
 }
 
 impl Marked {
-    /// What a log in this state can be held to.
+    /// The mark of a log in this state.
     pub(crate) fn of(memory: &LogMemory) -> Self {
         Self { sequence: 0, last: memory.last, purged: memory.purged, vote: memory.vote }
     }
 
-    /// Compares with what was found in the log, and with the entry `found_last` that was found where the mark's is.
+    /// Compares the mark with what was found in the log. `found_last` is the entry at the index of the mark's last.
     pub(crate) fn check(&self, found: &LogMemory, found_last: Option<LogId>) -> Result<(), StorageError> {
         let lost = |what: String| Err(StorageError::damaged("the log", format!("it has lost its newest part: {what}")));
         let vote_is_there = found.vote >= self.vote;
         if !vote_is_there {
-            return lost("this node has voted, and the vote is not there".to_owned());
+            return lost("this node has voted, and the vote is missing".to_owned());
         }
         let purged = found.purged.map(|purged| purged.index);
         if purged < self.purged.map(|purged| purged.index) {
-            return lost("the purge point has gone back".to_owned());
+            return lost("the purge point has moved back".to_owned());
         }
         let Some(last) = self.last else { return Ok(()) };
         if purged.is_some_and(|purged| purged >= last.index) {
@@ -56,7 +56,7 @@ impl Marked {
         match found_last {
             Some(log_id) if log_id == last => Ok(()),
             Some(other) => lost(format!("entry {} was {last}, and is {other}", last.index)),
-            None => lost(format!("entry {} was acknowledged, and is not there", last.index)),
+            None => lost(format!("entry {} was acknowledged and is missing", last.index)),
         }
     }
 }
@@ -85,7 +85,7 @@ impl MarkFile {
                 continue;
             };
             let Some(record) = rest.get(..usize::from(u16::from_le_bytes(*length))) else { continue };
-            // An empty slot, or a torn one: the other one counts.
+            // An empty or a torn slot: the other one counts.
             if let Ok(marked) = codec::decode::<Marked>(record, || path.display().to_string())
                 && marked.sequence > current.sequence
             {

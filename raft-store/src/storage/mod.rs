@@ -1,14 +1,15 @@
-//! Everything between Raft and the disk: the log, the snapshots, and the identity of the data directory.
+//! Everything between Raft and the disk: the log, the snapshots, and the data directory's identity.
 //!
 //! ```text
-//!  <data>/LOCK        held while a process uses the directory
+//!  <data>/LOCK        locked while a process uses the directory
 //!  <data>/IDENTITY    whose directory this is, and its format (C1, D3)
 //!  <data>/MARK        how far the log was acknowledged
 //!  <data>/log/        sled: tree `log` (index → record), tree `meta` (vote, purge point, committed, identity, starts)
-//!  <data>/older-N/    what was set aside; REJOIN names the cluster to return to
+//!  <data>/older-N/    earlier contents that were set aside; REJOIN names the cluster to return to
 //!  <data>/snap/       <term>-<index>.snap
 //! ```
-//! Invariant: what was acknowledged to Raft is on disk (W1); after the first storage error nothing is (W4).
+//! Invariant: what was acknowledged to Raft is on the disk (W1). After the first storage error nothing is acknowledged
+//! (W4).
 
 mod aside;
 mod codec;
@@ -25,7 +26,9 @@ mod mark;
 mod recovery;
 mod repair;
 mod shared;
+#[cfg(any(test, feature = "sim"))]
 mod sim;
+#[cfg(any(test, feature = "sim"))]
 mod sim_files;
 mod sled_device;
 mod snapshot;
@@ -48,7 +51,9 @@ pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OP
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
 pub use repair::{Repair, RepairError};
 pub use shared::{AppliedEntry, DigestImage, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+#[cfg(any(test, feature = "sim"))]
 pub use sim::{SimDisk, SimFault};
+#[cfg(any(test, feature = "sim"))]
 pub use sim_files::Choose;
 pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
@@ -60,32 +65,32 @@ pub use tail::TAIL_BYTES_MAX;
 pub use crate::raft::{Entry, LogId, StoredMembership, Vote};
 pub use executor::Executor;
 
-/// An opened data directory. Take it apart: two parts go to `Raft::new`, the others stay with the node.
+/// An opened data directory. The log store and the state machine go to `Raft::new`; the node keeps the other parts.
 pub struct Storage {
     /// The log.
     pub log_store: LogStore,
     /// The catalog and its snapshots.
     pub state_machine: StateMachine,
-    /// Takes in snapshots that other nodes send.
+    /// Checks and decodes snapshots that other nodes send.
     pub snapshot_receiver: SnapshotReceiver,
     /// The catalog for readers.
     pub state: SharedState,
-    /// Replaces it when it differs from other members' (N3).
+    /// Replaces the catalog when it differs from that of other members (N3).
     pub repair: Repair,
-    /// Whose directory this is.
+    /// The identity of the directory.
     pub identity: IdentityHandle,
-    /// Starts of this directory and of others (C3).
+    /// The starts of this directory and of those of other members (C3).
     pub starts: StartsHandle,
-    /// Raised by the first storage error: the node has to exit (W4).
+    /// Raised by the first storage error; the node then has to exit (W4).
     pub fatal: FatalSignal,
-    /// Numbers about all of it.
+    /// Counters of the storage.
     pub stats: StatsHandle,
-    /// Where work that takes long runs.
+    /// Runs blocking work and long computations.
     pub executor: Executor,
 }
 
 impl Storage {
-    /// Opens or creates a data directory. Blocks for as long as reading the log and the newest snapshot takes.
+    /// Opens or creates a data directory. Blocks while it reads the log and the newest snapshot.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Self, StorageError> {
         let fatal = FatalSignal::default();
         let datadir = datadir::DataDir::open(dir, options)?;
@@ -94,7 +99,8 @@ impl Storage {
         Self::assemble(log, identity, starts, files, fatal, Executor::Threads)
     }
 
-    /// Opens the disk of a simulated machine; all work on it is done by tasks of the runtime this is called on.
+    /// Opens the disk of a simulated machine. All work on it is done by tasks of the current runtime.
+    #[cfg(any(test, feature = "sim"))]
     pub fn open_simulated(disk: &SimDisk, options: &OpenOptions) -> Result<Self, StorageError> {
         let fatal = FatalSignal::default();
         let files = Arc::new(snapshot::SnapshotFiles::open(disk.files())?);
@@ -142,17 +148,17 @@ pub struct StatsHandle {
 }
 
 impl StatsHandle {
-    /// Bytes of all entries appended by this process, and of those it found when it opened the log; never falls.
+    /// Bytes of all entries that this process has appended or found when it opened the log. Never falls.
     pub fn appended_bytes(&self) -> u64 {
         self.log.appended_bytes()
     }
 
-    /// Bytes of the newest snapshot; 0 without one. Looks at the disk.
+    /// Bytes of the newest snapshot; 0 without one. Reads the directory.
     pub fn snapshot_bytes(&self) -> u64 {
         self.files.newest_size().map_or(0, |(_, bytes)| bytes)
     }
 
-    /// The numbers now. Looks at the disk: call it off the async threads if that matters.
+    /// The current counters. Reads the directory: call it off the async threads if that matters.
     pub fn read(&self) -> StorageStats {
         let mut stats = StorageStats::default();
         self.log.read_stats(&mut stats);

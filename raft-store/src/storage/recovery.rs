@@ -1,7 +1,7 @@
-//! Opening a log: every record is read and checked, an interrupted purge is finished, the bounds are found.
+//! Opening a log: reads and checks every record, finishes an interrupted purge, and finds the bounds.
 //!
-//! Invariant: a log that opens has an intact entry at every index from the purge point to its end, with terms that
-//! never fall. Anything else is an error for the operator; nothing is repaired by guessing.
+//! Invariant: a log that opens has an intact entry at every index from the purge point to its end, and terms never
+//! fall. Anything else is an error for the operator; nothing is repaired by guessing.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use super::{Entry, LogId, codec};
 /// Records checked at a time.
 const SCAN_STEP: usize = 1_024;
 
-/// Reads and checks the whole log, and holds it against what it is known to have held.
+/// Reads and checks the whole log, and compares it with what it is known to have held.
 pub(crate) fn recover(device: &dyn LogDevice, marked: Option<&Marked>) -> Result<LogMemory, StorageError> {
     let purged: Option<LogId> = read_meta(device, MetaKey::Purged)?;
     if let Some(purged) = purged {
@@ -56,7 +56,7 @@ pub(crate) fn recover(device: &dyn LogDevice, marked: Option<&Marked>) -> Result
         marked.check(&memory, at_mark)?;
     }
     let committed: Option<Option<LogId>> = read_meta(device, MetaKey::Committed)?;
-    // What a leader knew to be committed may be beyond what it had on disk itself; only what is here can be applied.
+    // A leader may have known an entry as committed before its own disk had it. Only what is here can be applied.
     memory.committed = committed.flatten().min(memory.last);
     Ok(memory)
 }
@@ -67,7 +67,7 @@ pub(crate) fn read_meta<T: DeserializeOwned>(device: &dyn LogDevice, key: MetaKe
     bytes.map(|bytes| codec::decode(&bytes, || format!("the log's record '{}'", key.name()))).transpose()
 }
 
-/// Decodes a log record, and checks that it is the one of this index.
+/// Decodes a log record and checks that it belongs to this index.
 pub(crate) fn decode_entry(index: u64, record: &[u8]) -> Result<Entry, StorageError> {
     let name = || format!("log entry {index}");
     let entry: Entry = codec::decode(record, name)?;

@@ -1,15 +1,15 @@
-//! Replaces the state of a member that differs from the others' with the right one (N3).
+//! Replaces the state of a member that differs from that of the majority (N3).
 //!
-//! No entry is applied to a distrusted state, while the log goes on: entries are only skipped. The repair takes the
-//! state of a member that agreed, applies the entries after it from this node's own log, and replaces the distrusted
-//! state once the new one has come as far as the log was handed out.
+//! While a state is distrusted the log continues, but entries are skipped instead of applied. The repair takes the
+//! state of a member that agreed with the majority, applies the entries after it from this node's own log, and replaces
+//! the distrusted state once the new one has caught up.
 //!
 //! Invariants
-//! * No entry is applied twice and none is left out: the new state takes its place only if it has come exactly as far
-//!   as the log was handed to the state machine.
-//! * The new state is in a snapshot file before it is used, so that a restart begins with it and not
-//!   with an older one that may be wrong.
-//! * Nothing that came from the other member is a storage error of this node.
+//! * No entry is applied twice and none is left out: the new state replaces the old one only if it has applied exactly
+//!   the entries that the old one applied or skipped.
+//! * The new state is in a snapshot file before it is used, so a restart begins with it and not with an older state
+//!   that may be wrong.
+//! * A fault in what the other member sent is not a storage error of this node.
 
 use std::io;
 use std::sync::Arc;
@@ -25,29 +25,29 @@ use super::snapshot::{self, SnapshotFiles};
 use super::{LogId, state_machine};
 use crate::types::ContentHash;
 
-/// Rounds of catching up with a log that grows meanwhile; each is shorter than the one before.
+/// Rounds of catching up with a growing log. Each round is shorter than the one before.
 const ROUNDS_MAX: usize = 1_000;
 
-/// Why a state was not taken over.
+/// Why a state was not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// The bytes are no state.
+    /// The bytes are not a valid state.
     #[error(transparent)]
     Damaged(#[from] StorageError),
-    /// It covers the log further than this node has come; ask again a moment later.
-    #[error("the state is ahead of this node's log, which has come to {reached}")]
+    /// The state is ahead of this node's log; ask again a moment later.
+    #[error("the state is ahead of this node, which has reached entry {reached}")]
     Ahead {
-        /// How far this node has come.
+        /// The last entry that this node has reached.
         reached: u64,
     },
-    /// Entries behind it are no longer in this node's log.
-    #[error("entry {index} is not in this node's log any more")]
+    /// This node's log no longer has the entries after the state.
+    #[error("entry {index} is no longer in this node's log")]
     Compacted {
-        /// The first one missing.
+        /// The first missing entry.
         index: u64,
     },
-    /// The state here is not distrusted any more: a snapshot has replaced it.
-    #[error("the state was replaced meanwhile")]
+    /// The state is no longer distrusted: a snapshot has replaced it.
+    #[error("the state has been replaced meanwhile")]
     Replaced,
     /// The log grew faster than it was applied.
     #[error("the log grew faster than it could be applied")]
@@ -83,7 +83,7 @@ impl Repair {
         self.executor.run(move || image.digest()).await
     }
 
-    /// The state now, as a snapshot file in memory, and the last entry that was applied to it.
+    /// The current state as a snapshot file in memory, and its last applied entry.
     pub async fn state_file(&self) -> io::Result<(Option<LogId>, Bytes)> {
         let image = self.shared.read().image();
         let last = image.last_applied;
@@ -91,8 +91,8 @@ impl Repair {
         Ok((last, bytes))
     }
 
-    /// Puts the state in a snapshot file that came from another member in the place of the distrusted one. Returns
-    /// the last entry that the file covered.
+    /// Replaces the distrusted state by that in a snapshot file of another member. Returns the last entry that the file
+    /// covered.
     pub async fn take_over(&self, file: Bytes) -> Result<LogId, RepairError> {
         let bytes = file.clone();
         let decoded = self.executor.run(move || snapshot::decode(&bytes, "the received state")).await??;
@@ -111,7 +111,7 @@ impl Repair {
             state = self.catch_up(state).await?;
             state = match self.shared.replace_distrusted(state)? {
                 Replacement::Done(before) => {
-                    // A large state takes long to let go of: not on an async thread.
+                    // Dropping a large state takes long: not on an async thread.
                     self.executor.run(move || drop(before)).await?;
                     return Ok(from);
                 }
@@ -121,7 +121,7 @@ impl Repair {
         Err(RepairError::TooSlow)
     }
 
-    /// Applies what the log was handed out meanwhile.
+    /// Applies the entries that were skipped meanwhile.
     async fn catch_up(&self, mut state: State) -> Result<State, RepairError> {
         loop {
             let next = state.last_applied.map_or(0, |last| last.index + 1);
@@ -144,10 +144,10 @@ impl Repair {
     }
 }
 
-/// What came of putting a state in the place of the distrusted one.
+/// The result of trying to replace the distrusted state.
 pub(crate) enum Replacement {
-    /// It is there; this was the distrusted one.
+    /// It is replaced; this is the old state.
     Done(Box<State>),
-    /// More entries were handed out meanwhile.
+    /// More entries were skipped meanwhile.
     Behind(Box<State>),
 }

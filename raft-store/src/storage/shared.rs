@@ -1,9 +1,9 @@
-//! The catalog as the rest of the node sees it: reading, waiting for an index, and following what was applied.
+//! The applied state as the rest of the node sees it: reading it, waiting for an index, and following applied entries.
 //!
 //! Invariants
-//! * Whoever follows the feed sees every applied entry exactly once and in log order, or is told that it missed some.
-//! * Applying never waits for a reader of the feed.
-//! * An entry is visible to readers, to the feed and to waiters before its proposer gets its answer (R3).
+//! * A follower of the feed sees every applied entry exactly once and in log order, or is told that it missed some.
+//! * Applying never waits for a follower of the feed.
+//! * An entry is visible to readers, to the feed and to waiters before its proposer is answered (R3).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::{LogId, StoredMembership};
 use crate::catalog::{Catalog, Event, HoldingsImage, Image};
 use crate::types::{ContentHash, PeerId};
 
-/// Applied entries that a follower of the feed may be behind; one that falls further back is told that it lagged.
+/// How many applied entries a follower of the feed may lag. One that lags more is told that it missed some.
 pub const FEED_ENTRIES_MAX: usize = 16_384;
 
-/// An applied entry, as the feed hands it out.
+/// An applied entry in the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedEntry {
     /// Its index in the log.
@@ -38,14 +38,14 @@ pub struct AppliedEntry {
 pub enum FeedItem {
     /// The next entry in log order.
     Applied(AppliedEntry),
-    /// The whole catalog was replaced by a snapshot that covers the log up to here: read it anew, and go on.
+    /// A snapshot has replaced the whole catalog. The follower reads the catalog again and continues.
     Replaced {
         /// The last entry the snapshot covers.
         upto: Option<LogId>,
     },
-    /// The follower was too slow and this many items are gone: subscribe again.
+    /// The follower was too slow and has missed items. It has to subscribe again.
     Lagged {
-        /// How many items are gone.
+        /// How many items it has missed.
         missed: u64,
     },
     /// The state machine is gone; nothing will follow.
@@ -58,26 +58,26 @@ pub(crate) struct State {
     pub(crate) catalog: Catalog,
     pub(crate) last_applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
-    /// It differs from what other members have at the same entry, and is applied to no more (N3).
+    /// The state differs from that of other members at the same entry, so no entries are applied to it (N3).
     pub(crate) distrusted: bool,
-    /// While it is distrusted: the last entry that was handed to the state machine.
+    /// While the state is distrusted: the last entry that was skipped.
     pub(crate) passed_over: Option<LogId>,
 }
 
 impl State {
-    /// What a snapshot of it holds; cheap, see [`Catalog::image`].
+    /// The contents of a snapshot; cheap, see [`Catalog::image`].
     pub(crate) fn image(&self) -> StateImage {
         let Self { catalog, last_applied, membership, .. } = self;
         StateImage { catalog: catalog.image(), last_applied: *last_applied, membership: membership.clone() }
     }
 
-    /// How far the log was handed to the state machine.
+    /// The last entry that was applied or skipped.
     fn reached(&self) -> Option<LogId> {
         self.last_applied.max(self.passed_over)
     }
 }
 
-/// What a snapshot is made of.
+/// The contents of a snapshot.
 #[derive(Debug)]
 pub(crate) struct StateImage {
     pub(crate) catalog: Image,
@@ -85,7 +85,7 @@ pub(crate) struct StateImage {
     pub(crate) membership: StoredMembership,
 }
 
-/// The state at one moment, to be digested off the apply path.
+/// The state at one moment, for computing its digest off the apply path.
 #[derive(Debug)]
 pub struct DigestImage(StateImage);
 
@@ -94,13 +94,13 @@ impl DigestImage {
         Self(state.image())
     }
 
-    /// The last entry that was applied to it.
+    /// The last applied entry.
     pub fn last_applied(&self) -> Option<LogId> {
         self.0.last_applied
     }
 
-    /// The digest that members compare (N3): of everything a snapshot carries. Blocks for as long as hashing what was
-    /// written since the last digest takes.
+    /// The digest that members compare (N3). It covers everything that a snapshot contains. Blocks while it hashes what
+    /// was written since the last digest.
     pub fn digest(self) -> ContentHash {
         let Self(StateImage { catalog, last_applied, membership }) = self;
         let rest = postcard::to_stdvec(&(last_applied, membership)).expect("plain values have an encoding");
@@ -113,11 +113,11 @@ impl DigestImage {
 
 struct Inner {
     state: RwLock<State>,
-    /// Grows when a snapshot replaces the catalog.
+    /// Grows whenever a snapshot replaces the catalog.
     replaced: AtomicU64,
     applied: watch::Sender<Option<LogId>>,
     feed: broadcast::Sender<FeedItem>,
-    /// The state at the newest checkpoint, until somebody takes it. A newer one takes its place.
+    /// The state at the newest checkpoint, until it is taken. A newer one replaces it.
     checkpoint: Mutex<Option<DigestImage>>,
     checkpoint_came: Notify,
 }
@@ -128,7 +128,7 @@ pub struct SharedState {
     inner: Arc<Inner>,
 }
 
-/// A reader's look at the state; keep it short, applying waits for it. Never hold it across an await.
+/// Read access to the state. Keep it short, because applying waits for it, and never hold it across an await.
 pub struct StateView<'a> {
     guard: RwLockReadGuard<'a, State>,
 }
@@ -139,7 +139,7 @@ impl StateView<'_> {
         &self.guard.catalog
     }
 
-    /// The last entry that was applied to it.
+    /// The last applied entry.
     pub fn last_applied(&self) -> Option<LogId> {
         self.guard.last_applied
     }
@@ -151,14 +151,14 @@ impl StateView<'_> {
 }
 
 impl StateView<'_> {
-    /// What a snapshot of it holds; cheap, see [`Catalog::image`].
+    /// The contents of a snapshot; cheap, see [`Catalog::image`].
     pub(crate) fn image(&self) -> StateImage {
         self.guard.image()
     }
 }
 
 impl StateView<'_> {
-    /// What the digest of all replicated state is made of; cheap, like a snapshot's image.
+    /// The state for computing its digest; as cheap as the image for a snapshot.
     pub fn digest_image(&self) -> DigestImage {
         DigestImage(self.image())
     }
@@ -187,12 +187,13 @@ impl SharedState {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Looks at the state.
+    /// Locks the state for reading.
     pub fn read(&self) -> StateView<'_> {
         StateView { guard: self.inner.state.read() }
     }
 
-    /// Follows the last applied log id. A leader whose own term it shows has applied the first entry of that term (T2).
+    /// Follows the last applied log id. Once it has a leader's own term, the leader has applied the first entry of that
+    /// term (T2).
     pub fn applied(&self) -> watch::Receiver<Option<LogId>> {
         self.inner.applied.subscribe()
     }
@@ -202,29 +203,29 @@ impl SharedState {
         self.inner.applied.borrow().map(|log_id| log_id.index)
     }
 
-    /// Waits until the entry at `index` is applied (R3). The caller bounds the wait.
+    /// Waits until the entry at `index` is applied (R3). The caller limits the wait.
     pub async fn wait_applied(&self, index: u64) {
         let mut receiver = self.applied();
         // The sender lives as long as this handle, so this ends only when the index is reached.
         let _ = receiver.wait_for(|applied| applied.is_some_and(|log_id| log_id.index >= index)).await;
     }
 
-    /// Reads the state and starts to follow it from exactly there.
+    /// Reads the state, and follows it from exactly that point.
     pub fn subscribe<T>(&self, read: impl FnOnce(&StateView<'_>) -> T) -> (T, Feed) {
         let view = self.read();
-        // Items are sent under the write lock, so none can fall between these two lines.
+        // Items are sent under the write lock, so none can come between these two lines.
         let receiver = self.inner.feed.subscribe();
         let value = read(&view);
         (value, Feed { receiver, closed: false })
     }
 
-    /// How often a snapshot, or a state taken over from another member, has replaced the catalog in this process.
+    /// How often a snapshot or another member's state has replaced the catalog in this process.
     pub fn replacements(&self) -> u64 {
         self.inner.replaced.load(Ordering::Relaxed)
     }
 
-    /// Waits for a checkpoint and takes the state as it was exactly there. One that nobody took
-    /// in time gives way to the next.
+    /// Waits for a checkpoint and takes the state as it was at exactly that entry. A newer checkpoint replaces one that
+    /// nobody has taken.
     pub async fn checkpoint(&self) -> DigestImage {
         loop {
             let came = self.inner.checkpoint_came.notified();
@@ -235,29 +236,29 @@ impl SharedState {
         }
     }
 
-    /// Keeps the state at a checkpoint for whoever waits for it.
+    /// Stores the state at a checkpoint for [`SharedState::checkpoint`].
     pub(crate) fn keep_checkpoint(&self, image: DigestImage) {
         let before = self.inner.checkpoint.lock().replace(image);
         self.inner.checkpoint_came.notify_one();
         drop(before);
     }
 
-    /// Applies no more entries to this state: they are passed over until the state is replaced (N3).
+    /// Stops applying entries: they are skipped until the state is replaced (N3).
     pub fn distrust(&self) {
         self.inner.state.write().distrusted = true;
     }
 
-    /// Whether entries are passed over.
+    /// Whether entries are skipped.
     pub fn is_distrusted(&self) -> bool {
         self.inner.state.read().distrusted
     }
 
-    /// How far the log was handed to the state machine, whether it was applied or passed over.
+    /// The last entry that was applied or skipped.
     pub fn reached(&self) -> Option<LogId> {
         self.inner.state.read().reached()
     }
 
-    /// Notes an entry that is not applied because the state is distrusted; false if it is to be applied.
+    /// Skips an entry if the state is distrusted; false if the entry has to be applied.
     pub(crate) fn pass_over(&self, log_id: LogId) -> bool {
         if !self.is_distrusted() {
             return false;
@@ -269,7 +270,7 @@ impl SharedState {
         state.distrusted
     }
 
-    /// Puts a state in the place of the distrusted one if it has come as far as the log was handed out.
+    /// Replaces the distrusted state, if the new one has applied exactly the entries that were applied or skipped here.
     pub(crate) fn replace_distrusted(&self, state: State) -> Result<Replacement, RepairError> {
         let mut current = self.inner.state.write();
         if !current.distrusted {
@@ -286,8 +287,8 @@ impl SharedState {
         Ok(Replacement::Done(Box::new(before)))
     }
 
-    /// Prepares the digest of a peer's holdings (P2) to be computed off the apply path; `None` if there are
-    /// few holdings or it is known already.
+    /// Prepares to compute the digest of a peer's holdings (P2) off the apply path; `None` if there are few holdings or
+    /// the digest is known.
     pub fn holdings_digest(&self, peer: &PeerId) -> Option<DigestWork> {
         let view = self.read();
         let image = view.holdings_image(peer)?;
@@ -302,14 +303,14 @@ impl SharedState {
             self.inner.replaced.fetch_add(1, Ordering::Relaxed);
         }
         let applied = state.last_applied;
-        // No receiver is no error.
+        // Having no receiver is not an error.
         let _ = self.inner.feed.send(item);
         self.inner.applied.send_replace(applied);
         value
     }
 }
 
-/// A digest to be computed; see [`SharedState::holdings_digest`].
+/// A digest that is still to be computed; see [`SharedState::holdings_digest`].
 pub struct DigestWork {
     state: SharedState,
     replaced: u64,
@@ -317,7 +318,7 @@ pub struct DigestWork {
 }
 
 impl DigestWork {
-    /// Computes the digest without any lock, and keeps it unless the holdings have changed meanwhile. Blocks for some
+    /// Computes the digest without a lock, and caches it unless the holdings have changed meanwhile. Blocks for about
     /// 100 ms with 100,000 holdings.
     pub fn run(self) {
         let Self { state, replaced, image } = self;
@@ -330,7 +331,7 @@ impl DigestWork {
     }
 }
 
-/// Follows what is applied. See [`SharedState::subscribe`].
+/// Follows applied entries. See [`SharedState::subscribe`].
 #[derive(Debug)]
 pub struct Feed {
     receiver: broadcast::Receiver<FeedItem>,
@@ -338,7 +339,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// The next item; waits for it. Safe to drop while waiting.
+    /// Waits for the next item. Safe to cancel.
     pub async fn next(&mut self) -> FeedItem {
         if self.closed {
             return FeedItem::Closed;
@@ -353,7 +354,7 @@ impl Feed {
         }
     }
 
-    /// Takes what is there without waiting, at most `limit` items.
+    /// Takes up to `limit` items without waiting.
     pub fn drain(&mut self, limit: usize) -> VecDeque<FeedItem> {
         use broadcast::error::TryRecvError;
         let mut items = VecDeque::new();

@@ -1,8 +1,8 @@
-//! A simulated disk: a [`LogDevice`] that loses what was not synced when it crashes, and fails when it is told to.
+//! A simulated disk: a [`LogDevice`] that loses unsynced data when it crashes, and fails on request.
 //!
-//! Invariant: after [`SimDisk::crash`] exactly the synced batches are there, plus the chosen number of the ones applied
-//! after the last sync, in order. That is what [`LogDevice`] promises and no more, so a log that survives here relies
-//! on nothing that a real device need not keep.
+//! Invariant: after [`SimDisk::crash`] the device has exactly the synced batches, and the chosen number of the batches
+//! that were applied after the last sync, in order. [`LogDevice`] promises no more, so a log that survives here relies
+//! on no more than every device guarantees.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,12 +33,12 @@ impl Contents {
     }
 }
 
-/// Which call is to fail.
+/// Which call fails next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SimFault {
-    /// Applying a batch, as a full disk does; nothing of it is stored.
+    /// Applying a batch, as on a full disk; nothing of the batch is stored.
     Apply,
-    /// Syncing, as a failing disk does; what was applied may or may not survive.
+    /// Syncing, as on a failing disk; what was applied may or may not survive.
     Sync,
     /// Syncing panics, as sled's code may.
     SyncPanic,
@@ -49,11 +49,11 @@ struct Disk {
     durable: Contents,
     visible: Contents,
     unsynced: Vec<DeviceBatch>,
-    /// Grows with every crash; a device of an older epoch belongs to a process that is dead.
+    /// Grows with every crash. A device of an older epoch belongs to a dead process.
     epoch: u64,
-    /// The next call of this kind fails.
+    /// Which call fails next.
     fault: Option<SimFault>,
-    /// Syncs wait while this is set.
+    /// While this is set, syncs wait.
     syncs_held: bool,
     syncs: u64,
     syncs_waiting: u64,
@@ -61,7 +61,7 @@ struct Disk {
     pace: Pace,
 }
 
-/// How long the disk takes for one step of simulated time, drawn from a seed.
+/// How much simulated time one step of the disk takes, drawn from a seed.
 #[derive(Debug, Default)]
 struct Pace {
     shortest: Duration,
@@ -82,7 +82,7 @@ impl Pace {
     }
 }
 
-/// The disk. Survives crashes; each "process" opens its own device on it.
+/// The disk. It survives crashes; each simulated process opens its own device on it.
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk {
     inner: Arc<(Mutex<Disk>, Condvar)>,
@@ -95,8 +95,8 @@ impl SimDisk {
         Arc::new(SimDevice { disk: self.clone(), epoch })
     }
 
-    /// Cuts the power. Of the batches applied since the last sync the first `keep` survive, whole.
-    /// Devices opened before fail from now on.
+    /// Cuts the power. Of the batches applied since the last sync, the first `keep` survive. Devices that were opened
+    /// before fail from now on.
     pub fn crash(&self, keep: usize) {
         let (disk, wake) = &*self.inner;
         let mut disk = disk.lock();
@@ -111,14 +111,14 @@ impl SimDisk {
         wake.notify_all();
     }
 
-    /// Cuts the power, and lets chance decide what survives of everything that was not synced, files included.
+    /// Cuts the power, and decides by chance what survives of everything that was not synced, files included.
     pub fn crash_by_chance(&self, choose: Choose<'_>) {
         let keep = choose(self.unsynced() as u64 + 1) as usize;
         self.inner.0.lock().files.crash(choose);
         self.crash(keep);
     }
 
-    /// Sets how long a step takes from now on; `seed` decides each one within the bounds.
+    /// Sets how long a step takes from now on, between the bounds and drawn from `seed`.
     pub fn set_pace(&self, shortest: Duration, longest: Duration, seed: u64) {
         self.inner.0.lock().pace = Pace { shortest, longest: longest.max(shortest), state: seed };
     }
@@ -133,7 +133,7 @@ impl SimDisk {
         SimDirectory::new(self.clone(), self.inner.0.lock().epoch)
     }
 
-    /// All work on files so far has ended.
+    /// Notes that all work on files so far has ended.
     pub(super) fn settle_files(&self) {
         self.inner.0.lock().files.settle();
     }
@@ -146,7 +146,7 @@ impl SimDisk {
         work(&mut disk.files)
     }
 
-    /// Batches that a crash could lose now.
+    /// The number of batches that a crash could lose now.
     pub fn unsynced(&self) -> usize {
         self.inner.0.lock().unsynced.len()
     }
@@ -156,31 +156,31 @@ impl SimDisk {
         self.inner.0.lock().fault = Some(fault);
     }
 
-    /// Lets syncs wait until [`SimDisk::release_syncs`].
+    /// Holds syncs until [`SimDisk::release_syncs`].
     pub fn hold_syncs(&self) {
         self.inner.0.lock().syncs_held = true;
     }
 
-    /// Lets syncs go on.
+    /// Lets held syncs continue.
     pub fn release_syncs(&self) {
         let (disk, wake) = &*self.inner;
         disk.lock().syncs_held = false;
         wake.notify_all();
     }
 
-    /// Blocks until a sync waits for [`SimDisk::release_syncs`].
+    /// Blocks until a sync is held.
     pub fn wait_for_held_sync(&self) {
         let (disk, wake) = &*self.inner;
         let mut disk = disk.lock();
         wake.wait_while(&mut disk, |disk| disk.syncs_waiting == 0);
     }
 
-    /// Syncs that were asked for, failed ones included.
+    /// The number of syncs so far, failed ones included.
     pub fn syncs(&self) -> u64 {
         self.inner.0.lock().syncs
     }
 
-    /// Changes stored bytes behind the log's back: `Some` replaces the record of an index, `None` removes it.
+    /// Changes a stored log record behind the log's back: `Some` replaces it, `None` removes it.
     pub fn tamper(&self, index: u64, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
         let mut disk = self.inner.0.lock();
         let changed = disk.durable.log.get(&index).cloned().and_then(change);
@@ -197,7 +197,7 @@ impl SimDisk {
         disk.visible.meta.insert(key, changed);
     }
 
-    /// Indexes of the log records that would be there after a crash now.
+    /// Indexes of the log records that would survive a crash now.
     pub fn durable_indexes(&self) -> Vec<u64> {
         self.inner.0.lock().durable.log.keys().copied().collect()
     }
@@ -242,7 +242,7 @@ impl LogDevice for SimDevice {
         })
     }
 
-    #[allow(clippy::panic)] // an injected one: sled's code may panic in this place
+    #[allow(clippy::panic)] // injected: sled may panic here
     fn sync(&self) -> io::Result<()> {
         let (disk, wake) = &*self.disk.inner;
         let mut disk = disk.lock();

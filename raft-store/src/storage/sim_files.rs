@@ -1,10 +1,10 @@
-//! The files of a simulated disk: what a file system may do to files and names when the power goes.
+//! The files of a simulated disk: what a file system may do to files and names when the power fails.
 //!
 //! Invariants
-//! * A synced file keeps its bytes; an unsynced one may keep its old bytes, some of the new ones, or all.
-//! * Names change in order: after a crash a prefix of the changes since the last directory sync is there.
-//! * Work that was under way when the machine crashed may have been cut at any of its steps, although the simulation
-//!   runs it in one go: steps are settled only when the work has ended.
+//! * A synced file keeps its bytes. An unsynced one may keep its old bytes, some of the new ones, or all of them.
+//! * Names change in order: after a crash, a prefix of the changes since the last directory sync has survived.
+//! * A crash may cut work at any of its steps, although the simulation runs the work in one go: steps are settled only
+//!   when the work has ended.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -13,7 +13,7 @@ use std::path::Path;
 use super::directory::{Directory, Fill};
 use super::sim::SimDisk;
 
-/// Draws a number below the given bound; the simulation's only source of chance here.
+/// Draws a number below the given bound. The only source of chance in this module.
 pub type Choose<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 type Bytes = std::sync::Arc<[u8]>;
@@ -39,7 +39,7 @@ enum NameChange {
     Remove(String),
 }
 
-/// Names and files, as they are and as they would be found after a crash.
+/// Names and files: as they are, and as they would be after a crash.
 #[derive(Debug, Clone, Default)]
 struct Tree {
     inodes: Vec<Inode>,
@@ -75,7 +75,7 @@ impl Tree {
             }
             Step::Rename(from, to) => {
                 if let Some(inode) = self.names.get(from).copied() {
-                    // One change of the directory: never neither name, at worst both.
+                    // A rename is one change of the directory: after a crash there may be both names, but never none.
                     self.change(NameChange::Set(to.clone(), inode));
                     self.change(NameChange::Remove(from.clone()));
                 }
@@ -93,7 +93,7 @@ impl Tree {
         inode.map(|inode| inode.current.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// What is found after a crash.
+    /// The files after a crash.
     fn crashed(mut self, choose: Choose<'_>) -> Self {
         let kept = choose(self.unsynced.len() as u64 + 1) as usize;
         let mut names = std::mem::take(&mut self.durable_names);
@@ -117,7 +117,7 @@ fn torn(inode: &Inode, choose: Choose<'_>) -> Bytes {
         0 => inode.durable.clone(),
         1 => inode.current.clone(),
         2 => inode.current.iter().copied().take(choose(inode.current.len() as u64 + 1) as usize).collect(),
-        // The length is there, a part of the bytes is not.
+        // The file has its length but not all of its bytes.
         _ => {
             let from = choose(inode.current.len() as u64 + 1) as usize;
             inode.current.iter().enumerate().map(|(at, &byte)| if at < from { byte } else { 0 }).collect()
@@ -132,11 +132,11 @@ fn apply_name(names: &mut BTreeMap<String, usize>, change: &NameChange) {
     };
 }
 
-/// All files of a disk.
+/// The files of a disk.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SimFiles {
     settled: Tree,
-    /// Steps since then; their work may still be under way.
+    /// Steps since then, whose work may not have ended.
     steps: Vec<Step>,
     now: Tree,
 }
@@ -147,7 +147,7 @@ impl SimFiles {
         self.steps.push(step);
     }
 
-    /// All work so far has ended.
+    /// Notes that all work so far has ended.
     pub(super) fn settle(&mut self) {
         if !self.steps.is_empty() {
             self.settled = self.now.clone();
@@ -155,7 +155,7 @@ impl SimFiles {
         }
     }
 
-    /// Cuts the power, at any step of the work under way.
+    /// Cuts the power at any step of the current work.
     pub(super) fn crash(&mut self, choose: Choose<'_>) {
         let cut = choose(self.steps.len() as u64 + 1) as usize;
         let mut tree = std::mem::take(&mut self.settled);
@@ -205,7 +205,7 @@ impl Directory for SimDirectory {
         self.with(|files| Ok(files.now.bytes(name)?.len() as u64))
     }
 
-    /// In one write: a crash in the middle of it may leave any beginning of the bytes anyway.
+    /// Writes everything at once: a crash in the middle may leave any prefix of the bytes anyway.
     fn create(&self, name: &str, fill: Fill<'_>) -> io::Result<()> {
         let mut bytes = Cursor::new(Vec::new());
         let filled = fill(&mut bytes);
@@ -235,7 +235,7 @@ impl Directory for SimDirectory {
 mod tests {
     use super::*;
 
-    /// Publishes like a snapshot: aside, renamed, names synced.
+    /// Publishes a file as snapshots are: written aside, renamed, names synced.
     fn publish(dir: &dyn Directory, name: &str, bytes: &[u8]) {
         dir.create("aside", &|file| file.write_all(bytes)).expect("creates");
         dir.rename("aside", name).expect("renames");

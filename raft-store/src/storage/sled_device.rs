@@ -1,16 +1,16 @@
 //! The production [`LogDevice`]: sled 0.34.7, made durable.
 //!
-//! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has
-//! succeeded. sled's own flush ends in `sync_file_range`, which flushes neither the drive's cache nor
-//! the file's size; see [`super::durable`].
+//! Invariant: when [`LogDevice::sync`] returns, an `fdatasync` issued after the last write has succeeded. sled's own
+//! flush ends in `sync_file_range`, which flushes neither the drive's cache nor the file's size; see
+//! [`super::durable`].
 //!
-//! * 4 MiB segments: a value above a quarter of a segment would become a separate file that sled never syncs.
-//! * empty placeholder records are inserted ahead of the tail, so that pages are split while they are
-//!   empty (see [`SledDevice::prepare`]).
-//! * no background flusher: the log's own thread decides when to flush, once for a whole group.
-//! * checkpoints that were being written in a crash are removed: sled takes them for whole ones, and then for damage.
-//! * every file is synced once opened: sled's settings are not, by sled itself.
-//! * opening is guarded: sled panics on some torn files instead of returning an error.
+//! * Segments have 4 MiB: sled would put a value above a quarter of a segment into a separate file that it never syncs.
+//! * Empty placeholder records are inserted ahead of the tail, so that pages are split while they are empty (see
+//!   [`SledDevice::prepare`]).
+//! * There is no background flush: the log's flusher decides when to flush, once for a whole group.
+//! * Checkpoints that a crash has cut off are removed: sled would take them for complete ones and then report damage.
+//! * Every file is synced after opening: sled itself does not sync its settings.
+//! * Opening is guarded: sled panics on some torn files instead of returning an error.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,19 +28,19 @@ use super::error::StorageError;
 
 /// Bytes per sled segment.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
-/// Counts how often the database was opened, so as to have something to write.
+/// Counts how often the database was opened, so that there is something to write.
 const OPENED: &str = "opened";
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Records that sled puts into one page before it cuts the page in two.
+/// Records that sled puts into one page before it splits the page.
 const PAGE_RECORDS_MAX: u64 = 16;
-/// Places prepared at a time for records to come, and how close to the last of them a record
-/// may come. See [`SledDevice::prepare`].
+/// Placeholders that are inserted at a time, and how many of them have to be left ahead of a new record. See
+/// [`SledDevice::prepare`].
 const PREPARED: u64 = 4 * PAGE_RECORDS_MAX;
 const PREPARED_AHEAD: u64 = PAGE_RECORDS_MAX + 1;
 
-/// How long opening waits for the files to be free, and the pause between two attempts.
+/// How long opening waits for the lock of the files, and the pause between two attempts.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -51,11 +51,11 @@ pub struct SledDevice {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
-    /// Places below it are prepared, as far as they have not been taken away again.
+    /// Below this index there are placeholders or records, except where they were removed again.
     prepared: AtomicU64,
-    /// No record after this one was written since the log was opened.
+    /// The greatest index that was written since the log was opened; 0 if it is not known.
     last: AtomicU64,
-    /// sled's data file, if its own syncs are not real ones.
+    /// sled's data file, if sled's own syncs are not real ones.
     own_sync: Option<File>,
 }
 
@@ -86,7 +86,7 @@ impl SledDevice {
         };
         let mut device = Self { db, log, meta, prepared: AtomicU64::new(0), last: AtomicU64::new(0), own_sync: None };
         device.choose_sync(dir)?;
-        // sled writes its settings once and never syncs them; torn, they keep it from opening what it has stored.
+        // sled writes its settings once and never syncs them. If they are torn, it cannot open its own database.
         let settings = dir.join("conf");
         let synced = File::open(&settings).and_then(|file| file.sync_all());
         synced.map_err(|source| StorageError::io("sync", &settings, source))?;
@@ -94,13 +94,13 @@ impl SledDevice {
         Ok(device)
     }
 
-    /// Finds out whether sled's syncs are the redirected ones in this program, and makes everything found durable: Raft
-    /// takes what is read now for stored, also what a killed process left in the page cache.
+    /// Finds out whether sled's syncs are redirected in this program. Also makes everything that was found durable:
+    /// Raft treats what is read now as stored, even what a killed process has left in the page cache.
     fn choose_sync(&mut self, dir: &Path) -> Result<(), StorageError> {
         let path = sled_file(dir);
         let before = durable::redirected_syncs();
         let write = || -> sled::Result<()> {
-            // Another value than last time: sled does not write what is there already.
+            // The value differs from the last one: sled does not write a value that is there already.
             let before =
                 self.meta.get(OPENED)?.and_then(|count| count.as_ref().try_into().ok().map(u64::from_be_bytes));
             self.meta.insert(OPENED, &before.unwrap_or(0).wrapping_add(1).to_be_bytes())?;
@@ -110,14 +110,14 @@ impl SledDevice {
         let file = File::options().write(true).open(&path).map_err(|source| StorageError::io("open", &path, source))?;
         file.sync_all().map_err(|source| StorageError::io("sync", &path, source))?;
         if durable::redirected_syncs() == before {
-            // Not on Linux, or linked in a way that bound sled to the C library: a sync of our own after each flush.
+            // Not Linux, or sled is linked to the C library's function: sync after each flush ourselves.
             self.own_sync = Some(file);
         }
         Ok(())
     }
 
-    /// A single change is atomic by itself. As a sled batch it would be announced in a write of its own,
-    /// and so cost two `fdatasync`s per flush.
+    /// Applies a single change, which is atomic by itself. sled would announce a batch in a write of its own, which
+    /// costs a second `fdatasync` per flush.
     fn apply_one(&self, batch: &DeviceBatch) -> sled::Result<()> {
         for (index, record) in &batch.log {
             match record {
@@ -135,10 +135,11 @@ impl SledDevice {
         Ok(())
     }
 
-    /// Makes places for this record and those that will follow it: records without bytes, which nobody gets to see.
+    /// Inserts placeholders, which are records without bytes, for this record and the next ones. Readers never see
+    /// them.
     ///
-    /// sled writes a page anew when it cuts it in two, and at the end of a log that is after every eighth record. So it
-    /// had better happen to pages in which the records are still empty.
+    /// sled splits a full page and rewrites it; at the end of a log that is after every eighth record. With
+    /// placeholders, pages are split while their records are still empty.
     fn prepare(&self, index: u64) -> sled::Result<()> {
         let prepared = self.prepared.load(Ordering::Relaxed);
         if index + PREPARED_AHEAD <= prepared {
@@ -146,7 +147,7 @@ impl SledDevice {
         }
         let end = index + PREPARED;
         for place in prepared.clamp(index, end)..end {
-            // What is there stays.
+            // An existing record stays.
             let _ = self.log.compare_and_swap(place.to_be_bytes(), None as Option<&[u8]>, Some(&[][..]))?;
         }
         self.prepared.store(end, Ordering::Relaxed);
@@ -158,12 +159,12 @@ impl SledDevice {
         self.places_after(index)?.into_iter().try_for_each(|place| self.log.remove(place).map(drop))
     }
 
-    /// Places that follow a record which goes, if it is the last one: nobody will need them, or not there.
+    /// The placeholders after a record that is removed, if it is the last one: nobody will need them there.
     fn places_after(&self, index: u64) -> sled::Result<Vec<sled::IVec>> {
         if index < self.last.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
-        // Which one is the last now is not known.
+        // The last record is not known now.
         self.last.store(0, Ordering::Relaxed);
         let following = self.log.range((index + 1).to_be_bytes()..).take_while(|item| item.is_err() || is_place(item));
         let places: Vec<sled::IVec> = following.map(|item| Ok(item?.0)).collect::<sled::Result<_>>()?;
@@ -216,7 +217,7 @@ impl LogDevice for SledDevice {
         }
     }
 
-    /// One by one: a batch would be announced to the disk by itself.
+    /// One by one: sled would announce a batch in a write of its own.
     fn delete(&self, indexes: &[u64]) -> io::Result<()> {
         indexes.iter().try_for_each(|index| self.delete_one(*index)).map_err(to_io)
     }
@@ -252,9 +253,10 @@ impl LogDevice for SledDevice {
     }
 }
 
-/// While it opens, sled writes a checkpoint of its page table to `snap.<position>.generating` and renames it. If the
-/// process dies in between, the next opening takes the unfinished file for the newest checkpoint, and fails for ever. A
-/// checkpoint only saves reading: without it sled reads its log from the one before, or from the beginning.
+/// Removes unfinished checkpoints. While it opens, sled writes a checkpoint of its page table to
+/// `snap.<position>.generating` and renames it. If the process dies in between, every later opening takes the
+/// unfinished file for the newest checkpoint and fails. A checkpoint only saves reading: without it, sled reads its log
+/// from the previous checkpoint or from the beginning.
 fn remove_unfinished_checkpoints(dir: &Path) -> Result<(), StorageError> {
     if !dir.is_dir() {
         return Ok(());
@@ -268,7 +270,7 @@ fn remove_unfinished_checkpoints(dir: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// A prepared place; every record has bytes.
+/// Whether an item is a placeholder; every record has bytes.
 fn is_place(item: &sled::Result<(sled::IVec, sled::IVec)>) -> bool {
     item.as_ref().is_ok_and(|(_, bytes)| bytes.is_empty())
 }
@@ -293,8 +295,8 @@ fn to_io(error: sled::Error) -> io::Error {
     }
 }
 
-/// Opens as soon as the files are free: a database of this process that was just dropped holds its lock until sled's
-/// own threads have let go of it, which is after the last flush has returned.
+/// Opens the database as soon as its lock is free. If this process has just dropped the same database, sled's threads
+/// hold the lock for a moment, even after the last flush has returned.
 fn patiently<T>(open: impl Fn() -> sled::Result<T>) -> Result<sled::Result<T>, String> {
     let began = Instant::now();
     loop {
@@ -369,11 +371,11 @@ mod tests {
         let device = SledDevice::open(dir.path()).expect("a new log");
         (5..100).for_each(|index| append(&device, index, b"first"));
         assert!(indexes(&device).into_iter().eq(5..100));
-        assert!(device.log.len() > 95 + PREPARED_AHEAD as usize - 1, "places are ready");
-        // What is cut off is written anew.
+        assert!(device.log.len() > 95 + PREPARED_AHEAD as usize - 1, "placeholders are ready");
+        // Truncated records are written again.
         remove(&device, 90..100);
         assert!(indexes(&device).into_iter().eq(5..90));
-        assert_eq!(device.log.len(), 85, "the places behind it go with it");
+        assert_eq!(device.log.len(), 85, "the placeholders after it are removed with it");
         (90..95).for_each(|index| append(&device, index, b"second"));
         device.sync().expect("synced");
         drop(device);
@@ -383,7 +385,7 @@ mod tests {
         let read: Vec<Vec<u8>> =
             device.records(89..96).expect("readable").into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(read, [&b"first"[..], b"second", b"second", b"second", b"second", b"second", b"third"]);
-        // A purge leaves the places until it comes to the last record.
+        // A purge leaves the placeholders until it reaches the last record.
         device.delete(&(5..90).collect::<Vec<_>>()).expect("deleted");
         assert!(indexes(&device).into_iter().eq(90..96));
         assert!(device.log.len() > 6 + PREPARED_AHEAD as usize - 1);

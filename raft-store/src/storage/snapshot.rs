@@ -1,16 +1,17 @@
 //! Snapshot files: `<data>/snap/<term>-<index>.snap`.
 //!
 //! Invariants
-//! * A file under its final name is complete and durable: written aside, synced, renamed, directory synced.
-//! * What is read is what was written: a SHA-256 covers everything behind the header's fixed part.
-//! * The newest file is the current snapshot; one older file is kept for the case that the newest is damaged.
+//! * A file under its final name is complete and durable: it is written under another name, synced and renamed, and the
+//!   directory is synced.
+//! * What is read is what was written: a SHA-256 covers everything after the header.
+//! * The newest file is the current snapshot. One older file is kept in case the newest is damaged.
 //!
 //! ```text
 //!  magic "RSHARESN" | version u32 | meta bytes u32 | catalog bytes u64 | SHA-256 of meta and catalog | meta | catalog
 //! ```
-//! Numbers are little-endian; meta is postcard. Between nodes the file travels as it is, header included, so that the
-//! receiver checks what it got before it uses any of it. A state goes to its file piece by piece, and the header last;
-//! only a file that is sent, received or loaded is in memory as a whole.
+//! Numbers are little-endian; meta is postcard. Nodes send each other the whole file, header included, so that the
+//! receiver can check it before it uses any of it. A state is written piece by piece, and the header last. Only a file
+//! that is sent, received or loaded is in memory as a whole.
 
 use std::io::{self, Cursor, SeekFrom, Write};
 
@@ -28,22 +29,22 @@ use crate::checksum::Checksummed;
 use crate::raft::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"RSHARESN";
-/// The only snapshot file format there is so far.
+/// The only snapshot file format so far.
 pub(crate) const SNAPSHOT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32;
-/// Ends the name of a file that is still being written.
+/// The suffix of a file that is still being written.
 const ASIDE: &str = ".tmp";
-/// Snapshot files kept.
+/// How many snapshot files are kept.
 const FILES_KEPT: usize = 2;
 
-/// What a snapshot says about itself.
+/// The description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FileMeta {
     last_log_id: Option<LogId>,
     membership: StoredMembership,
 }
 
-/// Writes the whole file that holds a state. Its header comes last: until then the file does not begin like a snapshot.
+/// Writes a state as a whole file. The header is written last: until then the file does not begin like a snapshot.
 pub(crate) fn write(image: &StateImage, file: &mut dyn NewFile) -> io::Result<()> {
     let meta = FileMeta { last_log_id: image.last_applied, membership: image.membership.clone() };
     let meta = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
@@ -64,7 +65,7 @@ pub(crate) fn write(image: &StateImage, file: &mut dyn NewFile) -> io::Result<()
     file.write_all(&header.concat())
 }
 
-/// The file in memory, for a state that nothing was applied to: it has no name for a file, and is small.
+/// Encodes the file in memory, for a state that nothing was applied to. Such a state is small and has no file name.
 pub(crate) fn encode(image: &StateImage) -> io::Result<Bytes> {
     let mut file = Cursor::new(Vec::new());
     write(image, &mut file)?;
@@ -85,8 +86,8 @@ pub(crate) fn decode(file: &[u8], name: &str) -> Result<State, StorageError> {
     Ok(State { catalog, last_applied: meta.last_log_id, membership: meta.membership, ..State::default() })
 }
 
-/// Checks the bytes of a snapshot, and reads what it says about itself. What another node sent is decoded as well
-/// before Raft sees it: [`super::SnapshotReceiver`].
+/// Checks the bytes of a snapshot and reads its description. A snapshot from another node is also decoded before Raft
+/// sees it, by [`super::SnapshotReceiver`].
 pub fn check_snapshot(file: &[u8]) -> Result<SnapshotMeta, StorageError> {
     let (meta, _) = check(file, "the received snapshot")?;
     Ok(SnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership })
@@ -124,8 +125,8 @@ fn check<'a>(file: &'a [u8], name: &str) -> Result<(FileMeta, &'a [u8]), Storage
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
     dir: Box<dyn Directory>,
-    /// Serialises publishing: building and installing may overlap, and make the same file. Who installs one meanwhile
-    /// waits until the other is encoded and on disk.
+    /// Serialises publishing: building and installing may overlap and write the same file. The second waits until the
+    /// first is on disk.
     publishing: Mutex<()>,
 }
 
@@ -138,7 +139,7 @@ pub(crate) struct SnapshotFile {
 }
 
 impl SnapshotFiles {
-    /// Uses the directory, and removes what a crash left half written.
+    /// Opens the directory, and removes files that a crash has left unfinished.
     pub(crate) fn open(dir: impl Directory) -> Result<Self, StorageError> {
         let files = Self { dir: Box::new(dir), publishing: Mutex::new(()) };
         for name in files.names()? {
@@ -165,7 +166,7 @@ impl SnapshotFiles {
         self.dir.read(&file.name).map_err(|source| self.failed("read", &file.name, source))
     }
 
-    /// What a file is called in messages.
+    /// The path of a file, for messages.
     fn display(&self, file: &SnapshotFile) -> String {
         self.dir.path().join(&file.name).display().to_string()
     }
@@ -180,8 +181,8 @@ impl SnapshotFiles {
         Ok(found)
     }
 
-    /// Finds the newest usable snapshot. `purged` is the last index the log no longer has: the state up to there has to
-    /// come from a snapshot.
+    /// Loads the newest usable snapshot. `purged` is the last index that the log no longer has: the state up to there
+    /// must come from a snapshot.
     pub(crate) fn load(&self, purged: Option<u64>) -> Result<State, StorageError> {
         let mut damaged = Vec::new();
         let mut first_error = None;
@@ -203,7 +204,7 @@ impl SnapshotFiles {
             }
         }
         match (purged, first_error) {
-            // The log reaches back to its first entry, so that everything can be applied again.
+            // The log has its first entry, so everything can be applied again.
             (None, _) => {
                 self.set_aside(&damaged)?;
                 Ok(State::default())
@@ -216,7 +217,7 @@ impl SnapshotFiles {
         }
     }
 
-    /// Renames damaged files so that they stay for inspection but are neither used nor sent again.
+    /// Renames damaged files: they stay for inspection but are neither used nor sent.
     fn set_aside(&self, damaged: &[SnapshotFile]) -> Result<(), StorageError> {
         for SnapshotFile { name, .. } in damaged {
             let renamed = self.dir.rename(name, &format!("{name}.damaged"));
@@ -225,8 +226,8 @@ impl SnapshotFiles {
         self.sync_names()
     }
 
-    /// Makes a snapshot of what `fill` writes, durably, then removes those that are too many. If writing fails, what
-    /// there is of it stays aside, and the next opening removes it. Blocks.
+    /// Publishes what `fill` writes as a snapshot, durably, and removes snapshots beyond those that are kept. If
+    /// writing fails, the next opening removes the unfinished file. Blocks.
     pub(crate) fn publish(&self, last: LogId, fill: Fill<'_>) -> Result<SnapshotFile, StorageError> {
         let _one_at_a_time = self.publishing.lock();
         let name = format!("{}-{}.snap", term_of(&last), last.index);
@@ -241,13 +242,13 @@ impl SnapshotFiles {
         Ok(SnapshotFile { name, term: term_of(&last), index: last.index })
     }
 
-    /// The newest snapshot, checked. Blocks.
+    /// Reads and checks the newest snapshot. Blocks.
     pub(crate) fn current(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StorageError> {
         let newest = self.list()?.into_iter().next();
         newest.map(|newest| self.read_checked(&newest)).transpose()
     }
 
-    /// A snapshot, checked. Blocks.
+    /// Reads and checks a snapshot. Blocks.
     pub(crate) fn read_checked(&self, file: &SnapshotFile) -> Result<(SnapshotMeta, Bytes), StorageError> {
         let bytes = self.read(file)?;
         let (meta, _) = check(&bytes, &self.display(file))?;

@@ -1,13 +1,13 @@
-//! What a data directory remembers about starts: the number of its own newest start, and the newest start that was seen
-//! of each other member's directory (C3, C5).
+//! What a data directory remembers about starts: the number of its own newest start, and the newest start of each other
+//! member's directory that this node has seen (C3, C5).
 //!
-//! A directory that was copied back, or copied beside its original, starts with a number that the others have already
-//! seen, or with a log that ends before what they saw it acknowledge in earlier starts.
+//! This detects older copies of a directory. A copy starts with a number that the other members have already seen, or
+//! its log ends before entries that it acknowledged in earlier starts.
 //!
 //! Invariants
-//! * A start is durable before anybody is told of it. Its number is used until a majority has recorded it, however
-//!   often the process is restarted meanwhile: an older copy does not overtake its original by being restarted.
-//! * A recorded start is durable before the record is confirmed; a recorded number never falls.
+//! * A start is durable before it is announced. Its number stays the same until a majority has recorded it, however
+//!   often the process restarts: an older copy cannot overtake its original by restarting.
+//! * A recorded start is durable before the record is confirmed. A recorded number never falls.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,15 +20,15 @@ use super::device::MetaKey;
 use super::log_store::LogShared;
 use super::{LogId, codec};
 
-/// Directories of other members that are remembered; those that were not heard of for longest go first.
+/// Directories of other members that are remembered. The one not heard of for longest is forgotten first.
 pub const STORES_MAX: usize = 256;
 
 /// One start of a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartId {
-    /// Grows by one with every start that a majority recorded.
+    /// Grows by one with every start after one that a majority has recorded.
     pub number: u64,
-    /// Drawn at random with the number: two copies that start have the same number and not this.
+    /// Drawn at random with the number: if two copies start, they have the same number but different nonces.
     pub nonce: u64,
 }
 
@@ -37,15 +37,15 @@ pub struct StartId {
 pub struct KnownStore {
     /// Its newest recorded start.
     pub start: Option<StartId>,
-    /// The process of that start: a random number of its own.
+    /// Identifies the process of that start: a random number.
     pub boot: u64,
-    /// Where that process said that it can be reached.
+    /// The address that this process announced.
     pub address: String,
-    /// The highest committed entry that this node, as leader, saw it acknowledge. A log that had it never loses it.
+    /// The highest committed entry that it acknowledged to this node as leader. Its log must never lose that entry.
     acknowledged: Option<Acknowledged>,
-    /// The same of the processes before that one.
+    /// The same for earlier processes.
     acknowledged_before: Option<LogId>,
-    /// Grows with every change, to find what was not heard of for longest.
+    /// Grows with every change: finds the directory not heard of for longest.
     touched: u64,
 }
 
@@ -58,8 +58,8 @@ struct Acknowledged {
 }
 
 impl KnownStore {
-    /// The highest entry that was seen to be acknowledged before this process: its log has to have it. What the
-    /// process itself acknowledges proves nothing: its announcement may be older than that, and come later.
+    /// The highest entry that earlier processes acknowledged: the log of this process must have it. What the process
+    /// itself has acknowledged proves nothing, because its announcement may be older and arrive later.
     pub fn acknowledged_before(&self, boot: u64) -> Option<LogId> {
         let last = self.acknowledged.filter(|last| last.boot != boot).map(|last| last.upto);
         last.max(self.acknowledged_before)
@@ -69,13 +69,13 @@ impl KnownStore {
 /// Everything that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Starts {
-    /// The newest start of the own directory.
+    /// The newest start of this directory.
     pub own: StartId,
-    /// Whether a majority has recorded it.
+    /// Whether a majority has recorded that start.
     pub confirmed: bool,
     /// Log index of the membership by which this node learned that it was removed (C6).
     pub removed: Option<u64>,
-    /// Log index at which this node's state was found to differ from the majority's, until it has that one (N3).
+    /// Log index at which this node's state differed from the majority's; unset once it has that state (N3).
     pub diverged: Option<u64>,
     stores: BTreeMap<u64, KnownStore>,
 }
@@ -91,7 +91,7 @@ impl Starts {
         self.stores.iter().map(|(store, known)| (*store, known))
     }
 
-    /// Notes a start, unless a newer one is known.
+    /// Records a start, unless a newer one is known.
     pub fn record(&mut self, store: u64, start: StartId, boot: u64, address: &str) {
         let known = self.touch(store);
         if known.start.is_none_or(|known| known.number <= start.number) {
@@ -101,13 +101,13 @@ impl Starts {
         }
     }
 
-    /// Whether it is news that a directory acknowledged a committed entry.
+    /// Whether an acknowledged entry is higher than the highest known one.
     pub fn is_news(&self, store: u64, upto: LogId) -> bool {
         let known = self.store(store).and_then(|known| known.acknowledged);
         known.is_none_or(|known| known.upto < upto)
     }
 
-    /// Notes that a process acknowledged a committed entry for a directory.
+    /// Records that a process acknowledged a committed entry for a directory.
     pub fn acknowledge(&mut self, store: u64, upto: LogId, boot: u64) {
         if !self.is_news(store, upto) {
             return;
@@ -145,13 +145,13 @@ impl StartsHandle {
         Self { log, current: Arc::new(Mutex::new(found)), writing: Arc::default() }
     }
 
-    /// Looks at it.
+    /// Reads what is remembered.
     pub fn read<T>(&self, look: impl FnOnce(&Starts) -> T) -> T {
         look(&self.current.lock())
     }
 
-    /// The start of the own directory that this process is, durably: the next one if a majority has recorded the last
-    /// one. The crate itself draws nothing (D2), so the nonce of a new one is given.
+    /// Begins this process's start, durably: the next number if a majority has recorded the last start, and otherwise
+    /// that start again. This crate draws no random numbers (D2), so the caller gives the nonce of a new start.
     pub async fn begin(&self, nonce: u64) -> io::Result<StartId> {
         if self.read(|starts| !starts.confirmed && starts.own.number > 0) {
             return Ok(self.read(|starts| starts.own));
@@ -164,7 +164,7 @@ impl StartsHandle {
         .await
     }
 
-    /// Changes it; durable once this returns.
+    /// Changes what is remembered; durable once this returns.
     pub async fn update<T>(&self, change: impl FnOnce(&mut Starts) -> T) -> io::Result<T> {
         let _in_order = self.writing.lock().await;
         let (value, record) = self.change(change);
@@ -172,7 +172,7 @@ impl StartsHandle {
         Ok(value)
     }
 
-    /// Changes it without a flush of its own: durable with the next one of the log.
+    /// Changes what is remembered without a flush of its own; durable with the log's next flush.
     pub async fn note<T>(&self, change: impl FnOnce(&mut Starts) -> T) -> io::Result<T> {
         let _in_order = self.writing.lock().await;
         let (value, record) = self.change(change);

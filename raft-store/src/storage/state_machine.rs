@@ -3,8 +3,8 @@
 //! Invariants
 //! * Catalog, last applied log id and membership change together, under one lock, and are snapshotted together.
 //! * A snapshot is reported only once it is durable. An installed one replaces the state only after that.
-//! * Nothing here is durable by itself between snapshots: after a restart the newest snapshot is loaded, and openraft
-//!   applies again what the log knows to be committed.
+//! * Between snapshots nothing here is durable: after a restart the newest snapshot is loaded, and openraft applies the
+//!   committed entries of the log again.
 
 use std::io;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
-/// Where a snapshot's bytes are: the whole file, as [`super::snapshot`] describes it. Cheap to clone. One that was read
-/// or received is in memory; Raft drops one that was built without a look at it, so that is only in its file.
+/// The bytes of a snapshot file. Cheap to clone. A snapshot that was read or received is in memory. One that was built
+/// is only in its file, because Raft usually drops it unread.
 #[derive(Debug, Clone)]
 pub struct SnapshotData(Place);
 
@@ -36,7 +36,7 @@ enum Place {
     File { file: SnapshotFile, files: Arc<SnapshotFiles>, executor: Executor },
 }
 
-/// A state that was decoded from a snapshot; taken by the first who installs it.
+/// A state that was decoded from a snapshot, until the installation takes it.
 #[derive(Clone)]
 struct Decoded(Arc<Mutex<Option<State>>>);
 
@@ -46,8 +46,8 @@ impl std::fmt::Debug for Decoded {
     }
 }
 
-/// Takes in snapshots that other nodes send: Raft takes a snapshot that does not install for a failure of this node's
-/// own storage, so nothing that may fail is left for then but writing the file (N2). Cheap to clone.
+/// Checks and decodes snapshots that other nodes send. Raft treats a snapshot that cannot be installed as a failure of
+/// this node's storage, so that nothing but writing the file may fail after this (N2). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SnapshotReceiver {
     executor: Executor,
@@ -58,7 +58,7 @@ impl SnapshotReceiver {
         Self { executor }
     }
 
-    /// Checks and decodes a whole snapshot; what it says about itself, and what Raft installs.
+    /// Checks and decodes a whole snapshot. Returns its description, and what Raft installs.
     pub async fn receive(&self, bytes: Bytes) -> Result<(SnapshotMeta, SnapshotData), StorageError> {
         const NAME: &str = "the received snapshot";
         let decoded = self.executor.run(move || Ok::<_, StorageError>((snapshot::decode(&bytes, NAME)?, bytes))).await;
@@ -70,7 +70,7 @@ impl SnapshotReceiver {
 }
 
 impl SnapshotData {
-    /// The state, if it was decoded already.
+    /// The state, if it is decoded.
     fn take_state(&self) -> Option<State> {
         match &self.0 {
             Place::Received { state, .. } => state.0.lock().take(),
@@ -78,8 +78,7 @@ impl SnapshotData {
         }
     }
 
-    /// The bytes, read and checked if they are not in memory. That fails once newer snapshots
-    /// have taken the file's place.
+    /// The bytes; reads and checks them if they are not in memory. Fails once newer snapshots have replaced the file.
     pub async fn bytes(self) -> io::Result<Bytes> {
         match self.0 {
             Place::Memory(bytes) | Place::Received { bytes, .. } => Ok(bytes),
@@ -91,7 +90,7 @@ impl SnapshotData {
     }
 }
 
-/// What arrived from another node; it is checked before it is used.
+/// Bytes from another node; they are checked before they are used.
 impl From<Bytes> for SnapshotData {
     fn from(bytes: Bytes) -> Self {
         Self(Place::Memory(bytes))
@@ -120,7 +119,7 @@ impl StateMachine {
         let is_checkpoint = matches!(&entry.payload, EntryPayload::Normal(proposal) if proposal.is_checkpoint());
         let (outcomes, checkpoint) = self.shared.update(|state| {
             let (outcomes, events) = apply_to(state, entry);
-            // Taken here, where the state is that of all members at this entry, and digested elsewhere.
+            // Taken here, where the state is exactly that after this entry; hashed elsewhere.
             let checkpoint = is_checkpoint.then(|| DigestImage::of(state));
             let applied = AppliedEntry { log_index: log_id.index, term, events: Arc::new(events) };
             ((outcomes, checkpoint), FeedItem::Applied(applied))
@@ -168,7 +167,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            // A node whose disk has failed answers nobody any more (W4).
+            // A node whose disk has failed answers nothing (W4).
             if let Some(error) = self.fatal.as_io_error() {
                 return Err(error);
             }
@@ -180,7 +179,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
-    /// A distrusted state makes no snapshot, which would purge the entries that the right one still needs (N3).
+    /// Makes no snapshot of a distrusted state: it would purge entries that the repair still needs (N3).
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
         if self.shared.is_distrusted() { None } else { Some(self.get_snapshot_builder().await) }
     }
@@ -226,7 +225,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         });
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(index, bytes, seconds, "installed a snapshot");
-        // A large state takes long to let go of: not under its lock, and not on an async thread.
+        // Dropping a large state takes long: do it without the lock and not on an async thread.
         self.executor.run(move || drop(before)).await
     }
 
@@ -240,7 +239,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Builds one snapshot from an image of the state.
 pub struct SnapshotBuilder {
     meta: SnapshotMeta,
-    /// Taken by the first build, so that it is let go of where it was written.
+    /// Taken by the build, so that it is dropped where it was written.
     image: Option<StateImage>,
     files: Arc<SnapshotFiles>,
     fatal: FatalSignal,

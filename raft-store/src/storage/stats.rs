@@ -1,23 +1,25 @@
-//! Numbers about the storage for `/metrics` and `/stats`: counted as it works, read without stopping it.
+//! Counters of the storage for `/metrics` and `/stats`.
+//!
+//! Invariant: reading them never stops the storage.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A flush that takes longer than this is slow: a leader may lose its majority's word over it.
+/// A flush that takes longer than this is slow: a leader may lose its majority because of it.
 const SLOW_FLUSH: Duration = Duration::from_millis(500);
-/// Shortest time between two log lines about slow flushes.
+/// The shortest time between two log lines about slow flushes.
 const SLOW_FLUSH_PAUSE: Duration = Duration::from_secs(10);
 
-/// Upper bounds of the flush time histogram, in microseconds; a last bucket takes what is above.
+/// Upper bounds of the buckets of flush times, in microseconds; the last bucket has everything above.
 pub const FLUSH_BUCKETS_US: [u64; 12] =
     [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 1_000_000];
 
 /// A reading of the storage's counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StorageStats {
-    /// Bytes of the log on disk; sled does not give space back, so this is its high-water mark.
+    /// Bytes of the log on disk. sled does not give space back, so this never shrinks.
     pub log_bytes: u64,
     /// Entries in the log, purged ones excluded.
     pub log_entries: u64,
@@ -31,11 +33,11 @@ pub struct StorageStats {
     pub snapshot_bytes: u64,
     /// Durable flushes since the process started.
     pub flushes: u64,
-    /// Entries they made durable.
+    /// Entries that they made durable.
     pub flushed_entries: u64,
-    /// Time spent in them, in microseconds (write and sync).
+    /// Time spent in them, writing and syncing, in microseconds.
     pub flush_us_total: u64,
-    /// Flushes per bucket of [`FLUSH_BUCKETS_US`], not cumulative; the last is "above".
+    /// Flushes per bucket of [`FLUSH_BUCKETS_US`], not cumulative; the last bucket has everything above.
     pub flush_us_histogram: [u64; FLUSH_BUCKETS_US.len() + 1],
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct FlushStats {
     slow: Mutex<SlowFlushes>,
 }
 
-/// Slow flushes since the newest line about them.
+/// Slow flushes since the last log line about them.
 #[derive(Debug, Default)]
 struct SlowFlushes {
     untold: u64,
@@ -58,7 +60,7 @@ struct SlowFlushes {
 }
 
 impl SlowFlushes {
-    /// How many there were and how long the longest took, when it is time to say so.
+    /// The number of slow flushes and the longest duration, if it is time for a log line.
     fn note(&mut self, took: Duration, now: Instant) -> Option<(u64, Duration)> {
         self.untold += 1;
         self.longest = self.longest.max(took);

@@ -1,7 +1,7 @@
-//! What is kept in memory about the log: its bounds, the vote, and a cache of its newest entries.
+//! What is kept in memory of the log: its bounds, the vote, and a cache of its newest entries.
 //!
-//! Invariants: the cache is the end of the log without gaps, and it holds at least every entry that is not on the
-//! device yet, so that an entry is readable from the moment it is appended. Above that it is bounded in bytes.
+//! Invariants: the cache is the end of the log, without gaps. It has at least all entries that are not on the device
+//! yet, so an entry is readable from the moment it is appended. Beyond those it is bounded in bytes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,32 +10,32 @@ use openraft::entry::RaftEntry;
 
 use super::{Entry, LogId, Vote};
 
-/// Bytes of encoded entries that are kept in memory although they are on the device; decoded they take several times as
-/// much. Half a second of a saturated log: who lags further behind is sent what is read from the device.
+/// Bytes of encoded entries that stay in memory although they are on the device; decoded they take several times as
+/// much. This is half a second of a saturated log. For followers further behind, entries are read from the device.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The log as its users see it; the device may lag behind by what is queued.
+/// The log as its users see it. The device lags behind by what is queued.
 #[derive(Debug, Default)]
 pub(crate) struct LogMemory {
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
     pub(crate) last: Option<LogId>,
-    /// Index of the first entry, or of the next one if there is none.
+    /// Index of the first entry; of the next one if the log is empty.
     pub(crate) first: u64,
-    /// Changes with every truncation: a read that straddles one starts again.
+    /// Changes with every truncation: a read that overlaps one is repeated.
     pub(crate) generation: u64,
     /// Newest entries with their encoded sizes.
     tail: VecDeque<(Entry, usize)>,
     tail_bytes: usize,
-    /// Bytes of all entries ever pushed in this process, those found at opening included.
+    /// Bytes of all entries that this process has pushed, including those found at opening.
     pushed_bytes: u64,
-    /// Everything below this index is on the device.
+    /// All entries below this index are on the device.
     on_device: u64,
 }
 
 impl LogMemory {
-    /// The state found at opening, with nothing cached.
+    /// The state found at opening, with an empty cache.
     pub(crate) fn new(first: u64, purged: Option<LogId>, last: Option<LogId>) -> Self {
         let mut memory = Self { first, purged, last, ..Self::default() };
         memory.on_device = memory.end();
@@ -69,12 +69,12 @@ impl LogMemory {
         self.pushed_bytes += bytes as u64;
     }
 
-    /// Bytes of all entries pushed so far; never falls.
+    /// Bytes of all entries pushed so far. Never falls.
     pub(crate) fn pushed_bytes(&self) -> u64 {
         self.pushed_bytes
     }
 
-    /// Records how far the device has come, and lets go of what it holds above the cache's limit.
+    /// Notes up to where the device has the entries, and drops entries beyond the cache's limit that the device has.
     pub(crate) fn set_on_device(&mut self, end: u64) {
         self.on_device = end;
         self.evict();
@@ -94,7 +94,7 @@ impl LogMemory {
         }
     }
 
-    /// Forgets everything at or above `from`; `last` is the entry before it, if it is known.
+    /// Forgets all entries at or above `from`; `last` is the entry before, if it is known.
     pub(crate) fn truncate(&mut self, from: u64, last: Option<LogId>) {
         self.generation += 1;
         while self.tail.back().is_some_and(|(entry, _)| entry.log_id().index >= from) {
@@ -106,7 +106,7 @@ impl LogMemory {
         self.on_device = self.on_device.min(from);
     }
 
-    /// Forgets everything up to and with `purged`.
+    /// Forgets all entries up to and including `purged`.
     pub(crate) fn purge(&mut self, purged: LogId) {
         while self.tail.front().is_some_and(|(entry, _)| entry.log_id().index <= purged.index) {
             self.pop_front();
@@ -124,7 +124,7 @@ impl LogMemory {
         start..range.end.min(self.end()).max(start)
     }
 
-    /// Cached entries of a range, with their sizes. The range lies within the cache.
+    /// Cached entries of a range, with their sizes. The cache has the whole range.
     pub(crate) fn cached(&self, range: Range<u64>) -> impl Iterator<Item = &(Entry, usize)> {
         let start = self.tail_start();
         let offset =

@@ -1,4 +1,4 @@
-//! The process that gets killed: random appends, votes, truncations, snapshots and purges, without end.
+//! The process that is killed: endless random appends, votes, truncations, snapshots and purges.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,18 +15,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{CHILD_DIR, CHILD_SEED, entry, log_id, options};
 
-/// Appends that may wait for their flush at once.
+/// Appends that may wait for their flush at the same time.
 const IN_FLIGHT: usize = 8;
 
-/// One line to the parent, in one write.
+/// Sends one line to the parent, in one write.
 fn say(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
-    // A parent that is gone needs no answer.
+    // If the parent is gone, nobody reads it.
     let _ = out.write_all(format!("@{line}\n").as_bytes());
     let _ = out.flush();
 }
 
-/// The child's life, if this process is one.
+/// Runs as the child, if this process is one.
 pub fn run_if_child() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
     let seed = std::env::var(CHILD_SEED).expect("a seed").parse().expect("a number");
@@ -40,7 +40,8 @@ enum Pending {
     Drained(oneshot::Sender<()>),
 }
 
-type AckReceiver = <<openraft::impls::TokioRuntime as openraft::AsyncRuntime>::Oneshot as openraft::type_config::async_runtime::Oneshot>::Receiver<std::io::Result<()>>;
+type Channel = <openraft::impls::TokioRuntime as openraft::AsyncRuntime>::Oneshot;
+type AckReceiver = <Channel as openraft::type_config::async_runtime::Oneshot>::Receiver<std::io::Result<()>>;
 
 struct Life {
     log: LogStore,
@@ -82,13 +83,13 @@ async fn live(dir: &Path, seed: u64) {
     }
 }
 
-/// Says what was acknowledged, in order.
+/// Reports what was acknowledged, in order.
 async fn report(mut acks: mpsc::Receiver<Pending>) {
     while let Some(pending) = acks.recv().await {
         match pending {
             Pending::Append { first, last, term, ack } => match ack.await {
                 Ok(Ok(())) => say(format_args!("A {first} {last} {term}")),
-                // Nothing is acknowledged any more: the disk is gone. Wait to be killed.
+                // The disk is gone and nothing will be acknowledged. Wait to be killed.
                 Ok(Err(_)) | Err(_) => std::future::pending().await,
             },
             Pending::Drained(done) => drop(done.send(())),
@@ -150,11 +151,11 @@ impl Life {
         survive(truncated).await;
         say(format_args!("T {last}"));
         self.terms.split_off(&(last + 1));
-        // What follows is written by another leader: the same index never gets two entries in one term.
+        // Another leader writes what follows: an index never gets two entries in one term.
         self.vote().await;
     }
 
-    /// Applies a part of the log, puts it into a snapshot, and purges it.
+    /// Applies a part of the log, takes a snapshot of it, and purges it.
     async fn purge(&mut self) {
         let first = self.applied.map_or(0, |applied| applied + 1);
         if first + 1 >= self.end() {

@@ -1,8 +1,8 @@
-//! What both crash tests share: a child that writes and says what was acknowledged, and a model that judges what is
-//! found afterwards.
+//! The common part of both crash tests: a child that writes and reports what was acknowledged, and a model that judges
+//! what is found afterwards.
 //!
-//! Invariant: the child says that it tries something before it does, and that it was acknowledged only after the
-//! storage said so. What is found must hold everything acknowledged and nothing that was never tried.
+//! Invariant: the child reports an attempt before it makes it, and an acknowledgement only after the storage has given
+//! it. What is found must contain everything acknowledged and nothing that was never attempted.
 #![allow(clippy::expect_used, clippy::unwrap_used, dead_code)]
 
 pub mod child;
@@ -16,21 +16,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openraft::EntryPayload;
-use raft_store::catalog::{Batch, Command as CatalogCommand, Op, Stamp};
+use raft_store::catalog::{Batch, Command as CatalogCommand, ExpirePeer, Op, Stamp};
 use raft_store::raft::{CommittedLeader, Entry, LogId};
 use raft_store::storage::OpenOptions;
 use raft_store::types::PeerId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Names the directory to a child; without it the child's test does nothing.
+/// Gives the directory to a child; without it the child's test does nothing.
 const CHILD_DIR: &str = "RAFT_STORE_CRASH_DIR";
 const CHILD_SEED: &str = "RAFT_STORE_CRASH_SEED";
-/// How many times to crash, in all.
+/// The total number of crashes.
 const ROUNDS: &str = "RAFT_STORE_CRASH_ROUNDS";
 const ROUNDS_DEFAULT: u64 = 30;
 
-/// Number of crashes asked for.
+/// The requested number of crashes.
 pub fn rounds() -> u64 {
     std::env::var(ROUNDS).ok().map_or(ROUNDS_DEFAULT, |text| text.parse().expect("a number of rounds"))
 }
@@ -39,7 +39,7 @@ pub fn options() -> OpenOptions {
     OpenOptions { node_id: 1, new_store_id: 0x5eed }
 }
 
-/// For a checker: a directory that has to be made anew shows by its store id.
+/// For a checker: a directory that was created again shows by its store id.
 pub fn options_of_another_disk() -> OpenOptions {
     OpenOptions { node_id: 1, new_store_id: 0x0bad }
 }
@@ -50,29 +50,29 @@ pub fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(leader, index)
 }
 
-/// The one entry that may ever be written at this place: content that a checker can make again.
+/// The only entry that may ever be written at this index and term, so that a checker can compute it again.
 pub fn entry(term: u64, index: u64) -> Entry {
     let mut rng = StdRng::seed_from_u64(term << 40 ^ index);
     let commands = (0..rng.random_range(0..16)).map(|_| {
         let name: String = (0..rng.random_range(1..128)).map(|_| rng.random_range('a'..='z')).collect();
         let peer = PeerId::parse(name).expect("a valid peer id");
-        CatalogCommand { key: None, op: Op::ExpirePeer { peer, incarnation: rng.random(), term } }
+        CatalogCommand { key: None, op: Op::ExpirePeer(ExpirePeer { peer, incarnation: rng.random(), term }) }
     });
     let batch = Batch { stamp: Some(Stamp { term, at: index }), commands: commands.collect() };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch.into()) }
 }
 
-/// Longest wait for a child to say something; only a child that hangs takes as long.
+/// The longest wait for a line of a child; only a child that hangs takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a child has said so far.
+/// The lines of a child so far.
 #[derive(Default)]
 struct Said {
     lines: Mutex<(Vec<String>, bool)>,
     more: Condvar,
 }
 
-/// A running child and the thread that reads what it says.
+/// A running child, and the thread that reads its lines.
 pub struct Running {
     child: Child,
     said: Arc<Said>,
@@ -106,8 +106,8 @@ impl Running {
         Self { child, said, reader }
     }
 
-    /// Waits for a random moment of the child's life: often after so many lines of it, sometimes just after its start.
-    /// The number of lines makes the amount of work independent of how busy the machine is.
+    /// Waits for a random moment of the child's run: often after a number of lines, sometimes just after its start.
+    /// With a number of lines, the amount of work does not depend on how busy the machine is.
     pub fn wait_for_a_moment(&self, rng: &mut StdRng) {
         if rng.random_bool(0.8) {
             let wanted = rng.random_range(0..120);
@@ -120,7 +120,7 @@ impl Running {
         std::thread::sleep(Duration::from_micros(rng.random_range(0..50_000)));
     }
 
-    /// SIGKILL, then everything the child said.
+    /// Kills the child with SIGKILL and returns all its lines.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().expect("the child can be killed");
         self.child.wait().expect("the child ends");

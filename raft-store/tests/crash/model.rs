@@ -1,4 +1,4 @@
-//! What may and what must be found after a crash.
+//! What may be found after a crash, and what must be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use raft_store::storage::{LogStore, Storage, StorageError};
 
 use super::{entry, options_of_another_disk};
 
-/// What one place of the log may hold.
+/// What one index of the log may have.
 #[derive(Debug, Clone, Default)]
 struct Place {
     /// The term of the entry that was acknowledged here.
@@ -17,28 +17,28 @@ struct Place {
     tried: BTreeSet<u64>,
 }
 
-/// Everything said by children that worked in one directory.
+/// Everything that the children in one directory have reported.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     places: BTreeMap<u64, Place>,
-    /// Acknowledged and tried.
+    /// Acknowledged and attempted.
     vote: (u64, u64),
-    /// Acknowledged and tried. A purge is only queued: what is acknowledged after it acknowledges it.
+    /// Acknowledged and attempted. A purge is only queued: a later acknowledgement acknowledges it too.
     purged: (Option<u64>, Option<u64>),
     purge_queued: Option<u64>,
-    /// Committed log indexes that were saved; that one survives is not promised.
+    /// Saved committed log indexes; none of them is guaranteed to survive.
     committed: BTreeSet<u64>,
-    /// Digest of the catalog in each snapshot that was tried; empty if the writer says nothing about snapshots.
+    /// Digest of the catalog in each attempted snapshot; empty if the writer reports no snapshots.
     snapshots: BTreeMap<u64, String>,
     /// The newest snapshot that was acknowledged.
     snapshot: Option<u64>,
     /// The directory's store id, once it was open.
     store_id: Option<u64>,
-    /// The cluster's id, acknowledged and tried.
+    /// The cluster's id, acknowledged and attempted.
     cluster: (Option<u64>, Option<u64>),
-    /// How much was said, so that a test which tested nothing is noticed.
+    /// How much was reported: detects a test that tested nothing.
     pub counts: Counts,
-    /// Why a child could not open the directory; after a power cut that is the cut itself.
+    /// Why a child could not open the directory. After a power cut that is expected.
     pub refusal: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Counts {
 }
 
 impl Model {
-    /// Takes in what a child said.
+    /// Records the lines of a child.
     pub fn hear(&mut self, lines: &[String]) {
         for line in lines {
             // libtest writes to the same pipe, sometimes in front of the first line.
@@ -130,13 +130,13 @@ impl Model {
                 ("I", Some(&[store])) => self.store_id = Some(store),
                 ("c", Some(&[cluster])) => self.cluster.1 = Some(cluster),
                 ("C", Some(&[cluster])) => self.cluster.0 = Some(cluster),
-                // Half a line from a killed child: it says nothing.
+                // Half a line of a killed child: ignore it.
                 _ => {}
             }
         }
     }
 
-    /// Something was acknowledged that was queued behind the newest purge: writers say nothing else in between.
+    /// Something queued after the newest purge was acknowledged: writers report nothing else in between.
     fn promise_queued(&mut self) {
         if let Some(upto) = self.purge_queued.take() {
             self.purged.0 = Some(upto);
@@ -190,7 +190,7 @@ impl Model {
         self.judge_log(&mut log).await
     }
 
-    /// Compares a log. What is found is promised from now on: Raft takes it for durable.
+    /// Compares a log. What is found must survive from now on: Raft treats it as durable.
     pub async fn judge_log(&mut self, log: &mut LogStore) -> Result<(), String> {
         let state = log.get_log_state().await.map_err(|error| error.to_string())?;
         let mut reader = log.get_log_reader().await;

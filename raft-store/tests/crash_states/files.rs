@@ -1,9 +1,8 @@
-//! Every operation on every file as the last one.
+//! Cuts the power after every operation on every file.
 //!
-//! What has to hold in each state: once `Storage::open` has returned for the first time, the directory opens, with
-//! every acknowledged entry, vote, purge point, snapshot and cluster id, and with nothing that was never written.
-//! Before that, a directory that is being made is either opened (as a new one, or as what it became) or refused as
-//! damaged; nobody has been promised anything about it.
+//! Once `Storage::open` has returned for the first time, every state has to open, with every acknowledged entry, vote,
+//! purge point, snapshot and cluster id, and with nothing that was never written. Before that nothing is promised: a
+//! directory that is being created may open as a new one or as what it became, or may be refused as damaged.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,23 +26,23 @@ use super::states::{Chooser, Disk, Tree};
 /// How many states of files to open for each recording.
 const STATES: &str = "RAFT_STORE_CRASH_STATES";
 const STATES_DEFAULT: usize = 500;
-/// States whose recovery is recorded and cut in its turn.
+/// States whose recovery is recorded and cut as well.
 const RECOVERIES: usize = 20;
-/// Random choices of what survives, at each point.
+/// Random choices of what survives at each point.
 const SUBSETS: usize = 3;
 
 fn states_wanted() -> usize {
     std::env::var(STATES).ok().map_or(STATES_DEFAULT, |text| text.parse().expect("a number of states"))
 }
 
-/// A directory in memory where there is one: thousands of small file systems are written here.
+/// A directory in memory, if there is one: the test writes thousands of small file systems.
 fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     dir.expect("a temporary directory")
 }
 
-/// One life of a process in the directory `data`, told through `say`.
+/// One run of a process in the directory `data`, reported through `say`.
 async fn live(data: &Path, steps: &[Step], cluster: Option<u64>) {
     let storage = Storage::open(data, &options()).expect("it opens");
     say(format!("@I {}", storage.identity.get().store_id));
@@ -59,7 +58,7 @@ async fn live(data: &Path, steps: &[Step], cluster: Option<u64>) {
     }
 }
 
-/// Records the lives of one directory, and checks that the recording explains what is there in the end.
+/// Records the runs in one directory, and checks that the recording explains the final contents.
 async fn record(steps: &[Step], lives: usize) -> Vec<Op> {
     let root = scratch();
     let recording = Recording::start(root.path(), &[]);
@@ -76,14 +75,14 @@ async fn record(steps: &[Step], lives: usize) -> Vec<Op> {
     ops
 }
 
-/// A state to open, and what was promised then.
+/// A state to open, and what was promised at that point.
 struct Case {
     at: usize,
     tree: Tree,
     model: Model,
 }
 
-/// What was looked at.
+/// What was checked.
 #[derive(Debug, Default)]
 struct Counts {
     operations: usize,
@@ -100,7 +99,7 @@ struct Start {
     model: Model,
 }
 
-/// Goes through a recording; the states for which `visit` answers with a place to go are made.
+/// Goes through a recording, and creates the states for which `visit` returns a destination.
 fn walk(ops: &[Op], start: &Start, seed: u64, mut visit: impl FnMut(usize) -> Option<SyncSender<Case>>) -> usize {
     let Start { mut disk, mut model } = start.clone();
     let mut chooser = Chooser::new(seed);
@@ -186,7 +185,7 @@ fn assert_all_right(name: &str, counts: &Counts, wrong: &[String]) {
     assert!(wrong.is_empty(), "{name}: {} of {} states are wrong:\n{}", wrong.len(), counts.states, first.join("\n"));
 }
 
-/// Some states of a recording, made one after another.
+/// Some states of a recording, created one after another.
 fn some_states(ops: &[Op], seed: u64, wanted: usize) -> Vec<Case> {
     let all = walk(ops, &Start::default(), seed, |_| None);
     let chosen: BTreeSet<_> = sample(&mut StdRng::seed_from_u64(seed), all, wanted.min(all)).into_iter().collect();

@@ -1,13 +1,13 @@
 //! Records every file operation that this process makes below one directory.
 //!
-//! The C library's functions through which Rust's standard library, and sled with it, change files are
-//! defined again here; the linker prefers these. Each makes the real system call and notes it. Nothing
-//! but this test executable is affected.
+//! It redefines the functions of the C library through which Rust's standard library, and so sled, changes files. The
+//! linker prefers these definitions. Each makes the real system call and records it. Only this test executable is
+//! affected.
 //!
 //! Invariants
-//! * The recording is one sequence: an operation and its note happen under one lock. So it is an execution that the
-//!   threads could have made by themselves, and a sync covers exactly the writes noted before it.
-//! * Syncs are noted and not made: what they guarantee is decided by [`super::states`], not by this machine's disk.
+//! * The recording is one sequence: an operation is made and recorded under one lock. So the sequence is a possible
+//!   execution of the threads, and a sync covers exactly the writes recorded before it.
+//! * Syncs are recorded but not made: [`super::states`] decides what they guarantee, not this machine's disk.
 #![allow(unsafe_code)] // symbols for the linker, and plain system calls
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Which file, whatever its name is by now.
+/// Identifies a file, whatever its current name.
 pub type Inode = usize;
 
-/// One thing that happened, in order. Paths are relative to the recorded directory.
+/// One operation. Paths are relative to the recorded directory.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
     MakeDir(PathBuf),
@@ -41,7 +41,7 @@ pub enum Op {
         to: PathBuf,
     },
     Remove(PathBuf),
-    /// What the writer said: it tries something, or it was acknowledged.
+    /// What the writer reported: an attempt or an acknowledgement.
     Said(String),
 }
 
@@ -64,13 +64,13 @@ static RECORDING: AtomicBool = AtomicBool::new(false);
 /// One recording at a time.
 static SESSION: Mutex<()> = Mutex::new(());
 
-/// A recording under way.
+/// A recording in progress.
 pub struct Recording {
     _session: MutexGuard<'static, ()>,
 }
 
 impl Recording {
-    /// Begins to record below `root`, an existing and empty directory, or one that holds `files` (relative paths).
+    /// Starts to record below `root`, an existing directory that is empty or has `files` (relative paths).
     pub fn start(root: &Path, files: &[PathBuf]) -> Self {
         let session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
         let files: BTreeMap<_, _> = files.iter().cloned().zip(0..).collect();
@@ -81,14 +81,14 @@ impl Recording {
         Self { _session: session }
     }
 
-    /// Ends it.
+    /// Stops recording.
     pub fn finish(self) -> Vec<Op> {
         RECORDING.store(false, Ordering::SeqCst);
         lock().take().map(|recorder| recorder.ops).unwrap_or_default()
     }
 }
 
-/// Puts a line of the writer's into the sequence.
+/// Adds a line of the writer to the sequence.
 pub fn say(line: String) {
     if let Some(recorder) = lock().as_mut() {
         recorder.ops.push(Op::Said(line));
@@ -99,7 +99,7 @@ fn lock() -> MutexGuard<'static, Option<Recorder>> {
     RECORDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a call, and notes it if it succeeded and concerns what is recorded.
+/// Makes a call, and records it if it succeeds and concerns the recorded directory.
 fn noted(call: impl FnOnce() -> libc::c_long, note: impl FnOnce(&mut Recorder, libc::c_long)) -> libc::c_long {
     if !RECORDING.load(Ordering::SeqCst) {
         return call();
@@ -156,7 +156,7 @@ impl Recorder {
         self.ops.push(Op::Write { inode, offset: offset.unsigned_abs(), bytes: data.to_vec() });
     }
 
-    /// True if the sync was noted, so that there is no need to make it.
+    /// True if the sync was recorded and need not be made.
     fn synced(&mut self, descriptor: c_int) {
         match self.open.get(&descriptor).cloned() {
             Some(Open::File(inode)) => self.ops.push(Op::Sync(inode)),

@@ -1,5 +1,5 @@
-//! The writer: a seeded sequence of everything that Raft does to a store, saying what it tries
-//! and what was acknowledged.
+//! The writer: a seeded sequence of everything that Raft does to a store. It reports its attempts and what was
+//! acknowledged.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,19 +18,19 @@ use super::crash::{self, entry, log_id};
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
     Vote,
-    /// So many appends that do not wait for one another, of so many entries each.
+    /// A number of appends that do not wait for one another, and the number of entries of each.
     Append(u64, u64),
-    /// Removes so many entries from the end.
+    /// Removes a number of entries from the end.
     Truncate(u64),
-    /// Says that everything so far is committed.
+    /// Records that everything so far is committed.
     Committed,
-    /// Applies all but so many entries, puts the state into a snapshot, and purges what it covers.
+    /// Applies all but a number of entries, takes a snapshot, and purges what it covers.
     Compact(u64),
-    /// Takes a snapshot from a leader that is so many entries ahead.
+    /// Installs a snapshot from a leader that is a number of entries ahead.
     Install(u64),
 }
 
-/// Every kind of step, next to every other kind that it can meet.
+/// Every kind of step next to every other kind that can follow it.
 pub const SCRIPT: &[Step] = &[
     Step::Vote,
     Step::Append(1, 1),
@@ -89,7 +89,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Takes over a log, as a process does that has just started.
+    /// Continues with a log, as a process that has just started.
     pub async fn start(
         mut log: LogStore,
         machine: Option<(StateMachine, SharedState)>,
@@ -119,7 +119,7 @@ impl<'a> Writer<'a> {
         self.terms.last_key_value().map_or(self.first(), |(&last, _)| last + 1)
     }
 
-    /// Makes one step; one that does not fit the log as it is does nothing.
+    /// Makes one step; a step that does not fit the current log does nothing.
     pub async fn step(&mut self, step: Step) {
         match step {
             Step::Vote => self.vote().await,
@@ -163,7 +163,7 @@ impl<'a> Writer<'a> {
         self.log.truncate_after(Some(log_id(self.terms[&last], last))).await.expect("truncated");
         self.say(format_args!("T {last}"));
         self.terms.split_off(&(last + 1));
-        // What follows is another leader's: the same index never gets two entries in one term.
+        // Another leader writes what follows: an index never gets two entries in one term.
         self.vote().await;
     }
 

@@ -1,5 +1,5 @@
-//! Every call of the log device as the last one, with every prefix of the unsynced batches, and
-//! again during the recovery.
+//! Cuts the power after every call of the log device, with every prefix of the unsynced batches, and again during the
+//! recovery.
 
 use std::io;
 use std::ops::Range;
@@ -21,14 +21,14 @@ enum Call {
 
 type Calls = Arc<Mutex<Vec<Call>>>;
 
-/// A device that notes what is asked of it.
+/// A device that records its calls.
 struct Recorded {
     device: Arc<dyn LogDevice>,
     calls: Calls,
 }
 
 impl Recorded {
-    /// Makes a call and notes it, in one step: what is said in between has its place before or after.
+    /// Makes a call and records it in one step, so that reports come before or after it.
     fn noted(&self, call: Call, make: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut calls = self.calls.lock().expect("no panic");
         make()?;
@@ -92,7 +92,7 @@ impl Cut {
     }
 }
 
-/// Opens a disk and judges it; the calls that this took.
+/// Opens a disk and judges it; returns the calls that this took.
 async fn reopened(disk: &SimDisk, model: &mut Model) -> Result<Vec<Call>, String> {
     let calls = Calls::default();
     let device = Arc::new(Recorded { device: disk.open(), calls: Arc::clone(&calls) });

@@ -1,10 +1,10 @@
-//! What a disk may hold after the power went at some point of a recording.
+//! What a disk may have after the power failed at some point of a recording.
 //!
-//! The rules, which promise less than any file system in use does:
-//! * What was written to a file before a sync of it that returned is there. Each later write is there, or not, or in
-//!   part: any choice of its 512-byte sectors. A sector holds what it held after one of the writes that touched it.
-//! * A name that was made, renamed or removed is certain once its directory was synced. Before, each such change has
-//!   happened or not, on its own. A sync of the file says nothing about its name.
+//! The rules promise less than any file system in use does:
+//! * What was written to a file before a successful sync of it is there. Each later write is there, or not, or in part:
+//!   any subset of its 512-byte sectors. A sector has the contents after one of the writes that touched it.
+//! * A name that was created, renamed or removed is certain once its directory was synced. Before that, each such
+//!   change has happened or not, independently. A sync of the file says nothing about its name.
 //! * A length grows with the data or ahead of it; a gap reads as zeros.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -21,18 +21,18 @@ use super::recorder::{Inode, Op};
 
 const SECTOR: usize = 512;
 
-/// What became of a change that was not synced.
+/// The fate of a change that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Fate {
     Lost,
     Kept,
-    /// Only the first so many sectors; true: with the whole length.
+    /// Only the first sectors; true: with the whole length.
     Prefix(usize, bool),
     /// A random half of the sectors, by this seed; true: with the whole length.
     Sectors(u64, bool),
 }
 
-/// What became of everything that was not synced.
+/// The fate of everything that was not synced.
 #[derive(Debug, Clone)]
 pub struct Choice(Vec<Fate>);
 
@@ -44,7 +44,7 @@ pub struct Disk {
     directories: BTreeSet<PathBuf>,
     /// Operations that are not certain yet, in order.
     pending: Vec<usize>,
-    /// Changes whenever something becomes certain.
+    /// Changes whenever a change becomes certain.
     generation: u64,
 }
 
@@ -115,7 +115,7 @@ fn place(op: &Op) -> Place<'_> {
 }
 
 impl Disk {
-    /// A disk that holds these files durably. Their inodes count up in the order of their paths.
+    /// A disk that has these files durably. Inodes are numbered in the order of the paths.
     pub fn of(tree: &Tree) -> Self {
         let mut disk = Self { directories: tree.directories.clone(), ..Self::default() };
         for (inode, (path, bytes)) in tree.files.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Disk {
         disk
     }
 
-    /// Goes on by one operation.
+    /// Applies one operation.
     pub fn step(&mut self, ops: &[Op], at: usize) {
         let certain: HashSet<usize> = match &ops[at] {
             Op::Said(_) => return,
@@ -160,7 +160,7 @@ impl Disk {
         self.pending.retain(|op| !certain.contains(op));
     }
 
-    /// What is there if the changes that are not certain fared like this.
+    /// The tree, given the fate of each uncertain change.
     pub fn tree(&self, ops: &[Op], Choice(fates): &Choice) -> Tree {
         let mut names = self.names.clone();
         let mut directories = self.directories.clone();
@@ -206,7 +206,7 @@ fn overwrite(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     file[start..start + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Makes a change in `seen`, what the process sees, and as much of it in `kept`, what is on the disk.
+/// Makes a change in `seen`, which the process sees, and as much of it as survives in `kept`, which is on the disk.
 fn change(seen: &mut Vec<u8>, kept: &mut Vec<u8>, op: &Op, fate: Fate) {
     match op {
         Op::Truncate { bytes, .. } => {
@@ -247,7 +247,7 @@ fn rename_in(names: &mut BTreeMap<PathBuf, Inode>, directories: &mut BTreeSet<Pa
         Op::Create(path, inode) => drop(names.insert(path.clone(), *inode)),
         Op::Remove(path) => drop(names.remove(path)),
         Op::Rename { from, to } => {
-            // If the making of `from` was lost, the move of it has nothing to move.
+            // If the creation of `from` was lost, there is nothing to rename.
             if let Some(inode) = names.remove(from) {
                 names.insert(to.clone(), inode);
             }
@@ -256,7 +256,7 @@ fn rename_in(names: &mut BTreeMap<PathBuf, Inode>, directories: &mut BTreeSet<Pa
     }
 }
 
-/// Chooses the states to look at, each once.
+/// Chooses the states to check, each once.
 pub struct Chooser {
     rng: StdRng,
     seen: HashSet<u64>,
@@ -267,8 +267,8 @@ impl Chooser {
         Self { rng: StdRng::seed_from_u64(seed), seen: HashSet::new() }
     }
 
-    /// States of the disk now that were not chosen yet, `subsets` pairs of random ones among them. `promised` changes
-    /// with every line that the writer said: the same disk is looked at again when more was promised.
+    /// States of the current disk that were not chosen yet, among them `subsets` pairs of random ones. `promised`
+    /// changes with every line of the writer: the same disk is checked again when more was promised.
     pub fn choices(&mut self, disk: &Disk, ops: &[Op], promised: usize, subsets: usize) -> Vec<Choice> {
         let pending = disk.pending.len();
         let mut choices = vec![vec![Fate::Lost; pending], vec![Fate::Kept; pending]];
@@ -279,7 +279,7 @@ impl Chooser {
         }
         for _ in 0..subsets {
             choices.push(disk.pending.iter().map(|&op| self.fate(&ops[op])).collect());
-            // Everything but a torn last change.
+            // Everything, but the last change is torn.
             let mut torn = vec![Fate::Kept; pending];
             if let (Some(last), Some(&op)) = (torn.last_mut(), disk.pending.last()) {
                 *last = self.fate(&ops[op]);

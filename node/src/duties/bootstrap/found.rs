@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use openraft::errors::{InitializeError, RaftError};
-use raft_store::catalog::Op;
+use raft_store::catalog::{Op, SetReplicas};
 use raft_store::types::limits;
 use tokio::time::{Instant, timeout_at};
 
@@ -166,7 +166,7 @@ async fn set_replicas(node: &Arc<Node>) {
         return;
     }
     for _ in 0..100 {
-        if node.proposer.propose_op(Op::SetReplicas { replicas }).await.is_ok() {
+        if node.proposer.propose_op(Op::SetReplicas(SetReplicas { replicas })).await.is_ok() {
             return;
         }
         tokio::time::sleep(RETRY_PAUSE).await;

@@ -1,4 +1,4 @@
-//! Seeded crashes on a simulated disk: whatever was acknowledged before the power went is there afterwards, whichever
+//! Seeded crashes on a simulated disk: whatever was acknowledged before the power failed is there afterwards, whichever
 //! part of the unsynced writes survived.
 
 use openraft::storage::{RaftLogReader, RaftLogStorage};
@@ -13,11 +13,11 @@ struct Promises {
     /// Index → term of acknowledged entries.
     entries: std::collections::BTreeMap<u64, u64>,
     vote: u64,
-    /// Purge points: that of what was acknowledged since, and the newest.
+    /// Purge points: the last acknowledged one, and the newest.
     purged: (Option<u64>, Option<u64>),
 }
 
-/// An append on its way to the disk, behind the newest purge of its time.
+/// A pending append, and the newest purge point that was queued before it.
 struct Queued {
     range: std::ops::Range<u64>,
     term: u64,
@@ -25,7 +25,7 @@ struct Queued {
     ack: Ack,
 }
 
-/// One life of the process: random operations, then the power goes in the middle of some.
+/// One run of the process: random operations, and a power failure in the middle of some.
 async fn one_life(disk: &SimDisk, rng: &mut StdRng, term: u64, promised: &mut Promises) {
     let (mut log, _) = open(disk).expect("the log opens after a crash");
     verify(&mut log, promised).await;
@@ -99,7 +99,7 @@ async fn verify(log: &mut LogStore, promised: &mut Promises) {
         let position = found.iter().find(|entry| entry.log_id.index == index);
         assert_eq!(position, Some(&entry(term, index)), "an acknowledged entry");
     }
-    // Entries that were on their way may have survived; from now on they are as good as any.
+    // Pending entries may have survived; from now on they count like all others.
     for entry in &found {
         promised.entries.insert(entry.log_id.index, *entry.log_id.leader_id);
     }

@@ -25,7 +25,7 @@ async fn the_identity_stays() {
     let mut storage = Storage::open(dir.path(), &again).unwrap();
     let identity = storage.identity.get();
     assert_eq!((identity.node_id, identity.store_id, identity.cluster_id), (3, 0xabcd, Some(77)));
-    // Nothing was voted for yet: a bootstrap that went wrong may be repeated.
+    // The node has not voted yet: a bootstrap that failed may be repeated.
     storage.identity.adopt_cluster(78).await.unwrap();
     storage.log_store.save_vote(&vote(1)).await.unwrap();
     storage.identity.adopt_cluster(78).await.expect("the same cluster is no change");
@@ -40,7 +40,7 @@ async fn a_directory_has_one_user() {
     let dir = TempDir::new().unwrap();
     let storage = Storage::open(dir.path(), &OPTIONS).unwrap();
     assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
-    // The last part that is still alive keeps it.
+    // The last part that is still alive keeps the lock.
     let Storage { identity, log_store, state_machine, stats, repair, starts, .. } = storage;
     drop((log_store, state_machine, stats, repair, starts));
     assert!(matches!(refused(&dir, &OPTIONS), StorageError::InUse { .. }));
@@ -75,14 +75,14 @@ async fn a_lost_log_is_no_empty_log() {
     let dir = TempDir::new().unwrap();
     drop(Storage::open(dir.path(), &OPTIONS).unwrap());
     let log = dir.path().join("log");
-    // As after a power cut that took the files, but left the directory.
+    // As after a power failure that lost the files but kept the directory.
     for entry in fs::read_dir(&log).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() { fs::remove_file(path).unwrap() } else { fs::remove_dir_all(path).unwrap() }
     }
     let error = refused(&dir, &OPTIONS).to_string();
     assert!(error.contains("its log is gone") && error.contains("rejoin"), "{error}");
-    assert_eq!(fs::read_dir(&log).unwrap().count(), 0, "nothing was made in its place");
+    assert_eq!(fs::read_dir(&log).unwrap().count(), 0, "nothing was created in its place");
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// sled takes damage for the torn end of its last write and goes back to what came before it, without a word.
+/// sled takes damage for the torn end of its last write, and silently returns to an earlier state.
 #[tokio::test]
 async fn damage_in_the_log_file_never_passes_for_an_older_log() {
     let dir = TempDir::new().unwrap();
@@ -147,7 +147,7 @@ async fn damage_in_the_log_file_never_passes_for_an_older_log() {
         bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte ^= 0x5a);
         fs::write(&path, &bytes).unwrap();
         match Storage::open(damaged.path(), &OPTIONS) {
-            // The damage hit bytes that nobody uses: then everything has to be there.
+            // The damage hit unused bytes: then everything has to be there.
             Ok(mut storage) => {
                 assert!(indexes(&mut storage.log_store).await.into_iter().eq(0..100), "damage at {at}");
                 let found = storage.log_store.get_log_reader().await.read_vote().await.unwrap();
@@ -189,5 +189,5 @@ async fn a_log_behind_its_mark_is_refused() {
     fs::remove_dir_all(dir.path().join("log")).unwrap();
     copy(older.path(), &dir.path().join("log"));
     let error = refused(&dir, &OPTIONS).to_string();
-    assert!(error.contains("entry 50 was acknowledged, and is not there") && error.contains("rejoin"), "{error}");
+    assert!(error.contains("entry 50 was acknowledged and is missing") && error.contains("rejoin"), "{error}");
 }

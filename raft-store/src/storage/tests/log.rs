@@ -8,7 +8,7 @@ use crate::storage::device::MetaKey;
 use crate::storage::sim::SimFault;
 use crate::storage::{PURGE_STEP_RECORDS, TAIL_BYTES_MAX};
 
-/// Starts an append whose sync is held, so that what is queued next waits behind it and meets in one group.
+/// Starts an append whose sync is held, so that the next operations wait behind it and form one group.
 async fn append_held(disk: &SimDisk, log: &mut LogStore, entries: Vec<Entry>) -> Ack {
     disk.hold_syncs();
     let ack = start_append(log, entries).await;
@@ -103,7 +103,7 @@ async fn an_append_and_its_truncation_may_share_a_flush() {
     let (mut log, _) = open(&disk).unwrap();
     append(&mut log, entries(1, 0..2)).await;
     let first = append_held(&disk, &mut log, vec![entry(1, 2)]).await;
-    // Both wait behind the held sync, so that they meet in one group.
+    // Both wait behind the held sync and form one group.
     let second = start_append(&mut log, entries(1, 3..6)).await;
     let truncation = log.truncate_after(Some(log_id(1, 3)));
     let release = async { disk.release_syncs() };
@@ -125,7 +125,7 @@ async fn an_interrupted_purge_is_finished_at_the_next_opening() {
     let total = PURGE_STEP_RECORDS as u64 * 3;
     append(&mut log, entries(1, 0..total)).await;
     let upto = total - 10;
-    // The purge and an entry meet in one group behind the held sync, so that no deletion goes before its flush.
+    // The purge and an entry form one group behind the held sync, so no deletion comes before its flush.
     let first = append_held(&disk, &mut log, entries(1, total..total + 1)).await;
     log.purge(log_id(1, upto)).await.unwrap();
     assert_eq!(indexes(&mut log).await.first(), Some(&(upto + 1)));
@@ -133,7 +133,7 @@ async fn an_interrupted_purge_is_finished_at_the_next_opening() {
     disk.release_syncs();
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
-    // The deletions are never synced by themselves: this crash loses those that were done.
+    // Deletions are never synced by themselves: this crash undoes them.
     disk.crash(0);
     drop(log);
     assert_eq!(disk.durable_indexes().first(), Some(&0), "the test needs leftovers");
@@ -228,7 +228,7 @@ async fn entries_that_left_the_cache_are_read_from_the_device() {
     let (mut log, _) = open(&disk).unwrap();
     let big = |index| {
         let peer = crate::types::PeerId::parse("p".repeat(128)).unwrap();
-        let op = crate::catalog::Op::ExpirePeer { peer, incarnation: index, term: 1 };
+        let op = crate::catalog::Op::ExpirePeer(crate::catalog::ExpirePeer { peer, incarnation: index, term: 1 });
         let commands = vec![crate::catalog::Command { key: None, op }; 2_000];
         let payload = EntryPayload::Normal(Batch { stamp: None, commands }.into());
         Entry { payload, ..entry(1, index) }
@@ -259,7 +259,7 @@ async fn tampered(change: impl FnOnce(&SimDisk)) -> StorageError {
     change(&disk);
     let before = disk.durable_indexes();
     let error = open(&disk).err().expect("a damaged log does not open");
-    assert_eq!(disk.durable_indexes(), before, "the data is left as it is");
+    assert_eq!(disk.durable_indexes(), before, "the data is left unchanged");
     error
 }
 

@@ -28,7 +28,7 @@ fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(leader, index)
 }
 
-/// An entry whose payload tells which one it is.
+/// An entry with a payload that identifies it.
 fn entry(term: u64, index: u64) -> Entry {
     let stamp = Stamp { term, at: index * 1_000 + term };
     Entry {
@@ -55,7 +55,7 @@ type Ack = <<openraft::impls::TokioRuntime as openraft::AsyncRuntime>::Oneshot a
     Result<(), std::io::Error>,
 >;
 
-/// Queues an append; the receiver gets its outcome.
+/// Queues an append; the receiver gets the outcome.
 async fn start_append(log: &mut LogStore, entries: Vec<Entry>) -> Ack {
     let (sender, receiver) = <<openraft::impls::TokioRuntime as openraft::AsyncRuntime>::Oneshot as Oneshot>::channel();
     log.append(entries, IOFlushed::signal(sender)).await.expect("the append is queued");
@@ -77,8 +77,8 @@ async fn indexes(log: &mut LogStore) -> Vec<u64> {
     read_all(log).await.iter().map(|entry| entry.log_id.index).collect()
 }
 
-/// Makes sure that nobody holds the log any more, so that dropping it stopped its thread.
+/// Checks that nobody else holds the log, so that dropping it stops its thread.
 fn close(log: LogStore) {
     let shared = log.into_shared();
-    assert_eq!(Arc::strong_count(&shared), 1, "somebody still holds the log");
+    assert_eq!(Arc::strong_count(&shared), 1, "something still holds the log");
 }

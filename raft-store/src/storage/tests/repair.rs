@@ -1,4 +1,4 @@
-//! Passing entries over, and taking a state over from another member (N3).
+//! Skipping entries, and taking over the state of another member (N3).
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Batch, Command, Listing, fixtures};
+use crate::catalog::tests::fixtures;
+use crate::catalog::{Batch, Command, Listing};
 use crate::proposal::Proposal;
 use crate::storage::{FeedItem, OpenOptions, RepairError, Storage};
 use crate::types::ContentHash;
@@ -26,7 +27,7 @@ fn checkpoint(index: u64) -> Entry {
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal::checkpoint()) }
 }
 
-/// A member: what is applied to it goes through its log first.
+/// A member. Entries go through its log before they are applied.
 struct Member(Storage);
 
 impl Member {
@@ -53,7 +54,7 @@ fn registrations(range: std::ops::Range<u64>) -> Vec<Entry> {
     range.map(registration).collect()
 }
 
-/// A member that is right, and one that applied another first entry; both have the entries up to 9.
+/// A member with the right state, and one that has applied another first entry. Both have the entries up to 9.
 async fn right_and_wrong() -> (TempDir, Member, TempDir, Member) {
     let (dir, wrong_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (mut right, mut wrong) = (Member::open(dir.path()), Member::open(wrong_dir.path()));
@@ -77,9 +78,9 @@ async fn members_take_the_digest_exactly_at_a_checkpoint() {
     let image = member.0.state.checkpoint().await;
     assert_eq!(image.last_applied(), Some(log_id(1, 3)));
     let at_checkpoint = image.digest();
-    assert_ne!(at_checkpoint, member.digest(), "a later entry has no part in it");
-    assert_ne!(at_checkpoint, before, "the position has a part in the digest");
-    // Nothing but the position has changed.
+    assert_ne!(at_checkpoint, member.digest(), "the digest does not cover a later entry");
+    assert_ne!(at_checkpoint, before, "the digest covers the position");
+    // Only the position has changed.
     let other_dir = TempDir::new().unwrap();
     let mut other = Member::open(other_dir.path());
     other.write(registrations(0..3)).await;
@@ -94,22 +95,22 @@ async fn a_distrusted_state_is_replaced_where_applying_stands() {
     let (_, mut feed) = wrong.0.state.subscribe(|_| ());
     wrong.write(registrations(10..15)).await;
     right.write(registrations(10..12)).await;
-    assert_eq!(wrong.0.state.applied_index(), Some(9), "entries are passed over");
+    assert_eq!(wrong.0.state.applied_index(), Some(9), "entries are skipped");
     assert_eq!(wrong.0.state.reached(), Some(log_id(1, 14)));
     let builder = wrong.0.state_machine.try_create_snapshot_builder(true).await;
-    assert!(builder.is_none(), "a snapshot would purge what the right state still needs");
+    assert!(builder.is_none(), "a snapshot would purge entries that the repair still needs");
 
     let (last, file) = right.0.repair.state_file().await.unwrap();
     assert_eq!(last, Some(log_id(1, 11)));
     assert_eq!(wrong.0.repair.take_over(file).await.unwrap(), log_id(1, 11));
     right.write(registrations(12..16)).await;
-    // Applying goes on right behind what was passed over.
+    // Applying continues right after the skipped entries.
     wrong.write(registrations(15..16)).await;
     assert_eq!(wrong.digest(), right.digest());
     let upto = Some(log_id(1, 14));
-    assert_eq!(feed.next().await, FeedItem::Replaced { upto }, "whoever derives from the catalog begins anew");
+    assert_eq!(feed.next().await, FeedItem::Replaced { upto }, "followers of the feed read the catalog again");
 
-    // A restart begins with the state that was taken over.
+    // A restart begins with the state that was taken over from the other member.
     drop(wrong);
     let mut restarted = Member::open(wrong_dir.path());
     assert_eq!(restarted.0.state.applied_index(), Some(11));

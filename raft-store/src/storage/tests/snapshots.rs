@@ -1,4 +1,4 @@
-//! Snapshot files: built, installed, damaged, too many, cut off by a full disk; and the feed across an installation.
+//! Snapshot files: building, installing, damage, cleaning up, full disks; and the feed across an installation.
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -10,7 +10,8 @@ use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Command, fixtures};
+use crate::catalog::Command;
+use crate::catalog::tests::fixtures;
 use crate::storage::directory::{Directory, FileDirectory, Fill, NewFile};
 use crate::storage::executor::Executor;
 use crate::storage::snapshot::{self, SnapshotFiles};
@@ -74,7 +75,7 @@ async fn a_damaged_snapshot_gives_way_to_the_older_one_while_the_log_reaches_bac
     let mut storage = Storage::open(dir.path(), &OPTIONS).unwrap();
     assert_eq!(storage.state_machine.applied_state().await.unwrap().0, Some(log_id(1, 9)));
     let current = storage.state_machine.get_current_snapshot().await.unwrap().unwrap();
-    assert_eq!(current.meta.last_log_id, Some(log_id(1, 9)), "the damaged one is not sent to anybody");
+    assert_eq!(current.meta.last_log_id, Some(log_id(1, 9)), "the damaged snapshot is never sent");
     assert!(dir.path().join("snap/1-19.snap.damaged").is_file(), "it is kept for inspection");
 }
 
@@ -157,7 +158,7 @@ async fn a_snapshot_damaged_on_the_way_is_not_installed() {
     assert!(snapshots(&target).is_empty());
 }
 
-/// N2: what another node sends is never a storage error, whatever is wrong with it.
+/// N2: a snapshot from another node never causes a storage error, whatever is wrong with it.
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_used_is_refused_before_raft_sees_it() {
     let dir = two_snapshots(9).await;
@@ -172,14 +173,14 @@ async fn a_snapshot_that_cannot_be_used_is_refused_before_raft_sees_it() {
         let refused = receiver.snapshot_receiver.receive(damaged.into()).await;
         assert!(refused.is_err(), "byte {at} was flipped");
     }
-    // A right checksum over a catalog of a later format, as an upgraded leader sends it.
+    // A correct checksum over a catalog of a later format, as an upgraded leader would send it.
     let mut later = bytes.to_vec();
     let meta_bytes = u32::from_le_bytes(later[12..16].try_into().unwrap()) as usize;
     later[56 + meta_bytes] = 99;
     let checksum = <sha2::Sha256 as sha2::Digest>::digest(&later[56..]);
     later[24..56].copy_from_slice(&checksum);
     receiver.snapshot_receiver.receive(later.into()).await.expect_err("a later format");
-    assert!(receiver.fatal.as_io_error().is_none(), "nothing of this is a failure of the disk");
+    assert!(receiver.fatal.as_io_error().is_none(), "none of this is a failure of the disk");
 
     let (meta, snapshot) = receiver.snapshot_receiver.receive(bytes).await.expect("whole");
     assert_eq!(meta, sent.meta);
@@ -187,7 +188,7 @@ async fn a_snapshot_that_cannot_be_used_is_refused_before_raft_sees_it() {
     assert_eq!(receiver.state.applied_index(), meta.last_log_id.map(|last| last.index));
 }
 
-/// An entry after which the catalog takes most of a megabyte; a small entry behind it does not change the length.
+/// An entry after which the catalog takes most of a megabyte. A small entry after it does not change the length.
 fn large_entry(index: u64) -> Entry {
     let command = Command { key: None, op: fixtures::register("p", fixtures::files(3_000, |_| 200)) };
     let batch = Batch { stamp: Some(Stamp { term: 1, at: 500 }), commands: vec![command] };
@@ -239,17 +240,17 @@ async fn a_built_snapshot_can_be_read_until_newer_ones_take_its_place() {
     assert!(older.bytes().await.is_ok() && newest.bytes().await.is_ok());
     let error = oldest.bytes().await.expect_err("two are kept").to_string();
     assert!(error.contains("cannot read") && error.contains("1-0.snap"), "{error}");
-    assert!(storage.fatal.get().is_none(), "that is no failure of the disk");
+    assert!(storage.fatal.get().is_none(), "that is not a failure of the disk");
 }
 
-/// A directory in which every file has room for so many bytes.
+/// A directory in which every file has room for a limited number of bytes.
 #[derive(Debug)]
 struct FullDirectory {
     inner: FileDirectory,
     room: usize,
 }
 
-/// A file with so much room left; what overwrites takes room as well.
+/// A file with limited room. Overwriting takes room as well.
 struct FullFile<'a> {
     file: &'a mut dyn NewFile,
     left: usize,
@@ -325,7 +326,7 @@ async fn a_disk_that_is_full_in_the_middle_fails_the_build_and_leaves_the_older_
     apply(&mut machine, vec![large_entry(0)]).await;
     build(&mut machine).await;
     let bytes = fs::metadata(path.join("1-0.snap")).unwrap().len() as usize;
-    // Nowhere, in the header's place, in the meta data, in the second piece of the catalog, in the header.
+    // The disk fills up at once, at the header's place, in the metadata, in the catalog's second piece, in the header.
     for room in [0, 10, 60, 300_000, bytes, bytes + 10] {
         let (mut machine, fatal) = on(room);
         apply(&mut machine, entries(1, 1..2)).await;
@@ -344,7 +345,7 @@ async fn a_disk_that_is_full_in_the_middle_fails_the_build_and_leaves_the_older_
         let current = machine.get_current_snapshot().await.unwrap().unwrap();
         assert_eq!(current.meta.last_log_id, Some(log_id(1, 0)));
         let (machine, _) = on(usize::MAX);
-        assert_eq!(names(), ["1-0.snap"], "the next opening removes what is half written");
+        assert_eq!(names(), ["1-0.snap"], "the next opening removes the unfinished file");
         drop(machine);
     }
 }

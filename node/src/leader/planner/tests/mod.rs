@@ -4,7 +4,9 @@ mod properties;
 mod scenarios;
 
 use client::api::{FailedTask, TaskKind};
-use raft_store::catalog::{Announce, Batch, Catalog, Command, Holding, Listing, Op, Register, Reply};
+use raft_store::catalog::{
+    Acquire, Announce, Batch, Catalog, Command, Delete, ExpirePeer, Holding, Listing, Op, Register, Reply, SetReplicas,
+};
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId};
 
 use super::*;
@@ -86,25 +88,30 @@ impl World {
     /// Publishes the next version, or deletes the name everywhere (`None`), under a lease.
     pub(super) fn publish(&mut self, id: &str, name: &str, bytes: Option<u8>) {
         let token = LeaseToken([bytes.unwrap_or(0); 16]);
-        self.apply(Op::Acquire { peer: peer(id), file: file(name), ttl_ms: 60_000, wait: false, token });
+        self.apply(Op::Acquire(Acquire { peer: peer(id), file: file(name), ttl_ms: 60_000, wait: false, token }));
         match bytes {
             Some(bytes) => {
                 let holding = holding(name, bytes);
                 self.apply(Op::Announce(Announce { peer: peer(id), holding, token: Some(token), keep_lease: false }));
             }
             None => {
-                self.apply(Op::Delete { peer: peer(id), file: file(name), everywhere: true, token: Some(token) });
+                self.apply(Op::Delete(Delete {
+                    peer: peer(id),
+                    file: file(name),
+                    everywhere: true,
+                    token: Some(token),
+                }));
             }
         }
     }
 
     pub(super) fn delete(&mut self, id: &str, name: &str) {
-        self.apply(Op::Delete { peer: peer(id), file: file(name), everywhere: false, token: None });
+        self.apply(Op::Delete(Delete { peer: peer(id), file: file(name), everywhere: false, token: None }));
     }
 
     pub(super) fn expire(&mut self, id: &str) {
         let Some(view) = self.catalog.peer(&peer(id)) else { return };
-        self.apply(Op::ExpirePeer { peer: peer(id), incarnation: view.incarnation, term: 1 });
+        self.apply(Op::ExpirePeer(ExpirePeer { peer: peer(id), incarnation: view.incarnation, term: 1 }));
     }
 
     pub(super) fn heartbeat(&mut self, id: &str, working: &[&str], failed: &[(&str, &str)], free: Option<u64>) {

@@ -59,7 +59,7 @@ fn run(world: &mut World, step: PlanStep) {
         PlanStep::Delete(p, f) => world.delete(PEERS[p], FILES[f]),
         PlanStep::Expire(p) => world.expire(PEERS[p]),
         PlanStep::Replicas(replicas) => {
-            world.apply(Op::SetReplicas { replicas });
+            world.apply(Op::SetReplicas(SetReplicas { replicas }));
         }
         PlanStep::Obey(p) => obey(world, PEERS[p]),
         PlanStep::Fail(p) => {

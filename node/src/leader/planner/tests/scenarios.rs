@@ -52,7 +52,7 @@ fn a_peer_has_four_tasks_at_most_and_the_rest_follows() {
 #[test]
 fn the_most_endangered_files_come_first() {
     let mut world = World::new();
-    world.apply(Op::SetReplicas { replicas: 3 });
+    world.apply(Op::SetReplicas(SetReplicas { replicas: 3 }));
     world.register("a", &[("1", 1), ("2", 1), ("3", 1), ("4", 1), ("lone", 1)]);
     world.register("b", &[("1", 1), ("2", 1), ("3", 1), ("4", 1)]);
     world.register("c", &[]);
@@ -67,7 +67,7 @@ fn a_failover_causes_no_storm() {
     for id in ["a", "b", "c"] {
         world.register(id, &[("1", 1), ("2", 1), ("3", 1)]);
     }
-    world.apply(Op::SetReplicas { replicas: 3 });
+    world.apply(Op::SetReplicas(SetReplicas { replicas: 3 }));
     world.register("d", &[]);
     world.expire("c");
     world.fail_over(2);
@@ -182,7 +182,7 @@ fn copies_spread_over_zones_before_room_and_room_before_id() {
     world.heartbeat("d", &[], &[], Some(50_000));
     world.grace = false;
     assert_eq!(world.plan(), ["d"]);
-    world.apply(Op::SetReplicas { replicas: 3 });
+    world.apply(Op::SetReplicas(SetReplicas { replicas: 3 }));
     assert_eq!(world.plan(), ["b"], "the third copy goes where a zone has but one");
 }
 
@@ -360,7 +360,7 @@ fn the_tasks_of_a_peer_that_expires_go_to_others() {
 #[test]
 fn sources_name_every_live_holder() {
     let mut world = World::new();
-    world.apply(Op::SetReplicas { replicas: 3 });
+    world.apply(Op::SetReplicas(SetReplicas { replicas: 3 }));
     world.register("a", &[("f", 1), ("g", 1)]);
     world.register("b", &[("f", 1), ("g", 1)]);
     world.register("c", &[]);

@@ -1,0 +1,121 @@
+//! Pins the bytes of the log and of snapshots (D3): commands of every kind, every reply and refusal, and the state
+//! after a short scenario.
+//!
+//! Invariant: lines may be added to the golden file but never changed, because logs and snapshots of earlier builds
+//! have these bytes. `UPDATE_GOLDENFILES=1` writes the file.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::exercise::{hash, name, peer, samples, token};
+use crate::catalog::*;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/tests/wire.golden");
+
+fn hex(value: &impl Serialize) -> String {
+    postcard::to_stdvec(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Commands that leave few tables of the catalog empty.
+fn scenario() -> Vec<Command> {
+    let samples = samples();
+    let order = [
+        ("Register", 0),
+        ("Register", 1),
+        ("Register", 2),
+        ("Announce", 0),
+        ("AnnounceMany", 0),
+        ("Acquire", 0),
+        ("Acquire", 1),
+        ("Acquire", 2),
+        ("Renew", 0),
+        ("Renew", 1),
+        ("Announce", 1),
+        ("Leave", 0),
+        ("Delete", 0),
+        ("Delete", 1),
+        ("ExpirePeer", 0),
+        ("SetReplicas", 0),
+    ];
+    let sample = |(of, index)| samples.iter().filter(|op| kind(op) == of).nth(index).unwrap().clone();
+    (0..).zip(order).map(|(n, which)| Command { key: key(n), op: sample(which) }).collect()
+}
+
+fn key(n: u32) -> Option<KeyTag> {
+    match n % 3 {
+        0 => None,
+        1 => Some(KeyTag { key: format!("s:{n}"), chunk: 0, floor: Some(u64::from(n / 2)), body: hash(n as u8) }),
+        _ => Some(KeyTag { key: format!("opaque {n}"), chunk: n, floor: None, body: hash(n as u8) }),
+    }
+}
+
+fn results() -> Vec<Result<Reply, Rejection>> {
+    let grant =
+        Grant { file: name(1), token: token(1), fencing_token: 7, ttl_ms: 60_000, deadline: 90_000, version: 2 };
+    let conflict = Conflict { name: name(1), current_version: 3, hash: Some(hash(1)) };
+    let file = name(1);
+    vec![
+        Ok(Reply::Registered { incarnation: 1, listing: ListingState::Accepted, conflicts: vec![conflict] }),
+        Ok(Reply::Registered { incarnation: 1, listing: ListingState::Unchanged, conflicts: Vec::new() }),
+        Ok(Reply::Registered { incarnation: 300, listing: ListingState::Wanted, conflicts: Vec::new() }),
+        Ok(Reply::Announced { version: 2, fencing_token: Some(7) }),
+        Ok(Reply::AnnouncedMany(vec![Ok(2), Err(Rejection::KeyReused)])),
+        Ok(Reply::Granted(grant)),
+        Ok(Reply::Denied { holder: peer(1), deadline: 90_000, position: Some(1) }),
+        Ok(Reply::Done),
+        Err(Rejection::UnknownPeer { peer: peer(1) }),
+        Err(Rejection::NotFound { file: file.clone() }),
+        Err(Rejection::NotHolder { file }),
+        Err(Rejection::LeaseRequired { current_version: 2, holder: Some(peer(1)) }),
+        Err(Rejection::LeaseExpired { current_version: 2, holder: None, fencing_token: Some(7) }),
+        Err(Rejection::VersionConflict { current_version: 2, hash: Some(hash(1)), size: Some(9), holder: None }),
+        Err(Rejection::HashConflict { current_version: 2, hash: None, size: None }),
+        Err(Rejection::KeyReused),
+        Err(Rejection::KeyExpired),
+        Err(Rejection::Overloaded { what: "it".into() }),
+    ]
+}
+
+/// The first word of a value's `Debug` form: its kind.
+fn kind(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}").chars().take_while(|c| c.is_alphanumeric()).collect()
+}
+
+#[test]
+fn the_bytes_of_log_and_snapshots_are_those_of_earlier_builds() {
+    let mut text = String::new();
+    for op in samples() {
+        writeln!(text, "command {} {}", kind(&op), hex(&op)).unwrap();
+    }
+    for result in results() {
+        let of = match &result {
+            Ok(reply) => kind(reply),
+            Err(rejection) => kind(rejection),
+        };
+        writeln!(text, "outcome {of} {}", hex(&Outcome { result, replayed: false })).unwrap();
+    }
+    let batch = Batch { stamp: Some(Stamp { term: 1, at: 1_000 }), commands: scenario() };
+    writeln!(text, "entry {}", hex(&batch)).unwrap();
+    let mut catalog = Catalog::default();
+    let applied = catalog.apply(1, &batch);
+    check(&catalog).unwrap();
+    for outcome in &applied.replies {
+        writeln!(text, "applied {}", hex(outcome)).unwrap();
+    }
+    for event in &applied.events {
+        writeln!(text, "event {} {}", kind(event), hex(event)).unwrap();
+    }
+    let state: String = catalog.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(text, "state {state}").unwrap();
+    writeln!(text, "digest {}\nstate digest {}", catalog.digest(), catalog.state_digest()).unwrap();
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(GOLDEN, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(GOLDEN).unwrap();
+    for (line, expected) in text.lines().zip(golden.lines()) {
+        assert_eq!(line, expected, "the bytes are not those of earlier builds");
+    }
+    assert_eq!(text.lines().count(), golden.lines().count(), "every line of the golden file has its value");
+}
