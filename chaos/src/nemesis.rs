@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
 use crate::fault::{Arena, Effect, Families, Fault};
-use crate::history::{FaultOutcome, FaultRecord, Micros, Record};
+use crate::history::{FaultName, FaultOutcome, FaultRecord, Micros, Record};
 use crate::recorder::Recorder;
 use crate::scenario::Target;
 use crate::schedule::Action;
@@ -91,13 +91,13 @@ impl<'a> Nemesis<'a> {
             Action::Continue => {
                 let resumed = self.cluster.resume_all()?;
                 for node in resumed {
-                    self.record("continue", Some(node), None, FaultOutcome::Installed);
+                    self.record(FaultName::Continue, Some(node), None, FaultOutcome::Installed);
                 }
             }
             Action::Restart => {
                 let restarted = self.cluster.restart_dead()?;
                 for node in restarted {
-                    self.record("restart", Some(node), None, FaultOutcome::Installed);
+                    self.record(FaultName::Restart, Some(node), None, FaultOutcome::Installed);
                 }
             }
             Action::NoMajority(duration) => self.no_majority(duration).await,
@@ -144,22 +144,22 @@ impl<'a> Nemesis<'a> {
     }
 
     async fn kill(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "kill").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Kill).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             self.cluster.kill(node)?;
-            self.hit("kill", "kill -9", node, &leader);
+            self.hit(FaultName::Kill, "kill -9", node, &leader);
         }
         Ok(())
     }
 
     async fn terminate(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "terminate").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Terminate).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             let status = self.cluster.terminate(node, ENDS_WITHIN).await?;
             if status.success() {
-                self.hit("terminate", "SIGTERM", node, &leader);
+                self.hit(FaultName::Terminate, "SIGTERM", node, &leader);
             } else {
                 self.recorder.record(Record::Exit { node, status: format!("after SIGTERM: {status}") });
             }
@@ -191,23 +191,23 @@ impl<'a> Nemesis<'a> {
     fn tell(&mut self, effects: Vec<Effect>, leader: &Option<LeaderInfo>) {
         for Effect { fault, node, words, outcome } in effects {
             let led = leader.as_ref().filter(|leader| Some(leader.id) == node);
-            self.record(&fault, node, led.map(|leader| leader.term), outcome);
+            self.record(fault, node, led.map(|leader| leader.term), outcome);
             self.story.push(words);
         }
     }
 
     async fn stop(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "stop").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Stop).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             self.cluster.stop(node)?;
-            self.hit("stop", "SIGSTOP", node, &leader);
+            self.hit(FaultName::Stop, "SIGSTOP", node, &leader);
         }
         Ok(())
     }
 
     /// Picks whom to hit. Finding the leader takes a moment, so it is asked before the clock of the fault starts.
-    async fn aim(&mut self, target: Target, fault: &str) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
+    async fn aim(&mut self, target: Target, fault: FaultName) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.
             _ if target.needs_leader() => self.cluster.wait_leader(LEADER_WITHIN).await,
@@ -224,7 +224,7 @@ impl<'a> Nemesis<'a> {
         Some((nodes, leader))
     }
 
-    fn hit(&mut self, fault: &str, words: &str, node: NodeId, leader: &Option<LeaderInfo>) {
+    fn hit(&mut self, fault: FaultName, words: &str, node: NodeId, leader: &Option<LeaderInfo>) {
         let term = leader.as_ref().filter(|leader| leader.id == node).map(|leader| leader.term);
         self.record(fault, Some(node), term, FaultOutcome::Installed);
         self.story.push(match term {
@@ -267,8 +267,8 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    fn record(&self, fault: &str, node: Option<NodeId>, term: Option<u64>, outcome: FaultOutcome) {
-        let (round, fault, led) = (self.round, fault.to_owned(), term.is_some());
+    fn record(&self, fault: FaultName, node: Option<NodeId>, term: Option<u64>, outcome: FaultOutcome) {
+        let (round, led) = (self.round, term.is_some());
         self.recorder.record(Record::Fault(FaultRecord { round, fault, node, led, term, outcome }));
     }
 }

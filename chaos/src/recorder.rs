@@ -211,7 +211,7 @@ fn file_error(path: &Path, source: std::io::Error) -> HistoryError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Answer, FaultOutcome, FaultRecord, Seen};
+    use crate::history::{Answer, FaultName, FaultOutcome, FaultRecord, Seen};
 
     fn run() -> RunInfo {
         RunInfo {
@@ -242,7 +242,7 @@ mod tests {
         recorder.record(Record::Ok { id, answer: Answer::Published { version: 3 }, seen });
         recorder.record(Record::Fault(FaultRecord {
             round: 1,
-            fault: "kill".into(),
+            fault: FaultName::Kill,
             node: Some(2),
             led: true,
             term: Some(4),

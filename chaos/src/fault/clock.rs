@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Arena, Effect, NodePlan, Place, Unavailable};
 use crate::cluster::READY_WITHIN;
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 
 /// Where the library is on the usual systems; the first that exists is taken.
 const LIBRARIES: &[&str] = &[
@@ -115,7 +115,7 @@ impl Clocks {
                 // A monotonic clock never goes back: the process ends with its clock.
                 self.restart(arena, node).await?;
             }
-            effects.push(Effect::installed("clock-heal", Some(node), format!("n{node} tells the right time")));
+            effects.push(Effect::installed(FaultName::ClockHeal, Some(node), format!("n{node} tells the right time")));
         }
         Ok(effects)
     }
@@ -136,7 +136,7 @@ impl Clocks {
             write(&self.file(node), &format!("{jump:+}"))?;
             self.wrong.push(node);
             let shown = self.differs(arena, node, |wrong| wrong > jump - WRONG_S).await;
-            effects.push(effect("clock-jump", node, &format!("n{node}'s wall clock {jump:+} s"), shown));
+            effects.push(effect(FaultName::ClockJump, node, &format!("n{node}'s wall clock {jump:+} s"), shown));
         }
         Ok(effects)
     }
@@ -144,7 +144,7 @@ impl Clocks {
     async fn rate(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let Some(node) = living.choose(&mut arena.rng).copied() else {
-            return Ok(vec![Effect::skipped("clock-rate", "nobody lives")]);
+            return Ok(vec![Effect::skipped(FaultName::ClockRate, "nobody lives")]);
         };
         let (rate, sign) = if arena.rng.random_bool(0.5) { ("2", 1) } else { ("0.5", -1) };
         let leads = arena.rng.random_bool(0.7);
@@ -157,7 +157,7 @@ impl Clocks {
         let shown = self.differs(arena, node, |wrong| wrong.signum() == sign && wrong.abs() >= DRIFTED_S).await;
         let leader = arena.cluster.leader().await.is_some_and(|leader| leader.id == node);
         let role = if leader { " (leader)" } else { "" };
-        Ok(vec![effect("clock-rate", node, &format!("n{node}{role} runs x{rate}"), shown)])
+        Ok(vec![effect(FaultName::ClockRate, node, &format!("n{node}{role} runs x{rate}"), shown)])
     }
 
     async fn restart(&self, arena: &mut Arena<'_>, node: NodeId) -> anyhow::Result<()> {
@@ -199,13 +199,13 @@ impl Clocks {
     }
 }
 
-fn effect(fault: &str, node: NodeId, words: &str, shown: bool) -> Effect {
+fn effect(fault: FaultName, node: NodeId, words: &str, shown: bool) -> Effect {
     let outcome = if shown {
         FaultOutcome::Installed
     } else {
         FaultOutcome::Indeterminate("the node does not tell a wrong time".to_owned())
     };
-    Effect { fault: fault.to_owned(), node: Some(node), words: words.to_owned(), outcome }
+    Effect { fault, node: Some(node), words: words.to_owned(), outcome }
 }
 
 /// Written beside and renamed: the library never reads half of it.

@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use tokio::task::JoinHandle;
 
 use super::{Arena, Effect};
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 use crate::process::signal;
 
 /// How long the node runs out of every [`PERIOD`].
@@ -54,7 +54,7 @@ impl Cpu {
         let leader = arena.leader.as_ref().map(|leader| leader.id).filter(|_| arena.rng.random_bool(0.5));
         let chosen = leader.or_else(|| living.choose(&mut arena.rng).copied());
         let Some((node, pid)) = chosen.and_then(|node| Some((node, arena.cluster.pid(node)?))) else {
-            return Ok(vec![Effect::skipped("starve", "nobody lives")]);
+            return Ok(vec![Effect::skipped(FaultName::Starve, "nobody lives")]);
         };
         self.heal(arena).await?;
         self.starved = Some((node, pid, tokio::spawn(starve(pid))));
@@ -70,7 +70,7 @@ impl Cpu {
             FaultOutcome::Indeterminate(format!("stopped in {percent} % of the looks only"))
         };
         let words = format!("n{node} starves (stopped in {percent} % of the looks)");
-        Ok(vec![Effect { fault: "starve".into(), node: Some(node), words, outcome }])
+        Ok(vec![Effect { fault: FaultName::Starve, node: Some(node), words, outcome }])
     }
 
     /// Removes what was injected.
@@ -80,7 +80,7 @@ impl Cpu {
         // Being aborted is how it ends; after that it stops nobody any more.
         let _ = task.await;
         resume(pid);
-        Ok(vec![Effect::installed("feed", Some(node), format!("n{node} runs again"))])
+        Ok(vec![Effect::installed(FaultName::Feed, Some(node), format!("n{node} runs again"))])
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Arena, Effect};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 use crate::workload::{RawClient, RawOutcome};
 
 /// Connections per node that send nothing.
@@ -87,13 +87,17 @@ impl Flood {
             }
         }
         let words = format!("{} of {wanted} strange connections held, {grown:?} MiB", self.held.len());
-        Ok(vec![Effect::installed("flood", None, words)])
+        Ok(vec![Effect::installed(FaultName::Flood, None, words)])
     }
 
     /// The strangers go.
     pub fn heal(&mut self) -> Vec<Effect> {
         let gone = std::mem::take(&mut self.held).len();
-        if gone == 0 { Vec::new() } else { vec![Effect::installed("heal", None, format!("{gone} strangers gone"))] }
+        if gone == 0 {
+            Vec::new()
+        } else {
+            vec![Effect::installed(FaultName::Heal, None, format!("{gone} strangers gone"))]
+        }
     }
 }
 

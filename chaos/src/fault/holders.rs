@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use rand::Rng;
 
 use super::{Arena, Effect, Place};
-use crate::history::{Answer, Event, FaultOutcome, Op, OpId, Record};
+use crate::history::{Answer, Event, FaultName, FaultOutcome, Op, OpId, Record};
 use crate::process::{Process, Spec};
 use crate::recorder::Recorder;
 
@@ -72,7 +72,9 @@ impl Holders {
     /// Injects a fault.
     pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Fault::Pause = fault;
-        let Some(process) = &self.process else { return Ok(vec![Effect::skipped("holder-pause", "no holder runs")]) };
+        let Some(process) = &self.process else {
+            return Ok(vec![Effect::skipped(FaultName::HolderPause, "no holder runs")]);
+        };
         let seen = self.read()?.len();
         let deadline = Instant::now() + HOLDS_WITHIN;
         // A grant that is new, and nothing after it.
@@ -88,7 +90,7 @@ impl Holders {
         let lines = self.read()?.len();
         process.resume()?;
         if !held {
-            return Ok(vec![Effect::skipped("holder-pause", "it held no lease in time")]);
+            return Ok(vec![Effect::skipped(FaultName::HolderPause, "it held no lease in time")]);
         }
         let deadline = Instant::now() + ANSWERED_WITHIN;
         // Its publish, and the answer.
@@ -103,7 +105,7 @@ impl Holders {
             // Whether that breaks a rule, the checkers know.
             FaultOutcome::Indeterminate(told)
         };
-        Ok(vec![Effect { fault: "holder-pause".into(), node: None, words, outcome }])
+        Ok(vec![Effect { fault: FaultName::HolderPause, node: None, words, outcome }])
     }
 
     /// Ends the holder and joins its history to the run's; returns the contents that it published, or tried to.

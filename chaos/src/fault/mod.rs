@@ -24,7 +24,7 @@ use raft_store::types::NodeId;
 use rand::rngs::StdRng;
 
 use crate::cluster::Cluster;
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 use crate::recorder::Recorder;
 use crate::scenario::{Setup, Target};
 
@@ -129,7 +129,7 @@ pub struct Unavailable(pub String);
 #[derive(Debug, Clone)]
 pub struct Effect {
     /// Its name in the history, such as `cut`.
-    pub fault: String,
+    pub fault: FaultName,
     /// On which node, if on one.
     pub node: Option<NodeId>,
     /// For the line that tells the round's story.
@@ -140,19 +140,14 @@ pub struct Effect {
 
 impl Effect {
     /// An effect that was confirmed.
-    pub fn installed(fault: &str, node: Option<NodeId>, words: impl Into<String>) -> Self {
-        Self { fault: fault.to_owned(), node, words: words.into(), outcome: FaultOutcome::Installed }
+    pub fn installed(fault: FaultName, node: Option<NodeId>, words: impl Into<String>) -> Self {
+        Self { fault, node, words: words.into(), outcome: FaultOutcome::Installed }
     }
 
     /// A fault that could not be tried.
-    pub fn skipped(fault: &str, why: impl Into<String>) -> Self {
+    pub fn skipped(fault: FaultName, why: impl Into<String>) -> Self {
         let why = why.into();
-        Self {
-            fault: fault.to_owned(),
-            node: None,
-            words: format!("{fault} skipped: {why}"),
-            outcome: FaultOutcome::Skipped(why),
-        }
+        Self { fault, node: None, words: format!("{fault} skipped: {why}"), outcome: FaultOutcome::Skipped(why) }
     }
 }
 
@@ -222,30 +217,30 @@ impl Families {
         match fault {
             Fault::Network(fault) => match &mut self.network {
                 Some(network) => network.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("network", "the scenario has no proxies")]),
+                None => Ok(vec![Effect::skipped(FaultName::Cut, "the scenario has no proxies")]),
             },
             Fault::Disk(fault) => match &mut self.disk {
                 Some(disk) => disk.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("disk", "the scenario has no disks of its own")]),
+                None => Ok(vec![Effect::skipped(FaultName::PowerCut, "the scenario has no disks of its own")]),
             },
             Fault::Flood => self.flood.inject(arena).await,
             Fault::Files(fault) => self.files.inject(fault, arena).await,
             Fault::Clock(fault) => match &mut self.clock {
                 Some(clock) => clock.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("clock", "the scenario has no clocks of its own")]),
+                None => Ok(vec![Effect::skipped(FaultName::ClockJump, "the scenario has no clocks of its own")]),
             },
             Fault::Cpu(fault) => self.cpu.inject(fault, arena).await,
             Fault::Members(fault) => match &mut self.members {
                 Some(members) => members.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("members", "the scenario has no spare nodes")]),
+                None => Ok(vec![Effect::skipped(FaultName::Change, "the scenario has no spare nodes")]),
             },
             Fault::Peers(fault) => match &mut self.peers {
                 Some(peers) => peers.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("peers", "the scenario has no peers")]),
+                None => Ok(vec![Effect::skipped(FaultName::Peer, "the scenario has no peers")]),
             },
             Fault::Holders(fault) => match &mut self.holders {
                 Some(holders) => holders.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("holder-pause", "the scenario has no holder")]),
+                None => Ok(vec![Effect::skipped(FaultName::HolderPause, "the scenario has no holder")]),
             },
         }
     }

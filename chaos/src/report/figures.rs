@@ -180,7 +180,7 @@ fn latencies(model: &Model) -> BTreeMap<String, Spread> {
 fn faults(model: &Model) -> BTreeMap<String, Tally> {
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for fault in &model.faults {
-        let tally = tallies.entry(fault.fault.clone()).or_default();
+        let tally = tallies.entry(fault.fault.to_string()).or_default();
         match fault.outcome {
             FaultOutcome::Installed => tally.installed += 1,
             FaultOutcome::Skipped(_) => tally.skipped += 1,
@@ -194,7 +194,7 @@ fn faults(model: &Model) -> BTreeMap<String, Tally> {
 mod tests {
     use super::*;
     use crate::checker::sample::{fault, good};
-    use crate::history::Record;
+    use crate::history::{FaultName, Record};
 
     #[test]
     fn gaps_between_acknowledged_writes_are_unavailability() {
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn faults_leaders_and_latencies_are_counted() {
         let mut sample = good();
-        sample.record(300, fault("kill", 2, FaultOutcome::Skipped("nobody leads".into())));
+        sample.record(300, fault(FaultName::Kill, 2, FaultOutcome::Skipped("nobody leads".into())));
         sample.record(301, Record::Leader { node: 2, term: 7 });
         let figures = Figures::new(&sample.model(), &[5, 1]);
         assert_eq!(figures.faults["kill"], Tally { installed: 1, skipped: 1, indeterminate: 0 });

@@ -5,10 +5,7 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::clock::{self, Kind};
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
-}
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -29,7 +26,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("clock-jump"),
+        demands: Demands::reduced(FaultName::ClockJump),
         release: Release { runs: 10, rounds: 4 },
         expected_errors: &[],
     },
@@ -52,7 +49,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("clock-rate"),
+        demands: Demands::reduced(FaultName::ClockRate),
         release: Release { runs: 10, rounds: 4 },
         expected_errors: &[],
     },

@@ -4,6 +4,7 @@ use super::{LEASES, PLAIN, Release, Scenario, Step};
 use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::{Fault, cpu};
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[Scenario {
@@ -22,7 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[Scenario {
         Step::AwaitWrites,
     ],
     checkers: ALL,
-    demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "starve" },
+    demands: Demands::reduced(FaultName::Starve),
     release: Release { runs: 10, rounds: 6 },
     expected_errors: &[],
 }];

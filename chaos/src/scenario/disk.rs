@@ -5,6 +5,7 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::disk::{Fault as Disk, Kind};
+use crate::history::FaultName;
 
 const LOOP: Setup = Setup { disks: Some(Kind::Loop), ..PLAIN };
 
@@ -50,7 +51,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "power-cut" },
+        demands: Demands::full(FaultName::PowerCut),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: STORAGE_ERRORS,
     },
@@ -71,7 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "power-cut" },
+        demands: Demands::reduced(FaultName::PowerCut),
         release: Release { runs: 10, rounds: 12 },
         expected_errors: STORAGE_ERRORS,
     },
@@ -98,7 +99,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "storage-exit" },
+        demands: Demands::full(FaultName::StorageExit),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: STORAGE_ERRORS,
     },
@@ -125,7 +126,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "storage-exit" },
+        demands: Demands::full(FaultName::StorageExit),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: STORAGE_ERRORS,
     },

@@ -5,10 +5,10 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::files::Fault as Files;
+use crate::history::FaultName;
 
 /// Snapshots often enough that there are some to damage, and ports for nodes that take a damaged one's place.
 const SETUP: Setup = Setup { spares: 2, arguments: &["--snapshot-every", "300"], ..PLAIN };
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "" };
 const ERRORS: &[&str] =
     &["data directory", "storage failed", "snapshot", "corrupt", "checksum", "configuration", "failed to"];
 
@@ -35,7 +35,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { fault: "bit-flip", ..DEMANDS },
+        demands: Demands::full(FaultName::BitFlip),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: ERRORS,
     },
@@ -60,7 +60,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { fault: "torn-tail", ..DEMANDS },
+        demands: Demands::full(FaultName::TornTail),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: ERRORS,
     },
@@ -81,7 +81,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: Demands { fault: "wipe", ..DEMANDS },
+        demands: Demands::full(FaultName::Wipe),
         release: Release { runs: 10, rounds: 5 },
         expected_errors: ERRORS,
     },

@@ -4,6 +4,7 @@ use super::{LEASES, PLAIN, Release, Scenario, Step};
 use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[Scenario {
@@ -24,7 +25,7 @@ pub const SCENARIOS: &[Scenario] = &[Scenario {
         Step::AwaitWrites,
     ],
     checkers: ALL,
-    demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "flood" },
+    demands: Demands::full(FaultName::Flood),
     release: Release { runs: 10, rounds: 3 },
     expected_errors: &[],
 }];

@@ -6,12 +6,9 @@ use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::files::Fault as Files;
 use crate::fault::network::{Fault as Link, Moved};
+use crate::history::FaultName;
 
 const RELEASE: Release = Release { runs: 10, rounds: 3 };
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault }
-}
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -32,7 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: demands("stale-copy"),
+        demands: Demands::full(FaultName::StaleCopy),
         release: RELEASE,
         expected_errors: &["older copy"],
     },
@@ -56,7 +53,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: demands("clone"),
+        demands: Demands::full(FaultName::Clone),
         release: RELEASE,
         expected_errors: &["older copy"],
     },
@@ -77,7 +74,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("move"),
+        demands: Demands::full(FaultName::Move),
         release: RELEASE,
         expected_errors: &[],
     },

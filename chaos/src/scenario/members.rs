@@ -5,8 +5,7 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::members::Fault as Members;
-
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "change" };
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -34,7 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ),
         ],
         checkers: ALL,
-        demands: DEMANDS,
+        demands: Demands::full(FaultName::Change),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: &["configuration change", "membership"],
     },
@@ -55,7 +54,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::OneIn(2, &[Step::Kill(Target::Leader), Step::AwaitWrites, Step::Restart]),
         ],
         checkers: ALL,
-        demands: Demands { fault: "snapshot-install", ..DEMANDS },
+        demands: Demands::full(FaultName::SnapshotInstall),
         release: Release { runs: 10, rounds: 4 },
         expected_errors: &[],
     },
@@ -75,7 +74,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((200, 400)),
         ],
         checkers: ALL,
-        demands: Demands { fault: "mistake", ..DEMANDS },
+        demands: Demands::full(FaultName::Mistake),
         release: Release { runs: 10, rounds: 2 },
         expected_errors: &["configuration change", "membership"],
     },

@@ -2,7 +2,7 @@
 
 use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::ALL;
-use crate::checker::validity::{ANY_FAULT, Demands};
+use crate::checker::validity::Demands;
 use crate::fault::network::{Fault as Link, Slow};
 use crate::fault::{Fault, cpu, disk};
 
@@ -10,7 +10,7 @@ const fn link(fault: Link) -> Step {
     Step::Fault(Fault::Network(fault))
 }
 
-const DEMANDS: Demands = Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: ANY_FAULT };
+const DEMANDS: Demands = Demands::any_fault();
 
 /// What a node that ends on SIGTERM makes its Raft library write.
 const ERRORS: &[&str] = super::process::STOPPING;

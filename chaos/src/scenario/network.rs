@@ -5,6 +5,7 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::network::{Fault as Link, Slow};
+use crate::history::FaultName;
 
 const LINKS: Setup = Setup { links: true, ..PLAIN };
 const FIVE: Setup = Setup { nodes: 5, ..LINKS };
@@ -17,10 +18,6 @@ const fn link(fault: Link) -> Step {
 
 const fn slow(slow: Slow) -> Step {
     link(Link::Slow(slow))
-}
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
 }
 
 const BRIDGE: &[Step] = &[
@@ -53,7 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((300, 700)),
         ],
         checkers: ALL,
-        demands: demands("cut"),
+        demands: Demands::reduced(FaultName::Cut),
         release: TEN,
         expected_errors: &[],
     },
@@ -73,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((500, 900)),
         ],
         checkers: ALL,
-        demands: demands("cut"),
+        demands: Demands::reduced(FaultName::Cut),
         release: TEN,
         expected_errors: &[],
     },
@@ -93,7 +90,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("ring"),
+        demands: Demands::reduced(FaultName::Ring),
         release: TEN,
         expected_errors: &[],
     },
@@ -108,7 +105,7 @@ pub const SCENARIOS: &[Scenario] = &[
         workload: LEASES,
         round: BRIDGE,
         checkers: ALL,
-        demands: demands("bridge"),
+        demands: Demands::reduced(FaultName::Bridge),
         release: TEN,
         expected_errors: &[],
     },
@@ -123,7 +120,7 @@ pub const SCENARIOS: &[Scenario] = &[
         workload: LEASES,
         round: BRIDGE,
         checkers: ALL,
-        demands: demands("bridge"),
+        demands: Demands::reduced(FaultName::Bridge),
         release: TEN,
         expected_errors: &[],
     },
@@ -144,7 +141,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((200, 500)),
         ],
         checkers: ALL,
-        demands: demands("one-way"),
+        demands: Demands::reduced(FaultName::OneWay),
         release: TEN,
         expected_errors: &[],
     },
@@ -165,7 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((300, 700)),
         ],
         checkers: ALL,
-        demands: demands("flap"),
+        demands: Demands::reduced(FaultName::Flap),
         release: TEN,
         expected_errors: &[],
     },
@@ -194,7 +191,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("slow"),
+        demands: Demands::reduced(FaultName::Slow),
         release: Release { runs: 10, rounds: 3 },
         expected_errors: &[],
     },
@@ -218,7 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((300, 700)),
         ],
         checkers: ALL,
-        demands: demands("slow"),
+        demands: Demands::reduced(FaultName::Slow),
         release: Release { runs: 10, rounds: 4 },
         expected_errors: &[],
     },
@@ -242,7 +239,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: demands("corrupt"),
+        demands: Demands::reduced(FaultName::Corrupt),
         release: TEN,
         expected_errors: &[],
     },

@@ -5,9 +5,9 @@ use crate::checker::ALL;
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
 use crate::fault::peers::Fault as Peers;
+use crate::history::FaultName;
 
 const SETUP: Setup = Setup { peers: 5, arguments: &["--peer-ttl", "2s", "--grace", "1s", "--replicas", "2"], ..PLAIN };
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "peer-kill" };
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -33,7 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Heal,
         ],
         checkers: ALL,
-        demands: DEMANDS,
+        demands: Demands::full(FaultName::PeerKill),
         release: Release { runs: 10, rounds: 3 },
         expected_errors: &[],
     },
@@ -54,7 +54,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((800, 1_500)),
         ],
         checkers: ALL,
-        demands: Demands { fault: "corrupt", ..DEMANDS },
+        demands: Demands::full(FaultName::Corrupt),
         release: Release { runs: 10, rounds: 3 },
         expected_errors: &[],
     },

@@ -4,6 +4,7 @@ use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::checker::{ALL, ALL_AND_PATIENCE};
 use crate::fault::{Fault, holders};
+use crate::history::FaultName;
 
 /// What the Raft library writes in a node that is told to end, about requests that arrive meanwhile.
 pub(super) const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "rx recv error", "raft stopped"];
@@ -37,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ),
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "kill" },
+        demands: Demands::full(FaultName::Kill),
         release: Release { runs: 10, rounds: 75 },
         expected_errors: &[],
     },
@@ -51,7 +52,7 @@ pub const SCENARIOS: &[Scenario] = &[
         workload: LEASES,
         round: &[Step::Traffic((200, 500)), Step::Fault(Fault::Holders(holders::Fault::Pause))],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "holder-pause" },
+        demands: Demands::full(FaultName::HolderPause),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: &[],
     },
@@ -70,7 +71,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "kill" },
+        demands: Demands::full(FaultName::Kill),
         release: Release { runs: 10, rounds: 12 },
         expected_errors: &[],
     },
@@ -92,7 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((300, 600)),
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "stop" },
+        demands: Demands::reduced(FaultName::Stop),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: &[],
     },
@@ -112,7 +113,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
+        demands: Demands::reduced(FaultName::Kill),
         release: Release { runs: 10, rounds: 12 },
         expected_errors: &[],
     },
@@ -132,7 +133,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
+        demands: Demands::reduced(FaultName::Kill),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: &[],
     },
@@ -152,7 +153,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL_AND_PATIENCE,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "terminate" },
+        demands: Demands::full(FaultName::Terminate),
         release: Release { runs: 10, rounds: 9 },
         expected_errors: STOPPING,
     },

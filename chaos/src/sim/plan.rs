@@ -8,6 +8,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::history::FaultName;
+
 /// Silence after which a peer expires.
 pub(super) const PEER_TTL: Duration = Duration::from_millis(1_000);
 /// A new leader expires nobody for so long.
@@ -67,21 +69,21 @@ const OF_QUIET_WORLDS: [Kind; 4] = [Kind::Partition, Kind::Graph, Kind::Bridge, 
 
 impl Kind {
     /// Its name in reports.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> FaultName {
         match self {
-            Self::CrashOne => "crash-one",
-            Self::CrashMany => "crash-many",
-            Self::CrashAtMoment => "crash-at-moment",
-            Self::Partition => "partition",
-            Self::Graph => "partition-graph",
-            Self::Bridge => "partition-bridge",
-            Self::TransferLoss => "transfer-loss",
-            Self::OneWay => "partition-one-way",
-            Self::Hold => "hold",
-            Self::SlowDisk => "slow-disk",
-            Self::DiskError => "disk-error",
-            Self::Churn => "churn",
-            Self::Clocks => "clock-rates",
+            Self::CrashOne => FaultName::CrashOne,
+            Self::CrashMany => FaultName::CrashMany,
+            Self::CrashAtMoment => FaultName::CrashAtMoment,
+            Self::Partition => FaultName::Partition,
+            Self::Graph => FaultName::PartitionGraph,
+            Self::Bridge => FaultName::PartitionBridge,
+            Self::TransferLoss => FaultName::TransferLoss,
+            Self::OneWay => FaultName::PartitionOneWay,
+            Self::Hold => FaultName::Hold,
+            Self::SlowDisk => FaultName::SlowDisk,
+            Self::DiskError => FaultName::DiskError,
+            Self::Churn => FaultName::Churn,
+            Self::Clocks => FaultName::ClockRates,
         }
     }
 }

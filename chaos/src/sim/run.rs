@@ -328,7 +328,7 @@ impl Cluster {
         for (at, kind, _) in &self.faults.log {
             let fault = FaultRecord {
                 round: 1,
-                fault: kind.name().to_owned(),
+                fault: kind.name(),
                 node: None,
                 led: false,
                 term: None,
@@ -369,10 +369,10 @@ impl Cluster {
         }
         let mut faults: BTreeMap<String, u64> = BTreeMap::new();
         for (_, kind, _) in &self.faults.log {
-            *faults.entry(kind.name().to_owned()).or_default() += 1;
+            *faults.entry(kind.name().to_string()).or_default() += 1;
         }
         for kind in [Kind::Churn, Kind::Clocks].into_iter().filter(|kind| self.plan.has(*kind)) {
-            faults.insert(kind.name().to_owned(), 1);
+            faults.insert(kind.name().to_string(), 1);
         }
         Outcome {
             trace: self.watch.trace(),

@@ -50,7 +50,7 @@ fn check_within(model: &Model, budget: Duration) -> Findings {
     let mut findings = Findings::default();
     let deadline = Instant::now() + budget;
     // A stopped process, or a clock that runs at another rate, voids the assumption of leader reads (R1).
-    let strong_leader = !model.faults.iter().any(|fault| super::reads::voids_leader_reads(&fault.fault));
+    let strong_leader = !model.faults.iter().any(|fault| fault.fault.voids_leader_reads());
     let mut by_file: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in model.operations.values() {
         if let Some(file) = file_of(&operation.op) {

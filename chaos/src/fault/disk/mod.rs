@@ -16,7 +16,7 @@ pub use image::unmount_below;
 use image::{Image, cut};
 
 use super::{Arena, Effect, NodePlan, Place, Unavailable};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 use crate::scenario::Target;
 
 /// A fault of this family.
@@ -84,8 +84,10 @@ impl Disks {
     pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
             Fault::PowerCut(target) => self.power_cut(target, arena),
-            Fault::Fill(target) => self.break_disks(("disk-full", "no space left on the disk of"), target, arena),
-            Fault::Fail(target) => self.break_disks(("disk-error", "I/O errors on the disk of"), target, arena),
+            Fault::Fill(target) => {
+                self.break_disks((FaultName::DiskFull, "no space left on the disk of"), target, arena)
+            }
+            Fault::Fail(target) => self.break_disks((FaultName::DiskError, "I/O errors on the disk of"), target, arena),
             Fault::AwaitExit => self.await_exit(arena).await,
         }
     }
@@ -93,7 +95,7 @@ impl Disks {
     fn power_cut(&mut self, target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let nodes = arena.aim(target);
         if nodes.is_empty() {
-            return Ok(vec![Effect::skipped("power-cut", "nobody to hit")]);
+            return Ok(vec![Effect::skipped(FaultName::PowerCut, "nobody to hit")]);
         }
         let mut handles = Vec::new();
         for id in &nodes {
@@ -111,7 +113,7 @@ impl Disks {
         for id in nodes {
             ensure!(self.image(id)?.is_dead(), "the disk of node {id} still takes writes after its power was cut");
             self.without_power.insert(id);
-            effects.push(Effect::installed("power-cut", Some(id), format!("power of {} cut", arena.words(id))));
+            effects.push(Effect::installed(FaultName::PowerCut, Some(id), format!("power of {} cut", arena.words(id))));
         }
         Ok(effects)
     }
@@ -119,7 +121,7 @@ impl Disks {
     /// A disk that takes nothing more: its node has to say so and end by itself (W4).
     fn break_disks(
         &mut self,
-        (fault, words): (&str, &str),
+        (fault, words): (FaultName, &str),
         target: Target,
         arena: &mut Arena<'_>,
     ) -> anyhow::Result<Vec<Effect>> {
@@ -131,7 +133,7 @@ impl Disks {
         for id in nodes {
             let said_before = arena.cluster.said(id);
             arena.cluster.expect_exit(id)?;
-            if fault == "disk-full" {
+            if fault == FaultName::DiskFull {
                 self.image(id)?.fill()?;
                 self.full.insert(id);
             } else {
@@ -149,7 +151,7 @@ impl Disks {
         let mut effects = Vec::new();
         for (id, said_before) in std::mem::take(&mut self.failing) {
             let words = watch_end(id, said_before, arena).await?;
-            effects.push(Effect::installed("storage-exit", Some(id), words));
+            effects.push(Effect::installed(FaultName::StorageExit, Some(id), words));
         }
         Ok(effects)
     }
@@ -163,13 +165,17 @@ impl Disks {
         let mut effects = Vec::new();
         for id in std::mem::take(&mut self.full) {
             self.image(id)?.free()?;
-            effects.push(Effect::installed("disk-freed", Some(id), format!("space on the disk of n{id} again")));
+            effects.push(Effect::installed(
+                FaultName::DiskFreed,
+                Some(id),
+                format!("space on the disk of n{id} again"),
+            ));
         }
         for id in std::mem::take(&mut self.without_power) {
             // It may have been started since by a step that knows nothing of disks.
             arena.cluster.kill(id)?;
             self.image(id)?.power_on()?;
-            effects.push(Effect::installed("power-on", Some(id), format!("power of n{id} back")));
+            effects.push(Effect::installed(FaultName::PowerOn, Some(id), format!("power of n{id} back")));
         }
         Ok(effects)
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Arena, DECIDES_WITHIN, Effect, PAUSE, REPLACED_WITHIN};
 use crate::cluster::free_ports;
 use crate::fault::members::metric;
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 use crate::process::Process;
 use crate::scenario::Target;
 use crate::workload::{RawClient, RawOutcome};
@@ -34,7 +34,7 @@ const APPLIED: &str = "raftshare_raft_applied_index ";
 /// An older copy is put in the place of a follower's directory.
 pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, data, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("stale-copy", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::StaleCopy, "nobody to hit")]);
     };
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, DECIDES_WITHIN).await.map_err(|error| anyhow!(error))?;
@@ -43,7 +43,7 @@ pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Resu
     std::fs::remove_dir_all(&data)?;
     std::fs::rename(&copy, &data)?;
     arena.cluster.restart(id)?;
-    let mut effects = vec![Effect::installed("stale-copy", Some(id), format!("older copy of n{id} put back"))];
+    let mut effects = vec![Effect::installed(FaultName::StaleCopy, Some(id), format!("older copy of n{id} put back"))];
     effects.push(taken_in_again(id, arena).await?);
     Ok(effects)
 }
@@ -51,7 +51,7 @@ pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Resu
 /// A copy is started while its original runs.
 pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, _, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("clone", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Clone, "nobody to hit")]);
     };
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, DECIDES_WITHIN).await.map_err(|error| anyhow!(error))?;
@@ -79,13 +79,13 @@ pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Res
         let what = format!("node {id} does not serve any more since a copy of it was started beside it");
         arena.recorder.record(Record::Misbehaved { what });
     }
-    Ok(vec![Effect::installed("clone", Some(id), format!("copy of n{id} started beside it"))])
+    Ok(vec![Effect::installed(FaultName::Clone, Some(id), format!("copy of n{id} started beside it"))])
 }
 
 /// A copy is started at another address while its original is down, and then the original.
 pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, _, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("clone", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Clone, "nobody to hit")]);
     };
     let (mut clone, url) = stray(id, &copy, arena)?;
     let until = Instant::now() + FOUND_WITHIN;
@@ -100,7 +100,7 @@ pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Re
     run_on(id, arena).await?;
     clone.kill();
     arena.cluster.restart(id)?;
-    let mut effects = vec![Effect::installed("clone", Some(id), format!("copy of n{id} ran instead of it"))];
+    let mut effects = vec![Effect::installed(FaultName::Clone, Some(id), format!("copy of n{id} ran instead of it"))];
     effects.push(taken_in_again(id, arena).await?);
     std::fs::remove_dir_all(&copy)?;
     Ok(effects)
@@ -145,7 +145,7 @@ async fn taken_in_again(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Eff
         if arena.cluster.is_ready(id).await {
             let what = format!("node {id} serves from an older copy of its directory");
             arena.recorder.record(Record::Misbehaved { what });
-            return Ok(Effect::installed("older-copy", Some(id), format!("n{id} SERVES")));
+            return Ok(Effect::installed(FaultName::OlderCopy, Some(id), format!("n{id} SERVES")));
         }
         last = condition(id, arena).await.or(last);
         if last.as_deref() == Some("older copy") {
@@ -173,7 +173,7 @@ async fn taken_in_again(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Eff
     }
     arena.cluster.wait_node_ready(id, REPLACED_WITHIN).await.map_err(|error| anyhow!(error))?;
     let words = format!("n{id} recognised as an older copy, and back after {:.2} s", since.elapsed().as_secs_f64());
-    Ok(Effect::installed("older-copy", Some(id), words))
+    Ok(Effect::installed(FaultName::OlderCopy, Some(id), words))
 }
 
 /// What another member's `/cluster` says about a node.

@@ -13,7 +13,7 @@ use raft_store::types::NodeId;
 use rand::Rng;
 
 use super::{Arena, Effect};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 use crate::scenario::Target;
 
 /// How long a started node may take to serve, or to say why it does not.
@@ -57,8 +57,8 @@ impl Files {
     /// Injects a fault.
     pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::BitFlip(target) => damaged("bit-flip", target, arena, damage::flip).await,
-            Fault::TornTail(target) => damaged("torn-tail", target, arena, damage::tear).await,
+            Fault::BitFlip(target) => damaged(FaultName::BitFlip, target, arena, damage::flip).await,
+            Fault::TornTail(target) => damaged(FaultName::TornTail, target, arena, damage::tear).await,
             Fault::Wipe(target) => wiped(target, arena).await,
             Fault::OlderCopy(target) => copies::older(target, arena).await,
             Fault::CloneBeside(target) => copies::beside(target, arena).await,
@@ -73,7 +73,7 @@ impl Files {
 }
 
 async fn damaged(
-    fault: &str,
+    fault: FaultName,
     target: Target,
     arena: &mut Arena<'_>,
     harm: fn(&std::path::Path, &mut rand::rngs::StdRng) -> anyhow::Result<Option<String>>,
@@ -92,9 +92,9 @@ async fn damaged(
     arena.cluster.restart(id)?;
     arena.cluster.expect_exit(id)?;
     match starts(id, said_before, arena).await? {
-        Start::Serves => effects.push(Effect::installed("healthy", Some(id), format!("n{id} serves"))),
+        Start::Serves => effects.push(Effect::installed(FaultName::Healthy, Some(id), format!("n{id} serves"))),
         Start::Refuses(why) => {
-            effects.push(Effect::installed("refused-start", Some(id), format!("n{id} refuses: {why}")));
+            effects.push(Effect::installed(FaultName::RefusedStart, Some(id), format!("n{id} refuses: {why}")));
             effects.push(rejoin(id, arena).await?);
         }
         Start::Neither => {
@@ -133,12 +133,13 @@ async fn starts(id: NodeId, said_before: u64, arena: &mut Arena<'_>) -> anyhow::
 
 async fn wiped(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some(id) = arena.aim(target).first().copied() else {
-        return Ok(vec![Effect::skipped("wipe", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Wipe, "nobody to hit")]);
     };
     let data = arena.cluster.plan(id).context("a node that lives has a plan")?.data.clone();
     arena.cluster.kill(id)?;
     std::fs::remove_dir_all(&data)?;
-    let mut effects = vec![Effect::installed("wipe", Some(id), format!("data of {} removed", arena.words(id)))];
+    let mut effects =
+        vec![Effect::installed(FaultName::Wipe, Some(id), format!("data of {} removed", arena.words(id)))];
     if arena.rng.random_bool(0.5) {
         // Somebody starts it again as if nothing had happened: it must not pass for the member that it was.
         arena.cluster.restart(id)?;
@@ -152,7 +153,11 @@ async fn wiped(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effe
             }
             tokio::time::sleep(PAUSE).await;
         }
-        effects.push(Effect::installed("empty-start", Some(id), format!("n{id} started empty, and not let in")));
+        effects.push(Effect::installed(
+            FaultName::EmptyStart,
+            Some(id),
+            format!("n{id} started empty, and not let in"),
+        ));
     }
     effects.push(rejoin(id, arena).await?);
     Ok(effects)
@@ -177,5 +182,5 @@ pub(super) async fn rejoin(old: NodeId, arena: &mut Arena<'_>) -> anyhow::Result
     }
     arena.cluster.wait_node_ready(new, REPLACED_WITHIN).await.map_err(|error| anyhow!(error))?;
     let seconds = since.elapsed().as_secs_f64();
-    Ok(Effect::installed("replace", Some(new), format!("n{new} in the place of n{old} after {seconds:.2} s")))
+    Ok(Effect::installed(FaultName::Replace, Some(new), format!("n{new} in the place of n{old} after {seconds:.2} s")))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Members, view};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 use crate::workload::{RawClient, RawOutcome};
 
 /// The deadline of a command and the second that W6 leaves for telling.
@@ -29,11 +29,11 @@ impl Members {
     /// Makes the mistakes, one after the other.
     pub(super) async fn mistakes(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some(before) = view(arena).await else {
-            return Ok(vec![Effect::skipped("mistake", "no node tells the members")]);
+            return Ok(vec![Effect::skipped(FaultName::Mistake, "no node tells the members")]);
         };
         let followers: Vec<NodeId> = before.voters.iter().copied().filter(|id| *id != before.leader).collect();
         let (Some(learner), [down, other, ..]) = (arena.cluster.join()?, followers.as_slice()) else {
-            return Ok(vec![Effect::skipped("mistake", "it takes a free port and two followers")]);
+            return Ok(vec![Effect::skipped(FaultName::Mistake, "it takes a free port and two followers")]);
         };
         let (down, other, leader) = (*down, *other, before.leader);
         self.wait_member(learner, arena).await;
@@ -84,7 +84,7 @@ async fn refused(word: &str, id: NodeId, whom: &str, arena: &Arena<'_>) -> anyho
     if !written(arena).await? {
         misbehaved(format!("no write was acknowledged within {WRITTEN_WITHIN:?} after `{word}` of {whom}"));
     }
-    Ok(Effect::installed("mistake", None, format!("{word} {whom}: {:.2} s", took.as_secs_f64())))
+    Ok(Effect::installed(FaultName::Mistake, None, format!("{word} {whom}: {:.2} s", took.as_secs_f64())))
 }
 
 async fn written(arena: &Arena<'_>) -> anyhow::Result<bool> {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{Arena, Effect, Place};
 use crate::cluster::READY_WITHIN;
-use crate::history::{FaultOutcome, Record};
+use crate::history::{FaultName, FaultOutcome, Record};
 use crate::scenario::Target;
 use crate::workload::{RawClient, RawOutcome};
 
@@ -79,27 +79,27 @@ impl Members {
             }
             Fault::Return => match self.away.take() {
                 Some(id) => outage::end(id, arena).await,
-                None => Ok(vec![Effect::skipped("snapshot-install", "nobody is away")]),
+                None => Ok(vec![Effect::skipped(FaultName::SnapshotInstall, "nobody is away")]),
             },
         }
     }
 
     async fn change(&mut self, arena: &mut Arena<'_>, kill: bool) -> anyhow::Result<Vec<Effect>> {
         let Some(view) = view(arena).await else {
-            return Ok(vec![Effect::skipped("change", "no node tells the members")]);
+            return Ok(vec![Effect::skipped(FaultName::Change, "no node tells the members")]);
         };
         let Some((word, id)) = self.draw(&view, arena).await? else {
-            return Ok(vec![Effect::skipped("change", "there is no change to make")]);
+            return Ok(vec![Effect::skipped(FaultName::Change, "there is no change to make")]);
         };
         if word == "replace" {
-            let mut effects = vec![Effect::installed("loss", Some(id), format!("n{id} lost for ever"))];
+            let mut effects = vec![Effect::installed(FaultName::Loss, Some(id), format!("n{id} lost for ever"))];
             effects.push(super::files::rejoin(id, arena).await?);
-            effects.push(Effect::installed("change", Some(id), "replaced"));
+            effects.push(Effect::installed(FaultName::Change, Some(id), "replaced"));
             return Ok(effects);
         }
         let mut effects = Vec::new();
         if word == "promote" && !view.learners.contains(&id) {
-            effects.push(Effect::installed("join", Some(id), format!("n{id} joined")));
+            effects.push(Effect::installed(FaultName::Join, Some(id), format!("n{id} joined")));
         }
         let arguments = [word.to_owned(), id.to_string()];
         let running = arena.cluster.start_command(&arguments);
@@ -110,7 +110,7 @@ impl Members {
             if arena.cluster.living().contains(&view.leader) {
                 arena.cluster.kill(view.leader)?;
                 arena.cluster.restart(view.leader)?;
-                effects.push(Effect::installed("kill", Some(view.leader), words));
+                effects.push(Effect::installed(FaultName::Kill, Some(view.leader), words));
             }
         }
         let result = tokio::time::timeout(CHANGED_WITHIN, running).await;
@@ -121,7 +121,7 @@ impl Members {
             Err(_) => (FaultOutcome::Indeterminate("no answer".into()), format!("{word} {id}: NO ANSWER")),
         };
         // A change of which nobody knows the outcome was a change all the same; what came of it, the next look shows.
-        effects.push(Effect { fault: "change".into(), node: Some(id), words, outcome });
+        effects.push(Effect { fault: FaultName::Change, node: Some(id), words, outcome });
         self.bury(arena).await?;
         Ok(effects)
     }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::{LOOK_WITHIN, metric};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 use crate::scenario::Target;
 use crate::workload::RawClient;
 
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_micros(300);
 pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Option<NodeId>, Vec<Effect>)> {
     let (Some(id), Some(leader)) = (arena.aim(target).first().copied(), arena.leader.as_ref().map(|found| found.id))
     else {
-        return Ok((None, vec![Effect::skipped("outage", "nobody to hit")]));
+        return Ok((None, vec![Effect::skipped(FaultName::Outage, "nobody to hit")]));
     };
     arena.cluster.kill(id)?;
     let had = metric(arena, leader, "raftshare_raft_applied_index ").await?;
@@ -65,7 +65,7 @@ pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Opt
     }
     writers.shutdown().await;
     let words = format!("n{id} away since entry {had}, the leader's log begins at about {begins}");
-    Ok((Some(id), vec![Effect::installed("outage", Some(id), words)]))
+    Ok((Some(id), vec![Effect::installed(FaultName::Outage, Some(id), words)]))
 }
 
 /// Starts the node and kills it while the snapshot is written, starts it again and kills it when the snapshot is there,
@@ -74,8 +74,8 @@ pub async fn end(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect
     let directory = arena.cluster.plan(id).context("no such node")?.data.join("snap");
     let mut effects = Vec::new();
     for (fault, words, extension) in [
-        ("kill-before-install", "killed while it wrote the snapshot", "tmp"),
-        ("kill-after-install", "killed when it had the snapshot", "snap"),
+        (FaultName::KillBeforeInstall, "killed while it wrote the snapshot", "tmp"),
+        (FaultName::KillAfterInstall, "killed when it had the snapshot", "snap"),
     ] {
         let known = files(&directory);
         arena.cluster.restart(id)?;
@@ -86,12 +86,12 @@ pub async fn end(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect
         } else {
             let why = format!("no new {extension} file was seen");
             let words = format!("{fault}: {why}");
-            Effect { fault: fault.into(), node: Some(id), words, outcome: FaultOutcome::Indeterminate(why) }
+            Effect { fault, node: Some(id), words, outcome: FaultOutcome::Indeterminate(why) }
         });
     }
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, READY_WITHIN).await?;
-    effects.push(Effect::installed("snapshot-install", Some(id), format!("n{id} serves again")));
+    effects.push(Effect::installed(FaultName::SnapshotInstall, Some(id), format!("n{id} serves again")));
     Ok(effects)
 }
 

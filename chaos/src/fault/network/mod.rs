@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Arena, Effect, NodePlan, Place};
-use crate::history::{FaultOutcome, Record};
+use crate::history::{FaultName, FaultOutcome, Record};
 use link::{Counters, Direction, Links, Rule};
 use owner::Owners;
 pub use owner::Pids;
@@ -148,17 +148,17 @@ impl Network {
                 others.shuffle(&mut arena.rng);
                 let company = arena.rng.random_range(0..=(ids.len() - 1) / 2 - 1);
                 let minority = std::iter::once(leader).chain(others.into_iter().take(company)).collect();
-                self.part(arena, "cut", minority).await
+                self.part(arena, FaultName::Cut, minority).await
             }
             (Fault::IsolateFollower, Some(leader)) => {
                 let followers: Vec<NodeId> = ids.into_iter().filter(|id| *id != leader).collect();
                 let chosen = followers.choose(&mut arena.rng).copied();
-                self.part(arena, "cut", chosen.into_iter().collect()).await
+                self.part(arena, FaultName::Cut, chosen.into_iter().collect()).await
             }
             (Fault::OneWay, Some(leader)) => self.one_way(arena, leader).await,
             (Fault::Bridge, Some(leader)) => self.bridge(arena, leader).await,
             (Fault::IsolateLeader | Fault::IsolateFollower | Fault::OneWay | Fault::Bridge, None) => {
-                Ok(vec![Effect::skipped("cut", "nobody leads")])
+                Ok(vec![Effect::skipped(FaultName::Cut, "nobody leads")])
             }
             (Fault::Ring, _) => self.ring(arena).await,
             (Fault::Flap, _) => self.flap(arena, leader).await,
@@ -189,11 +189,11 @@ impl Network {
         }
         let how = if reset { "reset" } else { "resumed" };
         let words = format!("{} links healed, connections {how}", healed.len());
-        Ok(vec![Effect::installed("heal", None, words)])
+        Ok(vec![Effect::installed(FaultName::Heal, None, words)])
     }
 
     /// Cuts a part of the nodes off from the rest, both ways.
-    async fn part(&mut self, arena: &mut Arena<'_>, name: &str, part: Vec<NodeId>) -> anyhow::Result<Vec<Effect>> {
+    async fn part(&mut self, arena: &mut Arena<'_>, name: FaultName, part: Vec<NodeId>) -> anyhow::Result<Vec<Effect>> {
         let inside: BTreeSet<NodeId> = part.iter().copied().collect();
         let crosses = |direction: &Direction| inside.contains(&direction.0) != inside.contains(&direction.1);
         let cuts: Vec<Direction> = self.directions().into_iter().filter(crosses).collect();
@@ -204,8 +204,7 @@ impl Network {
             arena.recorder.record(Record::Quorum { without, majority });
         }
         let words = format!("n{part:?} cut off");
-        let effect =
-            |node| Effect { fault: name.to_owned(), node: Some(node), words: words.clone(), outcome: outcome.clone() };
+        let effect = |node| Effect { fault: name, node: Some(node), words: words.clone(), outcome: outcome.clone() };
         Ok(part.first().map(|node| effect(*node)).into_iter().collect())
     }
 
@@ -219,7 +218,7 @@ impl Network {
         };
         let cuts: Vec<Direction> = self.directions().into_iter().filter(apart).collect();
         let outcome = self.cut(&cuts).await?;
-        Ok(vec![Effect { fault: "ring".into(), node: None, words: format!("ring n{order:?}"), outcome }])
+        Ok(vec![Effect { fault: FaultName::Ring, node: None, words: format!("ring n{order:?}"), outcome }])
     }
 
     async fn bridge(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
@@ -237,7 +236,7 @@ impl Network {
         let outcome = self.cut(&self.where_(apart)).await?;
         let without: String = lost.iter().map(|id| format!(", and n{id} nobody")).collect();
         let words = format!("n{leader} (leader) reaches n{bridge} only, which reaches all others{without}");
-        Ok(vec![Effect { fault: "bridge".into(), node: Some(leader), words, outcome }])
+        Ok(vec![Effect { fault: FaultName::Bridge, node: Some(leader), words, outcome }])
     }
 
     async fn corrupt(&mut self) -> anyhow::Result<Vec<Effect>> {
@@ -249,7 +248,7 @@ impl Network {
         }
         let bites = self.shows(|network| flips(network) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no bit was flipped") };
-        Ok(vec![Effect { fault: "corrupt".into(), node: None, words: "links flip bits".into(), outcome }])
+        Ok(vec![Effect { fault: FaultName::Corrupt, node: None, words: "links flip bits".into(), outcome }])
     }
 
     async fn one_way(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
@@ -268,7 +267,7 @@ impl Network {
             }
         };
         let outcome = self.cut(&cuts).await?;
-        Ok(vec![Effect { fault: "one-way".into(), node: None, words, outcome }])
+        Ok(vec![Effect { fault: FaultName::OneWay, node: None, words, outcome }])
     }
 
     async fn flap(&mut self, arena: &mut Arena<'_>, leader: Option<NodeId>) -> anyhow::Result<Vec<Effect>> {
@@ -283,7 +282,7 @@ impl Network {
         let bites = self.shows(|network| network.sum(&links, |counters| Counters::get(&counters.held)) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no byte was held") };
         let words = format!("links of n{centre} flap");
-        Ok(vec![Effect { fault: "flap".into(), node: Some(centre), words, outcome }])
+        Ok(vec![Effect { fault: FaultName::Flap, node: Some(centre), words, outcome }])
     }
 
     async fn slow(&mut self, arena: &mut Arena<'_>, slow: Slow) -> anyhow::Result<Vec<Effect>> {
@@ -310,7 +309,7 @@ impl Network {
         }
         let bites = self.shows(|network| network.sum(&all, seen) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no chunk was touched") };
-        Ok(vec![Effect { fault: "slow".into(), node: None, words: format!("links: {words}"), outcome }])
+        Ok(vec![Effect { fault: FaultName::Slow, node: None, words: format!("links: {words}"), outcome }])
     }
 
     /// Cuts these directions, and proves it: a connection per direction, made and used before, is held afterwards.

@@ -16,6 +16,7 @@ use rand::{Rng, SeedableRng};
 
 use super::{Arena, Effect, Place};
 use crate::cluster::free_ports;
+use crate::history::FaultName;
 use crate::process::{Process, Spec, find_binary};
 
 /// Files that every peer begins with.
@@ -138,12 +139,12 @@ impl Peers {
         let running: Vec<String> = self.running();
         // Two of them stay, so that there is somebody to make copies.
         let Some(name) = running.choose(&mut arena.rng).filter(|_| running.len() > 2).cloned() else {
-            return Ok(vec![Effect::skipped("peer", "too few peers run")]);
+            return Ok(vec![Effect::skipped(FaultName::Peer, "too few peers run")]);
         };
         match fault {
             Fault::Kill => {
                 self.kill(&name);
-                Ok(vec![Effect::installed("peer-kill", None, format!("kill -9 {name}"))])
+                Ok(vec![Effect::installed(FaultName::PeerKill, None, format!("kill -9 {name}"))])
             }
             Fault::Pause => {
                 if let Some(peer) = self.peers.get_mut(&name)
@@ -152,14 +153,14 @@ impl Peers {
                     process.stop()?;
                     peer.stopped = true;
                 }
-                Ok(vec![Effect::installed("peer-pause", None, format!("SIGSTOP {name}"))])
+                Ok(vec![Effect::installed(FaultName::PeerPause, None, format!("SIGSTOP {name}"))])
             }
             Fault::Extend => {
                 self.kill(&name);
                 let file = format!("{name}-round-{}.bin", arena.round);
                 let mut rng = StdRng::seed_from_u64(arena.rng.random());
                 self.add_file(&name, &file, &mut rng)?;
-                Ok(vec![Effect::installed("peer-extend", None, format!("{name} killed, and has {file} now"))])
+                Ok(vec![Effect::installed(FaultName::PeerExtend, None, format!("{name} killed, and has {file} now"))])
             }
             Fault::Corrupt => self.corrupt(arena).await,
         }
@@ -170,14 +171,14 @@ impl Peers {
         self.settle(arena, SETTLED_WITHIN).await?;
         let names: Vec<String> = self.files.keys().cloned().collect();
         let Some(file) = names.choose(&mut arena.rng).cloned() else {
-            return Ok(vec![Effect::skipped("corrupt", "there are no files")]);
+            return Ok(vec![Effect::skipped(FaultName::Corrupt, "there are no files")]);
         };
         let holders = copies::look(arena, &file).await.map(|entry| entry.live).unwrap_or_default();
         let (Some(bad), true) = (holders.first().cloned(), holders.len() > 1) else {
-            return Ok(vec![Effect::skipped("corrupt", "the file has no second copy")]);
+            return Ok(vec![Effect::skipped(FaultName::Corrupt, "the file has no second copy")]);
         };
         let Some(path) = self.peers.get(&bad).map(|peer| peer.folder.join(&file)) else {
-            return Ok(vec![Effect::skipped("corrupt", "the holder is no peer of ours")]);
+            return Ok(vec![Effect::skipped(FaultName::Corrupt, "the holder is no peer of ours")]);
         };
         let mut bytes = std::fs::read(&path)?;
         let at = arena.rng.random_range(0..bytes.len().max(1));
@@ -189,7 +190,7 @@ impl Peers {
             self.kill(other);
         }
         let words = format!("{file} changed on the disk of {bad}, killed {}", holders[1..].join(", "));
-        Ok(vec![Effect::installed("corrupt", None, words)])
+        Ok(vec![Effect::installed(FaultName::Corrupt, None, words)])
     }
 
     fn running(&self) -> Vec<String> {
@@ -213,10 +214,10 @@ impl Peers {
                 process.resume()?;
             }
             peer.stopped = false;
-            effects.push(Effect::installed("peer-continue", None, format!("SIGCONT {name}")));
+            effects.push(Effect::installed(FaultName::PeerContinue, None, format!("SIGCONT {name}")));
         }
         for name in self.start_missing(arena)? {
-            effects.push(Effect::installed("peer-restart", None, format!("{name} again")));
+            effects.push(Effect::installed(FaultName::PeerRestart, None, format!("{name} again")));
         }
         Ok(effects)
     }
