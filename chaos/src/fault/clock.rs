@@ -13,9 +13,10 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde_json::json;
 
-use super::{Arena, Effect, NodePlan, Place, Unavailable};
+use super::{Arena, Effect, Environment, Family, NodePlan, Unavailable};
 use crate::cluster::READY_WITHIN;
 use crate::history::{FaultName, FaultOutcome};
+use crate::scenario::Setup;
 
 /// Where the library is on the usual systems; the first that exists is taken.
 const LIBRARIES: &[&str] = &[
@@ -41,7 +42,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 
 /// What can be done to the clocks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClockKind {
     /// The wall clock jumps; the monotonic clock is the machine's.
     Wall,
     /// Both clocks run at another rate, from the start of the node's process on.
@@ -53,7 +54,7 @@ pub const FASTEST_PERMILLE: u32 = 2_000;
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ClockFault {
     /// The wall clock of one node, or of several, jumps by an hour or more; healing makes it jump back.
     Jump,
     /// One node is started again with clocks of half or double the rate, and often made the leader.
@@ -63,7 +64,7 @@ pub enum Fault {
 /// The family's state in a run.
 #[derive(Debug)]
 pub struct Clocks {
-    kind: Kind,
+    kind: ClockKind,
     library: PathBuf,
     directory: PathBuf,
     http: reqwest::Client,
@@ -72,46 +73,46 @@ pub struct Clocks {
     jumps: BTreeMap<NodeId, i64>,
 }
 
-impl Clocks {
+impl Family for Clocks {
+    type Fault = ClockFault;
+
     /// Before the first node starts; fails if the library is not there.
-    pub async fn prepare(kind: Kind, place: &Place) -> anyhow::Result<Self> {
-        let directory = place.data.join("clocks");
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        let Some(kind) = setup.clocks else { return Ok(None) };
+        let directory = environment.data.join("clocks");
         std::fs::create_dir_all(&directory).context("cannot make a directory for clocks")?;
         let library = LIBRARIES.iter().map(PathBuf::from).find(|path| path.is_file());
         let library = library.ok_or_else(|| Unavailable(HINT.into()))?;
         let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build()?;
-        Ok(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() })
+        Ok(Some(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() }))
     }
 
-    /// Changes how a node is started.
-    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+    async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
         let file = self.file(plan.id);
         write(&file, "+0")?;
         let mut set = |name: &str, value: String| plan.environment.push((name.to_owned(), value));
         set("LD_PRELOAD", self.library.display().to_string());
         set("FAKETIME_TIMESTAMP_FILE", file.display().to_string());
         set("FAKETIME_CACHE_DURATION", "1".into());
-        if self.kind == Kind::Wall {
+        if self.kind == ClockKind::Wall {
             set("FAKETIME_DONT_FAKE_MONOTONIC", "1".into());
             set("DONT_FAKE_MONOTONIC", "1".into());
         }
         Ok(())
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: ClockFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::Jump => self.jump(arena).await,
-            Fault::Rate => self.rate(arena).await,
+            ClockFault::Jump => self.jump(arena).await,
+            ClockFault::Rate => self.rate(arena).await,
         }
     }
 
-    /// Removes what was injected.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let mut effects = Vec::new();
         for node in std::mem::take(&mut self.wrong) {
             write(&self.file(node), "+0")?;
-            if self.kind == Kind::Rate {
+            if self.kind == ClockKind::Rate {
                 // A monotonic clock never goes back: the process ends with its clock.
                 self.restart(arena, node).await?;
             }
@@ -119,7 +120,9 @@ impl Clocks {
         }
         Ok(effects)
     }
+}
 
+impl Clocks {
     async fn jump(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let mut ids = arena.cluster.living();
         ids.shuffle(&mut arena.rng);

@@ -9,9 +9,10 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::task::JoinHandle;
 
-use super::{Arena, Effect};
+use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, FaultOutcome};
 use crate::process::signal;
+use crate::scenario::Setup;
 
 /// How long the node runs out of every [`PERIOD`].
 const RUNS: Duration = Duration::from_millis(5);
@@ -26,7 +27,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(13);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum CpuFault {
     /// The leader, or one of the others, gets about a twentieth of a processor until healing.
     Starve,
 }
@@ -46,10 +47,14 @@ impl Drop for Cpu {
     }
 }
 
-impl Cpu {
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let Fault::Starve = fault;
+impl Family for Cpu {
+    type Fault = CpuFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
+    }
+
+    async fn inject(&mut self, CpuFault::Starve: CpuFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let leader = arena.leader.as_ref().map(|leader| leader.id).filter(|_| arena.rng.random_bool(0.5));
         let chosen = leader.or_else(|| living.choose(&mut arena.rng).copied());
@@ -73,8 +78,7 @@ impl Cpu {
         Ok(vec![Effect { fault: FaultName::Starve, node: Some(node), words, outcome }])
     }
 
-    /// Removes what was injected.
-    pub async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some((node, pid, task)) = self.starved.take() else { return Ok(Vec::new()) };
         task.abort();
         // Being aborted is how it ends; after that it stops nobody any more.

@@ -16,8 +16,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Arena, Effect};
+use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, Record};
+use crate::scenario::Setup;
 use crate::workload::{RawClient, RawOutcome};
 
 /// Connections per node that send nothing.
@@ -43,15 +44,27 @@ const GROWTH_MAX_KIB: u64 = 256 << 10;
 /// The first bytes of a connection between nodes; fixed by the product's protocol.
 const RAFT: &[u8] = b"RSN1";
 
+/// A fault of this family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloodFault {
+    /// Strangers flood every node that lives.
+    Flood,
+}
+
 /// What strangers hold open.
 #[derive(Debug, Default)]
 pub struct Flood {
     held: Vec<TcpStream>,
 }
 
-impl Flood {
-    /// Floods every node that lives.
-    pub async fn inject(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+impl Family for Flood {
+    type Fault = FloodFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
+    }
+
+    async fn inject(&mut self, FloodFault::Flood: FloodFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let mut before = Vec::new();
         for id in &living {
@@ -90,14 +103,10 @@ impl Flood {
         Ok(vec![Effect::installed(FaultName::Flood, None, words)])
     }
 
-    /// The strangers go.
-    pub fn heal(&mut self) -> Vec<Effect> {
+    async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let gone = std::mem::take(&mut self.held).len();
-        if gone == 0 {
-            Vec::new()
-        } else {
-            vec![Effect::installed(FaultName::Heal, None, format!("{gone} strangers gone"))]
-        }
+        let effect = || Effect::installed(FaultName::Heal, None, format!("{gone} strangers gone"));
+        Ok((gone > 0).then(effect).into_iter().collect())
     }
 }
 

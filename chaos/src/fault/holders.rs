@@ -2,17 +2,18 @@
 //!
 //! Invariant: it counts as stopped only if it held a lease and had published nothing under it when it was.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::Rng;
 
-use super::{Arena, Effect, Place};
+use super::{Arena, Effect, Environment, Family};
 use crate::history::{Answer, Event, FaultName, FaultOutcome, Op, OpId, Record};
 use crate::process::{Process, Spec};
 use crate::recorder::Recorder;
+use crate::scenario::Setup;
+use crate::verify::Published;
 
 /// Its lease's duration, in milliseconds.
 const TTL_MS: u64 = 1_000;
@@ -31,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum HolderFault {
     /// The holder is stopped as soon as it holds a lease, and continued when that is over.
     Pause,
 }
@@ -44,15 +45,20 @@ pub struct Holders {
     process: Option<Process>,
 }
 
-impl Holders {
-    /// Before the first node starts.
-    pub async fn prepare(place: &Place) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&place.data).context("cannot make the directory for the holder's history")?;
-        Ok(Self { history: place.data.join("holder.jsonl"), log: place.logs.join("holder.log"), process: None })
+impl Family for Holders {
+    type Fault = HolderFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        if !setup.holder {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(&environment.data).context("cannot make the directory for the holder's history")?;
+        let (history, log) = (environment.data.join("holder.jsonl"), environment.logs.join("holder.log"));
+        Ok(Some(Self { history, log, process: None }))
     }
 
     /// Starts the holder.
-    pub async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
+    async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut arguments = vec!["client".to_owned()];
         let mut add = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
@@ -69,9 +75,7 @@ impl Holders {
         Ok(())
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let Fault::Pause = fault;
+    async fn inject(&mut self, HolderFault::Pause: HolderFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some(process) = &self.process else {
             return Ok(vec![Effect::skipped(FaultName::HolderPause, "no holder runs")]);
         };
@@ -109,11 +113,11 @@ impl Holders {
     }
 
     /// Ends the holder and joins its history to the run's; returns the contents that it published, or tried to.
-    pub fn finish(&mut self, recorder: &Recorder) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<Published> {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
-        let mut published: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut published = Published::new();
         for Event { at, record } in self.read()? {
             if let Record::Invoke { op: Op::Publish { file, hash, .. }, .. } = &record {
                 published.entry(file.clone()).or_default().push(hash.clone());
@@ -122,7 +126,9 @@ impl Holders {
         }
         Ok(published)
     }
+}
 
+impl Holders {
     fn holds(&self, seen: usize) -> anyhow::Result<bool> {
         let events = self.read()?;
         let last = events.get(seen..).and_then(<[Event]>::last).map(|event| &event.record);

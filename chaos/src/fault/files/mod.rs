@@ -12,9 +12,9 @@ use anyhow::{Context as _, anyhow};
 use raft_store::types::NodeId;
 use rand::Rng;
 
-use super::{Arena, Effect};
+use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, Record};
-use crate::scenario::Target;
+use crate::scenario::{Setup, Target};
 
 /// How long a started node may take to serve, or to say why it does not.
 const DECIDES_WITHIN: Duration = Duration::from_secs(15);
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum FileFault {
     /// Bits of one file are flipped while the node is down; then it is started.
     BitFlip(Target),
     /// The end of one file is cut off or filled with zeros while the node is down; then it is started.
@@ -42,7 +42,7 @@ pub enum Fault {
     CloneInstead(Target),
 }
 
-/// The family's state in a run.
+/// The family. It keeps no state: every fault ends with a whole node, so nothing is left to remove.
 #[derive(Debug, Default)]
 pub struct Files {}
 
@@ -53,22 +53,22 @@ enum Start {
     Neither,
 }
 
-impl Files {
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        match fault {
-            Fault::BitFlip(target) => damaged(FaultName::BitFlip, target, arena, damage::flip).await,
-            Fault::TornTail(target) => damaged(FaultName::TornTail, target, arena, damage::tear).await,
-            Fault::Wipe(target) => wiped(target, arena).await,
-            Fault::OlderCopy(target) => copies::older(target, arena).await,
-            Fault::CloneBeside(target) => copies::beside(target, arena).await,
-            Fault::CloneInstead(target) => copies::instead(target, arena).await,
-        }
+impl Family for Files {
+    type Fault = FileFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
     }
 
-    /// Nothing is left to remove: every fault of this family ends with a whole node.
-    pub async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        Ok(Vec::new())
+    async fn inject(&mut self, fault: FileFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        match fault {
+            FileFault::BitFlip(target) => damaged(FaultName::BitFlip, target, arena, damage::flip).await,
+            FileFault::TornTail(target) => damaged(FaultName::TornTail, target, arena, damage::tear).await,
+            FileFault::Wipe(target) => wiped(target, arena).await,
+            FileFault::OlderCopy(target) => copies::older(target, arena).await,
+            FileFault::CloneBeside(target) => copies::beside(target, arena).await,
+            FileFault::CloneInstead(target) => copies::instead(target, arena).await,
+        }
     }
 }
 

@@ -14,10 +14,10 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
-use super::{Arena, Effect, Place};
+use super::{Arena, Effect, Environment, Family};
 use crate::cluster::READY_WITHIN;
 use crate::history::{FaultName, FaultOutcome, Record};
-use crate::scenario::Target;
+use crate::scenario::{Setup, Target};
 use crate::workload::{RawClient, RawOutcome};
 
 /// How long one change may take.
@@ -33,7 +33,7 @@ const KILL_DELAY_MS: u64 = 150;
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum MemberFault {
     /// One change of members, drawn: a node joins, is promoted, demoted, removed, replaced, or gets the leadership.
     Change,
     /// The same, and the leader is killed while the change is under way.
@@ -60,30 +60,57 @@ struct View {
     learners: Vec<NodeId>,
 }
 
-impl Members {
-    /// Before the first node starts.
-    pub async fn prepare(place: &Place) -> anyhow::Result<Self> {
-        Ok(Self { voters: place.nodes as usize, away: None })
+impl Family for Members {
+    type Fault = MemberFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok((setup.spares > 0).then(|| Self { voters: environment.nodes as usize, away: None }))
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: MemberFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::Change => self.change(arena, false).await,
-            Fault::ChangeUnderKill => self.change(arena, true).await,
-            Fault::Mistakes => self.mistakes(arena).await,
-            Fault::Outage(target) => {
+            MemberFault::Change => self.change(arena, false).await,
+            MemberFault::ChangeUnderKill => self.change(arena, true).await,
+            MemberFault::Mistakes => self.mistakes(arena).await,
+            MemberFault::Outage(target) => {
                 let (away, effects) = outage::begin(target, arena).await?;
                 self.away = away;
                 Ok(effects)
             }
-            Fault::Return => match self.away.take() {
+            MemberFault::Return => match self.away.take() {
                 Some(id) => outage::end(id, arena).await,
                 None => Ok(vec![Effect::skipped(FaultName::SnapshotInstall, "nobody is away")]),
             },
         }
     }
 
+    /// Brings the number of members back to what it was.
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        self.away = None;
+        arena.cluster.resume_all()?;
+        arena.cluster.restart_dead()?;
+        let until = Instant::now() + READY_WITHIN;
+        let mut last = String::from("no node tells the members");
+        while Instant::now() < until {
+            if let Some(view) = view(arena).await {
+                let Some((word, id)) = self.next_repair(&view, arena)? else {
+                    self.bury(arena).await?;
+                    return Ok(Vec::new());
+                };
+                if let Err(why) = arena.cluster.command(&[word.to_owned(), id.to_string()]).await? {
+                    last = why;
+                }
+                self.bury(arena).await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let what = format!("the members could not be brought back to {} voters: {last}", self.voters);
+        arena.recorder.record(Record::Misbehaved { what });
+        Ok(Vec::new())
+    }
+}
+
+impl Members {
     async fn change(&mut self, arena: &mut Arena<'_>, kill: bool) -> anyhow::Result<Vec<Effect>> {
         let Some(view) = view(arena).await else {
             return Ok(vec![Effect::skipped(FaultName::Change, "no node tells the members")]);
@@ -172,31 +199,6 @@ impl Members {
             arena.cluster.forget(id)?;
         }
         Ok(())
-    }
-
-    /// Brings the number of members back to what it was.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        self.away = None;
-        arena.cluster.resume_all()?;
-        arena.cluster.restart_dead()?;
-        let until = Instant::now() + READY_WITHIN;
-        let mut last = String::from("no node tells the members");
-        while Instant::now() < until {
-            if let Some(view) = view(arena).await {
-                let Some((word, id)) = self.next_repair(&view, arena)? else {
-                    self.bury(arena).await?;
-                    return Ok(Vec::new());
-                };
-                if let Err(why) = arena.cluster.command(&[word.to_owned(), id.to_string()]).await? {
-                    last = why;
-                }
-                self.bury(arena).await?;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let what = format!("the members could not be brought back to {} voters: {last}", self.voters);
-        arena.recorder.record(Record::Misbehaved { what });
-        Ok(Vec::new())
     }
 
     fn next_repair(&self, view: &View, arena: &mut Arena<'_>) -> anyhow::Result<Option<(&'static str, NodeId)>> {
