@@ -220,14 +220,8 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 /// Seconds since 1970 of a date as HTTP writes it: `Sat, 21 Nov 2026 10:14:19 GMT`.
 fn seconds_of_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let fields: Vec<&str> = text.split([' ', ':']).collect();
-    let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
-    let month = MONTHS.iter().position(|name| fields.get(2) == Some(name))? as i64 + 1;
-    // Days of the proleptic Gregorian calendar, with years that begin in March, so that the leap day is the last.
-    let (year, month) = if month > 2 { (number(3)?, month - 3) } else { (number(3)? - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + number(1)? - 1 - 719_468;
-    Some(((days * 24 + number(4)?) * 60 + number(5)?) * 60 + number(6)?)
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 #[cfg(test)]

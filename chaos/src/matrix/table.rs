@@ -7,11 +7,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use maud::html;
 use serde::Serialize;
 
 use super::state::Done;
 use crate::report::Verdict;
 use crate::report::figures::Spread;
+use crate::report::html::{page, table, thousands};
 
 /// All runs of one scenario.
 #[derive(Debug, Default, Serialize)]
@@ -84,18 +86,6 @@ pub(super) fn write(directory: &Path, done: &[&Done], planned: usize) -> anyhow:
     Ok(())
 }
 
-fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(0).to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn seconds(us: u64) -> String {
     format!("{:.2}", us as f64 / 1e6)
 }
@@ -114,7 +104,7 @@ fn failover(row: &Row) -> String {
 }
 
 fn faults(row: &Row) -> String {
-    let words: Vec<String> = row.faults.iter().map(|(fault, hits)| format!("{} {fault}", count(*hits))).collect();
+    let words: Vec<String> = row.faults.iter().map(|(fault, hits)| format!("{} {fault}", thousands(*hits))).collect();
     words.join(", ")
 }
 
@@ -130,9 +120,9 @@ fn markdown(rows: &[Row], done: usize, planned: usize) -> String {
             row.passed,
             row.runs,
             faults(row),
-            count(row.operations),
-            count(row.unknown_operations),
-            count(row.checks),
+            thousands(row.operations),
+            thousands(row.unknown_operations),
+            thousands(row.checks),
             row.violations,
             others(row),
             failover(row)
@@ -153,8 +143,8 @@ pub(super) fn text(done: &[&Done]) -> String {
             text,
             " {:<20} {passed:>9} {:>12} {:>12} {:>10}  {}",
             row.scenario,
-            count(row.operations),
-            count(row.checks),
+            thousands(row.operations),
+            thousands(row.checks),
             row.violations,
             others(&row)
         );
@@ -170,45 +160,54 @@ fn html(rows: &[Row], done: &[&Done], planned: usize) -> String {
         (_, true) => ("violation", "a property was violated"),
         _ => ("other", "not every run passed"),
     };
-    let mut body = String::new();
-    for row in rows {
-        let _ = write!(
-            body,
-            "<tr><th scope=row>{}</th><td class=n>{}/{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td>\
-             <td class=n>{}</td><td>{}</td><td class=n>{}</td><td class=runs>",
-            row.scenario,
-            row.passed,
-            row.runs,
-            faults(row),
-            count(row.operations),
-            count(row.checks),
-            row.violations,
-            others(row),
-            failover(row)
-        );
-        for one in done.iter().filter(|one| one.scenario == row.scenario) {
-            let word = one.verdict.word().to_lowercase();
-            let why = one.why.first().map_or("", String::as_str);
-            let _ = write!(
-                body,
-                "<a class=\"{}\" href=\"{}/report.html\" title=\"seed {}: {} {}\">{}</a> ",
-                word.split(' ').next().unwrap_or_default(),
-                one.directory,
-                one.seed,
-                word,
-                crate::report::escape(why),
-                one.seed
-            );
+    let runs = |row: &Row| {
+        html! {
+            @for one in done.iter().filter(|one| one.scenario == row.scenario) {
+                @let word = one.verdict.word().to_lowercase();
+                @let why = one.why.first().map_or("", String::as_str);
+                a class=(word.split(' ').next().unwrap_or_default()) href={ (one.directory) "/report.html" }
+                    title={ "seed " (one.seed) ": " (word) " " (why) } { (one.seed) }
+                " "
+            }
         }
-        body.push_str("</td></tr>\n");
-    }
-    include_str!("index.html")
-        .replace("{{style}}", crate::report::STYLE)
-        .replace("{{class}}", class)
-        .replace("{{word}}", word)
-        .replace("{{revision}}", crate::revision::REVISION)
-        .replace("{{done}}", &format!("{} of {} runs", count(done.len()), count(planned)))
-        .replace("{{rows}}", &body)
+    };
+    let body = html! {
+        @for row in rows {
+            tr {
+                th scope="row" { (row.scenario) }
+                td.n { (row.passed) "/" (row.runs) }
+                td { (faults(row)) }
+                td.n { (thousands(row.operations)) }
+                td.n { (thousands(row.checks)) }
+                td.n { (row.violations) }
+                td { (others(row)) }
+                td.n { (failover(row)) }
+                td.runs { (runs(row)) }
+            }
+        }
+    };
+    let headings = [
+        ("scenario", false),
+        ("passed", true),
+        ("faults", false),
+        ("operations", true),
+        ("checks", true),
+        ("violations", true),
+        ("other verdicts", false),
+        ("failover p50 / p95 / p99 / max (s)", true),
+        ("runs by seed", false),
+    ];
+    let body = html! {
+        header class={ "banner " (class) } {
+            h1 { "Fault matrix: " (word) }
+            p {
+                (thousands(done.len())) " of " (thousands(planned)) " runs, revision "
+                code { (crate::revision::REVISION) }
+            }
+        }
+        main { section { (table(&headings, &body)) } }
+    };
+    page("raftshare-chaos: matrix", &body)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Invariant: only a run that was valid, decided every property and violated none is a pass; the exit code says so too.
 
 pub mod figures;
+pub(crate) mod html;
 mod page;
 mod shrink;
 mod story;
@@ -220,14 +221,6 @@ fn command(run: &RunInfo) -> String {
 pub fn percentile(sorted: &[Micros], percent: usize) -> Micros {
     let last = sorted.len().saturating_sub(1);
     sorted.get((sorted.len() * percent / 100).min(last)).copied().unwrap_or(0)
-}
-
-/// Style of every page, for light and dark.
-pub(crate) const STYLE: &str = include_str!("style.css");
-
-/// Text as part of a page.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Report {
