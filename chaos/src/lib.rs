@@ -26,10 +26,12 @@
 //!
 //! Invariant: the product's binaries run unmodified; no hook of this crate is in them.
 
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod checker;
 pub mod cli;
 pub mod cluster;
+pub mod columns;
 pub mod fault;
 pub mod history;
 pub mod holder;

@@ -8,7 +8,6 @@ mod against;
 mod announces;
 mod chart;
 pub mod cli;
-mod columns;
 mod convergence;
 mod figure;
 mod freshness;

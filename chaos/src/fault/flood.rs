@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, Record};
+use crate::observer::rss_kib;
 use crate::scenario::Setup;
 use crate::workload::{RawClient, RawOutcome};
 
@@ -68,7 +69,7 @@ impl Family for Flood {
         let living = arena.cluster.living();
         let mut before = Vec::new();
         for id in &living {
-            before.push(memory_kib(arena.cluster.pid(*id).context("it lives")?)?);
+            before.push(arena.cluster.pid(*id).and_then(rss_kib).context("its memory is not known")?);
         }
         let mut opening = JoinSet::new();
         for id in &living {
@@ -89,9 +90,8 @@ impl Family for Flood {
         hostile_names(arena).await?;
         let mut grown = Vec::new();
         for (id, before) in living.iter().zip(before) {
-            let Some(pid) = arena.cluster.pid(*id) else { continue };
             // A node that ended meanwhile is told by whoever looks after the processes.
-            let Ok(now) = memory_kib(pid) else { continue };
+            let Some(now) = arena.cluster.pid(*id).and_then(rss_kib) else { continue };
             let growth = now.saturating_sub(before);
             grown.push(growth >> 10);
             if growth > GROWTH_MAX_KIB {
@@ -154,20 +154,13 @@ async fn hostile_names(arena: &Arena<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Memory of a process that is in use, in KiB.
-fn memory_kib(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn own_memory_is_read() {
-        assert!(memory_kib(std::process::id()).expect("this process has memory") > 100);
+        assert!(rss_kib(std::process::id()).expect("this process has memory") > 100);
     }
 
     #[test]

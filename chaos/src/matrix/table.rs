@@ -11,6 +11,7 @@ use maud::html;
 use serde::Serialize;
 
 use super::state::Done;
+use crate::columns::{Columns, Side};
 use crate::report::Verdict;
 use crate::report::figures::Spread;
 use crate::report::html::{page, table, thousands};
@@ -133,23 +134,20 @@ fn markdown(rows: &[Row], done: usize, planned: usize) -> String {
 
 /// As printed at the end.
 pub(super) fn text(done: &[&Done]) -> String {
-    let mut text = format!(
-        " {:<20} {:>9} {:>12} {:>12} {:>10}  {}\n",
-        "SCENARIO", "PASSED", "OPERATIONS", "CHECKS", "VIOLATIONS", "OTHERS"
-    );
+    let mut table = Columns::new([
+        (Side::Left, "SCENARIO"),
+        (Side::Right, "PASSED"),
+        (Side::Right, "OPERATIONS"),
+        (Side::Right, "CHECKS"),
+        (Side::Right, "VIOLATIONS"),
+        (Side::Left, "OTHERS"),
+    ]);
     for row in rows(done) {
         let passed = format!("{}/{}", row.passed, row.runs);
-        let _ = writeln!(
-            text,
-            " {:<20} {passed:>9} {:>12} {:>12} {:>10}  {}",
-            row.scenario,
-            thousands(row.operations),
-            thousands(row.checks),
-            row.violations,
-            others(&row)
-        );
+        let (operations, checks) = (thousands(row.operations), thousands(row.checks));
+        table.row(vec![row.scenario.clone(), passed, operations, checks, row.violations.to_string(), others(&row)]);
     }
-    text
+    table.text() + "\n"
 }
 
 fn html(rows: &[Row], done: &[&Done], planned: usize) -> String {

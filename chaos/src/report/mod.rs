@@ -15,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checker::{Checker, Finding, Findings, replication, searches, validity};
+use crate::columns::{Columns, Side};
 use crate::history::{Event, Micros, Op, RunInfo};
 use crate::model::Model;
 use crate::scenario::Scenario;
@@ -242,11 +243,11 @@ impl Report {
 
     /// The table and everything after it, as printed.
     pub fn text(&self, directory: &Path) -> String {
-        let mut text = format!("{:<44} {:>9} {:>6}\n", " INVARIANT", "CHECKS", "FAIL");
-        for property in &self.properties {
-            let findings = &property.findings;
-            let _ = writeln!(text, " {:<43} {:>9} {:>6}", property.property, findings.checks, findings.violations);
+        let mut table = Columns::new([(Side::Left, "INVARIANT"), (Side::Right, "CHECKS"), (Side::Right, "FAIL")]);
+        for Property { property, findings, .. } in &self.properties {
+            table.row(vec![property.clone(), findings.checks.to_string(), findings.violations.to_string()]);
         }
+        let mut text = table.text() + "\n";
         let _ = writeln!(
             text,
             " operations: {} acknowledged, {} refused, {} unknown",
