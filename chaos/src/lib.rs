@@ -41,7 +41,6 @@ pub mod matrix;
 pub mod model;
 pub mod nemesis;
 pub mod observer;
-pub mod process;
 pub mod recorder;
 pub mod report;
 pub mod revision;

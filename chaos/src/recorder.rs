@@ -132,10 +132,7 @@ impl Recorder {
 
 /// The machine's monotonic clock, which all processes share.
 pub fn monotonic_us() -> Micros {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    #[allow(unsafe_code, reason = "clock_gettime(2) writes the one structure it is given")]
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    debug_assert_eq!(result, 0, "the monotonic clock always exists");
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000
 }
 

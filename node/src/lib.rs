@@ -49,4 +49,5 @@ pub mod standing;
 pub mod start;
 pub mod starts;
 pub mod succession;
+pub mod testbed;
 pub mod transport;

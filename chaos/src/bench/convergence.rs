@@ -15,7 +15,7 @@ use raft_store::types::FileName;
 use super::samples::Samples;
 use super::single::library;
 use super::{Bench, Figure};
-use crate::process::{Process, Spec, find_binary};
+use node::testbed::{Process, Spec, find_binary};
 
 /// Size of the files.
 const FILE_BYTES: usize = 4_096;

@@ -38,7 +38,7 @@ pub use results::Results;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::fault::Families;
 use crate::fault::network::Pids;
-use crate::process::find_binary;
+use node::testbed::find_binary;
 
 /// File name of the figures inside a report directory.
 pub const FILE: &str = "bench.json";

@@ -5,8 +5,7 @@
 //! new member; no id is used for a second node.
 
 mod error;
-mod looks;
-mod ports;
+mod queries;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -15,13 +14,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 pub use error::ClusterError;
-pub use ports::free_ports;
+use node::testbed::{Process, Spec, find_binary, free_ports};
 use raft_store::types::NodeId;
 use tokio::task::JoinHandle;
 
 use crate::fault::network::Pids;
 use crate::fault::{Families, NodePlan};
-use crate::process::{Process, Spec, find_binary};
 
 /// How long a cluster may take to be born, or to serve again after the last fault was removed.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, FaultOutcome};
-use crate::process::signal;
 use crate::scenario::Setup;
+use node::testbed::{Signal, signal};
 
 /// How long the node runs out of every [`PERIOD`].
 const RUNS: Duration = Duration::from_millis(5);
@@ -89,7 +89,7 @@ impl Family for Cpu {
 }
 
 async fn starve(pid: u32) {
-    while is_child(pid) && signal(pid, libc::SIGSTOP).is_ok() {
+    while is_child(pid) && signal(pid, Signal::STOP).is_ok() {
         tokio::time::sleep(PERIOD.saturating_sub(RUNS)).await;
         resume(pid);
         tokio::time::sleep(RUNS).await;
@@ -99,7 +99,7 @@ async fn starve(pid: u32) {
 fn resume(pid: u32) {
     if is_child(pid) {
         // Fails only for a process that is gone.
-        let _ = signal(pid, libc::SIGCONT);
+        let _ = signal(pid, Signal::CONT);
     }
 }
 

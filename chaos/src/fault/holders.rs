@@ -10,10 +10,10 @@ use rand::Rng;
 
 use super::{Arena, Effect, Environment, Family};
 use crate::history::{Answer, Event, FaultName, FaultOutcome, Op, OpId, Record};
-use crate::process::{Process, Spec};
 use crate::recorder::Recorder;
 use crate::scenario::Setup;
 use crate::verify::Published;
+use node::testbed::{Process, Spec};
 
 /// Its lease's duration, in milliseconds.
 const TTL_MS: u64 = 1_000;

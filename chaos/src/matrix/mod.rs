@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use node::testbed::{Signal, die_with_parent, signal};
 use parking_lot::Mutex;
 
 use crate::interrupt;
@@ -198,7 +199,8 @@ impl Shared {
         // Ctrl-C is for the matrix, which tells its runs.
         command.process_group(0);
         let began = Instant::now();
-        let mut child = crate::process::dying_with_parent(command).spawn().context("cannot start a run")?;
+        die_with_parent(command.as_std_mut(), Signal::INT);
+        let mut child = command.spawn().context("cannot start a run")?;
         let mut told = false;
         let status = loop {
             if let Ok(status) = tokio::time::timeout(LOOK, child.wait()).await {
@@ -207,7 +209,8 @@ impl Shared {
             if interrupt::asked() && !told {
                 told = true;
                 if let Some(pid) = child.id() {
-                    crate::process::interrupt(pid);
+                    // Fails only for a run that is gone.
+                    let _ = signal(pid, Signal::INT);
                 }
             }
         };

@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_never_came_about_proves_that_nothing_was_applied() {
-        let port = crate::cluster::free_ports(1).expect("a free port")[0];
+        let port = node::testbed::free_ports(1).expect("a free port")[0];
         let servers = Arc::new(vec![format!("http://127.0.0.1:{port}")]);
         let raw = RawClient::new(servers).expect("a client");
         let outcome = raw.post(0, "/lease", &json!({}), None, Duration::from_secs(9)).await;

@@ -10,9 +10,10 @@ use anyhow::{Context as _, bail};
 
 use crate::bench::load::Connection;
 use crate::bench::load::peers::text_field;
-use crate::cluster::{READY_WITHIN, free_ports};
+use crate::cluster::READY_WITHIN;
 use crate::fault::Unavailable;
-use crate::process::{Process, Spec};
+use node::testbed::free_ports;
+use node::testbed::{Process, Spec};
 
 /// Members.
 const MEMBERS: usize = 3;

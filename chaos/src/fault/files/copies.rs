@@ -13,12 +13,12 @@ use raft_store::types::NodeId;
 use serde_json::Value;
 
 use super::{Arena, DECIDES_WITHIN, Effect, PAUSE, REPLACED_WITHIN};
-use crate::cluster::free_ports;
 use crate::fault::members::metric;
 use crate::history::{FaultName, Record};
-use crate::process::Process;
 use crate::scenario::Target;
 use crate::workload::{RawClient, RawOutcome};
+use node::testbed::Process;
+use node::testbed::free_ports;
 
 /// Entries by which a copy is older than its original.
 const OLDER_BY: u64 = 50;

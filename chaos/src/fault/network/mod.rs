@@ -189,7 +189,7 @@ impl Family for Network {
 impl Network {
     /// Starts a proxy in front of a node.
     async fn front(&self, id: NodeId, listen: &str) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
-        let port = crate::cluster::free_ports(1)?.first().copied().context("no port for a proxy")?;
+        let port = node::testbed::free_ports(1)?.first().copied().context("no port for a proxy")?;
         let listener = TcpListener::bind(("127.0.0.1", port)).await.context("a proxy cannot listen")?;
         let front = listener.local_addr().context("a proxy has no address")?;
         let target: SocketAddr = listen.parse().context("a node's address is no address")?;

@@ -15,10 +15,10 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::{Arena, Effect, Environment, Family};
-use crate::cluster::free_ports;
 use crate::history::FaultName;
-use crate::process::{Process, Spec, find_binary};
 use crate::scenario::Setup;
+use node::testbed::free_ports;
+use node::testbed::{Process, Spec, find_binary};
 
 /// Files that every peer begins with.
 const FILES: usize = 4;
