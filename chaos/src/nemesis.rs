@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use client::api::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,8 +18,9 @@ use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
 use crate::fault::{Arena, Effect, Families, Fault};
 use crate::history::{FaultName, FaultOutcome, FaultRecord, Micros, Record};
 use crate::recorder::Recorder;
-use crate::scenario::Target;
+use crate::scenario::{Step, Target};
 use crate::schedule::Action;
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// How long to wait for somebody to lead before a fault on the leader is skipped.
@@ -79,39 +80,38 @@ impl<'a> Nemesis<'a> {
         &self.recoveries
     }
 
-    async fn act(&mut self, action: Action) -> anyhow::Result<()> {
-        match action {
-            Action::Traffic(duration) => tokio::time::sleep(duration).await,
-            Action::AfterUpdate(delay) => self.after_update(delay).await,
-            Action::Kill(target) => self.kill(target).await?,
-            Action::Stop(target) => self.stop(target).await?,
-            Action::Terminate(target) => self.terminate(target).await?,
-            Action::Fault(fault, seed) => self.inject(fault, seed).await?,
-            Action::Heal => self.heal().await?,
-            Action::Continue => {
-                let resumed = self.cluster.resume_all()?;
-                for node in resumed {
+    async fn act(&mut self, Action { step, lasts, seed }: Action) -> anyhow::Result<()> {
+        match step {
+            Step::Traffic(_) => tokio::time::sleep(lasts).await,
+            Step::AfterUpdate(_) => self.after_update(lasts).await,
+            Step::Kill(target) => self.kill(target).await?,
+            Step::Stop(target) => self.stop(target).await?,
+            Step::Terminate(target) => self.terminate(target).await?,
+            Step::Fault(fault) => self.inject(fault, seed).await?,
+            Step::Heal => self.heal().await?,
+            Step::Continue => {
+                for node in self.cluster.resume_all()? {
                     self.record(FaultName::Continue, Some(node), None, FaultOutcome::Installed);
                 }
             }
-            Action::Restart => {
-                let restarted = self.cluster.restart_dead()?;
-                for node in restarted {
+            Step::Restart => {
+                for node in self.cluster.restart_dead()? {
                     self.record(FaultName::Restart, Some(node), None, FaultOutcome::Installed);
                 }
             }
-            Action::NoMajority(duration) => self.no_majority(duration).await,
-            Action::AwaitReady => self.await_ready().await?,
-            Action::AwaitWrites => {
+            Step::NoMajority(_) => self.no_majority(lasts).await,
+            Step::AwaitReady => self.await_ready().await?,
+            Step::AwaitWrites => {
                 self.await_writes().await;
             }
-            Action::AwaitWritesWithin(most) => {
-                let after = self.await_writes().await;
+            Step::AwaitWritesWithin(most_ms) => {
+                let (after, most) = (self.await_writes().await, Duration::from_millis(most_ms));
                 if after > most {
                     let what = format!("no write was acknowledged for {after:.2?} after a fault, {most:?} are allowed");
                     self.recorder.record(Record::Misbehaved { what });
                 }
             }
+            Step::OneOf(_) | Step::OneIn(..) => bail!("a schedule has no choices left"),
         }
         Ok(())
     }
@@ -275,8 +275,8 @@ impl<'a> Nemesis<'a> {
 
 /// Writes through one node until a write is acknowledged.
 async fn probe(raw: RawClient, server: usize) {
-    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
-    while !matches!(raw.post(server, "/register", &body, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+    let write = Write::register("probe", false);
+    while !matches!(raw.write(server, &write, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
         tokio::time::sleep(PROBE_PAUSE).await;
     }
 }

@@ -3,7 +3,6 @@
 //! Invariant: safety is examined under faults and liveness without them; what the harness itself could not do is an
 //! error, neither a pass nor a violation.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -206,9 +205,8 @@ async fn drive(
     }
     if healed {
         families.verify(&mut arena(cluster, recorder, options.seed)).await?;
-        let files: BTreeSet<String> = published.keys().cloned().collect();
         // Every fault is gone and every node called itself ready: what does not answer now is the cluster's failure.
-        if let Err(reason) = verify::read_back(cluster, recorder, &files, &published).await {
+        if let Err(reason) = verify::read_back_and_compare(cluster, recorder, &published).await {
             recorder.record(Record::NotHealed { reason });
         }
     }

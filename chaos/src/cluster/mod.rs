@@ -77,6 +77,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Starts nodes that no fault is going to hit.
+    pub async fn start_plain(
+        nodes: u64,
+        bin_dir: Option<&Path>,
+        (data, logs): (PathBuf, PathBuf),
+        arguments: Vec<String>,
+    ) -> Result<Self, ClusterError> {
+        let (bin_dir, pids) = (bin_dir.map(Path::to_path_buf), Pids::default());
+        let options = ClusterOptions { nodes, spares: 0, bin_dir, data, logs, arguments, pids };
+        Self::start(&options, &mut Families::default()).await
+    }
+
     /// Starts the nodes and waits until every one of them serves.
     pub async fn start(options: &ClusterOptions, families: &mut Families) -> Result<Self, ClusterError> {
         let program = find_binary("raftshare-node", options.bin_dir.as_deref())?;

@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use client::api::headers;
 use hyper::Request;
-use hyper::body::Bytes;
 use raft_store::types::NodeId;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
+use super::http::{call, post_request};
 use super::journal::{Journal, now};
-use super::net::{address, exchange};
+use super::net::address;
 use super::plan::Plan;
-use crate::history::{Answer, Level, Op, OpId, Record, Seen};
+use crate::history::{Answer, Level, Op, OpId, Record};
 use crate::workload::keyed::{self, Habits, Keyed, Wire};
 use crate::workload::write::{Lease, LeaseHolder, Write};
-use crate::workload::{RawOutcome, file_answer, found_answer, level_text, outcome_of, settled, write_answer};
+use crate::workload::{RawOutcome, file_answer, found_answer, level_text, settled, write_answer};
 
 /// Deadlines of single attempts in milliseconds; many are shorter than a failover.
 const ATTEMPT_MS: std::ops::Range<u64> = 40..1_500;
@@ -59,9 +59,7 @@ impl Wire for SimWire {
 
     async fn post(&mut self, node: NodeId, request: &keyed::Request, limit: Duration) -> RawOutcome {
         let Write { path, body, .. } = &request.write;
-        let mut post = Request::post(format!("http://{}{path}", address(node)))
-            .header("content-type", "application/json")
-            .header(headers::IDEMPOTENCY_KEY, &request.key);
+        let mut post = post_request(node, path).header(headers::IDEMPOTENCY_KEY, &request.key);
         if let Some(floor) = request.floor {
             post = post.header(headers::IDEMPOTENCY_FLOOR, floor.to_string());
         }
@@ -294,33 +292,5 @@ impl LeaseHolder for Actor {
 
     async fn sleep(&mut self, duration: Duration) {
         tokio::time::sleep(duration).await;
-    }
-}
-
-/// Sends a request and reads what its answer proves; `newest_index` is raised to the log index of a write.
-pub(super) async fn call(
-    request: hyper::http::request::Builder,
-    body: String,
-    limit: Duration,
-    newest_index: &mut u64,
-) -> RawOutcome {
-    let request = match request.body(Bytes::from(body)) {
-        Ok(request) => request,
-        Err(error) => return RawOutcome::Refused("unreachable".into(), error.to_string()),
-    };
-    match exchange(request, limit).await {
-        Ok(response) => {
-            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-            let number = |name: &str| text(name).and_then(|text| text.parse::<u64>().ok());
-            *newest_index = (*newest_index).max(number(headers::INDEX).unwrap_or(0));
-            let seen = (|| {
-                let (node, applied) = (number(headers::NODE)?, number(headers::APPLIED)?);
-                let boot = text(headers::BOOT)?.to_owned();
-                Some(Seen { node, boot, applied, index: number(headers::INDEX) })
-            })();
-            outcome_of(response.status().is_success(), response.body(), seen)
-        }
-        Err(node::net::Undelivered::NotSent(reason)) => RawOutcome::Refused("unreachable".into(), reason),
-        Err(node::net::Undelivered::Lost(reason)) => RawOutcome::Unknown(reason),
     }
 }

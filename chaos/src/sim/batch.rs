@@ -15,9 +15,10 @@ use std::process::Stdio;
 use anyhow::Context;
 use futures::StreamExt;
 
-use super::outcome::{Outcome, Verdict};
+use super::outcome::Outcome;
 use super::plan::KINDS;
 use super::run::broken;
+use crate::report::Verdict;
 
 /// File of a report directory that holds one result a line.
 const FILE: &str = "seeds.jsonl";

@@ -32,6 +32,7 @@ mod entropy;
 mod faults;
 mod guest;
 mod heal;
+mod http;
 mod journal;
 mod liveness;
 mod machine;
@@ -42,5 +43,5 @@ mod probe;
 mod run;
 mod watch;
 
-pub use outcome::{Outcome, Verdict};
+pub use outcome::Outcome;
 pub use run::run_seed;

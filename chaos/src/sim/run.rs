@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::liveness::Liveness;
 use super::machine::{Machine, Neighbours};
 use super::net::name;
-use super::outcome::{Outcome, Verdict};
+use super::outcome::Outcome;
 use super::plan::{Kind, Plan};
 use super::watch::Watch;
 use super::{admin, entropy, heal, probe};
@@ -24,6 +24,7 @@ use crate::checker;
 use crate::history::{Event, FORMAT, FaultOutcome, FaultRecord, Micros, Record, RunInfo};
 use crate::model::Model;
 use crate::report;
+use crate::report::Verdict;
 
 /// How long the healed cluster may take until it served a client everything, in simulated time.
 const HEAL_WITHIN: Duration = Duration::from_secs(60);

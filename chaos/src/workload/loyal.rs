@@ -38,15 +38,15 @@ impl Loyal {
     }
 
     pub(super) async fn run(mut self) {
-        let Write { op, path, body } = Write::register(&self.name, false);
+        let write = Write::register(&self.name, false);
         let mut number = 0_u64;
         while !self.context.is_over() {
             number += 1;
             let key = format!("{}-{number}", self.name);
             let within = Duration::from_millis(self.rng.random_range(WITHIN_MS));
             let to = Some(self.server as u64 + 1);
-            let id = self.context.invoke_at(&self.name, op.clone(), Some(key.clone()), to);
-            let outcome = self.raw.post(self.server, path, &body, Some(&key), within).await;
+            let id = self.context.invoke_at(&self.name, write.op.clone(), Some(key.clone()), to);
+            let outcome = self.raw.write(self.server, &write, Some(&key), within).await;
             let pause = match self.context.settle(id, outcome, write_answer) {
                 Settled::Refused(code) if code == UNREACHABLE => AWAY_PAUSE,
                 _ => PAUSE,

@@ -11,6 +11,7 @@ use raft_store::types::NodeId;
 use serde_json::Value;
 
 use super::code_text;
+use super::write::Write;
 use crate::history::{Answer, Seen};
 
 /// The code of a request for which no connection came about.
@@ -55,6 +56,11 @@ impl RawClient {
             request = request.header(headers::IDEMPOTENCY_KEY, key);
         }
         outcome(request.send().await).await
+    }
+
+    /// One write to server number `server`.
+    pub(crate) async fn write(&self, server: usize, write: &Write, key: Option<&str>, limit: Duration) -> RawOutcome {
+        self.post(server, write.path, &write.body, key, limit).await
     }
 
     /// One GET from server number `server`, counted from 0.

@@ -78,7 +78,7 @@ impl Seeker {
         let key = format!("{}-{}", self.name, self.keys);
         let server = self.server();
         let id = self.context.invoke_at(&self.name, write.op.clone(), Some(key.clone()), Some(node_of(server)));
-        let outcome = self.raw.post(server, write.path, &write.body, Some(&key), WITHIN).await;
+        let outcome = self.raw.write(server, write, Some(&key), WITHIN).await;
         match self.context.settle(id, outcome, write_answer) {
             Settled::Answered(answer, value, seen) => Some((answer, value, seen)),
             Settled::Refused(_) | Settled::Unknown => None,

@@ -45,6 +45,11 @@ impl Write {
         Self { op, path: "/lease/leave", body: json!({"peerId": peer, "fileName": file}) }
     }
 
+    /// Announces contents without naming a version (F6).
+    pub(crate) fn announce(peer: &str, file: &str, hash: &str) -> Self {
+        publish(peer, file, (None, hash.to_owned()), None)
+    }
+
     /// Creates a name without a lease (F3).
     pub(crate) fn create(peer: &str, file: &str, version: Option<u64>, rng: &mut StdRng) -> Self {
         publish(peer, file, (version, fresh_hash(rng).to_string()), None)

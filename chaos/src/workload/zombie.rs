@@ -52,8 +52,7 @@ impl Wire for RawWire {
     }
 
     async fn post(&mut self, node: NodeId, request: &Request, limit: Duration) -> RawOutcome {
-        let Write { path, body, .. } = &request.write;
-        self.raw.post(node as usize - 1, path, body, Some(&request.key), limit).await
+        self.raw.write(node as usize - 1, &request.write, Some(&request.key), limit).await
     }
 }
 

@@ -6,12 +6,12 @@
 use std::time::{Duration, Instant};
 
 use raft_store::types::NodeId;
-use serde_json::json;
 
 use super::{Members, view};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
 use crate::history::{FaultName, Record};
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// The deadline of a command and the second that W6 leaves for telling.
@@ -89,12 +89,12 @@ async fn refused(word: &str, id: NodeId, whom: &str, arena: &Arena<'_>) -> anyho
 
 async fn written(arena: &Arena<'_>) -> anyhow::Result<bool> {
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls()))?;
-    let body = json!({"peerId": "operator", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let write = Write::register("operator", false);
     let until = Instant::now() + WRITTEN_WITHIN;
     while Instant::now() < until {
         for id in arena.cluster.living() {
             let server = arena.cluster.server(id);
-            if matches!(raw.post(server, "/register", &body, None, WRITE_WITHIN).await, RawOutcome::Ok(..)) {
+            if matches!(raw.write(server, &write, None, WRITE_WITHIN).await, RawOutcome::Ok(..)) {
                 return Ok(true);
             }
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use raft_store::types::NodeId;
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{LOOK_WITHIN, metric};
@@ -18,6 +17,7 @@ use crate::fault::{Arena, Effect};
 use crate::history::{FaultName, FaultOutcome};
 use crate::scenario::Target;
 use crate::workload::RawClient;
+use crate::workload::write::Write;
 
 /// How long writing more than the logs keep may take.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
@@ -43,9 +43,9 @@ pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Opt
         let raw = raw.clone();
         writers.spawn(async move {
             let peer = format!("writer-{number}");
-            let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "files": [], "serving": false});
+            let write = Write::register(&peer, false);
             loop {
-                raw.post(server, "/register", &body, None, LOOK_WITHIN).await;
+                raw.write(server, &write, None, LOOK_WITHIN).await;
             }
         });
     }
