@@ -269,7 +269,7 @@ fn again(earlier: &Report, report: Option<PathBuf>, bin_dir: Option<PathBuf>) ->
 
 #[allow(clippy::print_stdout, reason = "the program's results")]
 async fn run_matrix(arguments: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let options = matrix::Options {
+    let options = matrix::MatrixOptions {
         counts: arguments.counts,
         only: arguments.only,
         out: arguments.out,

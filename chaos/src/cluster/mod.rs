@@ -23,10 +23,10 @@ use crate::fault::{Families, NodePlan};
 
 /// How long a cluster may take to be born, or to serve again after the last fault was removed.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Pause between two looks at a node.
+/// Pause between two polls at a node.
 const POLL: Duration = Duration::from_millis(10);
-/// How long one look may take.
-const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// How long one poll may take.
+const POLL_WITHIN: Duration = Duration::from_millis(500);
 
 /// How to start a cluster.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Cluster {
             plans.push(plan);
         }
         let list: Vec<String> = plans.iter().map(|plan| format!("{}={}", plan.id, plan.address())).collect();
-        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(LOOK_WITHIN).build()?;
+        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(POLL_WITHIN).build()?;
         let (members, next_id) = (BTreeMap::new(), options.nodes + 1);
         let mut cluster =
             Self { members, slots, next_id, http, pids: options.pids.clone(), options: options.clone(), program };

@@ -35,8 +35,8 @@ const WRONG_S: i64 = 1_800;
 const DRIFTED_S: i64 = 2;
 /// How long it may take until a node tells another time: the library looks once a second, and a clock has to drift.
 const SHOWS_WITHIN: Duration = Duration::from_secs(8);
-/// Pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two polls.
+const POLL_PAUSE: Duration = Duration::from_millis(50);
 /// How long one request may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -184,7 +184,7 @@ impl Clocks {
             if self.wrong_by(arena, node).await.is_some_and(&test) {
                 return true;
             }
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         false
     }

@@ -18,12 +18,12 @@ use node::testbed::{Signal, signal};
 const RUNS: Duration = Duration::from_millis(5);
 /// Length of a cycle.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Looks at the process until the fault counts as installed.
-const LOOKS: usize = 40;
-/// Share of looks, in percent, that must find it stopped.
+/// Samples of the process until the fault counts as installed.
+const SAMPLES: usize = 40;
+/// Share of samples, in percent, that must find it stopped.
 const STOPPED_PERCENT: usize = 70;
-/// Pause between two looks; no divisor of the period, or all looks would see the same part of it.
-const LOOK_PAUSE: Duration = Duration::from_millis(13);
+/// Pause between two polls; no divisor of the period, or all samples would see the same part of it.
+const POLL_PAUSE: Duration = Duration::from_millis(13);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +64,17 @@ impl Family for Cpu {
         self.heal(arena).await?;
         self.starved = Some((node, pid, tokio::spawn(starve(pid))));
         let mut stopped = 0;
-        for _ in 0..LOOKS {
-            tokio::time::sleep(LOOK_PAUSE).await;
+        for _ in 0..SAMPLES {
+            tokio::time::sleep(POLL_PAUSE).await;
             stopped += usize::from(state(pid) == Some('T'));
         }
-        let percent = stopped * 100 / LOOKS;
+        let percent = stopped * 100 / SAMPLES;
         let outcome = if percent >= STOPPED_PERCENT {
             FaultOutcome::Installed
         } else {
-            FaultOutcome::Indeterminate(format!("stopped in {percent} % of the looks only"))
+            FaultOutcome::Indeterminate(format!("stopped in {percent} % of the samples only"))
         };
-        let words = format!("n{node} starves (stopped in {percent} % of the looks)");
+        let words = format!("n{node} starves (stopped in {percent} % of the samples)");
         Ok(vec![Effect { fault: FaultName::Starve, node: Some(node), words, outcome }])
     }
 
@@ -126,13 +126,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
         let task = tokio::spawn(starve(child.id()));
         while state(child.id()) != Some('T') {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         task.abort();
         let _ = task.await;
         resume(child.id());
         while state(child.id()) == Some('T') {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         child.kill().expect("runs");
         child.wait().expect("ends");

@@ -27,8 +27,8 @@ const FILE: &str = "shared/0.txt";
 const HOLDS_WITHIN: Duration = Duration::from_secs(15);
 /// How long it may take until its late publish was answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Pause between two looks at its history.
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// Pause between two polls at its history.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Family for Holders {
         let deadline = Instant::now() + HOLDS_WITHIN;
         // A grant that is new, and nothing after it.
         while Instant::now() < deadline && !self.holds(seen)? {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         process.stop()?;
         let held = self.holds(seen)?;
@@ -99,7 +99,7 @@ impl Family for Holders {
         let deadline = Instant::now() + ANSWERED_WITHIN;
         // Its publish, and the answer.
         while Instant::now() < deadline && self.read()?.len() < lines + 2 {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         let (refused, told) = self.late_publish(lines)?;
         let words = format!("holder slept {} ms past its lease; its publish: {told}", beyond);

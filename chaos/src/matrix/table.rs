@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use maud::html;
 use serde::Serialize;
 
-use super::state::Done;
+use super::state::FinishedRun;
 use crate::columns::{Columns, Side};
 use crate::report::Verdict;
 use crate::report::figures::Spread;
@@ -37,7 +37,7 @@ struct Row {
     failover: Spread,
 }
 
-fn rows(done: &[&Done]) -> Vec<Row> {
+fn rows(done: &[&FinishedRun]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut recoveries: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for one in done {
@@ -70,7 +70,7 @@ fn rows(done: &[&Done]) -> Vec<Row> {
 }
 
 /// Writes all three.
-pub(super) fn write(directory: &Path, done: &[&Done], planned: usize) -> anyhow::Result<()> {
+pub(super) fn write(directory: &Path, done: &[&FinishedRun], planned: usize) -> anyhow::Result<()> {
     let rows = rows(done);
     let json = serde_json::json!({
         "revision": crate::revision::REVISION, "planned": planned, "done": done.len(), "rows": rows,
@@ -133,7 +133,7 @@ fn markdown(rows: &[Row], done: usize, planned: usize) -> String {
 }
 
 /// As printed at the end.
-pub(super) fn text(done: &[&Done]) -> String {
+pub(super) fn text(done: &[&FinishedRun]) -> String {
     let mut table = Columns::new([
         (Side::Left, "SCENARIO"),
         (Side::Right, "PASSED"),
@@ -150,7 +150,7 @@ pub(super) fn text(done: &[&Done]) -> String {
     table.text() + "\n"
 }
 
-fn html(rows: &[Row], done: &[&Done], planned: usize) -> String {
+fn html(rows: &[Row], done: &[&FinishedRun], planned: usize) -> String {
     let clean = done.len() == planned && done.iter().all(|one| one.verdict == Verdict::Pass);
     let violated = done.iter().any(|one| one.verdict == Verdict::Violation);
     let (class, word) = match (clean, violated) {
@@ -214,12 +214,12 @@ mod tests {
 
     #[test]
     fn a_row_is_the_sum_of_its_runs() {
-        let mut passed = Done::skipped("leader-kill", 1, 5, String::new());
+        let mut passed = FinishedRun::skipped("leader-kill", 1, 5, String::new());
         passed.verdict = Verdict::Pass;
         passed.operations = 1_200_345;
         passed.recoveries_us = vec![500_000, 700_000];
         passed.faults.insert("kill".into(), 6);
-        let skipped = Done::skipped("leader-kill", 2, 5, "needs <root>".into());
+        let skipped = FinishedRun::skipped("leader-kill", 2, 5, "needs <root>".into());
         let done = [&passed, &passed, &skipped];
         let text = markdown(&rows(&done), 3, 4);
         assert!(text.contains("| leader-kill | 2 of 3 | 12 kill | 2,400,690 |"), "{text}");

@@ -26,7 +26,7 @@ pub struct Figures {
     /// Latency of acknowledged operations by kind.
     pub latency: BTreeMap<String, Spread>,
     /// Faults by name.
-    pub faults: BTreeMap<String, Tally>,
+    pub faults: BTreeMap<String, FaultCounts>,
     /// Who led from when on.
     pub leaders: Vec<Led>,
     /// Spans without an acknowledged write.
@@ -57,7 +57,7 @@ pub struct Spread {
 
 /// What became of the faults of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct FaultCounts {
     /// Took effect.
     pub installed: usize,
     /// Could not be tried.
@@ -177,8 +177,8 @@ fn latencies(model: &Model) -> BTreeMap<String, Spread> {
     by_kind.into_iter().map(|(kind, values)| (kind.to_owned(), Spread::of(values))).collect()
 }
 
-fn faults(model: &Model) -> BTreeMap<String, Tally> {
-    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+fn faults(model: &Model) -> BTreeMap<String, FaultCounts> {
+    let mut tallies: BTreeMap<String, FaultCounts> = BTreeMap::new();
     for fault in &model.faults {
         let tally = tallies.entry(fault.fault.to_string()).or_default();
         match fault.outcome {
@@ -211,7 +211,7 @@ mod tests {
         sample.record(300, fault(FaultName::Kill, 2, FaultOutcome::Skipped("nobody leads".into())));
         sample.record(301, Record::Leader { node: 2, term: 7 });
         let figures = Figures::new(&sample.model(), &[5, 1]);
-        assert_eq!(figures.faults["kill"], Tally { installed: 1, skipped: 1, indeterminate: 0 });
+        assert_eq!(figures.faults["kill"], FaultCounts { installed: 1, skipped: 1, indeterminate: 0 });
         assert_eq!(figures.leaders, [Led { at: 301_000, node: 2, term: 7 }]);
         assert_eq!(figures.latency["publish"].count, 1);
         assert_eq!((figures.failover.p50_us, figures.failover.max_us), (5, 5));

@@ -16,8 +16,8 @@ use crate::workload::RawOutcome;
 
 /// Pause between two changes in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..900;
-/// Pause between two looks for a transfer to ask for.
-const LOOK: Duration = Duration::from_millis(1);
+/// Pause between two polls for a transfer to ask for.
+const POLL_PAUSE: Duration = Duration::from_millis(1);
 /// How long one change may take.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -47,7 +47,7 @@ pub(super) async fn run(plan: Plan, journal: Journal) {
 /// Asks for the transfers that the faults wish for, until the phase ends.
 pub(super) async fn hand_over(journal: Journal) {
     while !journal.is_over() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_PAUSE).await;
         let Some((leader, target)) = journal.take_transfer() else { continue };
         let journal = journal.clone();
         tokio::task::spawn_local(async move {

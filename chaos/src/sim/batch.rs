@@ -16,7 +16,7 @@ use anyhow::Context;
 use futures::StreamExt;
 
 use super::outcome::Outcome;
-use super::plan::KINDS;
+use super::plan::FAULT_KINDS;
 use super::run::broken;
 use crate::report::Verdict;
 
@@ -130,7 +130,7 @@ impl Batch {
         }
         let (faults, happened) = (self.sum(|outcome| &outcome.faults), self.sum(|outcome| &outcome.happened));
         let properties = self.sum(|outcome| &outcome.properties);
-        let kinds = KINDS.iter().map(|kind| kind.name().to_string()).filter(|kind| !faults.contains_key(kind));
+        let kinds = FAULT_KINDS.iter().map(|kind| kind.name().to_string()).filter(|kind| !faults.contains_key(kind));
         let modes = MODES.into_iter().filter(|mode| !happened.contains_key(*mode)).map(str::to_owned);
         let unchecked = properties.iter().filter(|(_, checks)| **checks == 0).map(|(name, _)| name.clone());
         kinds.chain(modes).chain(unchecked).collect()

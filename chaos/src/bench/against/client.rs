@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::bench::load::Connection;
-use crate::bench::load::drive::{Done, Worker};
+use crate::bench::load::drive::{Completed, Worker};
 use crate::bench::load::peers::{refusal, text_field};
 
 /// Time to live of the leases, in seconds; as long as ours.
@@ -40,7 +40,7 @@ impl Work {
 
 /// One client with one connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct EtcdClient {
     host: String,
     connection: Option<Connection>,
     work: Work,
@@ -50,7 +50,7 @@ pub struct Client {
     body: String,
 }
 
-impl Client {
+impl EtcdClient {
     /// A client of the member at `host`.
     pub fn new(host: &str, work: Work, number: u64) -> Self {
         let (host, body) = (host.to_owned(), String::new());
@@ -159,15 +159,15 @@ impl Client {
     }
 }
 
-impl Worker for Client {
-    async fn once(&mut self) -> Done {
+impl Worker for EtcdClient {
+    async fn once(&mut self) -> Completed {
         self.sequence += 1;
         let result = match self.work {
             Work::Put => self.put().await,
             Work::Cycle => self.cycle().await,
             Work::SessionCycle => self.session_cycle().await,
         };
-        Done { kind: self.work.name(), result: result.map(|()| 1) }
+        Completed { kind: self.work.name(), result: result.map(|()| 1) }
     }
 
     fn reset(&mut self) {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_value_is_about_as_large_as_an_announcement() {
-        let value = Client::new("a:1", Work::Put, 12).value();
+        let value = EtcdClient::new("a:1", Work::Put, 12).value();
         assert!((100..200).contains(&value.len()), "{}", value.len());
     }
 }

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use self::client::{Client, Work};
+use self::client::{EtcdClient, Work};
 use self::etcd::Etcd;
 pub use self::results::{Cell, Comparison, Row};
-use super::load::{Kind, Mix, Pace};
+use super::load::{Mix, OperationKind, Pace};
 use super::machine::Machine;
 use super::point::{self, At, LoadOptions, NODES, drive_watched};
 use super::runs::{self, Range};
@@ -58,7 +58,7 @@ pub struct AgainstOptions {
 
 /// What both do in one row.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct RowPlan {
     ours: &'static str,
     theirs: &'static str,
     clients: u64,
@@ -69,7 +69,7 @@ struct Plan {
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// Operations of this kind against such work.
-    Load(Kind, Work),
+    Load(OperationKind, Work),
     /// The gap after so many kills of the leader.
     Gap(usize),
 }
@@ -108,25 +108,25 @@ pub async fn run(options: &AgainstOptions, mut tell: impl FnMut(String)) -> anyh
 }
 
 /// The rows, in order.
-fn plans(options: &AgainstOptions) -> Vec<Plan> {
+fn plans(options: &AgainstOptions) -> Vec<RowPlan> {
     let clients = if options.clients.is_empty() { CLIENTS.to_vec() } else { options.clients.clone() };
     let cycle = "lease + announce (2 requests)";
     let works = [
-        ("announce", "put", What::Load(Kind::Announce, Work::Put), u64::MAX),
-        (cycle, "grant + lock + put + revoke (4)", What::Load(Kind::Cycle, Work::Cycle), CYCLE_CLIENTS_MAX),
-        (cycle, "lock + put and unlock (2)", What::Load(Kind::Cycle, Work::SessionCycle), CYCLE_CLIENTS_MAX),
+        ("announce", "put", What::Load(OperationKind::Announce, Work::Put), u64::MAX),
+        (cycle, "grant + lock + put + revoke (4)", What::Load(OperationKind::Cycle, Work::Cycle), CYCLE_CLIENTS_MAX),
+        (cycle, "lock + put and unlock (2)", What::Load(OperationKind::Cycle, Work::SessionCycle), CYCLE_CLIENTS_MAX),
     ];
     let mut plans = Vec::new();
     for (ours, theirs, what, most) in works {
         let counts = clients.iter().copied().filter(|count| *count <= most);
-        plans.extend(counts.map(|clients| Plan { ours, theirs, clients, what }));
+        plans.extend(counts.map(|clients| RowPlan { ours, theirs, clients, what }));
     }
     let what = What::Gap(if options.quick { QUICK_KILLS } else { KILLS });
-    plans.push(Plan { ours: "SIGKILL of the leader until a write", theirs: "the same", clients: 1, what });
+    plans.push(RowPlan { ours: "SIGKILL of the leader until a write", theirs: "the same", clients: 1, what });
     plans
 }
 
-impl Plan {
+impl RowPlan {
     fn text(&self) -> String {
         match self.what {
             What::Load(..) => format!("{} against {} with {} clients", self.ours, self.theirs, self.clients),
@@ -174,7 +174,7 @@ impl Workspace {
     }
 }
 
-fn our_options(options: &AgainstOptions, kind: Kind) -> LoadOptions {
+fn our_options(options: &AgainstOptions, kind: OperationKind) -> LoadOptions {
     LoadOptions {
         points: Vec::new(),
         mix: Mix::of(kind),
@@ -193,7 +193,12 @@ fn our_options(options: &AgainstOptions, kind: Kind) -> LoadOptions {
     }
 }
 
-async fn our_load(options: &AgainstOptions, workspace: &Workspace, kind: Kind, clients: u64) -> anyhow::Result<Cell> {
+async fn our_load(
+    options: &AgainstOptions,
+    workspace: &Workspace,
+    kind: OperationKind,
+    clients: u64,
+) -> anyhow::Result<Cell> {
     let load = our_options(options, kind);
     let (data, logs) =
         (workspace.fresh("raftshare")?, workspace.logs.join(format!("raftshare-{}-{clients}", kind.name())));
@@ -214,7 +219,7 @@ async fn their_load(options: &AgainstOptions, workspace: &Workspace, work: Work,
     let logs = workspace.logs.join(format!("etcd-{}-{clients}", work.name().replace(' ', "-")));
     let etcd = Etcd::start(&workspace.program, &workspace.fresh("etcd")?, &logs).await?;
     let leader = etcd.hosts().get(etcd.leader().await?).context("the leader has an address")?.clone();
-    let mut workers: Vec<Client> = (0..clients).map(|number| Client::new(&leader, work, number)).collect();
+    let mut workers: Vec<EtcdClient> = (0..clients).map(|number| EtcdClient::new(&leader, work, number)).collect();
     for worker in &mut workers {
         worker.prepare().await.map_err(|why| anyhow!("a client could not begin: {why}"))?;
     }
@@ -246,7 +251,7 @@ async fn gaps(options: &AgainstOptions, workspace: &Workspace, kills: usize) -> 
     };
     let raftshare = {
         let directories = (workspace.fresh("raftshare")?, workspace.logs.join("raftshare-gap"));
-        let arguments = our_options(options, Kind::Announce).node_arguments();
+        let arguments = our_options(options, OperationKind::Announce).node_arguments();
         let mut cluster = Cluster::start_plain(NODES, options.bin_dir.as_deref(), directories, arguments).await?;
         gap::ours(&mut cluster, kills).await?
     };

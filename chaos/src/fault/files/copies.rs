@@ -26,8 +26,8 @@ const OLDER_BY: u64 = 50;
 const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node at another address may take to serve (C4).
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
-/// Limit of one look at the members.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Limit of one poll at the members.
+const POLL_WITHIN: Duration = Duration::from_secs(1);
 /// The metric that says how far a node's state goes.
 const APPLIED: &str = "raftshare_raft_applied_index ";
 
@@ -62,11 +62,11 @@ pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Res
         if let Some(status) = clone.ended() {
             break status.success().then_some("ended as if nothing were wrong");
         }
-        match look(&url).await {
-            Look::OlderCopy => break None,
-            Look::Serves => break Some("serves"),
-            Look::Other if Instant::now() > until => break Some("neither ended nor said what it is"),
-            Look::Other => tokio::time::sleep(PAUSE).await,
+        match readiness(&url).await {
+            Readiness::OlderCopy => break None,
+            Readiness::Serves => break Some("serves"),
+            Readiness::Other if Instant::now() > until => break Some("neither ended nor said what it is"),
+            Readiness::Other => tokio::time::sleep(PAUSE).await,
         }
     };
     if let Some(wrong) = wrong {
@@ -89,7 +89,7 @@ pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Re
     };
     let (mut clone, url) = stray(id, &copy, arena)?;
     let until = Instant::now() + FOUND_WITHIN;
-    while !matches!(look(&url).await, Look::Serves) {
+    while !matches!(readiness(&url).await, Readiness::Serves) {
         if Instant::now() > until {
             let what = format!("node {id} at another address does not serve within {FOUND_WITHIN:?}");
             arena.recorder.record(Record::Misbehaved { what });
@@ -180,7 +180,7 @@ async fn taken_in_again(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Eff
 async fn condition(id: NodeId, arena: &Arena<'_>) -> Option<String> {
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls())).ok()?;
     let other = arena.cluster.living().into_iter().find(|other| *other != id)?;
-    let RawOutcome::Ok(answer, _) = raw.get(arena.cluster.server(other), "/cluster", &[], LOOK_WITHIN).await else {
+    let RawOutcome::Ok(answer, _) = raw.get(arena.cluster.server(other), "/cluster", &[], POLL_WITHIN).await else {
         return None;
     };
     let nodes = answer.get("nodes")?.as_array()?;
@@ -189,21 +189,21 @@ async fn condition(id: NodeId, arena: &Arena<'_>) -> Option<String> {
 }
 
 /// What a node says about itself.
-enum Look {
+enum Readiness {
     Serves,
     OlderCopy,
     Other,
 }
 
-async fn look(url: &str) -> Look {
-    let client = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build();
-    let Ok(client) = client else { return Look::Other };
-    let Ok(answer) = client.get(format!("{url}/readyz")).send().await else { return Look::Other };
+async fn readiness(url: &str) -> Readiness {
+    let client = reqwest::Client::builder().no_proxy().timeout(POLL_WITHIN).build();
+    let Ok(client) = client else { return Readiness::Other };
+    let Ok(answer) = client.get(format!("{url}/readyz")).send().await else { return Readiness::Other };
     if answer.status().is_success() {
-        return Look::Serves;
+        return Readiness::Serves;
     }
     let says = answer.text().await.unwrap_or_default();
-    if says.contains("older copy") { Look::OlderCopy } else { Look::Other }
+    if says.contains("older copy") { Readiness::OlderCopy } else { Readiness::Other }
 }
 
 fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -22,7 +22,7 @@ const DECIDES_WITHIN: Duration = Duration::from_secs(15);
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a node without its data is watched under its old id.
 const WATCHED: Duration = Duration::from_millis(1_500);
-/// Pause between two looks or tries.
+/// Pause between two polls or tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A fault of this family.

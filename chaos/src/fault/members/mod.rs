@@ -24,8 +24,8 @@ use crate::workload::{RawClient, RawOutcome};
 const CHANGED_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node that was removed goes on running: it must not disturb anybody.
 const LINGERS: Duration = Duration::from_millis(400);
-/// Limit of one look at the members.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Limit of one poll at the members.
+const POLL_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest delay between the start of a change and the kill of the leader, in milliseconds.
@@ -64,7 +64,7 @@ impl Family for Members {
     type Fault = MemberFault;
 
     async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
-        Ok((setup.spares > 0).then(|| Self { voters: environment.nodes as usize, away: None }))
+        Ok((setup.spares > 0).then_some(Self { voters: environment.nodes as usize, away: None }))
     }
 
     async fn inject(&mut self, fault: MemberFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
@@ -147,7 +147,7 @@ impl Members {
             Ok(Err(panicked)) => return Err(panicked.into()),
             Err(_) => (FaultOutcome::Indeterminate("no answer".into()), format!("{word} {id}: NO ANSWER")),
         };
-        // A change of which nobody knows the outcome was a change all the same; what came of it, the next look shows.
+        // A change of which nobody knows the outcome was a change all the same; what came of it, the next poll shows.
         effects.push(Effect { fault: FaultName::Change, node: Some(id), words, outcome });
         self.bury(arena).await?;
         Ok(effects)
@@ -219,7 +219,7 @@ async fn view(arena: &Arena<'_>) -> Option<View> {
     let leader = arena.cluster.wait_leader(Duration::from_secs(5)).await?.id;
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls())).ok()?;
     let server = arena.cluster.ids().contains(&leader).then(|| arena.cluster.server(leader))?;
-    let RawOutcome::Ok(answer, _) = raw.get(server, "/cluster", &[], LOOK_WITHIN).await else { return None };
+    let RawOutcome::Ok(answer, _) = raw.get(server, "/cluster", &[], POLL_WITHIN).await else { return None };
     let nodes = answer.get("nodes")?.as_array()?;
     let of = |learner: bool| {
         let role = |node: &&Value| (node.get("role").and_then(Value::as_str) == Some("learner")) == learner;
@@ -231,7 +231,7 @@ async fn view(arena: &Arena<'_>) -> Option<View> {
 /// A number in a node's metrics.
 pub(super) async fn metric(arena: &Arena<'_>, id: NodeId, name: &str) -> anyhow::Result<u64> {
     let url = arena.cluster.url(id).context("no such node")?;
-    let text = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build()?;
+    let text = reqwest::Client::builder().no_proxy().timeout(POLL_WITHIN).build()?;
     let text = text.get(format!("{url}/metrics")).send().await?.text().await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     value.map(|value| value as u64).with_context(|| format!("node {id} tells no {name}"))

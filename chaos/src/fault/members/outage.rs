@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use raft_store::types::NodeId;
 use tokio::task::JoinSet;
 
-use super::{LOOK_WITHIN, metric};
+use super::{POLL_WITHIN, metric};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
 use crate::history::{FaultName, FaultOutcome};
@@ -25,8 +25,8 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 const WRITERS: usize = 6;
 /// How long a snapshot may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
-/// Pause between two looks at a directory.
-const LOOK: Duration = Duration::from_micros(300);
+/// Pause between two polls at a directory.
+const POLL_PAUSE: Duration = Duration::from_micros(300);
 
 /// Kills the node and writes until the leader's log begins after everything that the node can have.
 pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Option<NodeId>, Vec<Effect>)> {
@@ -45,7 +45,7 @@ pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Opt
             let peer = format!("writer-{number}");
             let write = Write::register(&peer, false);
             loop {
-                raw.write(server, &write, None, LOOK_WITHIN).await;
+                raw.write(server, &write, None, POLL_WITHIN).await;
             }
         });
     }
@@ -110,7 +110,7 @@ async fn wait_for(directory: &Path, known: &BTreeSet<PathBuf>, extension: &'stat
             if files(&directory).iter().any(new) {
                 return true;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_PAUSE);
         }
         false
     });

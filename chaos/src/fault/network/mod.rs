@@ -36,8 +36,8 @@ const FLAP_MS: std::ops::RangeInclusive<u64> = 50..=500;
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 /// Share of the chunks between nodes that arrive with a flipped bit.
 const FLIPPED: f64 = 0.05;
-/// Pause between two looks at the counters.
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// Pause between two polls at the counters.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,7 +338,7 @@ impl Network {
     async fn shows(&self, test: impl Fn(&Self) -> bool) -> bool {
         let look = async {
             while !test(self) {
-                tokio::time::sleep(LOOK_PAUSE).await;
+                tokio::time::sleep(POLL_PAUSE).await;
             }
         };
         tokio::time::timeout(SHOWS_WITHIN, look).await.is_ok()

@@ -28,7 +28,7 @@ const SIZES: std::ops::Range<usize> = 1_000..60_000;
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// How long it may take until every file is back at its number of copies, after everything is healed.
 const REPLICATED_WITHIN: Duration = Duration::from_secs(20);
-/// Pause between two looks.
+/// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A fault of this family.
@@ -188,7 +188,7 @@ impl Peers {
         loop {
             let mut missing = false;
             for file in self.files.keys() {
-                let entry = copies::look(arena, file).await;
+                let entry = copies::count_copies(arena, file).await;
                 missing |= !entry.is_some_and(|entry| entry.is_satisfied(self.peers.len()));
                 if missing {
                     break;
@@ -208,7 +208,7 @@ impl Peers {
         let Some(file) = names.choose(&mut arena.rng).cloned() else {
             return Ok(vec![Effect::skipped(FaultName::Corrupt, "there are no files")]);
         };
-        let holders = copies::look(arena, &file).await.map(|entry| entry.live).unwrap_or_default();
+        let holders = copies::count_copies(arena, &file).await.map(|entry| entry.live).unwrap_or_default();
         let (Some(bad), true) = (holders.first().cloned(), holders.len() > 1) else {
             return Ok(vec![Effect::skipped(FaultName::Corrupt, "the file has no second copy")]);
         };
