@@ -12,11 +12,13 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use rand::Rng;
 
+#[cfg(feature = "bench")]
+use crate::bench;
 use crate::fault::Unavailable;
 use crate::report::{Report, Verdict};
 use crate::runner::{self, RunOptions};
 use crate::scenario::{self, find};
-use crate::{bench, interrupt, matrix, sim};
+use crate::{interrupt, matrix, sim};
 
 /// Starts real index nodes, breaks them on purpose, and checks everything that clients saw.
 #[derive(Debug, Parser)]
@@ -60,6 +62,7 @@ enum Command {
     #[command(hide = true)]
     SimOne(sim::cli::SimOneArgs),
     /// Measure a cluster on this machine and show the original system's figures beside it
+    #[cfg(feature = "bench")]
     Bench(Box<bench::cli::BenchArgs>),
 }
 
@@ -208,6 +211,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sim(arguments) => sim::cli::run(arguments).await,
         Command::SimOne(arguments) => sim::cli::run_one(&arguments),
+        #[cfg(feature = "bench")]
         Command::Bench(arguments) => bench::cli::run(*arguments).await,
     }
 }
@@ -265,7 +269,7 @@ fn again(earlier: &Report, report: Option<PathBuf>, bin_dir: Option<PathBuf>) ->
 
 #[allow(clippy::print_stdout, reason = "the program's results")]
 async fn run_matrix(arguments: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let options = matrix::Options {
+    let options = matrix::MatrixOptions {
         counts: arguments.counts,
         only: arguments.only,
         out: arguments.out,

@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use client::api::{AnnounceRequest, FileEntry, LeaseRequest, RegisterRequest};
-use client::cluster::{Error, IndexClient, LeaseAnswer, Options};
-use raft_store::types::{FileName, PeerId};
+use client::cluster::{IndexClient, Options};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::Value;
 
-use crate::history::{Answer, Event, Micros, Op, OpId, Record};
+use crate::history::{Answer, Event, Micros, OpId, Record};
 use crate::recorder::monotonic_us;
-use crate::workload::{code_text, fresh_hash};
+use crate::workload::library::{call, outcome_record};
+use crate::workload::write::{Lease, Write};
 
 /// How long it works under a lease before it publishes.
 pub const WORKS: Duration = Duration::from_millis(300);
@@ -59,8 +59,6 @@ pub struct HolderArgs {
 struct Holder {
     arguments: HolderArgs,
     index: IndexClient,
-    peer: PeerId,
-    file: FileName,
     history: File,
     next: OpId,
     rng: StdRng,
@@ -71,14 +69,13 @@ pub async fn run(arguments: HolderArgs) -> anyhow::Result<()> {
     let history = OpenOptions::new().create(true).append(true).open(&arguments.history);
     let mut holder = Holder {
         index: IndexClient::new(Options::new(arguments.servers.iter().cloned()))?,
-        peer: PeerId::parse(arguments.name.clone())?,
-        file: FileName::parse(arguments.file.clone())?,
         history: history.with_context(|| format!("cannot write {}", arguments.history.display()))?,
         next: arguments.first_op,
         rng: StdRng::seed_from_u64(arguments.seed),
         arguments,
     };
-    while !holder.register().await? {
+    let register = Write::register(&holder.arguments.name, false);
+    while holder.call(&register).await?.is_none() {
         tokio::time::sleep(PAUSE).await;
     }
     loop {
@@ -89,92 +86,36 @@ pub async fn run(arguments: HolderArgs) -> anyhow::Result<()> {
 }
 
 impl Holder {
-    async fn register(&mut self) -> anyhow::Result<bool> {
-        let request = RegisterRequest {
-            peer_id: self.peer.clone(),
-            address: "http://127.0.0.1:9".into(),
-            files: Some(Vec::new()),
-            zone: None,
-            capacity_bytes: None,
-            listing: None,
-            digest: None,
-            count: None,
-            serving: Some(false),
-        };
-        let id = self.invoke(Op::Register { peer: self.peer.to_string() })?;
-        let outcome = self.index.register(&request).await;
-        self.write(outcome_record(id, outcome.map(|_| Answer::Done)))
+    /// One call of the library, and what it was answered.
+    async fn call(&mut self, write: &Write) -> anyhow::Result<Option<(Answer, Value)>> {
+        let id = self.next;
+        self.next += 1;
+        let (client, op) = (self.arguments.name.clone(), write.op.clone());
+        self.write(Record::Invoke { id, client, op, key: None, to: None })?;
+        let result = call(&self.index, write, Some(PATIENCE), || self.now()).await;
+        self.write(outcome_record(id, result.as_ref().map(|(answer, _)| answer.clone())))?;
+        Ok(result.ok())
     }
 
     /// One lease; true if it was granted.
     async fn work(&mut self) -> anyhow::Result<bool> {
-        let ttl_ms = self.arguments.ttl_ms;
-        let (peer_id, file_name) = (self.peer.clone(), self.file.clone());
-        let request = LeaseRequest { peer_id, file_name, ttl_ms: Some(ttl_ms), wait: None, wait_ms: None };
-        let (peer, file) = (self.peer.to_string(), self.file.to_string());
-        let id = self.invoke(Op::Acquire { peer: peer.clone(), file: file.clone(), ttl_ms, wait: true })?;
-        let grant = match self.index.acquire_waiting(&request, Some(PATIENCE), |_| {}).await {
-            Ok(LeaseAnswer::Granted(grant)) => grant,
-            Ok(LeaseAnswer::Denied(denied)) => {
-                let answer = Answer::Denied { holder: denied.holder.to_string(), position: denied.position };
-                self.write(Record::Ok { id, answer, seen: None })?;
-                return Ok(false);
-            }
-            Err(error) => return self.write(outcome_record(id, Err(error))).map(|_| false),
-        };
-        let age = Micros::try_from(grant.sent.elapsed().as_micros()).unwrap_or(Micros::MAX);
-        let answer = Answer::Granted {
-            fence: grant.response.fencing_token,
-            ttl_ms: grant.response.ttl_ms,
-            version: grant.response.version,
-            sent: Some(self.now().saturating_sub(age)),
-        };
-        self.write(Record::Ok { id, answer, seen: None })?;
+        let HolderArgs { name, file, ttl_ms, .. } = &self.arguments;
+        let acquire = Write::acquire(name, file, *ttl_ms, true);
+        let Some((answer, value)) = self.call(&acquire).await? else { return Ok(false) };
+        let Some(lease) = Lease::granted(&acquire, &answer, &value) else { return Ok(false) };
         // In here it may be stopped, and it does not look at the clock afterwards.
         tokio::time::sleep(WORKS).await;
-        let hash = fresh_hash(&mut self.rng);
-        let fence = Some(grant.response.fencing_token);
-        let hashed = hash.to_string();
-        let id = self.invoke(Op::Publish { peer, file, fence, version: None, hash: hashed, keep: false })?;
-        let entry = FileEntry { name: self.file.clone(), version: None, size: Some(1), hash };
-        let request = AnnounceRequest {
-            peer_id: self.peer.clone(),
-            file: Some(entry),
-            files: None,
-            lease_token: Some(grant.response.lease_token),
-            keep_lease: None,
-        };
-        let outcome = self.index.announce(&request).await;
-        self.write(outcome_record(id, outcome.map(|answer| Answer::Published { version: answer.version })))
+        let publish = lease.publish(&mut self.rng, false);
+        Ok(self.call(&publish).await?.is_some())
     }
 
     fn now(&self) -> Micros {
         monotonic_us().saturating_sub(self.arguments.began)
     }
 
-    fn invoke(&mut self, op: Op) -> anyhow::Result<OpId> {
-        let id = self.next;
-        self.next += 1;
-        self.write(Record::Invoke { id, client: self.arguments.name.clone(), op, key: None, to: None })?;
-        Ok(id)
-    }
-
-    /// Writes a line; true if it tells of a success.
-    fn write(&mut self, record: Record) -> anyhow::Result<bool> {
-        let done = matches!(record, Record::Ok { .. });
+    fn write(&mut self, record: Record) -> anyhow::Result<()> {
         let line = serde_json::to_string(&Event { at: self.now(), record })?;
         // One call, without a buffer: a line is whole or not there.
-        self.history.write_all(format!("{line}\n").as_bytes()).context("cannot write the history")?;
-        Ok(done)
-    }
-}
-
-fn outcome_record(id: OpId, outcome: Result<Answer, Error>) -> Record {
-    match outcome {
-        Ok(answer) => Record::Ok { id, answer, seen: None },
-        Err(Error::Refused(problem) | Error::Unavailable(problem) | Error::TooStale(problem)) => {
-            Record::Refused { id, code: code_text(problem.code), detail: problem.detail }
-        }
-        Err(error) => Record::Unknown { id, reason: error.to_string() },
+        self.history.write_all(format!("{line}\n").as_bytes()).context("cannot write the history")
     }
 }

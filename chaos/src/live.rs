@@ -1,6 +1,6 @@
 //! Violations so far, for the lines that a run prints while it goes on.
 //!
-//! Invariant: only properties that hold at every moment are looked at (what is not answered yet is unknown), and only
+//! Invariant: only properties that hold at every moment are checked (what is not answered yet is unknown), and only
 //! as often and as long as it costs little; the verdict comes from the whole history, at the end.
 
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use crate::recorder::Recorder;
 /// Properties that hold at every moment.
 const SAFE: &[Checker] =
     &[mutual_exclusion::CHECKER, lines::CHECKER, fencing::CHECKER, idempotency::CHECKER, reads::CHECKER];
-/// Pause between two looks.
+/// Pause between two polls.
 const EVERY: Duration = Duration::from_secs(5);
-/// Events from which on a look would cost the run too much.
+/// Events from which on a check would cost the run too much.
 const EVENTS_MAX: usize = 120_000;
 
-/// Looks now and then.
+/// Checks now and then.
 #[derive(Debug)]
 pub struct Live {
     last: Instant,
@@ -35,9 +35,9 @@ impl Live {
     pub async fn words(&mut self, recorder: &Recorder) -> String {
         if self.violations.is_some() && self.last.elapsed() >= EVERY {
             let recorder = recorder.clone();
-            let looked = tokio::task::spawn_blocking(move || recorder.so_far(EVENTS_MAX).map(|events| count(&events)));
-            // A look that panicked is none; the final check would panic as well, and say so.
-            self.violations = looked.await.unwrap_or_default();
+            let checked = tokio::task::spawn_blocking(move || recorder.so_far(EVENTS_MAX).map(|events| count(&events)));
+            // A check that panicked counts as none; the final check would panic as well, and say so.
+            self.violations = checked.await.unwrap_or_default();
             self.last = Instant::now();
         }
         self.violations.map(|violations| format!(" · {violations} violations so far")).unwrap_or_default()

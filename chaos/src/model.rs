@@ -12,9 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Answer, Event, FaultRecord, Micros, Op, OpId, Record, RunInfo, Seen};
 
-/// Faults of a node's process, rather than of its links, disk or clock.
-const PROCESS_FAULTS: [&str; 6] = ["kill", "terminate", "stop", "starve", "power-cut", "restart"];
-
 /// How an operation ended, as far as its client can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -266,8 +263,8 @@ impl Model {
                 }
             }
             Record::Fault(fault) => {
-                let process = PROCESS_FAULTS.contains(&fault.fault.as_str());
-                self.struck.extend(fault.node.filter(|_| process).map(|node| (event.at, node)));
+                let struck = fault.node.filter(|_| fault.fault.strikes_process());
+                self.struck.extend(struck.map(|node| (event.at, node)));
                 self.faults.push(fault);
             }
             Record::Recovered { after_us, .. } => self.recoveries.push(after_us),

@@ -6,20 +6,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use client::api::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
 use crate::fault::{Arena, Effect, Families, Fault};
-use crate::history::{FaultOutcome, FaultRecord, Micros, Record};
+use crate::history::{FaultName, FaultOutcome, FaultRecord, Micros, Record};
 use crate::recorder::Recorder;
-use crate::scenario::Target;
+use crate::scenario::{Step, Target};
 use crate::schedule::Action;
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// How long to wait for somebody to lead before a fault on the leader is skipped.
@@ -79,39 +80,38 @@ impl<'a> Nemesis<'a> {
         &self.recoveries
     }
 
-    async fn act(&mut self, action: Action) -> anyhow::Result<()> {
-        match action {
-            Action::Traffic(duration) => tokio::time::sleep(duration).await,
-            Action::AfterUpdate(delay) => self.after_update(delay).await,
-            Action::Kill(target) => self.kill(target).await?,
-            Action::Stop(target) => self.stop(target).await?,
-            Action::Terminate(target) => self.terminate(target).await?,
-            Action::Fault(fault, seed) => self.inject(fault, seed).await?,
-            Action::Heal => self.heal().await?,
-            Action::Continue => {
-                let resumed = self.cluster.resume_all()?;
-                for node in resumed {
-                    self.record("continue", Some(node), None, FaultOutcome::Installed);
+    async fn act(&mut self, Action { step, lasts, seed }: Action) -> anyhow::Result<()> {
+        match step {
+            Step::Traffic(_) => tokio::time::sleep(lasts).await,
+            Step::AfterUpdate(_) => self.after_update(lasts).await,
+            Step::Kill(target) => self.kill(target).await?,
+            Step::Stop(target) => self.stop(target).await?,
+            Step::Terminate(target) => self.terminate(target).await?,
+            Step::Fault(fault) => self.inject(fault, seed).await?,
+            Step::Heal => self.heal().await?,
+            Step::Continue => {
+                for node in self.cluster.resume_all()? {
+                    self.record(FaultName::Continue, Some(node), None, FaultOutcome::Installed);
                 }
             }
-            Action::Restart => {
-                let restarted = self.cluster.restart_dead()?;
-                for node in restarted {
-                    self.record("restart", Some(node), None, FaultOutcome::Installed);
+            Step::Restart => {
+                for node in self.cluster.restart_dead()? {
+                    self.record(FaultName::Restart, Some(node), None, FaultOutcome::Installed);
                 }
             }
-            Action::NoMajority(duration) => self.no_majority(duration).await,
-            Action::AwaitReady => self.await_ready().await?,
-            Action::AwaitWrites => {
+            Step::NoMajority(_) => self.no_majority(lasts).await,
+            Step::AwaitReady => self.await_ready().await?,
+            Step::AwaitWrites => {
                 self.await_writes().await;
             }
-            Action::AwaitWritesWithin(most) => {
-                let after = self.await_writes().await;
+            Step::AwaitWritesWithin(most_ms) => {
+                let (after, most) = (self.await_writes().await, Duration::from_millis(most_ms));
                 if after > most {
                     let what = format!("no write was acknowledged for {after:.2?} after a fault, {most:?} are allowed");
                     self.recorder.record(Record::Misbehaved { what });
                 }
             }
+            Step::OneOf(_) | Step::OneIn(..) => bail!("a schedule has no choices left"),
         }
         Ok(())
     }
@@ -144,22 +144,22 @@ impl<'a> Nemesis<'a> {
     }
 
     async fn kill(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "kill").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Kill).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             self.cluster.kill(node)?;
-            self.hit("kill", "kill -9", node, &leader);
+            self.hit(FaultName::Kill, "kill -9", node, &leader);
         }
         Ok(())
     }
 
     async fn terminate(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "terminate").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Terminate).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             let status = self.cluster.terminate(node, ENDS_WITHIN).await?;
             if status.success() {
-                self.hit("terminate", "SIGTERM", node, &leader);
+                self.hit(FaultName::Terminate, "SIGTERM", node, &leader);
             } else {
                 self.recorder.record(Record::Exit { node, status: format!("after SIGTERM: {status}") });
             }
@@ -191,23 +191,23 @@ impl<'a> Nemesis<'a> {
     fn tell(&mut self, effects: Vec<Effect>, leader: &Option<LeaderInfo>) {
         for Effect { fault, node, words, outcome } in effects {
             let led = leader.as_ref().filter(|leader| Some(leader.id) == node);
-            self.record(&fault, node, led.map(|leader| leader.term), outcome);
+            self.record(fault, node, led.map(|leader| leader.term), outcome);
             self.story.push(words);
         }
     }
 
     async fn stop(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, "stop").await else { return Ok(()) };
+        let Some((nodes, leader)) = self.aim(target, FaultName::Stop).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
             self.cluster.stop(node)?;
-            self.hit("stop", "SIGSTOP", node, &leader);
+            self.hit(FaultName::Stop, "SIGSTOP", node, &leader);
         }
         Ok(())
     }
 
     /// Picks whom to hit. Finding the leader takes a moment, so it is asked before the clock of the fault starts.
-    async fn aim(&mut self, target: Target, fault: &str) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
+    async fn aim(&mut self, target: Target, fault: FaultName) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.
             _ if target.needs_leader() => self.cluster.wait_leader(LEADER_WITHIN).await,
@@ -224,7 +224,7 @@ impl<'a> Nemesis<'a> {
         Some((nodes, leader))
     }
 
-    fn hit(&mut self, fault: &str, words: &str, node: NodeId, leader: &Option<LeaderInfo>) {
+    fn hit(&mut self, fault: FaultName, words: &str, node: NodeId, leader: &Option<LeaderInfo>) {
         let term = leader.as_ref().filter(|leader| leader.id == node).map(|leader| leader.term);
         self.record(fault, Some(node), term, FaultOutcome::Installed);
         self.story.push(match term {
@@ -267,16 +267,16 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    fn record(&self, fault: &str, node: Option<NodeId>, term: Option<u64>, outcome: FaultOutcome) {
-        let (round, fault, led) = (self.round, fault.to_owned(), term.is_some());
+    fn record(&self, fault: FaultName, node: Option<NodeId>, term: Option<u64>, outcome: FaultOutcome) {
+        let (round, led) = (self.round, term.is_some());
         self.recorder.record(Record::Fault(FaultRecord { round, fault, node, led, term, outcome }));
     }
 }
 
 /// Writes through one node until a write is acknowledged.
 async fn probe(raw: RawClient, server: usize) {
-    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
-    while !matches!(raw.post(server, "/register", &body, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+    let write = Write::register("probe", false);
+    while !matches!(raw.write(server, &write, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
         tokio::time::sleep(PROBE_PAUSE).await;
     }
 }

@@ -47,7 +47,7 @@ impl Drop for Observer {
 
 async fn watch(http: reqwest::Client, urls: Vec<String>, recorder: Recorder) {
     let mut known_term = 0;
-    for look in 0_u32.. {
+    for poll in 0_u32.. {
         let asked = urls.iter().map(|url| ask(&http, url));
         let answers = futures::future::join_all(asked).await;
         if let Some(leader) = answers.into_iter().flatten().max_by_key(|leader| leader.term)
@@ -56,7 +56,7 @@ async fn watch(http: reqwest::Client, urls: Vec<String>, recorder: Recorder) {
             known_term = leader.term;
             recorder.record(Record::Leader { node: leader.id, term: leader.term });
         }
-        if look.is_multiple_of(ASKS_PER_SAMPLE) {
+        if poll.is_multiple_of(ASKS_PER_SAMPLE) {
             sample(&recorder);
         }
         tokio::time::sleep(ASK_EVERY).await;

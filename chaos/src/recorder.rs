@@ -132,10 +132,7 @@ impl Recorder {
 
 /// The machine's monotonic clock, which all processes share.
 pub fn monotonic_us() -> Micros {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    #[allow(unsafe_code, reason = "clock_gettime(2) writes the one structure it is given")]
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    debug_assert_eq!(result, 0, "the monotonic clock always exists");
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000
 }
 
@@ -211,7 +208,7 @@ fn file_error(path: &Path, source: std::io::Error) -> HistoryError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Answer, FaultOutcome, FaultRecord, Seen};
+    use crate::history::{Answer, FaultName, FaultOutcome, FaultRecord, Seen};
 
     fn run() -> RunInfo {
         RunInfo {
@@ -242,7 +239,7 @@ mod tests {
         recorder.record(Record::Ok { id, answer: Answer::Published { version: 3 }, seen });
         recorder.record(Record::Fault(FaultRecord {
             round: 1,
-            fault: "kill".into(),
+            fault: FaultName::Kill,
             node: Some(2),
             led: true,
             term: Some(4),

@@ -3,7 +3,6 @@
 //! Invariant: safety is examined under faults and liveness without them; what the harness itself could not do is an
 //! error, neither a pass nor a violation.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +13,9 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::fault::clock;
+use crate::fault::clock::{ClockKind, FASTEST_PERMILLE};
 use crate::fault::network::Pids;
-use crate::fault::{Arena, Families, Place};
+use crate::fault::{Arena, Environment, Families};
 use crate::history::{Event, FORMAT, Record, RunInfo};
 use crate::live::Live;
 use crate::model::Model;
@@ -75,14 +74,14 @@ pub async fn run(scenario: &Scenario, options: &RunOptions, mut tell: impl FnMut
     let mut arguments: Vec<String> = scenario.setup.arguments.iter().map(|&argument| argument.into()).collect();
     arguments.extend_from_slice(&options.node_arguments);
     let pids = Pids::default();
-    let place = Place {
+    let environment = Environment {
         data: data.clone(),
         logs: logs.clone(),
         bin_dir: options.bin_dir.clone(),
         nodes: options.nodes,
         pids: pids.clone(),
     };
-    let mut families = Families::prepare(&scenario.setup, &place).await?;
+    let mut families = Families::prepare(&scenario.setup, &environment).await?;
     let cluster_options = ClusterOptions {
         nodes: options.nodes,
         spares: scenario.setup.spares,
@@ -134,11 +133,7 @@ fn run_info(scenario: &Scenario, options: &RunOptions) -> RunInfo {
         started_at: crate::revision::seconds_since_1970(),
         node_arguments: options.node_arguments.clone(),
         duration_s: options.duration.map(|duration| duration.as_secs()),
-        fastest_clock_permille: if scenario.setup.clocks == Some(clock::Kind::Rate) {
-            clock::FASTEST_PERMILLE
-        } else {
-            0
-        },
+        fastest_clock_permille: if scenario.setup.clocks == Some(ClockKind::Rate) { FASTEST_PERMILLE } else { 0 },
     }
 }
 
@@ -210,9 +205,8 @@ async fn drive(
     }
     if healed {
         families.verify(&mut arena(cluster, recorder, options.seed)).await?;
-        let files: BTreeSet<String> = published.keys().cloned().collect();
         // Every fault is gone and every node called itself ready: what does not answer now is the cluster's failure.
-        if let Err(reason) = verify::read_back(cluster, recorder, &files, &published).await {
+        if let Err(reason) = verify::read_back_and_compare(cluster, recorder, &published).await {
             recorder.record(Record::NotHealed { reason });
         }
     }

@@ -8,38 +8,17 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::fault::Fault;
-use crate::scenario::{Scenario, Step, Target};
+use crate::scenario::{Scenario, Step};
 
 /// A step with its random numbers drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Let the clients work for so long.
-    Traffic(Duration),
-    /// Wait for the next lease update, then for so long.
-    AfterUpdate(Duration),
-    /// SIGKILL.
-    Kill(Target),
-    /// SIGSTOP.
-    Stop(Target),
-    /// SIGTERM.
-    Terminate(Target),
-    /// A fault of a family, and the seed of what it draws.
-    Fault(Fault, u64),
-    /// Remove the faults of every family.
-    Heal,
-    /// SIGCONT.
-    Continue,
-    /// Start killed nodes.
-    Restart,
-    /// Let the clients work for so long without a majority.
-    NoMajority(Duration),
-    /// Wait until every node serves.
-    AwaitReady,
-    /// Wait for an acknowledged write.
-    AwaitWrites,
-    /// Wait for one; a longer time since the last fault is a violation.
-    AwaitWritesWithin(Duration),
+pub struct Action {
+    /// What to do; neither a choice nor a chance, which are decided.
+    pub step: Step,
+    /// How long it lasts, for steps with a span to draw from.
+    pub lasts: Duration,
+    /// Seed of what a fault draws.
+    pub seed: u64,
 }
 
 /// What happens in each round.
@@ -51,42 +30,31 @@ pub fn plan(scenario: &Scenario, seed: u64, rounds: u32) -> Vec<Vec<Action>> {
 
 fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
     let mut actions = Vec::new();
-    for step in steps {
+    for &step in steps {
+        let (mut lasts, mut seed) = (Duration::ZERO, 0);
         match step {
-            Step::Traffic((from, to)) => {
-                actions.push(Action::Traffic(Duration::from_millis(rng.random_range(*from..=*to))));
+            Step::Traffic((from, to)) | Step::NoMajority((from, to)) => {
+                lasts = Duration::from_millis(rng.random_range(from..=to));
             }
-            Step::AfterUpdate((from, to)) => {
-                actions.push(Action::AfterUpdate(Duration::from_micros(rng.random_range(*from..=*to))));
-            }
-            Step::Kill(target) => actions.push(Action::Kill(*target)),
-            Step::Stop(target) => actions.push(Action::Stop(*target)),
-            Step::Terminate(target) => actions.push(Action::Terminate(*target)),
-            Step::Fault(fault) => actions.push(Action::Fault(*fault, rng.random())),
-            Step::Heal => actions.push(Action::Heal),
-            Step::Continue => actions.push(Action::Continue),
-            Step::Restart => actions.push(Action::Restart),
-            Step::NoMajority((from, to)) => {
-                actions.push(Action::NoMajority(Duration::from_millis(rng.random_range(*from..=*to))));
-            }
-            Step::AwaitReady => actions.push(Action::AwaitReady),
-            Step::AwaitWrites => actions.push(Action::AwaitWrites),
-            Step::AwaitWritesWithin(most_ms) => {
-                actions.push(Action::AwaitWritesWithin(Duration::from_millis(*most_ms)));
-            }
+            Step::AfterUpdate((from, to)) => lasts = Duration::from_micros(rng.random_range(from..=to)),
+            Step::Fault(_) => seed = rng.random(),
             Step::OneOf(alternatives) => {
                 let (chosen, seed) = (rng.random_range(0..alternatives.len()), rng.random());
                 // From a generator of its own, so that a choice does not shift the numbers of what follows.
                 actions.extend(draw(alternatives[chosen], round, &mut StdRng::seed_from_u64(seed)));
+                continue;
             }
             Step::OneIn(rounds, steps) => {
                 // Drawn in every round, so that one round's chance does not shift the numbers of the next.
                 let drawn = draw(steps, round, rng);
-                if round.is_multiple_of(*rounds) {
+                if round.is_multiple_of(rounds) {
                     actions.extend(drawn);
                 }
+                continue;
             }
+            _ => {}
         }
+        actions.push(Action { step, lasts, seed });
     }
     actions
 }
@@ -107,12 +75,13 @@ mod tests {
     #[test]
     fn one_round_of_three_kills_twice_and_every_delay_is_within_bounds() {
         let scenario = find("leader-kill").expect("exists");
-        let kills = |actions: &Vec<Action>| actions.iter().filter(|action| matches!(action, Action::Kill(_))).count();
+        let kills =
+            |actions: &Vec<Action>| actions.iter().filter(|action| matches!(action.step, Step::Kill(_))).count();
         let rounds = plan(scenario, 1, 300);
         assert_eq!(rounds.iter().filter(|actions| kills(actions) == 2).count(), 100);
         for action in rounds.iter().flatten() {
-            if let Action::AfterUpdate(delay) = action {
-                assert!(*delay <= Duration::from_millis(20));
+            if let Step::AfterUpdate(_) = action.step {
+                assert!(action.lasts <= Duration::from_millis(20));
             }
         }
     }

@@ -6,25 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use raft_store::types::NodeId;
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
 use crate::history::{Answer, Level, Micros, Record};
 use crate::recorder::Recorder;
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome, file_answer, level_text};
 
 /// Limit of one request.
-const WITHIN: Duration = Duration::from_secs(5);
-/// How long a request is repeated before the run is called a failure of the harness.
-const INSIST: Duration = Duration::from_secs(20);
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(20);
-/// Requests under way at once.
-const PARALLEL: usize = 8;
+pub(crate) const WITHIN: Duration = Duration::from_secs(5);
 /// Newest published contents of a file that are looked up; the index remembers 16 versions.
 const AUDITED_PER_FILE: usize = 48;
 /// How long the nodes have to come to the same applied index.
@@ -56,45 +52,110 @@ pub async fn heal(cluster: &mut Cluster, recorder: &Recorder) -> Result<bool, Cl
     }
 }
 
-/// Reads everything back and writes it down.
-pub async fn read_back(
+/// A healed cluster, real or simulated, as a client sees it.
+pub(crate) trait Healed {
+    /// How long a request is repeated before the cluster counts as not healed.
+    const INSIST: Duration;
+    /// Pause between two tries.
+    const PAUSE: Duration;
+    /// Requests under way at once.
+    const PARALLEL: usize;
+
+    /// The members; the first one is written to.
+    fn nodes(&self) -> Vec<NodeId>;
+    /// Writes down what was read.
+    fn record(&self, record: Record);
+    /// Reads from a member.
+    async fn get(&self, node: NodeId, path: &str, query: &[(&str, &str)]) -> RawOutcome;
+    /// Writes through a member.
+    async fn write(&self, node: NodeId, write: &Write) -> RawOutcome;
+}
+
+/// The real one.
+struct Processes<'a> {
+    cluster: &'a Cluster,
+    raw: RawClient,
+    recorder: &'a Recorder,
+}
+
+impl Healed for Processes<'_> {
+    const INSIST: Duration = Duration::from_secs(20);
+    const PAUSE: Duration = Duration::from_millis(20);
+    const PARALLEL: usize = 8;
+
+    fn nodes(&self) -> Vec<NodeId> {
+        self.cluster.ids()
+    }
+
+    fn record(&self, record: Record) {
+        self.recorder.record(record);
+    }
+
+    async fn get(&self, node: NodeId, path: &str, query: &[(&str, &str)]) -> RawOutcome {
+        self.raw.get(self.cluster.server(node), path, query, WITHIN).await
+    }
+
+    async fn write(&self, node: NodeId, write: &Write) -> RawOutcome {
+        self.raw.write(self.cluster.server(node), write, None, WITHIN).await
+    }
+}
+
+/// Reads everything back from the processes, and their digests.
+pub async fn read_back_and_compare(
     cluster: &Cluster,
     recorder: &Recorder,
-    files: &BTreeSet<String>,
     published: &Published,
 ) -> Result<(), String> {
     let raw = RawClient::new(Arc::new(cluster.urls())).map_err(|error| error.to_string())?;
-    let existing = final_reads(cluster, &raw, recorder, files).await?;
-    let server = cluster.ids().first().map_or(0, |id| cluster.server(*id));
-    audit((&raw, server), recorder, &existing, published).await?;
-    digests(cluster, &raw, recorder).await;
+    let processes = Processes { cluster, raw, recorder };
+    read_back(&processes, published).await?;
+    digests(&processes).await;
     Ok(())
 }
 
-/// Returns the files that exist.
-async fn final_reads(
-    cluster: &Cluster,
-    raw: &RawClient,
-    recorder: &Recorder,
-    files: &BTreeSet<String>,
-) -> Result<BTreeSet<String>, String> {
+/// Reads everything back and writes it down.
+pub(crate) async fn read_back<H: Healed>(healed: &H, published: &Published) -> Result<(), String> {
+    let nodes = healed.nodes();
+    let writer = nodes.first().copied().ok_or("a cluster without members")?;
+    for auditor in 0..AUDITED_PER_FILE {
+        let write = Write::register(&auditor_id(auditor), false);
+        insist(healed, "registering an auditor", async || match healed.write(writer, &write).await {
+            RawOutcome::Ok(..) => Ok(()),
+            RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
+        })
+        .await?;
+    }
     let mut existing = BTreeSet::new();
-    for file in files {
-        for node in cluster.ids() {
-            let (version, hash) = final_read(raw, (node, cluster.server(node)), file).await?;
+    for file in published.keys() {
+        for &node in &nodes {
+            let (version, hash) = final_read(healed, node, file).await?;
             if version > 0 {
-                existing.insert(file.clone());
+                existing.insert(file);
             }
-            recorder.record(Record::Final { node, file: file.clone(), version, hash });
+            healed.record(Record::Final { node, file: file.clone(), version, hash });
         }
     }
-    Ok(existing)
+    let wanted = published.iter().filter(|(file, _)| existing.contains(*file)).flat_map(|(file, hashes)| {
+        let newest = hashes.iter().rev().take(AUDITED_PER_FILE).enumerate();
+        newest.map(move |(auditor, hash)| (auditor, file.clone(), hash.clone()))
+    });
+    let mut found = futures::stream::iter(wanted)
+        .map(async |(auditor, file, hash)| {
+            let version = look_up(healed, writer, (auditor, &file, &hash)).await?;
+            Ok::<_, String>((file, hash, version))
+        })
+        .buffer_unordered(H::PARALLEL);
+    while let Some(result) = found.next().await {
+        let (file, hash, version) = result?;
+        healed.record(Record::Audit { file, hash, version });
+    }
+    Ok(())
 }
 
-async fn final_read(raw: &RawClient, (node, server): (NodeId, usize), file: &str) -> Result<(u64, String), String> {
+async fn final_read(healed: &impl Healed, node: NodeId, file: &str) -> Result<(u64, String), String> {
     let query = [("name", file), ("consistency", level_text(Level::Linearizable))];
-    insist(&format!("a linearizable read of {file} from node {node}"), async || {
-        match raw.get(server, "/file", &query, WITHIN).await {
+    insist(healed, &format!("a linearizable read of {file} from node {node}"), async || {
+        match healed.get(node, "/file", &query).await {
             RawOutcome::Ok(value, _) => match file_answer(&value) {
                 Some(Answer::File { version, hash }) => Ok((version, hash)),
                 _ => Err(format!("an answer that is none: {value}")),
@@ -107,99 +168,65 @@ async fn final_read(raw: &RawClient, (node, server): (NodeId, usize), file: &str
     .await
 }
 
-/// Announces published contents without naming a version: the index says which version has them
-/// (F6), or that none does.
-async fn audit(
-    (raw, server): (&RawClient, usize),
-    recorder: &Recorder,
-    existing: &BTreeSet<String>,
-    published: &Published,
-) -> Result<(), String> {
-    for auditor in 0..AUDITED_PER_FILE {
-        let body =
-            json!({"peerId": auditor_id(auditor), "address": "http://127.0.0.1:9", "files": [], "serving": false});
-        insist("registering an auditor", async || match raw.post(server, "/register", &body, None, WITHIN).await {
-            RawOutcome::Ok(..) => Ok(()),
-            RawOutcome::Refused(_, why) | RawOutcome::Unknown(why) => Err(why),
-        })
-        .await?;
-    }
-    let wanted = published.iter().filter(|(file, _)| existing.contains(*file)).flat_map(|(file, hashes)| {
-        let newest = hashes.iter().rev().take(AUDITED_PER_FILE).enumerate();
-        newest.map(move |(auditor, hash)| (auditor, file.clone(), hash.clone()))
-    });
-    let mut found = futures::stream::iter(wanted)
-        .map(async |(auditor, file, hash)| {
-            let version = look_up((raw, server), auditor, &file, &hash).await?;
-            Ok::<_, String>((file, hash, version))
-        })
-        .buffer_unordered(PARALLEL);
-    while let Some(result) = found.next().await {
-        let (file, hash, version) = result?;
-        recorder.record(Record::Audit { file, hash, version });
-    }
-    Ok(())
-}
-
 /// Each of a file's contents is announced by a peer of its own: an announce never sets a holding back, so that a holder
 /// of a newer version would be told that one (F4).
-pub(crate) fn auditor_id(auditor: usize) -> String {
+fn auditor_id(auditor: usize) -> String {
     format!("auditor-{auditor}")
 }
 
+/// Announces contents without naming a version: the index says which version has them (F6), or that none does.
 async fn look_up(
-    (raw, server): (&RawClient, usize),
-    auditor: usize,
-    file: &str,
-    hash: &str,
+    healed: &impl Healed,
+    writer: NodeId,
+    (auditor, file, hash): (usize, &str, &str),
 ) -> Result<Option<u64>, String> {
-    let body = json!({"peerId": auditor_id(auditor), "file": {"name": file, "size": 1, "hash": hash}});
-    insist(&format!("looking up a content of {file}"), async || {
-        match raw.post(server, "/announce", &body, None, WITHIN).await {
-            RawOutcome::Ok(value, _) => match value.get("version").and_then(Value::as_u64) {
-                Some(version) => Ok(Some(version)),
-                None => Err(format!("an answer that is none: {value}")),
-            },
-            RawOutcome::Refused(code, _) if code == "hash_conflict" => Ok(None),
-            RawOutcome::Refused(code, detail) => Err(format!("{code}: {detail}")),
-            RawOutcome::Unknown(reason) => Err(reason),
-        }
+    let write = Write::announce(&auditor_id(auditor), file, hash);
+    insist(healed, &format!("looking up a content of {file}"), async || match healed.write(writer, &write).await {
+        RawOutcome::Ok(value, _) => match value.get("version").and_then(Value::as_u64) {
+            Some(version) => Ok(Some(version)),
+            None => Err(format!("an answer that is none: {value}")),
+        },
+        RawOutcome::Refused(code, _) if code == "hash_conflict" => Ok(None),
+        RawOutcome::Refused(code, detail) => Err(format!("{code}: {detail}")),
+        RawOutcome::Unknown(reason) => Err(reason),
     })
     .await
 }
 
 /// Takes all digests at one applied index; after the deadline those that there are, which decide nothing.
-async fn digests(cluster: &Cluster, raw: &RawClient, recorder: &Recorder) {
-    let deadline = Instant::now() + DIGEST_WITHIN;
+async fn digests(processes: &Processes<'_>) {
+    let (nodes, deadline) = (processes.nodes(), Instant::now() + DIGEST_WITHIN);
     loop {
-        let asked = cluster.ids().into_iter().map(async |node| {
-            match raw.get(cluster.server(node), "/cluster/digest", &[], WITHIN).await {
-                RawOutcome::Ok(value, _) => {
-                    let applied = value.get("appliedIndex").and_then(Value::as_u64)?;
-                    Some((node, applied, value.get("digest").and_then(Value::as_str)?.to_owned()))
-                }
-                RawOutcome::Refused(..) | RawOutcome::Unknown(_) => None,
+        let asked = nodes.iter().map(async |&node| match processes.get(node, "/cluster/digest", &[]).await {
+            RawOutcome::Ok(value, _) => {
+                let applied = value.get("appliedIndex").and_then(Value::as_u64)?;
+                Some((node, applied, value.get("digest").and_then(Value::as_str)?.to_owned()))
             }
+            RawOutcome::Refused(..) | RawOutcome::Unknown(_) => None,
         });
         let taken: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        let same = taken.len() == cluster.ids().len() && taken.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let same = taken.len() == nodes.len() && taken.windows(2).all(|pair| pair[0].1 == pair[1].1);
         if same || Instant::now() > deadline {
             for (node, applied, digest) in taken {
-                recorder.record(Record::Digest { node, applied, digest });
+                processes.record(Record::Digest { node, applied, digest });
             }
             return;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(Processes::PAUSE).await;
     }
 }
 
-async fn insist<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> Result<T, String> {
-    let deadline = Instant::now() + INSIST;
+async fn insist<H: Healed, T>(
+    _healed: &H,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, String>,
+) -> Result<T, String> {
+    let deadline = Instant::now() + H::INSIST;
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(why) if Instant::now() > deadline => return Err(format!("{what} failed after healing: {why}")),
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => tokio::time::sleep(H::PAUSE).await,
         }
     }
 }

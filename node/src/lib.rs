@@ -72,4 +72,5 @@ pub mod raft;
 pub mod search;
 pub mod start;
 pub mod sys;
+pub mod testbed;
 pub mod transport;

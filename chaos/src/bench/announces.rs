@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::load::{self, Common, Kind, Mix, Pace, Targets};
+use super::load::{self, Common, Mix, OperationKind, Pace, Targets};
 use super::{Bench, Figure};
 
 /// Goes before each count.
@@ -22,7 +22,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     for (clients, target) in CLIENTS {
         let common = Common {
             run: format!("c{clients}"),
-            mix: Mix::of(Kind::Announce),
+            mix: Mix::of(OperationKind::Announce),
             peers: clients,
             files: u64::MAX,
             serving: false,

@@ -3,9 +3,7 @@
 //! Invariant: every point of every series is drawn and labelled with its value; text is escaped; nothing is loaded from
 //! elsewhere.
 
-use std::fmt::Write as _;
-
-use crate::report::escape;
+use maud::{Markup, PreEscaped, html};
 
 /// Size of a chart and its margins, in pixels.
 const WIDTH: f64 = 800.0;
@@ -77,21 +75,19 @@ impl Chart {
             end: WIDTH - RIGHT,
         };
         let y = self.y_scale(&ys);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-             height=\"{HEIGHT}\" role=\"img\" aria-label=\"{}\">\n<style>{STYLE}</style>\n\
-             <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n",
-            escape(&self.title)
-        );
-        text(&mut svg, "title", LEFT, 26.0, "start", &self.title);
-        text(&mut svg, "quiet", LEFT, 45.0, "start", &self.subtitle);
-        self.axes(&mut svg, &x, &y, xs);
-        self.legend(&mut svg);
-        for (number, series) in self.series.iter().enumerate() {
-            draw(&mut svg, number, series, &x, &y, self.log_y);
-        }
-        svg.push_str("</svg>\n");
-        svg
+        let svg = html! {
+            svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH)
+                height=(HEIGHT) role="img" aria-label=(self.title) {
+                style { (PreEscaped(STYLE)) }
+                rect class="ground" width=(WIDTH) height=(HEIGHT) {}
+                (text("title", (LEFT, 26.0), "start", &self.title))
+                (text("quiet", (LEFT, 45.0), "start", &self.subtitle))
+                (self.axes(&x, &y, xs))
+                (self.legend())
+                @for (number, series) in self.series.iter().enumerate() { (draw(number, series, &x, &y, self.log_y)) }
+            }
+        };
+        svg.into_string() + "\n"
     }
 
     fn values(&self, of: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
@@ -117,55 +113,43 @@ impl Chart {
         Scale { from, until, log: true, start, end }
     }
 
-    fn axes(&self, svg: &mut String, x: &Scale, y: &Scale, xs: Vec<f64>) {
-        for value in y_ticks(y) {
-            let at = y.at(value);
-            let _ = writeln!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
-                WIDTH - RIGHT
-            );
-            text(svg, "label", LEFT - 8.0, at + 4.0, "end", &number(value));
-        }
-        let (foot, mut last) = (HEIGHT - BOTTOM, f64::NEG_INFINITY);
-        for value in xs {
-            let at = x.at(value);
-            let _ = writeln!(
-                svg,
-                "<line class=\"axis\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{foot}\" y2=\"{}\"/>",
-                foot + 5.0
-            );
-            if at - last >= LABEL_GAP {
-                text(svg, "label", at, foot + 20.0, "middle", &number(value));
-                last = at;
+    fn axes(&self, x: &Scale, y: &Scale, xs: Vec<f64>) -> Markup {
+        let foot = HEIGHT - BOTTOM;
+        let (middle_x, middle_y) = (LEFT + (WIDTH - LEFT - RIGHT) / 2.0, TOP + (foot - TOP) / 2.0);
+        let mut last = f64::NEG_INFINITY;
+        let mut has_room = |at: f64| {
+            let room = at - last >= LABEL_GAP;
+            last = if room { at } else { last };
+            room
+        };
+        html! {
+            @for value in y_ticks(y) {
+                (line("grid", (LEFT, y.at(value)), (WIDTH - RIGHT, y.at(value))))
+                (text("label", (LEFT - 8.0, y.at(value) + 4.0), "end", &number(value)))
+            }
+            @for value in xs {
+                @let at = x.at(value);
+                (line("axis", (at, foot), (at, foot + 5.0)))
+                @if has_room(at) { (text("label", (at, foot + 20.0), "middle", &number(value))) }
+            }
+            polyline class="axis" points={ (LEFT) "," (TOP) " " (LEFT) "," (foot) " " (WIDTH - RIGHT) "," (foot) } {}
+            (text("name", (middle_x, HEIGHT - 16.0), "middle", &format!("{} (logarithmic)", self.x)))
+            text class="name" text-anchor="middle" transform={ "translate(20 " (middle_y) ") rotate(-90)" } {
+                (self.y) @if self.log_y { " (logarithmic)" }
             }
         }
-        let _ =
-            writeln!(svg, "<polyline class=\"axis\" points=\"{LEFT},{TOP} {LEFT},{foot} {},{foot}\"/>", WIDTH - RIGHT);
-        let middle = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;
-        text(svg, "name", middle, HEIGHT - 16.0, "middle", &format!("{} (logarithmic)", self.x));
-        let scale = if self.log_y { " (logarithmic)" } else { "" };
-        let middle = TOP + (HEIGHT - TOP - BOTTOM) / 2.0;
-        let _ = writeln!(
-            svg,
-            "<text class=\"name\" text-anchor=\"middle\" transform=\"translate(20 {middle}) rotate(-90)\">{}{scale}</text>",
-            escape(&self.y)
-        );
     }
 
-    fn legend(&self, svg: &mut String) {
-        let mut at = LEFT;
-        for (index, series) in self.series.iter().enumerate() {
-            let class = class(index, series);
-            let _ = writeln!(
-                svg,
-                "<line class=\"{class}\" x1=\"{at}\" x2=\"{}\" y1=\"63\" y2=\"63\"/><circle class=\"{class} dot\" \
-                 cx=\"{}\" cy=\"63\" r=\"4\"/>",
-                at + 26.0,
-                at + 13.0
-            );
-            text(svg, "label", at + 33.0, 67.0, "start", &series.name);
-            at += 60.0 + 7.0 * series.name.chars().count() as f64;
+    fn legend(&self) -> Markup {
+        let mut next = LEFT;
+        html! {
+            @for (index, series) in self.series.iter().enumerate() {
+                @let (class, at) = (class(index, series), next);
+                (line(&class, (at, 63.0), (at + 26.0, 63.0)))
+                (dot(&class, (at + 13.0, 63.0)))
+                (text("label", (at + 33.0, 67.0), "start", &series.name))
+                ({ next += 60.0 + 7.0 * series.name.chars().count() as f64; "" })
+            }
         }
     }
 }
@@ -174,23 +158,37 @@ fn class(index: usize, series: &Series) -> String {
     if series.other { "other".to_owned() } else { format!("line{}", index % 3) }
 }
 
-fn draw(svg: &mut String, index: usize, series: &Series, x: &Scale, y: &Scale, log: bool) {
+fn draw(index: usize, series: &Series, x: &Scale, y: &Scale, log: bool) -> Markup {
     let class = class(index, series);
-    let places: Vec<(f64, f64, f64)> =
-        series.points.iter().map(|point| (x.at(point.0), y.at(point.1), point.1)).collect();
-    let line: Vec<String> = places.iter().map(|(x, y, _)| format!("{x:.1},{y:.1}")).collect();
-    let _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", line.join(" "));
-    for (x, y, value) in places {
-        let _ = writeln!(svg, "<circle class=\"{class} dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
-        // Another system's labels are below the line, so that two lines near each other stay legible.
-        let label_y = if series.other && log { y + 19.0 } else { y - 9.0 - 13.0 * index.min(2) as f64 };
-        text(svg, "value", x, label_y, "middle", &number(value));
+    let points: Vec<((f64, f64), f64)> =
+        series.points.iter().map(|point| ((x.at(point.0), y.at(point.1)), point.1)).collect();
+    let path: Vec<String> = points.iter().map(|((x, y), _)| format!("{x:.1},{y:.1}")).collect();
+    // Another system's labels are below the line, so that two lines near each other stay legible.
+    let label_y = |y: f64| if series.other && log { y + 19.0 } else { y - 9.0 - 13.0 * index.min(2) as f64 };
+    html! {
+        polyline class=(class) points=(path.join(" ")) {}
+        @for ((x, y), value) in points {
+            (dot(&class, (x, y)))
+            (text("value", (x, label_y(y)), "middle", &number(value)))
+        }
     }
 }
 
-fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, text: &str) {
-    let text = escape(text);
-    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
+    let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(pixels);
+    html! { line class=(class) x1=(x1) x2=(x2) y1=(y1) y2=(y2) {} }
+}
+
+fn dot(class: &str, (x, y): (f64, f64)) -> Markup {
+    html! { circle class={ (class) " dot" } cx=(pixels(x)) cy=(pixels(y)) r="4" {} }
+}
+
+fn text(class: &str, (x, y): (f64, f64), anchor: &str, text: &str) -> Markup {
+    html! { text class=(class) x=(pixels(x)) y=(pixels(y)) text-anchor=(anchor) { (text) } }
+}
+
+fn pixels(value: f64) -> String {
+    format!("{value:.1}")
 }
 
 /// The smallest that is positive.

@@ -190,7 +190,7 @@ impl BenchArgs {
         };
         Ok(LoadOptions {
             points,
-            mix: self.mix.unwrap_or_else(|| Mix::of(super::load::Kind::Announce)),
+            mix: self.mix.unwrap_or_else(|| Mix::of(super::load::OperationKind::Announce)),
             rate: self.rate,
             repeat: self.repeat,
             duration,

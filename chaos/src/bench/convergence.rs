@@ -15,12 +15,12 @@ use raft_store::types::FileName;
 use super::samples::Samples;
 use super::single::library;
 use super::{Bench, Figure};
-use crate::process::{Process, Spec, find_binary};
+use node::testbed::{Process, Spec, find_binary};
 
 /// Size of the files.
 const FILE_BYTES: usize = 4_096;
-/// Pause between two looks at the holders.
-const LOOK_PAUSE: Duration = Duration::from_micros(500);
+/// Pause between two polls at the holders.
+const POLL_PAUSE: Duration = Duration::from_micros(500);
 /// How long a file may take before the measurement is given up.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -83,7 +83,7 @@ async fn one_file(index: &IndexClient, reader: &IndexClient, folder: &Folder, nu
         if sent.elapsed() > WITHIN {
             bail!("{name} had no second copy within {} s", WITHIN.as_secs());
         }
-        tokio::time::sleep(LOOK_PAUSE).await;
+        tokio::time::sleep(POLL_PAUSE).await;
     };
     folder.complete_publish(publishing, 1, None)?;
     Ok(elapsed)

@@ -6,9 +6,9 @@
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Columns, Side};
 use super::runs::{Range, median, median_known};
 use super::samples::Samples;
+use crate::columns::{Columns, Side};
 
 /// One measured figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::load::Connection;
 use super::samples::Samples;
-use super::writers::{Plan, Writers, announcement, register};
+use super::writers::{WriterOptions, Writers, announcement, register};
 use super::{Bench, Figure};
 
 /// Writes per second in the background, and the clients that make them.
@@ -22,7 +22,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let follower = bench.cluster.ids().into_iter().find(|id| *id != leader.id).context("there is no follower")?;
     let follower = bench.cluster.url(follower).context("it has no address")?;
     let follower = follower.trim_start_matches("http://");
-    let plan = Plan {
+    let plan = WriterOptions {
         host: leader.address.clone(),
         run: "background".into(),
         clients: BACKGROUND_CLIENTS as usize,

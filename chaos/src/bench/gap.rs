@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::samples::Samples;
 use super::{Bench, Figure};
 use crate::cluster::READY_WITHIN;
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// Limit of one probing write, and the pause between two to one node.
@@ -93,13 +93,12 @@ async fn one(bench: &mut Bench, signal: Signal) -> anyhow::Result<Duration> {
 /// Sends a write every few milliseconds, whatever became of the ones before: one that hangs
 /// must not hide that others pass.
 async fn write(raw: Arc<RawClient>, server: usize, acked: Arc<Mutex<Vec<Instant>>>, over: Arc<AtomicBool>) {
-    let body =
-        json!({"peerId": format!("gap-{server}"), "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let write = Write::register(&format!("gap-{server}"), false);
     let mut probes = JoinSet::new();
     while !over.load(Ordering::Relaxed) {
-        let (raw, body, acked) = (raw.clone(), body.clone(), acked.clone());
+        let (raw, write, acked) = (raw.clone(), write.clone(), acked.clone());
         probes.spawn(async move {
-            if let RawOutcome::Ok(..) = raw.post(server, "/register", &body, None, PROBE_WITHIN).await {
+            if let RawOutcome::Ok(..) = raw.write(server, &write, None, PROBE_WITHIN).await {
                 acked.lock().push(Instant::now());
             }
         });

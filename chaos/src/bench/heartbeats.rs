@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::load::Connection;
 use super::samples::Samples;
+use super::usage::cpu_s;
 use super::writers::register;
 use super::{Bench, Figure};
 
@@ -22,8 +23,6 @@ const INTERVAL: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 50;
 /// For how long nobody asks the leader anything.
 const IDLE: Duration = Duration::from_secs(5);
-/// The kernel's unit of processor time.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let leader = bench.cluster.leader().await.context("nobody leads")?;
@@ -94,14 +93,8 @@ async fn beat(mut connection: Connection, number: usize, peers: usize, until: In
 
 /// Processor time of a process over a while, in percent of one core.
 async fn share(pid: u32, over: Duration) -> anyhow::Result<f64> {
-    let (before, started) = (ticks(pid)?, Instant::now());
+    let taken = || cpu_s(pid).context("the leader's processor time is not known");
+    let (before, started) = (taken()?, Instant::now());
     tokio::time::sleep(over).await;
-    Ok((ticks(pid)? - before) / TICKS_PER_SECOND / started.elapsed().as_secs_f64() * 100.0)
-}
-
-fn ticks(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // User and system time, counted from behind the name, which may have spaces and parentheses.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()?)
+    Ok((taken()? - before) / started.elapsed().as_secs_f64() * 100.0)
 }

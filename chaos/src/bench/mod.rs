@@ -8,7 +8,6 @@ mod against;
 mod announces;
 mod chart;
 pub mod cli;
-mod columns;
 mod convergence;
 mod figure;
 mod freshness;
@@ -36,10 +35,8 @@ use anyhow::{Context as _, bail};
 pub use figure::{Figure, table};
 pub use results::Results;
 
-use crate::cluster::{Cluster, ClusterOptions};
-use crate::fault::Families;
-use crate::fault::network::Pids;
-use crate::process::find_binary;
+use crate::cluster::Cluster;
+use node::testbed::find_binary;
 
 /// File name of the figures inside a report directory.
 pub const FILE: &str = "bench.json";
@@ -151,17 +148,10 @@ async fn in_rounds(
 
 /// One run of one measurement; all that it writes but the logs is below `data`.
 async fn one(options: &BenchOptions, name: &str, data: &Path, logs: PathBuf) -> anyhow::Result<Vec<Figure>> {
-    let cluster_options = ClusterOptions {
-        spares: 0,
-        nodes: NODES,
-        bin_dir: options.bin_dir.clone(),
-        data: data.join("nodes"),
-        logs,
-        // Replication starts at once: the grace period after an election is not what is measured.
-        arguments: vec!["--grace".into(), "0s".into()],
-        pids: Pids::default(),
-    };
-    let cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
+    // Replication starts at once: the grace period after an election is not what is measured.
+    let arguments = vec!["--grace".into(), "0s".into()];
+    let cluster =
+        Cluster::start_plain(NODES, options.bin_dir.as_deref(), (data.join("nodes"), logs), arguments).await?;
     let (quick, bin_dir, duration) = (options.quick, options.bin_dir.clone(), options.duration);
     let mut bench = Bench { cluster, quick, bin_dir, directory: data.join("peers"), duration };
     match name {

@@ -17,9 +17,7 @@ use super::load::drive::Worker;
 use super::load::{self, Common, Mix, Pace, Summary, Tally, Targets};
 use super::runs::Range;
 use super::usage::{Reading, Usage, open_files_max};
-use crate::cluster::{Cluster, ClusterOptions, READY_WITHIN};
-use crate::fault::Families;
-use crate::fault::network::Pids;
+use crate::cluster::{Cluster, READY_WITHIN};
 
 /// Nodes of the measured cluster.
 pub const NODES: u64 = 3;
@@ -199,16 +197,9 @@ pub async fn measure(
     data: &Path,
     logs: PathBuf,
 ) -> anyhow::Result<Point> {
-    let cluster_options = ClusterOptions {
-        nodes: NODES,
-        spares: 0,
-        bin_dir: options.bin_dir.clone(),
-        data: data.to_owned(),
-        logs,
-        arguments: options.node_arguments(),
-        pids: Pids::default(),
-    };
-    let cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
+    let directories = (data.to_owned(), logs);
+    let cluster =
+        Cluster::start_plain(NODES, options.bin_dir.as_deref(), directories, options.node_arguments()).await?;
     let leader = cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
     let common = options.common(&format!("p{peers}"), peers, connections);
     let targets = options.targets(&cluster, &leader);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::load::Connection;
 use super::samples::Samples;
-use super::writers::{Plan, Writers};
+use super::writers::{WriterOptions, Writers};
 use super::{Bench, Figure};
 
 /// Files of the peer.
@@ -29,7 +29,8 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let leader = bench.cluster.leader().await.context("nobody leads")?;
     let files = files(if bench.quick { FILES / 10 } else { FILES })?;
     let before_for = Duration::from_secs(if bench.quick { 2 } else { 8 });
-    let plan = Plan { host: leader.address.clone(), run: "beside".into(), clients: CLIENTS, pace: None, names: None };
+    let plan =
+        WriterOptions { host: leader.address.clone(), run: "beside".into(), clients: CLIENTS, pace: None, names: None };
     let writers = Writers::start(&plan).await?;
     let began = Instant::now();
     tokio::time::sleep(before_for).await;

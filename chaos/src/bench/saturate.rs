@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::writers::{Plan, Writers};
+use super::writers::{WriterOptions, Writers};
 use super::{Bench, Figure};
 use crate::cluster::Cluster;
 use crate::observer::rss_kib;
@@ -22,10 +22,10 @@ const NAMES: u64 = 100;
 /// Default length, and that of the short form.
 const DURATION: Duration = Duration::from_secs(600);
 const DURATION_QUICK: Duration = Duration::from_secs(10);
-/// Time between two looks at the nodes.
+/// Time between two polls at the nodes.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Time between two looks at who leads, and at memory.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time between two polls at who leads, and at memory.
+const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Parts of the run after the first minute, of which memory is told.
 const THIRDS: usize = 3;
@@ -43,13 +43,14 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let minute = MINUTE.min(duration / 5);
     let leader = bench.cluster.leader().await.context("nobody leads")?;
     let (host, names) = (leader.address.clone(), Some(NAMES));
-    let writers = Writers::start(&Plan { host, run: "saturate".into(), clients: CLIENTS, pace: None, names }).await?;
+    let writers =
+        Writers::start(&WriterOptions { host, run: "saturate".into(), clients: CLIENTS, pace: None, names }).await?;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let (began, mut term, mut changes) = (Instant::now(), leader.term, 0);
     let (mut seen, mut counted_at, mut counted) = (Vec::new(), Instant::now(), 0);
     let mut memory = BTreeMap::new();
     while began.elapsed() < duration {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_PAUSE).await;
         if let Some(now) = bench.cluster.leader().await.filter(|now| now.term != term) {
             (term, changes) = (now.term, changes + 1);
         }
@@ -61,7 +62,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
             let count = writers.answered();
             let writes_per_second = (count - counted) as f64 / counted_at.elapsed().as_secs_f64();
             (counted_at, counted) = (Instant::now(), count);
-            seen.push(Seen { writes_per_second, nodes: look(&bench.cluster, &http, &memory).await? });
+            seen.push(Seen { writes_per_second, nodes: sample(&bench.cluster, &http, &memory).await? });
             memory.clear();
         }
     }
@@ -70,23 +71,23 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// What the nodes are at the end of a minute; `memory` is what they had in it.
-async fn look(
+async fn sample(
     cluster: &Cluster,
     http: &reqwest::Client,
     memory: &BTreeMap<u64, Vec<f64>>,
 ) -> anyhow::Result<Vec<(u64, f64, f64, f64)>> {
     let mut nodes = Vec::new();
-    for (&id, looks) in memory {
+    for (&id, samples) in memory {
         let url = cluster.url(id).context("no address")?;
         let stats: Value = http.get(format!("{url}/stats")).send().await?.json().await?;
         let bytes = |name: &str| stats[name].as_f64().unwrap_or_default();
-        nodes.push((id, mean(looks), bytes("logBytes"), bytes("snapshotBytes")));
+        nodes.push((id, mean(samples), bytes("logBytes"), bytes("snapshotBytes")));
     }
     Ok(nodes)
 }
 
-fn mean(looks: &[f64]) -> f64 {
-    looks.iter().sum::<f64>() / looks.len().max(1) as f64
+fn mean(samples: &[f64]) -> f64 {
+    samples.iter().sum::<f64>() / samples.len().max(1) as f64
 }
 
 fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<Figure> {
@@ -107,8 +108,8 @@ fn figures(seen: &[Seen], duration: Duration, changes: u64, errors: u64) -> Vec<
     for index in 0..nodes {
         let memory_in = |third: usize| {
             let (from, to) = (third * settled.len() / THIRDS, (third + 1) * settled.len() / THIRDS);
-            let looks = settled.get(from..to.max(from + 1).min(settled.len())).unwrap_or_default();
-            let bytes = looks.iter().filter_map(|seen| seen.nodes.get(index)).map(|(_, memory, ..)| *memory);
+            let samples = settled.get(from..to.max(from + 1).min(settled.len())).unwrap_or_default();
+            let bytes = samples.iter().filter_map(|seen| seen.nodes.get(index)).map(|(_, memory, ..)| *memory);
             mean(&bytes.collect::<Vec<_>>())
         };
         let of = |seen: Option<&Seen>| seen.and_then(|seen| seen.nodes.get(index).copied()).unwrap_or_default();

@@ -7,16 +7,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use client::api::{AnnounceRequest, FileEntry, LeaseRequest, RegisterRequest};
-use client::cluster::{Consistency, IndexClient, LeaseAnswer, Options, ReadOptions};
-use raft_store::types::{FileName, PeerId};
-use serde_json::json;
+use client::cluster::{Consistency, IndexClient, Options, ReadOptions};
+use raft_store::types::{FileName, limits};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::Value;
 
 use super::samples::Samples;
 use super::{Bench, Figure};
 use crate::cluster::READY_WITHIN;
-use crate::workload::{RawClient, RawOutcome, fresh_hash};
+use crate::history::Answer;
+use crate::workload::library::call;
+use crate::workload::write::{Lease, Write};
+use crate::workload::{RawClient, RawOutcome};
 
+/// The client's peer.
+const PEER: &str = "bench";
 /// Limit of one probing write after a kill, and the pause between two.
 const PROBE_WITHIN: Duration = Duration::from_millis(250);
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
@@ -27,39 +33,22 @@ pub(super) fn library(bench: &Bench) -> anyhow::Result<IndexClient> {
     Ok(IndexClient::new(Options::new(bench.cluster.urls()))?)
 }
 
-pub(super) fn registration(peer: &PeerId) -> RegisterRequest {
-    RegisterRequest {
-        peer_id: peer.clone(),
-        address: "http://127.0.0.1:9".into(),
-        files: Some(Vec::new()),
-        zone: None,
-        capacity_bytes: None,
-        listing: None,
-        digest: None,
-        count: None,
-        serving: Some(false),
-    }
+/// One write through the library, which has to be acknowledged.
+async fn write(index: &IndexClient, write: &Write) -> anyhow::Result<(Answer, Value)> {
+    Ok(call(index, write, None, || 0).await?)
 }
 
 /// Lease, then announce the next version under it.
 pub(super) async fn cycle(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
-    let index = library(bench)?;
-    let (peer, file) = (PeerId::parse("bench")?, FileName::parse("bench/cycle.txt")?);
-    index.register(&registration(&peer)).await?;
+    let (index, mut rng) = (library(bench)?, StdRng::from_os_rng());
+    write(&index, &Write::register(PEER, false)).await?;
     let mut samples = Samples::default();
     for _ in 0..if bench.quick { 100 } else { 1_000 } {
-        let (hash, sent) = (fresh_hash(&mut rand::rng()), Instant::now());
-        let request =
-            LeaseRequest { peer_id: peer.clone(), file_name: file.clone(), ttl_ms: None, wait: None, wait_ms: None };
-        let LeaseAnswer::Granted(grant) = index.acquire(&request).await? else { bail!("the lease was denied") };
-        let request = AnnounceRequest {
-            peer_id: peer.clone(),
-            file: Some(FileEntry { name: file.clone(), version: None, size: Some(1), hash }),
-            files: None,
-            lease_token: Some(grant.response.lease_token),
-            keep_lease: None,
-        };
-        index.announce(&request).await?;
+        let sent = Instant::now();
+        let acquire = Write::acquire(PEER, "bench/cycle.txt", limits::LEASE_TTL_MS_DEFAULT, false);
+        let (answer, value) = write(&index, &acquire).await?;
+        let lease = Lease::granted(&acquire, &answer, &value).context("the lease was denied")?;
+        write(&index, &lease.publish(&mut rng, false)).await?;
         samples.add(sent.elapsed());
     }
     let figure = Figure::median("cycle", "lease + announce, one client (median)", &samples);
@@ -85,16 +74,9 @@ async fn everybody_has(bench: &Bench, file: &FileName) -> anyhow::Result<()> {
 /// Kills the leader and reads at once, until an answer comes; it may be a follower's and is marked as such.
 pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let index = library(bench)?.with_reading(ReadOptions { consistency: Consistency::Auto, ..ReadOptions::default() });
-    let (peer, file) = (PeerId::parse("bench")?, FileName::parse("bench/read.txt")?);
-    index.register(&registration(&peer)).await?;
-    let request = AnnounceRequest {
-        peer_id: peer,
-        file: Some(FileEntry { name: file.clone(), version: None, size: Some(1), hash: fresh_hash(&mut rand::rng()) }),
-        files: None,
-        lease_token: None,
-        keep_lease: None,
-    };
-    index.announce(&request).await?;
+    let file = FileName::parse("bench/read.txt")?;
+    write(&index, &Write::register(PEER, false)).await?;
+    write(&index, &Write::create(PEER, file.as_str(), None, &mut StdRng::from_os_rng())).await?;
     everybody_has(bench, &file).await?;
     let mut samples = Samples::default();
     for _ in 0..if bench.quick { 5 } else { 20 } {
@@ -117,16 +99,16 @@ pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Fi
 /// Kills the leader and writes through the others until a write is acknowledged.
 pub(super) async fn failover(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let raw = RawClient::new(Arc::new(bench.cluster.urls()))?;
-    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let probe = Write::register("probe", false);
     let mut samples = Samples::default();
     for _ in 0..if bench.quick { 5 } else { 20 } {
         let leader = bench.cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
         let killed = Instant::now();
         bench.cluster.kill(leader.id)?;
         let probes = bench.cluster.living().into_iter().map(|node| {
-            let (raw, body, server) = (&raw, &body, node.saturating_sub(1) as usize);
+            let (raw, probe, server) = (&raw, &probe, node.saturating_sub(1) as usize);
             Box::pin(async move {
-                while !matches!(raw.post(server, "/register", body, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
+                while !matches!(raw.write(server, probe, None, PROBE_WITHIN).await, RawOutcome::Ok(..)) {
                     tokio::time::sleep(PROBE_PAUSE).await;
                 }
             })

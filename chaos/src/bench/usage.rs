@@ -59,7 +59,8 @@ impl Reading {
     }
 }
 
-fn cpu_s(pid: u32) -> Option<f64> {
+/// Processor time that a process has taken, in seconds.
+pub fn cpu_s(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     ticks(&stat).map(|ticks| ticks as f64 / TICKS_PER_SECOND)
 }

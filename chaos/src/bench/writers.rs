@@ -14,7 +14,7 @@ use super::samples::Samples;
 
 /// What the clients do.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct WriterOptions {
     /// `host:port` that they write to.
     pub(super) host: String,
     /// Tells the clients and files of one measurement from those of others.
@@ -29,14 +29,14 @@ pub(super) struct Plan {
 
 /// What they came to.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct Answers {
     /// When each request was sent, and how long its answer took; not kept for clients with a bounded
     /// set of names, which may go on for long.
     pub(super) answered: Vec<(Instant, Duration)>,
     pub(super) errors: u64,
 }
 
-impl Done {
+impl Answers {
     /// Latencies of the requests that were sent from `from` until `until`.
     pub(super) fn between(&self, from: Instant, until: Instant) -> Samples {
         let mut samples = Samples::default();
@@ -51,12 +51,12 @@ impl Done {
 pub(super) struct Writers {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<Answers>,
 }
 
 impl Writers {
     /// Registers the clients, then lets them write.
-    pub(super) async fn start(plan: &Plan) -> anyhow::Result<Self> {
+    pub(super) async fn start(plan: &WriterOptions) -> anyhow::Result<Self> {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut connections = Vec::new();
         for client in 0..plan.clients {
@@ -70,7 +70,7 @@ impl Writers {
             // Clients at a steady rate start one after the other, so that they do not write in step.
             let delay = plan.pace.map_or(Duration::ZERO, |pace| pace * number as u32 / plan.clients.max(1) as u32);
             let client =
-                Client { connection, peer, plan: plan.clone(), over: over.clone(), answered: answered.clone() };
+                Writer { connection, peer, plan: plan.clone(), over: over.clone(), answered: answered.clone() };
             tasks.spawn(client.run(delay));
         }
         Ok(Self { over, answered, tasks })
@@ -82,9 +82,9 @@ impl Writers {
     }
 
     /// Lets them finish what is under way.
-    pub(super) async fn stop(mut self) -> anyhow::Result<Done> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<Answers> {
         self.over.store(true, Ordering::Relaxed);
-        let mut all = Done::default();
+        let mut all = Answers::default();
         while let Some(done) = self.tasks.join_next().await {
             let done = done?;
             all.answered.extend(done.answered);
@@ -111,17 +111,17 @@ pub(super) fn announcement(peer: &str, number: u64, sequence: u64) -> (String, S
     (headers, format!(r#"{{"peerId":"{peer}","file":{file}}}"#))
 }
 
-struct Client {
+struct Writer {
     connection: Connection,
     peer: String,
-    plan: Plan,
+    plan: WriterOptions,
     over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
 }
 
-impl Client {
-    async fn run(mut self, delay: Duration) -> Done {
-        let mut done = Done::default();
+impl Writer {
+    async fn run(mut self, delay: Duration) -> Answers {
+        let mut done = Answers::default();
         let mut ticks = self.plan.pace.map(|pace| {
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + delay, pace);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -44,14 +44,14 @@ fn lives(model: &Model, node: u64, from: Micros, until: Micros) -> bool {
 mod tests {
     use super::super::sample::*;
     use super::*;
-    use crate::history::FaultOutcome;
+    use crate::history::{FaultName, FaultOutcome};
 
     #[test]
     fn a_stale_read_that_fails_is_caught() {
         let mut sample = parted(&[2]);
         sample.op((301, 302), read_of(2, Level::Stale), End::Refused("no_quorum"));
         sample.caught_by(&CHECKER, "did not answer a stale read");
-        sample.record(300, fault("kill", 2, FaultOutcome::Installed));
+        sample.record(300, fault(FaultName::Kill, 2, FaultOutcome::Installed));
         assert_eq!(sample.check(&CHECKER).checks, 0, "a killed node need not answer");
         sample.op((303, 304), read_of(2, Level::Stale), answered_by(2));
         sample.accepted_by(&CHECKER);

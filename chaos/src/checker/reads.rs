@@ -21,19 +21,13 @@ pub const CHECKER: Checker = Checker { name: "reads", property: "reads never sta
 
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
-    let paused = model.faults.iter().any(|fault| voids_leader_reads(&fault.fault));
+    let paused = model.faults.iter().any(|fault| fault.fault.voids_leader_reads());
     for file in model.files() {
         fresh_reads(model, file, paused, &mut findings);
     }
     nothing_from_the_future(model, &mut findings);
     stale_reads_never_go_back(model, &mut findings);
     findings
-}
-
-/// Whether a fault voids the clock assumption of leader reads (R1): a process that was stopped or
-/// starved, a clock that runs at another rate.
-pub fn voids_leader_reads(fault: &str) -> bool {
-    fault == "stop" || fault == "clock-rate" || fault.starts_with("cpu") || fault.starts_with("starve")
 }
 
 fn read_version(operation: &Operation) -> Option<(Level, u64)> {
@@ -128,7 +122,7 @@ fn stale_reads_never_go_back(model: &Model, findings: &mut Findings) {
 mod tests {
     use super::super::sample::*;
     use super::*;
-    use crate::history::{FaultOutcome, Seen};
+    use crate::history::{FaultName, FaultOutcome, Seen};
 
     fn read(level: Level) -> Op {
         Op::Read { file: "f".into(), level, node: None, min_index: None }
@@ -150,7 +144,7 @@ mod tests {
         let mut sample = good();
         sample.op((20, 21), read(Level::Leader), old());
         sample.caught_by(&CHECKER, "saw v0 after v1");
-        sample.record(30, fault("stop", 1, FaultOutcome::Installed));
+        sample.record(30, fault(FaultName::Stop, 1, FaultOutcome::Installed));
         sample.accepted_by(&CHECKER);
     }
 

@@ -10,18 +10,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Checker, Findings};
-use crate::history::{Answer, FaultRecord, Micros, Op};
+use crate::history::{Answer, Micros, Op};
 use crate::model::{Model, Operation, Outcome, file_of, peer_of};
-
-/// Faults after which a node may say that its storage failed.
-const STORAGE_FAULTS: [&str; 3] = ["power-cut", "disk-full", "disk-error"];
-
-/// Faults after which there is a node that belongs to no cluster yet.
-const JOINING_FAULTS: [&str; 8] = ["wipe", "bit-flip", "torn-tail", "join", "loss", "mistake", "stale-copy", "clone"];
-/// Faults after which there is a node with an older copy of its directory.
-const COPYING_FAULTS: [&str; 2] = ["stale-copy", "clone"];
-/// Faults after which there is a node that was removed.
-const REMOVING_FAULTS: [&str; 5] = ["change", "loss", "mistake", "stale-copy", "clone"];
 
 /// Refusals are explained.
 pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusal is explained", check };
@@ -69,10 +59,10 @@ fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, 
     match code {
         // No leader, or no room: definite, temporary and caused by faults.
         "no_quorum" | "not_leader" | "overloaded" | "too_stale" | "loading" | "unreachable" => None,
-        "storage_failed" => unless(model, &STORAGE_FAULTS, "no disk was made to fail"),
-        "not_initialized" => unless(model, &JOINING_FAULTS, "no node without data was started"),
-        "diverged" => unless(model, &COPYING_FAULTS, "no copy of a directory was started"),
-        "removed" => unless(model, &REMOVING_FAULTS, "no node was removed"),
+        "storage_failed" => unless_explained(model, code, "no disk was made to fail"),
+        "not_initialized" => unless_explained(model, code, "no node without data was started"),
+        "diverged" => unless_explained(model, code, "no copy of a directory was started"),
+        "removed" => unless_explained(model, code, "no node was removed"),
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, publishes, operation),
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,
@@ -80,10 +70,9 @@ fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, 
     }
 }
 
-/// The complaint, unless one of these faults was injected.
-fn unless(model: &Model, faults: &[&str], complaint: &str) -> Option<String> {
-    let is_one = |fault: &FaultRecord| faults.contains(&fault.fault.as_str());
-    (!model.faults.iter().any(is_one)).then(|| complaint.to_owned())
+/// The complaint, unless a fault of the run explains the code.
+fn unless_explained(model: &Model, code: &str, complaint: &str) -> Option<String> {
+    (!model.faults.iter().any(|fault| fault.fault.explains(code))).then(|| complaint.to_owned())
 }
 
 fn fence_of(op: &Op) -> Option<u64> {

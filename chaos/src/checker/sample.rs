@@ -4,7 +4,9 @@
 //! test reads like a diagram.
 
 use crate::checker::{Checker, Findings};
-use crate::history::{Answer, Event, FaultOutcome, FaultRecord, Level, Micros, Op, OpId, Record, RunInfo, Seen};
+use crate::history::{
+    Answer, Event, FaultName, FaultOutcome, FaultRecord, Level, Micros, Op, OpId, Record, RunInfo, Seen,
+};
 use crate::model::Model;
 
 /// How a sample operation ends.
@@ -202,7 +204,7 @@ pub(crate) fn good() -> Sample {
         .publish((10, 20), "b", "f", 2, "h2", End::Unknown)
         .grant((200, 201), "a", "f", 100, 3, 2)
         .release((202, 203), "a", "f", 3)
-        .record(204, fault("kill", 1, FaultOutcome::Installed))
+        .record(204, fault(FaultName::Kill, 1, FaultOutcome::Installed))
         .record(205, Record::Recovered { round: 1, after_us: 900 })
         .record(206, Record::Healed { after_us: 1_000 })
         .finals(207, "f", 2, "h2")
@@ -223,8 +225,8 @@ pub(crate) fn good() -> Sample {
     sample
 }
 
-pub(crate) fn fault(name: &str, node: u64, outcome: FaultOutcome) -> Record {
-    Record::Fault(FaultRecord { round: 1, fault: name.into(), node: Some(node), led: true, term: Some(1), outcome })
+pub(crate) fn fault(fault: FaultName, node: u64, outcome: FaultOutcome) -> Record {
+    Record::Fault(FaultRecord { round: 1, fault, node: Some(node), led: true, term: Some(1), outcome })
 }
 
 #[test]

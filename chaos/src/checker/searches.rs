@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 
-use super::reads::voids_leader_reads;
 use super::{Checker, Findings};
 use crate::history::{Answer, Level, Micros, Op, OpId};
 use crate::model::{Model, Operation, Outcome, peer_of};
@@ -26,7 +25,7 @@ pub const CHECKER: Checker = Checker { name: "searches", property: "searches fin
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
     let holder_lives: Micros = model.lasts(HOLDER_LIVES_MS);
-    let paused = model.faults.iter().any(|fault| voids_leader_reads(&fault.fault));
+    let paused = model.faults.iter().any(|fault| fault.fault.voids_leader_reads());
     let mut registered: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     let mut published: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in model.operations.values() {
@@ -98,7 +97,7 @@ fn positions_never_go_back(model: &Model, findings: &mut Findings) {
 mod tests {
     use super::super::sample::*;
     use super::*;
-    use crate::history::{FaultOutcome, Seen};
+    use crate::history::{FaultName, FaultOutcome, Seen};
 
     fn seen(boot: &str, applied: u64, index: Option<u64>) -> Seen {
         Seen { node: 2, boot: boot.into(), applied, index }
@@ -149,7 +148,7 @@ mod tests {
     #[test]
     fn a_leader_search_counts_only_while_nothing_was_stopped() {
         let mut sample = history(Some(Level::Leader), None, 0, 39);
-        sample.record(30, fault("stop", 1, FaultOutcome::Installed));
+        sample.record(30, fault(FaultName::Stop, 1, FaultOutcome::Installed));
         sample.accepted_by(&CHECKER);
     }
 

@@ -3,14 +3,8 @@
 //!
 //! Source: etcd's robustness tests enforce a minimum rate; openraft's simulator reports modes that never happened.
 
-use crate::history::{Answer, FaultOutcome, Op};
+use crate::history::{Answer, FaultName, FaultOutcome, FaultRecord, Op};
 use crate::model::Model;
-
-/// Stands for every fault that is injected, and not for what ends one.
-pub const ANY_FAULT: &str = "any";
-/// What ends a fault.
-const ENDS: [&str; 9] =
-    ["restart", "continue", "heal", "healthy", "clock-heal", "disk-freed", "power-on", "peer-continue", "peer-restart"];
 
 /// What a scenario demands of its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +15,25 @@ pub struct Demands {
     pub publishes_per_round: usize,
     /// Times that a peer was denied a lease, per run.
     pub denials: usize,
-    /// Faults of this name that must have fired at least once per round.
-    pub fault: &'static str,
+    /// Faults of this name must have fired at least once per round; any faults, if absent.
+    pub fault: Option<FaultName>,
+}
+
+impl Demands {
+    /// Of faults that leave the clients working most of the time.
+    pub const fn full(fault: FaultName) -> Self {
+        Self { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: Some(fault) }
+    }
+
+    /// Of faults that keep the clients waiting for a part of each round.
+    pub const fn reduced(fault: FaultName) -> Self {
+        Self { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: Some(fault) }
+    }
+
+    /// Of faults that are drawn.
+    pub const fn any_fault() -> Self {
+        Self { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: None }
+    }
 }
 
 /// Why the run is invalid; empty if it is valid.
@@ -37,17 +48,11 @@ pub fn shortcomings(model: &Model, demands: &Demands) -> Vec<String> {
     at_least("acknowledged operations", model.acknowledged(), demands.acknowledged_per_round * rounds);
     at_least("acknowledged publishes", model.acknowledged_publishes().count(), demands.publishes_per_round * rounds);
     at_least("denied requests for a lease", count(model, denied), demands.denials);
-    let is_demanded = |name: &str| match demands.fault {
-        ANY_FAULT => !ENDS.contains(&name),
-        demanded => name == demanded,
-    };
-    let fired =
-        |fault: &&crate::history::FaultRecord| is_demanded(&fault.fault) && fault.outcome == FaultOutcome::Installed;
-    at_least(
-        &format!("`{}` faults that took effect", demands.fault),
-        model.faults.iter().filter(fired).count(),
-        rounds,
-    );
+    let is_demanded = |name: FaultName| demands.fault.map_or(!name.ends_fault(), |demanded| name == demanded);
+    let fired = |fault: &&FaultRecord| is_demanded(fault.fault) && fault.outcome == FaultOutcome::Installed;
+    let wanted = demands.fault.map_or_else(|| "any".to_owned(), |fault| fault.to_string());
+    let found = model.faults.iter().filter(fired).count();
+    at_least(&format!("`{wanted}` faults that took effect"), found, rounds);
     short
 }
 
@@ -66,7 +71,8 @@ mod tests {
     use super::super::sample::*;
     use super::*;
 
-    const DEMANDS: Demands = Demands { acknowledged_per_round: 5, publishes_per_round: 1, denials: 1, fault: "kill" };
+    const DEMANDS: Demands =
+        Demands { acknowledged_per_round: 5, publishes_per_round: 1, denials: 1, fault: Some(FaultName::Kill) };
 
     #[test]
     fn the_good_run_is_valid() {
@@ -77,18 +83,18 @@ mod tests {
     fn a_run_without_traffic_or_faults_is_invalid() {
         let few = Demands { acknowledged_per_round: 1_000, ..DEMANDS };
         assert_eq!(shortcomings(&good().model(), &few).len(), 1);
-        let any = Demands { fault: ANY_FAULT, ..DEMANDS };
+        let any = Demands { fault: None, ..DEMANDS };
         assert_eq!(shortcomings(&good().model(), &any), Vec::<String>::new());
         let mut ended = Sample::default();
         ended.record(0, crate::history::Record::Run(crate::history::RunInfo { rounds: 1, ..Default::default() }));
-        ended.record(1, fault("restart", 1, FaultOutcome::Installed));
+        ended.record(1, fault(FaultName::Restart, 1, FaultOutcome::Installed));
         assert_eq!(shortcomings(&ended.model(), &any).len(), 4, "what ends a fault is none");
-        let other = Demands { fault: "stop", ..DEMANDS };
+        let other = Demands { fault: Some(FaultName::Stop), ..DEMANDS };
         assert_eq!(shortcomings(&good().model(), &other).len(), 1);
         let mut skipped = Sample::default();
         let run = crate::history::RunInfo { rounds: 1, ..Default::default() };
         skipped.record(0, crate::history::Record::Run(run));
-        skipped.record(1, fault("kill", 1, FaultOutcome::Skipped("nobody leads".into())));
+        skipped.record(1, fault(FaultName::Kill, 1, FaultOutcome::Skipped("nobody leads".into())));
         assert_eq!(shortcomings(&skipped.model(), &DEMANDS).len(), 4);
     }
 }

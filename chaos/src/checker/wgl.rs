@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Most operations that can be open at one moment.
 pub const OPEN_MAX: usize = 512;
-/// Configurations between two looks at the clock.
+/// Configurations between two readings of the clock.
 const LOOK_EVERY: u64 = 1_024;
 
 /// A sequential object.
@@ -53,7 +53,7 @@ pub struct Call<O> {
 
 /// What the search came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SearchResult {
     /// There is a linearization.
     Accepted,
     /// There is none: the call at this index is the first that cannot be explained; with it, the calls open at that
@@ -99,7 +99,7 @@ enum Edge {
 }
 
 /// Looks for a linearization of the calls.
-pub fn search<P: Spec>(spec: &P, calls: &[Call<P::Op>], budget: Budget) -> Verdict {
+pub fn search<P: Spec>(spec: &P, calls: &[Call<P::Op>], budget: Budget) -> SearchResult {
     let mut edges: Vec<(u64, Edge)> = Vec::with_capacity(calls.len() * 2);
     for (index, call) in calls.iter().enumerate() {
         edges.push((call.invoked, Edge::Invoke(index)));
@@ -122,21 +122,21 @@ pub fn search<P: Spec>(spec: &P, calls: &[Call<P::Op>], budget: Budget) -> Verdi
         reached = match *edge {
             Edge::Invoke(index) => {
                 if !search.open(index) {
-                    return Verdict::Undecided { explained };
+                    return SearchResult::Undecided { explained };
                 }
                 reached.into_iter().map(|configuration| search.settle(configuration)).collect()
             }
             Edge::Return(index) => {
                 let next = if calls[index].certain { search.force(&reached, index) } else { Some(reached.clone()) };
                 match next {
-                    None => return Verdict::Undecided { explained },
+                    None => return SearchResult::Undecided { explained },
                     Some(next) if next.is_empty() => return search.rejected(index, &reached),
                     Some(next) => search.close(index, next),
                 }
             }
         };
     }
-    Verdict::Accepted
+    SearchResult::Accepted
 }
 
 struct Search<'a, P: Spec> {
@@ -229,13 +229,13 @@ impl<P: Spec> Search<'_, P> {
         Some(explained)
     }
 
-    fn rejected(&self, call: usize, reached: &HashSet<Configuration<P::State>>) -> Verdict {
+    fn rejected(&self, call: usize, reached: &HashSet<Configuration<P::State>>) -> SearchResult {
         let open = self.slots.iter().flatten().copied().filter(|other| *other != call).collect();
         let mut states: Vec<String> =
             reached.iter().map(|configuration| format!("{:?}", configuration.state)).collect();
         states.sort_unstable();
         states.dedup();
-        Verdict::Rejected { call, open, states }
+        SearchResult::Rejected { call, open, states }
     }
 }
 
@@ -326,7 +326,7 @@ mod tests {
     fn valid_histories_are_accepted() {
         for seed in 0..200 {
             let calls = valid(&mut StdRng::seed_from_u64(seed), 24, 0.1);
-            assert_eq!(search(&Register, &calls, BUDGET), Verdict::Accepted, "seed {seed}");
+            assert_eq!(search(&Register, &calls, BUDGET), SearchResult::Accepted, "seed {seed}");
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
                     call.certain = call.returned.is_some();
                 }
             }
-            let found = search(&Register, &calls, BUDGET) == Verdict::Accepted;
+            let found = search(&Register, &calls, BUDGET) == SearchResult::Accepted;
             assert_eq!(found, brute(&calls, 0, 0), "seed {seed}: {calls:?}");
             if found { accepted += 1 } else { rejected += 1 }
         }
@@ -353,7 +353,7 @@ mod tests {
     fn an_impossible_read_is_named_with_its_surroundings() {
         let calls =
             [call(Do::Write(1), 0, 5), call(Do::Write(2), 6, 20), call(Do::Read(0), 8, 10), call(Do::Read(2), 30, 31)];
-        let Verdict::Rejected { call, open, states } = search(&Register, &calls, BUDGET) else {
+        let SearchResult::Rejected { call, open, states } = search(&Register, &calls, BUDGET) else {
             panic!("the read of a value that was overwritten is accepted")
         };
         assert_eq!((call, open, states), (2, vec![1], vec!["1".to_owned()]));
@@ -363,9 +363,9 @@ mod tests {
     fn an_operation_of_unknown_outcome_may_take_effect_late_or_never() {
         let unknown = Call { op: Do::Write(7), invoked: 0, returned: None, certain: false };
         let late = [unknown.clone(), call(Do::Read(0), 10, 11), call(Do::Read(7), 20, 21)];
-        assert_eq!(search(&Register, &late, BUDGET), Verdict::Accepted);
+        assert_eq!(search(&Register, &late, BUDGET), SearchResult::Accepted);
         let twice = [unknown, call(Do::Read(7), 10, 11), call(Do::Write(1), 12, 13), call(Do::Read(7), 20, 21)];
-        assert!(matches!(search(&Register, &twice, BUDGET), Verdict::Rejected { call: 3, .. }));
+        assert!(matches!(search(&Register, &twice, BUDGET), SearchResult::Rejected { call: 3, .. }));
     }
 
     #[test]
@@ -373,12 +373,12 @@ mod tests {
         let calls: Vec<_> =
             (0..12).map(|value| call(Do::Write(value), 0, 100)).chain([call(Do::Read(99), 50, 60)]).collect();
         let budget = Budget { time: Duration::from_secs(60), configurations: 100 };
-        assert!(matches!(search(&Register, &calls, budget), Verdict::Undecided { .. }));
+        assert!(matches!(search(&Register, &calls, budget), SearchResult::Undecided { .. }));
     }
 
     #[test]
     fn long_histories_cost_by_their_overlap() {
         let calls = valid(&mut StdRng::seed_from_u64(1), 20_000, 0.0);
-        assert_eq!(search(&Register, &calls, BUDGET), Verdict::Accepted);
+        assert_eq!(search(&Register, &calls, BUDGET), SearchResult::Accepted);
     }
 }

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
+use node::testbed::TestbedError;
 use raft_store::types::NodeId;
-
-use crate::process::ProcessError;
 
 /// Why a cluster does not do as it is told.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A process could not be controlled.
     #[error(transparent)]
-    Process(#[from] ProcessError),
+    Process(#[from] TestbedError),
     /// A directory could not be made or removed.
     #[error("cannot make or remove the directory {path}: {source}")]
     Directory {
@@ -23,9 +22,6 @@ pub enum ClusterError {
     /// What a family of faults needs could not be made.
     #[error("cannot prepare the faults: {0}")]
     Prepare(String),
-    /// No port is free.
-    #[error("no free port was found on 127.0.0.1")]
-    Ports,
     /// It does not serve in time.
     #[error("{what} within {} s; see the logs in {logs}", within.as_secs())]
     NotReady {

@@ -5,8 +5,7 @@
 //! new member; no id is used for a second node.
 
 mod error;
-mod looks;
-mod ports;
+mod queries;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -15,20 +14,19 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 pub use error::ClusterError;
-pub use ports::free_ports;
+use node::testbed::{Process, Spec, find_binary, free_ports};
 use raft_store::types::NodeId;
 use tokio::task::JoinHandle;
 
 use crate::fault::network::Pids;
 use crate::fault::{Families, NodePlan};
-use crate::process::{Process, Spec, find_binary};
 
 /// How long a cluster may take to be born, or to serve again after the last fault was removed.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Pause between two looks at a node.
+/// Pause between two polls at a node.
 const POLL: Duration = Duration::from_millis(10);
-/// How long one look may take.
-const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// How long one poll may take.
+const POLL_WITHIN: Duration = Duration::from_millis(500);
 
 /// How to start a cluster.
 #[derive(Debug, Clone)]
@@ -79,6 +77,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Starts nodes that no fault is going to hit.
+    pub async fn start_plain(
+        nodes: u64,
+        bin_dir: Option<&Path>,
+        (data, logs): (PathBuf, PathBuf),
+        arguments: Vec<String>,
+    ) -> Result<Self, ClusterError> {
+        let (bin_dir, pids) = (bin_dir.map(Path::to_path_buf), Pids::default());
+        let options = ClusterOptions { nodes, spares: 0, bin_dir, data, logs, arguments, pids };
+        Self::start(&options, &mut Families::default()).await
+    }
+
     /// Starts the nodes and waits until every one of them serves.
     pub async fn start(options: &ClusterOptions, families: &mut Families) -> Result<Self, ClusterError> {
         let program = find_binary("raftshare-node", options.bin_dir.as_deref())?;
@@ -100,7 +110,7 @@ impl Cluster {
             plans.push(plan);
         }
         let list: Vec<String> = plans.iter().map(|plan| format!("{}={}", plan.id, plan.address())).collect();
-        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(LOOK_WITHIN).build()?;
+        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(POLL_WITHIN).build()?;
         let (members, next_id) = (BTreeMap::new(), options.nodes + 1);
         let mut cluster =
             Self { members, slots, next_id, http, pids: options.pids.clone(), options: options.clone(), program };

@@ -13,9 +13,10 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde_json::json;
 
-use super::{Arena, Effect, NodePlan, Place, Unavailable};
+use super::{Arena, Effect, Environment, Family, NodePlan, Unavailable};
 use crate::cluster::READY_WITHIN;
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
+use crate::scenario::Setup;
 
 /// Where the library is on the usual systems; the first that exists is taken.
 const LIBRARIES: &[&str] = &[
@@ -34,14 +35,14 @@ const WRONG_S: i64 = 1_800;
 const DRIFTED_S: i64 = 2;
 /// How long it may take until a node tells another time: the library looks once a second, and a clock has to drift.
 const SHOWS_WITHIN: Duration = Duration::from_secs(8);
-/// Pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two polls.
+const POLL_PAUSE: Duration = Duration::from_millis(50);
 /// How long one request may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// What can be done to the clocks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClockKind {
     /// The wall clock jumps; the monotonic clock is the machine's.
     Wall,
     /// Both clocks run at another rate, from the start of the node's process on.
@@ -53,7 +54,7 @@ pub const FASTEST_PERMILLE: u32 = 2_000;
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ClockFault {
     /// The wall clock of one node, or of several, jumps by an hour or more; healing makes it jump back.
     Jump,
     /// One node is started again with clocks of half or double the rate, and often made the leader.
@@ -63,7 +64,7 @@ pub enum Fault {
 /// The family's state in a run.
 #[derive(Debug)]
 pub struct Clocks {
-    kind: Kind,
+    kind: ClockKind,
     library: PathBuf,
     directory: PathBuf,
     http: reqwest::Client,
@@ -72,54 +73,56 @@ pub struct Clocks {
     jumps: BTreeMap<NodeId, i64>,
 }
 
-impl Clocks {
+impl Family for Clocks {
+    type Fault = ClockFault;
+
     /// Before the first node starts; fails if the library is not there.
-    pub async fn prepare(kind: Kind, place: &Place) -> anyhow::Result<Self> {
-        let directory = place.data.join("clocks");
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        let Some(kind) = setup.clocks else { return Ok(None) };
+        let directory = environment.data.join("clocks");
         std::fs::create_dir_all(&directory).context("cannot make a directory for clocks")?;
         let library = LIBRARIES.iter().map(PathBuf::from).find(|path| path.is_file());
         let library = library.ok_or_else(|| Unavailable(HINT.into()))?;
         let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build()?;
-        Ok(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() })
+        Ok(Some(Self { kind, library, directory, http, wrong: Vec::new(), jumps: BTreeMap::new() }))
     }
 
-    /// Changes how a node is started.
-    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+    async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
         let file = self.file(plan.id);
         write(&file, "+0")?;
         let mut set = |name: &str, value: String| plan.environment.push((name.to_owned(), value));
         set("LD_PRELOAD", self.library.display().to_string());
         set("FAKETIME_TIMESTAMP_FILE", file.display().to_string());
         set("FAKETIME_CACHE_DURATION", "1".into());
-        if self.kind == Kind::Wall {
+        if self.kind == ClockKind::Wall {
             set("FAKETIME_DONT_FAKE_MONOTONIC", "1".into());
             set("DONT_FAKE_MONOTONIC", "1".into());
         }
         Ok(())
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: ClockFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::Jump => self.jump(arena).await,
-            Fault::Rate => self.rate(arena).await,
+            ClockFault::Jump => self.jump(arena).await,
+            ClockFault::Rate => self.rate(arena).await,
         }
     }
 
-    /// Removes what was injected.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let mut effects = Vec::new();
         for node in std::mem::take(&mut self.wrong) {
             write(&self.file(node), "+0")?;
-            if self.kind == Kind::Rate {
+            if self.kind == ClockKind::Rate {
                 // A monotonic clock never goes back: the process ends with its clock.
                 self.restart(arena, node).await?;
             }
-            effects.push(Effect::installed("clock-heal", Some(node), format!("n{node} tells the right time")));
+            effects.push(Effect::installed(FaultName::ClockHeal, Some(node), format!("n{node} tells the right time")));
         }
         Ok(effects)
     }
+}
 
+impl Clocks {
     async fn jump(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let mut ids = arena.cluster.living();
         ids.shuffle(&mut arena.rng);
@@ -136,7 +139,7 @@ impl Clocks {
             write(&self.file(node), &format!("{jump:+}"))?;
             self.wrong.push(node);
             let shown = self.differs(arena, node, |wrong| wrong > jump - WRONG_S).await;
-            effects.push(effect("clock-jump", node, &format!("n{node}'s wall clock {jump:+} s"), shown));
+            effects.push(effect(FaultName::ClockJump, node, &format!("n{node}'s wall clock {jump:+} s"), shown));
         }
         Ok(effects)
     }
@@ -144,7 +147,7 @@ impl Clocks {
     async fn rate(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let Some(node) = living.choose(&mut arena.rng).copied() else {
-            return Ok(vec![Effect::skipped("clock-rate", "nobody lives")]);
+            return Ok(vec![Effect::skipped(FaultName::ClockRate, "nobody lives")]);
         };
         let (rate, sign) = if arena.rng.random_bool(0.5) { ("2", 1) } else { ("0.5", -1) };
         let leads = arena.rng.random_bool(0.7);
@@ -157,7 +160,7 @@ impl Clocks {
         let shown = self.differs(arena, node, |wrong| wrong.signum() == sign && wrong.abs() >= DRIFTED_S).await;
         let leader = arena.cluster.leader().await.is_some_and(|leader| leader.id == node);
         let role = if leader { " (leader)" } else { "" };
-        Ok(vec![effect("clock-rate", node, &format!("n{node}{role} runs x{rate}"), shown)])
+        Ok(vec![effect(FaultName::ClockRate, node, &format!("n{node}{role} runs x{rate}"), shown)])
     }
 
     async fn restart(&self, arena: &mut Arena<'_>, node: NodeId) -> anyhow::Result<()> {
@@ -181,7 +184,7 @@ impl Clocks {
             if self.wrong_by(arena, node).await.is_some_and(&test) {
                 return true;
             }
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         false
     }
@@ -199,13 +202,13 @@ impl Clocks {
     }
 }
 
-fn effect(fault: &str, node: NodeId, words: &str, shown: bool) -> Effect {
+fn effect(fault: FaultName, node: NodeId, words: &str, shown: bool) -> Effect {
     let outcome = if shown {
         FaultOutcome::Installed
     } else {
         FaultOutcome::Indeterminate("the node does not tell a wrong time".to_owned())
     };
-    Effect { fault: fault.to_owned(), node: Some(node), words: words.to_owned(), outcome }
+    Effect { fault, node: Some(node), words: words.to_owned(), outcome }
 }
 
 /// Written beside and renamed: the library never reads half of it.
@@ -217,14 +220,8 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 /// Seconds since 1970 of a date as HTTP writes it: `Sat, 21 Nov 2026 10:14:19 GMT`.
 fn seconds_of_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let fields: Vec<&str> = text.split([' ', ':']).collect();
-    let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
-    let month = MONTHS.iter().position(|name| fields.get(2) == Some(name))? as i64 + 1;
-    // Days of the proleptic Gregorian calendar, with years that begin in March, so that the leap day is the last.
-    let (year, month) = if month > 2 { (number(3)?, month - 3) } else { (number(3)? - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + number(1)? - 1 - 719_468;
-    Some(((days * 24 + number(4)?) * 60 + number(5)?) * 60 + number(6)?)
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 #[cfg(test)]

@@ -9,24 +9,25 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::task::JoinHandle;
 
-use super::{Arena, Effect};
-use crate::history::FaultOutcome;
-use crate::process::signal;
+use super::{Arena, Effect, Environment, Family};
+use crate::history::{FaultName, FaultOutcome};
+use crate::scenario::Setup;
+use node::testbed::{Signal, signal};
 
 /// How long the node runs out of every [`PERIOD`].
 const RUNS: Duration = Duration::from_millis(5);
 /// Length of a cycle.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Looks at the process until the fault counts as installed.
-const LOOKS: usize = 40;
-/// Share of looks, in percent, that must find it stopped.
+/// Samples of the process until the fault counts as installed.
+const SAMPLES: usize = 40;
+/// Share of samples, in percent, that must find it stopped.
 const STOPPED_PERCENT: usize = 70;
-/// Pause between two looks; no divisor of the period, or all looks would see the same part of it.
-const LOOK_PAUSE: Duration = Duration::from_millis(13);
+/// Pause between two polls; no divisor of the period, or all samples would see the same part of it.
+const POLL_PAUSE: Duration = Duration::from_millis(13);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum CpuFault {
     /// The leader, or one of the others, gets about a twentieth of a processor until healing.
     Starve,
 }
@@ -46,46 +47,49 @@ impl Drop for Cpu {
     }
 }
 
-impl Cpu {
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let Fault::Starve = fault;
+impl Family for Cpu {
+    type Fault = CpuFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
+    }
+
+    async fn inject(&mut self, CpuFault::Starve: CpuFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let leader = arena.leader.as_ref().map(|leader| leader.id).filter(|_| arena.rng.random_bool(0.5));
         let chosen = leader.or_else(|| living.choose(&mut arena.rng).copied());
         let Some((node, pid)) = chosen.and_then(|node| Some((node, arena.cluster.pid(node)?))) else {
-            return Ok(vec![Effect::skipped("starve", "nobody lives")]);
+            return Ok(vec![Effect::skipped(FaultName::Starve, "nobody lives")]);
         };
         self.heal(arena).await?;
         self.starved = Some((node, pid, tokio::spawn(starve(pid))));
         let mut stopped = 0;
-        for _ in 0..LOOKS {
-            tokio::time::sleep(LOOK_PAUSE).await;
+        for _ in 0..SAMPLES {
+            tokio::time::sleep(POLL_PAUSE).await;
             stopped += usize::from(state(pid) == Some('T'));
         }
-        let percent = stopped * 100 / LOOKS;
+        let percent = stopped * 100 / SAMPLES;
         let outcome = if percent >= STOPPED_PERCENT {
             FaultOutcome::Installed
         } else {
-            FaultOutcome::Indeterminate(format!("stopped in {percent} % of the looks only"))
+            FaultOutcome::Indeterminate(format!("stopped in {percent} % of the samples only"))
         };
-        let words = format!("n{node} starves (stopped in {percent} % of the looks)");
-        Ok(vec![Effect { fault: "starve".into(), node: Some(node), words, outcome }])
+        let words = format!("n{node} starves (stopped in {percent} % of the samples)");
+        Ok(vec![Effect { fault: FaultName::Starve, node: Some(node), words, outcome }])
     }
 
-    /// Removes what was injected.
-    pub async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some((node, pid, task)) = self.starved.take() else { return Ok(Vec::new()) };
         task.abort();
         // Being aborted is how it ends; after that it stops nobody any more.
         let _ = task.await;
         resume(pid);
-        Ok(vec![Effect::installed("feed", Some(node), format!("n{node} runs again"))])
+        Ok(vec![Effect::installed(FaultName::Feed, Some(node), format!("n{node} runs again"))])
     }
 }
 
 async fn starve(pid: u32) {
-    while is_child(pid) && signal(pid, libc::SIGSTOP).is_ok() {
+    while is_child(pid) && signal(pid, Signal::STOP).is_ok() {
         tokio::time::sleep(PERIOD.saturating_sub(RUNS)).await;
         resume(pid);
         tokio::time::sleep(RUNS).await;
@@ -95,7 +99,7 @@ async fn starve(pid: u32) {
 fn resume(pid: u32) {
     if is_child(pid) {
         // Fails only for a process that is gone.
-        let _ = signal(pid, libc::SIGCONT);
+        let _ = signal(pid, Signal::CONT);
     }
 }
 
@@ -122,13 +126,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
         let task = tokio::spawn(starve(child.id()));
         while state(child.id()) != Some('T') {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         task.abort();
         let _ = task.await;
         resume(child.id());
         while state(child.id()) == Some('T') {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         child.kill().expect("runs");
         child.wait().expect("ends");

@@ -16,8 +16,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Arena, Effect};
-use crate::history::Record;
+use super::{Arena, Effect, Environment, Family};
+use crate::history::{FaultName, Record};
+use crate::observer::rss_kib;
+use crate::scenario::Setup;
 use crate::workload::{RawClient, RawOutcome};
 
 /// Connections per node that send nothing.
@@ -43,19 +45,31 @@ const GROWTH_MAX_KIB: u64 = 256 << 10;
 /// The first bytes of a connection between nodes; fixed by the product's protocol.
 const RAFT: &[u8] = b"RSN1";
 
+/// A fault of this family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloodFault {
+    /// Strangers flood every node that lives.
+    Flood,
+}
+
 /// What strangers hold open.
 #[derive(Debug, Default)]
 pub struct Flood {
     held: Vec<TcpStream>,
 }
 
-impl Flood {
-    /// Floods every node that lives.
-    pub async fn inject(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+impl Family for Flood {
+    type Fault = FloodFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
+    }
+
+    async fn inject(&mut self, FloodFault::Flood: FloodFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let living = arena.cluster.living();
         let mut before = Vec::new();
         for id in &living {
-            before.push(memory_kib(arena.cluster.pid(*id).context("it lives")?)?);
+            before.push(arena.cluster.pid(*id).and_then(rss_kib).context("its memory is not known")?);
         }
         let mut opening = JoinSet::new();
         for id in &living {
@@ -76,9 +90,8 @@ impl Flood {
         hostile_names(arena).await?;
         let mut grown = Vec::new();
         for (id, before) in living.iter().zip(before) {
-            let Some(pid) = arena.cluster.pid(*id) else { continue };
             // A node that ended meanwhile is told by whoever looks after the processes.
-            let Ok(now) = memory_kib(pid) else { continue };
+            let Some(now) = arena.cluster.pid(*id).and_then(rss_kib) else { continue };
             let growth = now.saturating_sub(before);
             grown.push(growth >> 10);
             if growth > GROWTH_MAX_KIB {
@@ -87,13 +100,13 @@ impl Flood {
             }
         }
         let words = format!("{} of {wanted} strange connections held, {grown:?} MiB", self.held.len());
-        Ok(vec![Effect::installed("flood", None, words)])
+        Ok(vec![Effect::installed(FaultName::Flood, None, words)])
     }
 
-    /// The strangers go.
-    pub fn heal(&mut self) -> Vec<Effect> {
+    async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let gone = std::mem::take(&mut self.held).len();
-        if gone == 0 { Vec::new() } else { vec![Effect::installed("heal", None, format!("{gone} strangers gone"))] }
+        let effect = || Effect::installed(FaultName::Heal, None, format!("{gone} strangers gone"));
+        Ok((gone > 0).then(effect).into_iter().collect())
     }
 }
 
@@ -141,20 +154,13 @@ async fn hostile_names(arena: &Arena<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Memory of a process that is in use, in KiB.
-fn memory_kib(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn own_memory_is_read() {
-        assert!(memory_kib(std::process::id()).expect("this process has memory") > 100);
+        assert!(rss_kib(std::process::id()).expect("this process has memory") > 100);
     }
 
     #[test]

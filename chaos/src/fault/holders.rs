@@ -2,17 +2,18 @@
 //!
 //! Invariant: it counts as stopped only if it held a lease and had published nothing under it when it was.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::Rng;
 
-use super::{Arena, Effect, Place};
-use crate::history::{Answer, Event, FaultOutcome, Op, OpId, Record};
-use crate::process::{Process, Spec};
+use super::{Arena, Effect, Environment, Family};
+use crate::history::{Answer, Event, FaultName, FaultOutcome, Op, OpId, Record};
 use crate::recorder::Recorder;
+use crate::scenario::Setup;
+use crate::verify::Published;
+use node::testbed::{Process, Spec};
 
 /// Its lease's duration, in milliseconds.
 const TTL_MS: u64 = 1_000;
@@ -26,12 +27,12 @@ const FILE: &str = "shared/0.txt";
 const HOLDS_WITHIN: Duration = Duration::from_secs(15);
 /// How long it may take until its late publish was answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// Pause between two looks at its history.
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// Pause between two polls at its history.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum HolderFault {
     /// The holder is stopped as soon as it holds a lease, and continued when that is over.
     Pause,
 }
@@ -44,15 +45,20 @@ pub struct Holders {
     process: Option<Process>,
 }
 
-impl Holders {
-    /// Before the first node starts.
-    pub async fn prepare(place: &Place) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&place.data).context("cannot make the directory for the holder's history")?;
-        Ok(Self { history: place.data.join("holder.jsonl"), log: place.logs.join("holder.log"), process: None })
+impl Family for Holders {
+    type Fault = HolderFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        if !setup.holder {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(&environment.data).context("cannot make the directory for the holder's history")?;
+        let (history, log) = (environment.data.join("holder.jsonl"), environment.logs.join("holder.log"));
+        Ok(Some(Self { history, log, process: None }))
     }
 
     /// Starts the holder.
-    pub async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
+    async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut arguments = vec!["client".to_owned()];
         let mut add = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
@@ -69,15 +75,15 @@ impl Holders {
         Ok(())
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let Fault::Pause = fault;
-        let Some(process) = &self.process else { return Ok(vec![Effect::skipped("holder-pause", "no holder runs")]) };
+    async fn inject(&mut self, HolderFault::Pause: HolderFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        let Some(process) = &self.process else {
+            return Ok(vec![Effect::skipped(FaultName::HolderPause, "no holder runs")]);
+        };
         let seen = self.read()?.len();
         let deadline = Instant::now() + HOLDS_WITHIN;
         // A grant that is new, and nothing after it.
         while Instant::now() < deadline && !self.holds(seen)? {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         process.stop()?;
         let held = self.holds(seen)?;
@@ -88,12 +94,12 @@ impl Holders {
         let lines = self.read()?.len();
         process.resume()?;
         if !held {
-            return Ok(vec![Effect::skipped("holder-pause", "it held no lease in time")]);
+            return Ok(vec![Effect::skipped(FaultName::HolderPause, "it held no lease in time")]);
         }
         let deadline = Instant::now() + ANSWERED_WITHIN;
         // Its publish, and the answer.
         while Instant::now() < deadline && self.read()?.len() < lines + 2 {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(POLL_PAUSE).await;
         }
         let (refused, told) = self.late_publish(lines)?;
         let words = format!("holder slept {} ms past its lease; its publish: {told}", beyond);
@@ -103,15 +109,15 @@ impl Holders {
             // Whether that breaks a rule, the checkers know.
             FaultOutcome::Indeterminate(told)
         };
-        Ok(vec![Effect { fault: "holder-pause".into(), node: None, words, outcome }])
+        Ok(vec![Effect { fault: FaultName::HolderPause, node: None, words, outcome }])
     }
 
     /// Ends the holder and joins its history to the run's; returns the contents that it published, or tried to.
-    pub fn finish(&mut self, recorder: &Recorder) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<Published> {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
-        let mut published: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut published = Published::new();
         for Event { at, record } in self.read()? {
             if let Record::Invoke { op: Op::Publish { file, hash, .. }, .. } = &record {
                 published.entry(file.clone()).or_default().push(hash.clone());
@@ -120,7 +126,9 @@ impl Holders {
         }
         Ok(published)
     }
+}
 
+impl Holders {
     fn holds(&self, seen: usize) -> anyhow::Result<bool> {
         let events = self.read()?;
         let last = events.get(seen..).and_then(<[Event]>::last).map(|event| &event.record);

@@ -6,6 +6,10 @@
 //!   environment, files of a process that is down, or the product's own commands;
 //! - an effect is reported as installed only after it was confirmed;
 //! - [`Families::heal`] leaves nothing of any fault behind, whatever was injected before.
+//!
+//! A new fault of an existing family touches two files: the family's own, and `history/fault.rs` for its name. A new
+//! family touches three: its own file, the names, and this one for its line in the list of families. A scenario that
+//! uses either is one more value in `scenario/`.
 
 pub mod clock;
 pub mod cpu;
@@ -19,41 +23,20 @@ pub mod peers;
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use client::api::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::rngs::StdRng;
 
 use crate::cluster::Cluster;
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 use crate::recorder::Recorder;
 use crate::scenario::{Setup, Target};
+use crate::verify::Published;
 
-/// One thing a family does to the cluster. What exactly (whom, how long, how much) it draws from the arena's generator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Links between nodes.
-    Network(network::Fault),
-    /// What a node's disk does.
-    Disk(disk::Fault),
-    /// What is in a node's files.
-    Files(files::Fault),
-    /// What a node's clocks say.
-    Clock(clock::Fault),
-    /// How much processor a node gets.
-    Cpu(cpu::Fault),
-    /// Who belongs to the cluster.
-    Members(members::Fault),
-    /// Peers that share folders.
-    Peers(peers::Fault),
-    /// A lease holder in a process of its own.
-    Holders(holders::Fault),
-    /// Strangers on the nodes' ports.
-    Flood,
-}
-
-/// Where a family may put things.
+/// Where a run takes place: directories, binaries and processes.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Environment {
     /// A directory of the run, for data.
     pub data: PathBuf,
     /// A directory of the run, for logs.
@@ -129,7 +112,7 @@ pub struct Unavailable(pub String);
 #[derive(Debug, Clone)]
 pub struct Effect {
     /// Its name in the history, such as `cut`.
-    pub fault: String,
+    pub fault: FaultName,
     /// On which node, if on one.
     pub node: Option<NodeId>,
     /// For the line that tells the round's story.
@@ -140,158 +123,163 @@ pub struct Effect {
 
 impl Effect {
     /// An effect that was confirmed.
-    pub fn installed(fault: &str, node: Option<NodeId>, words: impl Into<String>) -> Self {
-        Self { fault: fault.to_owned(), node, words: words.into(), outcome: FaultOutcome::Installed }
+    pub fn installed(fault: FaultName, node: Option<NodeId>, words: impl Into<String>) -> Self {
+        Self { fault, node, words: words.into(), outcome: FaultOutcome::Installed }
     }
 
     /// A fault that could not be tried.
-    pub fn skipped(fault: &str, why: impl Into<String>) -> Self {
+    pub fn skipped(fault: FaultName, why: impl Into<String>) -> Self {
         let why = why.into();
-        Self {
-            fault: fault.to_owned(),
-            node: None,
-            words: format!("{fault} skipped: {why}"),
-            outcome: FaultOutcome::Skipped(why),
-        }
+        Self { fault, node: None, words: format!("{fault} skipped: {why}"), outcome: FaultOutcome::Skipped(why) }
     }
 }
 
-/// The families that a scenario uses.
-#[derive(Debug, Default)]
-pub struct Families {
-    network: Option<network::Network>,
-    disk: Option<disk::Disks>,
-    files: files::Files,
-    clock: Option<clock::Clocks>,
-    cpu: cpu::Cpu,
-    flood: flood::Flood,
-    members: Option<members::Members>,
-    peers: Option<peers::Peers>,
-    holders: Option<holders::Holders>,
-}
+/// A family of faults.
+///
+/// The methods are called in the order in which they stand here. What a family does not need, it leaves out.
+#[allow(async_fn_in_trait, reason = "families are named in one list and never used as trait objects")]
+pub trait Family: Sized {
+    /// What it can inject.
+    type Fault: Copy;
 
-impl Families {
-    /// Prepares what the scenario's faults need.
-    pub async fn prepare(setup: &Setup, place: &Place) -> anyhow::Result<Self> {
-        Ok(Self {
-            network: if setup.links { Some(network::Network::prepare(place).await?) } else { None },
-            disk: match setup.disks {
-                Some(kind) => Some(disk::Disks::prepare(kind, place).await?),
-                None => None,
-            },
-            files: files::Files::default(),
-            clock: match setup.clocks {
-                Some(kind) => Some(clock::Clocks::prepare(kind, place).await?),
-                None => None,
-            },
-            cpu: cpu::Cpu::default(),
-            flood: flood::Flood::default(),
-            members: if setup.spares > 0 { Some(members::Members::prepare(place).await?) } else { None },
-            holders: if setup.holder { Some(holders::Holders::prepare(place).await?) } else { None },
-            peers: if setup.peers > 0 { Some(peers::Peers::prepare(setup.peers, place).await?) } else { None },
-        })
-    }
+    /// Before the first node starts: prepares what the faults need. Absent if the scenario does not ask for it.
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>>;
 
-    /// Lets every family change how a node is started.
-    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
-        if let Some(network) = &mut self.network {
-            network.shape(plan).await?;
-        }
-        if let Some(disk) = &mut self.disk {
-            disk.shape(plan).await?;
-        }
-        if let Some(clock) = &mut self.clock {
-            clock.shape(plan).await?;
-        }
+    /// Changes how a node is started.
+    async fn shape(&mut self, _plan: &mut NodePlan) -> anyhow::Result<()> {
         Ok(())
     }
 
     /// Called once, when the cluster serves.
-    pub async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
-        if let Some(peers) = &mut self.peers {
-            peers.started(arena).await?;
-        }
-        if let Some(holders) = &mut self.holders {
-            holders.started(arena).await?;
-        }
+    async fn started(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<()> {
         Ok(())
     }
 
     /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        match fault {
-            Fault::Network(fault) => match &mut self.network {
-                Some(network) => network.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("network", "the scenario has no proxies")]),
-            },
-            Fault::Disk(fault) => match &mut self.disk {
-                Some(disk) => disk.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("disk", "the scenario has no disks of its own")]),
-            },
-            Fault::Flood => self.flood.inject(arena).await,
-            Fault::Files(fault) => self.files.inject(fault, arena).await,
-            Fault::Clock(fault) => match &mut self.clock {
-                Some(clock) => clock.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("clock", "the scenario has no clocks of its own")]),
-            },
-            Fault::Cpu(fault) => self.cpu.inject(fault, arena).await,
-            Fault::Members(fault) => match &mut self.members {
-                Some(members) => members.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("members", "the scenario has no spare nodes")]),
-            },
-            Fault::Peers(fault) => match &mut self.peers {
-                Some(peers) => peers.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("peers", "the scenario has no peers")]),
-            },
-            Fault::Holders(fault) => match &mut self.holders {
-                Some(holders) => holders.inject(fault, arena).await,
-                None => Ok(vec![Effect::skipped("holder-pause", "the scenario has no holder")]),
-            },
-        }
-    }
+    async fn inject(&mut self, fault: Self::Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>>;
 
     /// Removes everything that was injected, before killed nodes are started and stopped ones continued.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let mut effects = Vec::new();
-        if let Some(network) = &mut self.network {
-            effects.extend(network.heal(arena).await?);
-        }
-        if let Some(disk) = &mut self.disk {
-            effects.extend(disk.heal(arena).await?);
-        }
-        if let Some(clock) = &mut self.clock {
-            effects.extend(clock.heal(arena).await?);
-        }
-        effects.extend(self.cpu.heal(arena).await?);
-        effects.extend(self.flood.heal());
-        effects.extend(self.files.heal(arena).await?);
-        if let Some(members) = &mut self.members {
-            effects.extend(members.heal(arena).await?);
-        }
-        if let Some(peers) = &mut self.peers {
-            effects.extend(peers.heal(arena).await?);
-        }
-        Ok(effects)
+    async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        Ok(Vec::new())
     }
 
     /// With the workload ended: ends clients that are processes of their own, and joins their history to the run's.
     /// Returns the contents that they published, or tried to.
-    pub fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<crate::verify::Published> {
-        self.holders.as_mut().map_or_else(|| Ok(Default::default()), |holders| holders.finish(recorder))
+    fn end_clients(&mut self, _recorder: &Recorder) -> anyhow::Result<Published> {
+        Ok(Published::new())
     }
 
     /// After healing, with the workload ended: what a family itself has to see and write down (copies of files, say).
-    pub async fn verify(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
-        if let Some(peers) = &mut self.peers {
-            peers.verify(arena).await?;
-        }
+    async fn verify(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<()> {
         Ok(())
     }
 
     /// After the last node was killed: unmounts, removes.
-    pub async fn clean_up(&mut self) {
-        if let Some(disk) = &mut self.disk {
-            disk.clean_up().await;
+    async fn clean_up(&mut self) {}
+}
+
+/// Declares the families: a variant of [`Fault`] and a field of [`Families`] for each.
+macro_rules! families {
+    ($($(#[$doc:meta])* $variant:ident => $field:ident: $family:ty;)*) => {
+        /// One thing a family does to the cluster. What exactly (whom, how long, how much) it draws from the arena's
+        /// generator.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[$doc])* $variant(<$family as Family>::Fault),)*
         }
-    }
+
+        /// The families that a scenario uses.
+        #[derive(Debug, Default)]
+        pub struct Families {
+            $($field: Option<$family>,)*
+        }
+
+        impl Families {
+            /// Prepares what the scenario's faults need.
+            pub async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Self> {
+                Ok(Self { $($field: <$family>::prepare(setup, environment).await?,)* })
+            }
+
+            /// Lets every family change how a node is started.
+            pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+                $(if let Some(family) = &mut self.$field {
+                    family.shape(plan).await?;
+                })*
+                Ok(())
+            }
+
+            /// Called once, when the cluster serves.
+            pub async fn started(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
+                $(if let Some(family) = &mut self.$field {
+                    family.started(arena).await?;
+                })*
+                Ok(())
+            }
+
+            /// Injects a fault.
+            pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+                match fault {
+                    $(Fault::$variant(fault) => match &mut self.$field {
+                        Some(family) => family.inject(fault, arena).await,
+                        None => bail!("the scenario injects {fault:?}, which its setup does not prepare"),
+                    },)*
+                }
+            }
+
+            /// Removes every fault.
+            pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+                let mut effects = Vec::new();
+                $(if let Some(family) = &mut self.$field {
+                    effects.extend(family.heal(arena).await?);
+                })*
+                Ok(effects)
+            }
+
+            /// Ends clients that are processes of their own; returns the contents that they published, or tried to.
+            pub fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<Published> {
+                let mut published = Published::new();
+                $(if let Some(family) = &mut self.$field {
+                    published.extend(family.end_clients(recorder)?);
+                })*
+                Ok(published)
+            }
+
+            /// Lets every family write down what it sees of the healed cluster.
+            pub async fn verify(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<()> {
+                $(if let Some(family) = &mut self.$field {
+                    family.verify(arena).await?;
+                })*
+                Ok(())
+            }
+
+            /// After the last node was killed: unmounts, removes.
+            pub async fn clean_up(&mut self) {
+                $(if let Some(family) = &mut self.$field {
+                    family.clean_up().await;
+                })*
+            }
+        }
+    };
+}
+
+// Faults are removed in this order.
+families! {
+    /// Links between nodes.
+    Network => network: network::Network;
+    /// What a node's disk does.
+    Disk => disk: disk::Disks;
+    /// What a node's clocks say.
+    Clock => clock: clock::Clocks;
+    /// How much processor a node gets.
+    Cpu => cpu: cpu::Cpu;
+    /// Strangers on the nodes' ports.
+    Flood => flood: flood::Flood;
+    /// What is in a node's files.
+    Files => files: files::Files;
+    /// Who belongs to the cluster.
+    Members => members: members::Members;
+    /// Peers that share folders.
+    Peers => peers: peers::Peers;
+    /// A lease holder in a process of its own.
+    Holders => holders: holders::Holders;
 }

@@ -16,15 +16,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use node::testbed::{Signal, die_with_parent, signal};
 use parking_lot::Mutex;
 
 use crate::interrupt;
 use crate::report::Verdict;
 use crate::scenario::{self, Scenario};
-use state::{Done, State};
+use state::{FinishedRun, State};
 
 /// How often an interrupted matrix looks whether its runs have ended.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_PAUSE: Duration = Duration::from_millis(200);
 /// Scenarios whose passing histories are kept, compressed.
 const KEPT: &[&str] = &["leader-kill"];
 
@@ -41,7 +42,7 @@ pub enum Counts {
 
 /// What to run, and where it goes.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct MatrixOptions {
     /// How much.
     pub counts: Counts,
     /// Only these scenarios, if there are any.
@@ -73,7 +74,7 @@ impl Planned {
 }
 
 /// Everything the counts demand, scenario by scenario.
-fn plan(options: &Options) -> anyhow::Result<Vec<Planned>> {
+fn plan(options: &MatrixOptions) -> anyhow::Result<Vec<Planned>> {
     for name in &options.only {
         if scenario::find(name).is_none() {
             bail!("there is no scenario {name:?}; see `list`");
@@ -100,7 +101,10 @@ fn name_number(name: &str) -> u64 {
 }
 
 /// Runs what is missing and writes the tables; the worst verdict, or nothing if the matrix was interrupted.
-pub async fn run(options: &Options, tell: impl Fn(&str) + Send + Sync + 'static) -> anyhow::Result<Option<Verdict>> {
+pub async fn run(
+    options: &MatrixOptions,
+    tell: impl Fn(&str) + Send + Sync + 'static,
+) -> anyhow::Result<Option<Verdict>> {
     std::fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
     let all = plan(options)?;
     let state = State::open(&options.out, options.retry)?;
@@ -122,7 +126,7 @@ pub async fn run(options: &Options, tell: impl Fn(&str) + Send + Sync + 'static)
         worker.context("a worker of the matrix panicked")??;
     }
     let state = shared.state.lock();
-    let done: Vec<&Done> =
+    let done: Vec<&FinishedRun> =
         all.iter().filter_map(|planned| state.get(planned.scenario.name, planned.seed, planned.rounds)).collect();
     let complete = done.len() == all.len();
     table::write(&options.out, &done, all.len())?;
@@ -130,7 +134,7 @@ pub async fn run(options: &Options, tell: impl Fn(&str) + Send + Sync + 'static)
     Ok(complete.then(|| worst(&done)))
 }
 
-fn worst(done: &[&Done]) -> Verdict {
+fn worst(done: &[&FinishedRun]) -> Verdict {
     let order =
         [Verdict::Violation, Verdict::Harness, Verdict::Invalid, Verdict::Unknown, Verdict::Skipped, Verdict::Pass];
     let found = |verdict: &Verdict| done.iter().any(|done| done.verdict == *verdict);
@@ -138,7 +142,7 @@ fn worst(done: &[&Done]) -> Verdict {
 }
 
 struct Shared {
-    options: Options,
+    options: MatrixOptions,
     total: usize,
     queue: Mutex<VecDeque<Planned>>,
     state: Mutex<State>,
@@ -150,7 +154,7 @@ impl Shared {
         while !interrupt::asked() {
             let Some(planned) = self.queue.lock().pop_front() else { return Ok(()) };
             if let Some(why) = self.state.lock().cannot(planned.scenario.name) {
-                self.finish(Done::skipped(planned.scenario.name, planned.seed, planned.rounds, why))?;
+                self.finish(FinishedRun::skipped(planned.scenario.name, planned.seed, planned.rounds, why))?;
                 continue;
             }
             if let Some(done) = self.one(&planned).await? {
@@ -160,7 +164,7 @@ impl Shared {
         Ok(())
     }
 
-    fn finish(&self, done: Done) -> anyhow::Result<()> {
+    fn finish(&self, done: FinishedRun) -> anyhow::Result<()> {
         let mut state = self.state.lock();
         state.add(&self.options.out, done.clone())?;
         (self.tell)(&format!(
@@ -179,7 +183,7 @@ impl Shared {
     }
 
     /// One run in a process of its own; nothing if it was interrupted.
-    async fn one(&self, planned: &Planned) -> anyhow::Result<Option<Done>> {
+    async fn one(&self, planned: &Planned) -> anyhow::Result<Option<FinishedRun>> {
         let directory = self.options.out.join(planned.directory());
         if directory.exists() {
             std::fs::remove_dir_all(&directory).with_context(|| format!("cannot clear {}", directory.display()))?;
@@ -198,23 +202,26 @@ impl Shared {
         // Ctrl-C is for the matrix, which tells its runs.
         command.process_group(0);
         let began = Instant::now();
-        let mut child = crate::process::dying_with_parent(command).spawn().context("cannot start a run")?;
+        die_with_parent(command.as_std_mut(), Signal::INT);
+        let mut child = command.spawn().context("cannot start a run")?;
         let mut told = false;
         let status = loop {
-            if let Ok(status) = tokio::time::timeout(LOOK, child.wait()).await {
+            if let Ok(status) = tokio::time::timeout(POLL_PAUSE, child.wait()).await {
                 break status?;
             }
             if interrupt::asked() && !told {
                 told = true;
                 if let Some(pid) = child.id() {
-                    crate::process::interrupt(pid);
+                    // Fails only for a run that is gone.
+                    let _ = signal(pid, Signal::INT);
                 }
             }
         };
         if interrupt::asked() {
             return Ok(None);
         }
-        let done = Done::read(planned.scenario.name, planned.seed, planned.rounds, &directory, status.code(), began);
+        let done =
+            FinishedRun::read(planned.scenario.name, planned.seed, planned.rounds, &directory, status.code(), began);
         if done.verdict == Verdict::Pass {
             tidy(&directory, KEPT.contains(&planned.scenario.name));
         }
@@ -243,8 +250,8 @@ mod tests {
 
     use super::*;
 
-    fn options(counts: Counts) -> Options {
-        Options { counts, only: Vec::new(), out: PathBuf::new(), jobs: 1, seed: 1, retry: false, bin_dir: None }
+    fn options(counts: Counts) -> MatrixOptions {
+        MatrixOptions { counts, only: Vec::new(), out: PathBuf::new(), jobs: 1, seed: 1, retry: false, bin_dir: None }
     }
 
     #[test]

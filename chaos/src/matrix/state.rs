@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "matrix.jsonl";
 /// A run that ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Done {
+pub(super) struct FinishedRun {
     pub(super) scenario: String,
     pub(super) seed: u64,
     pub(super) rounds: u32,
@@ -43,7 +43,7 @@ pub(super) struct Done {
     pub(super) revision: String,
 }
 
-impl Done {
+impl FinishedRun {
     pub(super) fn skipped(scenario: &str, seed: u64, rounds: u32, why: String) -> Self {
         Self {
             scenario: scenario.to_owned(),
@@ -107,7 +107,7 @@ fn last_line(directory: &Path) -> String {
 /// All runs that ended.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    done: BTreeMap<(String, u64, u32), Done>,
+    done: BTreeMap<(String, u64, u32), FinishedRun>,
 }
 
 impl State {
@@ -120,7 +120,7 @@ impl State {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         let mut state = Self::default();
-        for done in text.lines().filter_map(|line| serde_json::from_str::<Done>(line).ok()) {
+        for done in text.lines().filter_map(|line| serde_json::from_str::<FinishedRun>(line).ok()) {
             let settled = matches!(done.verdict, Verdict::Pass | Verdict::Violation);
             let key = (done.scenario.clone(), done.seed, done.rounds);
             if settled || !retry {
@@ -136,14 +136,14 @@ impl State {
         Ok(state)
     }
 
-    pub(super) fn add(&mut self, directory: &Path, done: Done) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, directory: &Path, done: FinishedRun) -> anyhow::Result<()> {
         let line = serde_json::to_string(&done).context("cannot write a line of the state")? + "\n";
         append(&directory.join(FILE), &line)?;
         self.done.insert((done.scenario.clone(), done.seed, done.rounds), done);
         Ok(())
     }
 
-    pub(super) fn get(&self, scenario: &str, seed: u64, rounds: u32) -> Option<&Done> {
+    pub(super) fn get(&self, scenario: &str, seed: u64, rounds: u32) -> Option<&FinishedRun> {
         self.done.get(&(scenario.to_owned(), seed, rounds))
     }
 
@@ -157,7 +157,7 @@ impl State {
 
     /// Why this machine cannot run the scenario, if a run of it was skipped.
     pub(super) fn cannot(&self, scenario: &str) -> Option<String> {
-        let skipped = |done: &&Done| done.scenario == scenario && done.verdict == Verdict::Skipped;
+        let skipped = |done: &&FinishedRun| done.scenario == scenario && done.verdict == Verdict::Skipped;
         self.done.values().find(skipped).and_then(|done| done.why.first().cloned())
     }
 }
@@ -176,16 +176,16 @@ mod tests {
     fn a_stopped_matrix_goes_on_where_it_was() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut state = State::open(directory.path(), false).expect("opens");
-        let mut passed = Done::skipped("leader-kill", 7, 2, String::new());
+        let mut passed = FinishedRun::skipped("leader-kill", 7, 2, String::new());
         passed.verdict = Verdict::Pass;
         state.add(directory.path(), passed).expect("written");
-        state.add(directory.path(), Done::skipped("disk-full", 8, 2, "needs root".into())).expect("written");
+        state.add(directory.path(), FinishedRun::skipped("disk-full", 8, 2, "needs root".into())).expect("written");
         append(&directory.path().join(FILE), "{\"scenario\":\"half").expect("written");
 
         let mut again = State::open(directory.path(), false).expect("opens");
         assert!(again.has("leader-kill", 7, 2) && !again.has("leader-kill", 7, 3));
         assert_eq!(again.cannot("disk-full").as_deref(), Some("needs root"));
-        again.add(directory.path(), Done::skipped("disk-full", 9, 2, "needs root".into())).expect("written");
+        again.add(directory.path(), FinishedRun::skipped("disk-full", 9, 2, "needs root".into())).expect("written");
         assert_eq!(State::open(directory.path(), false).expect("opens").count(), 3);
         let retried = State::open(directory.path(), true).expect("opens");
         assert_eq!(retried.count(), 1, "what was skipped is tried again");
@@ -195,9 +195,9 @@ mod tests {
     fn a_run_without_a_report_is_a_failure_of_the_harness() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("output.txt"), "round 1\nerror: no free port\n\n").expect("written");
-        let done = Done::read("leader-kill", 1, 2, directory.path(), Some(1), Instant::now());
+        let done = FinishedRun::read("leader-kill", 1, 2, directory.path(), Some(1), Instant::now());
         assert_eq!((done.verdict, done.why), (Verdict::Harness, vec!["error: no free port".to_owned()]));
-        let done = Done::read("leader-kill", 1, 2, directory.path(), Some(14), Instant::now());
+        let done = FinishedRun::read("leader-kill", 1, 2, directory.path(), Some(14), Instant::now());
         assert_eq!(done.verdict, Verdict::Skipped);
     }
 }

@@ -7,11 +7,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use maud::html;
 use serde::Serialize;
 
-use super::state::Done;
+use super::state::FinishedRun;
+use crate::columns::{Columns, Side};
 use crate::report::Verdict;
 use crate::report::figures::Spread;
+use crate::report::html::{page, table, thousands};
 
 /// All runs of one scenario.
 #[derive(Debug, Default, Serialize)]
@@ -34,7 +37,7 @@ struct Row {
     failover: Spread,
 }
 
-fn rows(done: &[&Done]) -> Vec<Row> {
+fn rows(done: &[&FinishedRun]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut recoveries: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for one in done {
@@ -67,7 +70,7 @@ fn rows(done: &[&Done]) -> Vec<Row> {
 }
 
 /// Writes all three.
-pub(super) fn write(directory: &Path, done: &[&Done], planned: usize) -> anyhow::Result<()> {
+pub(super) fn write(directory: &Path, done: &[&FinishedRun], planned: usize) -> anyhow::Result<()> {
     let rows = rows(done);
     let json = serde_json::json!({
         "revision": crate::revision::REVISION, "planned": planned, "done": done.len(), "rows": rows,
@@ -82,18 +85,6 @@ pub(super) fn write(directory: &Path, done: &[&Done], planned: usize) -> anyhow:
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(0).to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn seconds(us: u64) -> String {
@@ -114,7 +105,7 @@ fn failover(row: &Row) -> String {
 }
 
 fn faults(row: &Row) -> String {
-    let words: Vec<String> = row.faults.iter().map(|(fault, hits)| format!("{} {fault}", count(*hits))).collect();
+    let words: Vec<String> = row.faults.iter().map(|(fault, hits)| format!("{} {fault}", thousands(*hits))).collect();
     words.join(", ")
 }
 
@@ -130,9 +121,9 @@ fn markdown(rows: &[Row], done: usize, planned: usize) -> String {
             row.passed,
             row.runs,
             faults(row),
-            count(row.operations),
-            count(row.unknown_operations),
-            count(row.checks),
+            thousands(row.operations),
+            thousands(row.unknown_operations),
+            thousands(row.checks),
             row.violations,
             others(row),
             failover(row)
@@ -142,27 +133,24 @@ fn markdown(rows: &[Row], done: usize, planned: usize) -> String {
 }
 
 /// As printed at the end.
-pub(super) fn text(done: &[&Done]) -> String {
-    let mut text = format!(
-        " {:<20} {:>9} {:>12} {:>12} {:>10}  {}\n",
-        "SCENARIO", "PASSED", "OPERATIONS", "CHECKS", "VIOLATIONS", "OTHERS"
-    );
+pub(super) fn text(done: &[&FinishedRun]) -> String {
+    let mut table = Columns::new([
+        (Side::Left, "SCENARIO"),
+        (Side::Right, "PASSED"),
+        (Side::Right, "OPERATIONS"),
+        (Side::Right, "CHECKS"),
+        (Side::Right, "VIOLATIONS"),
+        (Side::Left, "OTHERS"),
+    ]);
     for row in rows(done) {
         let passed = format!("{}/{}", row.passed, row.runs);
-        let _ = writeln!(
-            text,
-            " {:<20} {passed:>9} {:>12} {:>12} {:>10}  {}",
-            row.scenario,
-            count(row.operations),
-            count(row.checks),
-            row.violations,
-            others(&row)
-        );
+        let (operations, checks) = (thousands(row.operations), thousands(row.checks));
+        table.row(vec![row.scenario.clone(), passed, operations, checks, row.violations.to_string(), others(&row)]);
     }
-    text
+    table.text() + "\n"
 }
 
-fn html(rows: &[Row], done: &[&Done], planned: usize) -> String {
+fn html(rows: &[Row], done: &[&FinishedRun], planned: usize) -> String {
     let clean = done.len() == planned && done.iter().all(|one| one.verdict == Verdict::Pass);
     let violated = done.iter().any(|one| one.verdict == Verdict::Violation);
     let (class, word) = match (clean, violated) {
@@ -170,45 +158,54 @@ fn html(rows: &[Row], done: &[&Done], planned: usize) -> String {
         (_, true) => ("violation", "a property was violated"),
         _ => ("other", "not every run passed"),
     };
-    let mut body = String::new();
-    for row in rows {
-        let _ = write!(
-            body,
-            "<tr><th scope=row>{}</th><td class=n>{}/{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td>\
-             <td class=n>{}</td><td>{}</td><td class=n>{}</td><td class=runs>",
-            row.scenario,
-            row.passed,
-            row.runs,
-            faults(row),
-            count(row.operations),
-            count(row.checks),
-            row.violations,
-            others(row),
-            failover(row)
-        );
-        for one in done.iter().filter(|one| one.scenario == row.scenario) {
-            let word = one.verdict.word().to_lowercase();
-            let why = one.why.first().map_or("", String::as_str);
-            let _ = write!(
-                body,
-                "<a class=\"{}\" href=\"{}/report.html\" title=\"seed {}: {} {}\">{}</a> ",
-                word.split(' ').next().unwrap_or_default(),
-                one.directory,
-                one.seed,
-                word,
-                crate::report::escape(why),
-                one.seed
-            );
+    let runs = |row: &Row| {
+        html! {
+            @for one in done.iter().filter(|one| one.scenario == row.scenario) {
+                @let word = one.verdict.word().to_lowercase();
+                @let why = one.why.first().map_or("", String::as_str);
+                a class=(word.split(' ').next().unwrap_or_default()) href={ (one.directory) "/report.html" }
+                    title={ "seed " (one.seed) ": " (word) " " (why) } { (one.seed) }
+                " "
+            }
         }
-        body.push_str("</td></tr>\n");
-    }
-    include_str!("index.html")
-        .replace("{{style}}", crate::report::STYLE)
-        .replace("{{class}}", class)
-        .replace("{{word}}", word)
-        .replace("{{revision}}", crate::revision::REVISION)
-        .replace("{{done}}", &format!("{} of {} runs", count(done.len()), count(planned)))
-        .replace("{{rows}}", &body)
+    };
+    let body = html! {
+        @for row in rows {
+            tr {
+                th scope="row" { (row.scenario) }
+                td.n { (row.passed) "/" (row.runs) }
+                td { (faults(row)) }
+                td.n { (thousands(row.operations)) }
+                td.n { (thousands(row.checks)) }
+                td.n { (row.violations) }
+                td { (others(row)) }
+                td.n { (failover(row)) }
+                td.runs { (runs(row)) }
+            }
+        }
+    };
+    let headings = [
+        ("scenario", false),
+        ("passed", true),
+        ("faults", false),
+        ("operations", true),
+        ("checks", true),
+        ("violations", true),
+        ("other verdicts", false),
+        ("failover p50 / p95 / p99 / max (s)", true),
+        ("runs by seed", false),
+    ];
+    let body = html! {
+        header class={ "banner " (class) } {
+            h1 { "Fault matrix: " (word) }
+            p {
+                (thousands(done.len())) " of " (thousands(planned)) " runs, revision "
+                code { (crate::revision::REVISION) }
+            }
+        }
+        main { section { (table(&headings, &body)) } }
+    };
+    page("raftshare-chaos: matrix", &body)
 }
 
 #[cfg(test)]
@@ -217,12 +214,12 @@ mod tests {
 
     #[test]
     fn a_row_is_the_sum_of_its_runs() {
-        let mut passed = Done::skipped("leader-kill", 1, 5, String::new());
+        let mut passed = FinishedRun::skipped("leader-kill", 1, 5, String::new());
         passed.verdict = Verdict::Pass;
         passed.operations = 1_200_345;
         passed.recoveries_us = vec![500_000, 700_000];
         passed.faults.insert("kill".into(), 6);
-        let skipped = Done::skipped("leader-kill", 2, 5, "needs <root>".into());
+        let skipped = FinishedRun::skipped("leader-kill", 2, 5, "needs <root>".into());
         let done = [&passed, &passed, &skipped];
         let text = markdown(&rows(&done), 3, 4);
         assert!(text.contains("| leader-kill | 2 of 3 | 12 kill | 2,400,690 |"), "{text}");

@@ -26,7 +26,7 @@ pub struct Figures {
     /// Latency of acknowledged operations by kind.
     pub latency: BTreeMap<String, Spread>,
     /// Faults by name.
-    pub faults: BTreeMap<String, Tally>,
+    pub faults: BTreeMap<String, FaultCounts>,
     /// Who led from when on.
     pub leaders: Vec<Led>,
     /// Spans without an acknowledged write.
@@ -57,7 +57,7 @@ pub struct Spread {
 
 /// What became of the faults of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct FaultCounts {
     /// Took effect.
     pub installed: usize,
     /// Could not be tried.
@@ -177,10 +177,10 @@ fn latencies(model: &Model) -> BTreeMap<String, Spread> {
     by_kind.into_iter().map(|(kind, values)| (kind.to_owned(), Spread::of(values))).collect()
 }
 
-fn faults(model: &Model) -> BTreeMap<String, Tally> {
-    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+fn faults(model: &Model) -> BTreeMap<String, FaultCounts> {
+    let mut tallies: BTreeMap<String, FaultCounts> = BTreeMap::new();
     for fault in &model.faults {
-        let tally = tallies.entry(fault.fault.clone()).or_default();
+        let tally = tallies.entry(fault.fault.to_string()).or_default();
         match fault.outcome {
             FaultOutcome::Installed => tally.installed += 1,
             FaultOutcome::Skipped(_) => tally.skipped += 1,
@@ -194,7 +194,7 @@ fn faults(model: &Model) -> BTreeMap<String, Tally> {
 mod tests {
     use super::*;
     use crate::checker::sample::{fault, good};
-    use crate::history::Record;
+    use crate::history::{FaultName, Record};
 
     #[test]
     fn gaps_between_acknowledged_writes_are_unavailability() {
@@ -208,10 +208,10 @@ mod tests {
     #[test]
     fn faults_leaders_and_latencies_are_counted() {
         let mut sample = good();
-        sample.record(300, fault("kill", 2, FaultOutcome::Skipped("nobody leads".into())));
+        sample.record(300, fault(FaultName::Kill, 2, FaultOutcome::Skipped("nobody leads".into())));
         sample.record(301, Record::Leader { node: 2, term: 7 });
         let figures = Figures::new(&sample.model(), &[5, 1]);
-        assert_eq!(figures.faults["kill"], Tally { installed: 1, skipped: 1, indeterminate: 0 });
+        assert_eq!(figures.faults["kill"], FaultCounts { installed: 1, skipped: 1, indeterminate: 0 });
         assert_eq!(figures.leaders, [Led { at: 301_000, node: 2, term: 7 }]);
         assert_eq!(figures.latency["publish"].count, 1);
         assert_eq!((figures.failover.p50_us, figures.failover.max_us), (5, 5));

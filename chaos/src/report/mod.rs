@@ -3,6 +3,7 @@
 //! Invariant: only a run that was valid, decided every property and violated none is a pass; the exit code says so too.
 
 pub mod figures;
+pub(crate) mod html;
 mod page;
 mod shrink;
 mod story;
@@ -14,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checker::{Checker, Finding, Findings, replication, searches, validity};
+use crate::columns::{Columns, Side};
 use crate::history::{Event, Micros, Op, RunInfo};
 use crate::model::Model;
 use crate::scenario::Scenario;
@@ -222,14 +224,6 @@ pub fn percentile(sorted: &[Micros], percent: usize) -> Micros {
     sorted.get((sorted.len() * percent / 100).min(last)).copied().unwrap_or(0)
 }
 
-/// Style of every page, for light and dark.
-pub(crate) const STYLE: &str = include_str!("style.css");
-
-/// Text as part of a page.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 impl Report {
     /// Reasons why it is no pass, the gravest first.
     pub fn why(&self) -> Vec<String> {
@@ -249,11 +243,11 @@ impl Report {
 
     /// The table and everything after it, as printed.
     pub fn text(&self, directory: &Path) -> String {
-        let mut text = format!("{:<44} {:>9} {:>6}\n", " INVARIANT", "CHECKS", "FAIL");
-        for property in &self.properties {
-            let findings = &property.findings;
-            let _ = writeln!(text, " {:<43} {:>9} {:>6}", property.property, findings.checks, findings.violations);
+        let mut table = Columns::new([(Side::Left, "INVARIANT"), (Side::Right, "CHECKS"), (Side::Right, "FAIL")]);
+        for Property { property, findings, .. } in &self.properties {
+            table.row(vec![property.clone(), findings.checks.to_string(), findings.violations.to_string()]);
         }
+        let mut text = table.text() + "\n";
         let _ = writeln!(
             text,
             " operations: {} acknowledged, {} refused, {} unknown",

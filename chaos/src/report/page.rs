@@ -1,64 +1,63 @@
 //! The report as a page that needs nothing but itself: style, script and data are in it.
 //!
-//! Invariants: every text from the run is escaped; the page stays small however long the run was (the timeline is
+//! Invariants: every text from the run is escaped, by the templates; the page stays small however long the run was (the timeline is
 //! aggregated, tables are cut and say so).
 
-use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::figures::Spread;
+use maud::{Markup, PreEscaped, html};
+
+use super::figures::{Figures, Spread};
+use super::html::{page, table, thousands};
 use super::shrink::shrink;
 use super::story;
 use super::timeline::Timeline;
-use super::{Property, Report, STYLE, Verdict, escape};
-use crate::checker::Checker;
+use super::{Property, Report, Verdict};
+use crate::checker::{Checker, Findings};
 use crate::history::{Event, Micros};
 
 /// Findings that are shown with their operations, per property.
 const FINDINGS_SHOWN: usize = 2;
+/// Reasons why a property was not decided that are shown.
+const UNDECIDED_SHOWN: usize = 5;
 /// Windows without writes that are listed.
 const WINDOWS_SHOWN: usize = 30;
 
 /// The page.
 pub(super) fn render(report: &Report, events: &[Event], checkers: &[Checker]) -> String {
-    let class = report.verdict.word().split(' ').next().unwrap_or_default().to_lowercase();
+    let verdict = report.verdict.word();
+    let class = verdict.split(' ').next().unwrap_or_default().to_lowercase();
     let timeline = Timeline::new(report, events);
     let data = serde_json::to_string(&timeline).unwrap_or_default().replace("</", "<\\/");
-    let mut body = String::new();
-    let _ = write!(
-        body,
-        "<header class=\"banner {class}\"><h1>{}: {}</h1><p>{}</p></header><main>",
-        escape(&report.scenario),
-        report.verdict.word(),
-        escape(&headline(report))
-    );
-    facts(&mut body, report);
-    if !report.shortcomings.is_empty() {
-        body.push_str("<h2>The run shows too little</h2><ul>");
-        for why in &report.shortcomings {
-            let _ = write!(body, "<li>{}</li>", escape(why));
+    let title = format!("{} {}: {verdict}", report.scenario, report.seed);
+    let body = html! {
+        header class={ "banner " (class) } {
+            h1 { (report.scenario) ": " (verdict) }
+            p { (headline(report)) }
         }
-        body.push_str("</ul>");
-    }
-    findings(&mut body, report, events, checkers);
-    body.push_str(include_str!("timeline.html"));
-    properties(&mut body, &report.properties);
-    figures(&mut body, report);
-    windows(&mut body, report);
-    let _ = write!(
-        body,
-        "<footer>History <a href=\"history.jsonl\">history.jsonl</a>, figures <a href=\"report.json\">report.json</a>, logs \
-         in <code>logs/</code>, as far as they were kept. Check again: <code>raftshare-chaos check history.jsonl</code>. \
-         A seed constrains a run of real processes, it does not replay it.</footer></main>"
-    );
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>{} {}: {}</title>\n<style>{STYLE}</style>\n<body>{body}\
-         <script type=\"application/json\" id=\"data\">{data}</script>\n<script>{}</script>\n</body>\n</html>\n",
-        escape(&report.scenario),
-        report.seed,
-        report.verdict.word(),
-        include_str!("timeline.js")
-    )
+        main {
+            (facts(report))
+            @if !report.shortcomings.is_empty() {
+                h2 { "The run shows too little" }
+                ul { @for why in &report.shortcomings { li { (why) } } }
+            }
+            (findings(report, events, checkers))
+            (PreEscaped(include_str!("timeline.html")))
+            (properties(&report.properties))
+            (times(&report.figures))
+            (faults(&report.figures))
+            (windows(&report.figures))
+            footer {
+                "History " a href="history.jsonl" { "history.jsonl" } ", figures "
+                a href="report.json" { "report.json" } ", logs in " code { "logs/" }
+                ", as far as they were kept. Check again: " code { "raftshare-chaos check history.jsonl" }
+                ". A seed constrains a run of real processes, it does not replay it."
+            }
+        }
+        script type="application/json" id="data" { (PreEscaped(data)) }
+        script { (PreEscaped(include_str!("timeline.js"))) }
+    };
+    page(&title, &body)
 }
 
 fn headline(report: &Report) -> String {
@@ -76,178 +75,137 @@ fn headline(report: &Report) -> String {
     }
 }
 
-fn facts(body: &mut String, report: &Report) {
+fn facts(report: &Report) -> Markup {
     let figures = &report.figures;
     let installed: usize = figures.faults.values().map(|tally| tally.installed).sum();
-    let mut fact = |value: String, name: &str| {
-        let _ = write!(body, "<div class=fact><b>{value}</b><span>{name}</span></div>");
-    };
     let checks: u64 = report.properties.iter().map(|property| property.findings.checks).sum();
     let violations: u64 = report.properties.iter().map(|property| property.findings.violations).sum();
-    fact(format!("{}", report.rounds), "rounds");
-    fact(long(figures.duration_us), "duration");
-    fact(thousands(figures.operations as u64), "operations");
-    fact(thousands(report.unknown as u64), "of unknown outcome");
-    fact(thousands(checks), "checks");
-    fact(thousands(violations), "violations");
-    fact(thousands(installed as u64), "faults and repairs");
-    fact(format!("{:.0}/s", figures.acknowledged_per_second), "acknowledged");
+    let mut facts = vec![
+        (report.rounds.to_string(), "rounds"),
+        (long(figures.duration_us), "duration"),
+        (thousands(figures.operations as u64), "operations"),
+        (thousands(report.unknown as u64), "of unknown outcome"),
+        (thousands(checks), "checks"),
+        (thousands(violations), "violations"),
+        (thousands(installed as u64), "faults and repairs"),
+        (format!("{:.0}/s", figures.acknowledged_per_second), "acknowledged"),
+    ];
     if figures.failover.count > 0 {
-        fact(short(figures.failover.p50_us), "failover p50");
-        fact(short(figures.failover.p99_us), "failover p99");
+        facts.push((short(figures.failover.p50_us), "failover p50"));
+        facts.push((short(figures.failover.p99_us), "failover p99"));
     }
-    fact(short(figures.unavailable_us), "without writes, in all");
-    let wrapped = std::mem::take(body).replacen("<div class=fact>", "<div class=facts><div class=fact>", 1);
-    let _ = write!(
-        body,
-        "{wrapped}</div><div class=again><code id=command>{}</code><button id=copy type=button>copy</button></div>\
-         <p class=dim>Seed {}, {} nodes, {} clients, version {}, revision <code>{}</code>, begun <time>{}</time> UTC.</p>",
-        escape(&report.command),
-        report.seed,
-        report.nodes,
-        report.clients,
-        escape(&report.version),
-        escape(&report.revision),
-        utc(report.started_at)
-    );
+    facts.push((short(figures.unavailable_us), "without writes, in all"));
+    html! {
+        div.facts { @for (value, name) in &facts { div.fact { b { (value) } span { (name) } } } }
+        div.again { code id="command" { (report.command) } button id="copy" type="button" { "copy" } }
+        p.dim {
+            "Seed " (report.seed) ", " (report.nodes) " nodes, " (report.clients) " clients, version "
+            (report.version) ", revision " code { (report.revision) } ", begun "
+            time { (utc(report.started_at)) } " UTC."
+        }
+    }
 }
 
-fn findings(body: &mut String, report: &Report, events: &[Event], checkers: &[Checker]) {
-    let broken = || report.properties.iter().filter(|property| property.findings.violations > 0);
-    if broken().next().is_none() {
-        return;
-    }
-    body.push_str("<h2>What was violated</h2>");
-    for property in broken() {
-        let _ = write!(body, "<h3>{} <span class=dim>({})</span></h3>", escape(&property.property), property.name);
-        let checker = checkers.iter().find(|checker| checker.name == property.name);
-        for finding in property.findings.first.iter().take(FINDINGS_SHOWN) {
-            let _ = write!(body, "<div class=finding><p>{}</p>", escape(&finding.what));
-            if let Some(checker) = checker {
-                body.push_str(&story::tell(&shrink(events, checker, finding), finding));
+fn findings(report: &Report, events: &[Event], checkers: &[Checker]) -> Markup {
+    let broken: Vec<&Property> = report.properties.iter().filter(|property| property.findings.violations > 0).collect();
+    html! {
+        @if !broken.is_empty() { h2 { "What was violated" } }
+        @for property in broken {
+            h3 { (property.property) " " span.dim { "(" (property.name) ")" } }
+            @let checker = checkers.iter().find(|checker| checker.name == property.name);
+            @for finding in property.findings.first.iter().take(FINDINGS_SHOWN) {
+                div.finding {
+                    p { (finding.what) }
+                    @if let Some(checker) = checker {
+                        (story::tell(&shrink(events, checker, finding), finding))
+                    }
+                }
             }
-            body.push_str("</div>");
-        }
-        let rest = property.findings.violations.saturating_sub(FINDINGS_SHOWN as u64);
-        if rest > 0 {
-            let _ = write!(body, "<p class=dim>and {} more</p>", thousands(rest));
+            @let rest = property.findings.violations.saturating_sub(FINDINGS_SHOWN as u64);
+            @if rest > 0 { p.dim { "and " (thousands(rest)) " more" } }
         }
     }
 }
 
-fn properties(body: &mut String, properties: &[Property]) {
-    body.push_str(
-        "<h2>Properties</h2><div class=scroll><table><thead><tr><th>property</th><th class=n>checks</th>\
-         <th class=n>violations</th><th>verdict</th></tr></thead><tbody>",
-    );
-    for property in properties {
-        let findings = &property.findings;
-        let (class, word) = match () {
-            () if findings.violations > 0 => ("bad", "violated"),
-            () if !findings.undecided.is_empty() => ("maybe", "not decided"),
-            () if findings.checks == 0 => ("maybe", "nothing was checked"),
-            () => ("good", "holds"),
-        };
-        let undecided: String = findings
-            .undecided
-            .iter()
-            .take(5)
-            .map(|why| format!("<br><span class=dim>{}</span>", escape(why)))
-            .collect();
-        let _ = write!(
-            body,
-            "<tr><th scope=row>{}<br><span class=dim><code>{}</code></span>{undecided}</th><td class=n>{}</td>\
-             <td class=n>{}</td><td class={class}>{word}</td></tr>",
-            escape(&property.property),
-            escape(&property.name),
-            thousands(findings.checks),
-            thousands(findings.violations),
-        );
-    }
-    body.push_str("</tbody></table></div>");
-}
-
-fn figures(body: &mut String, report: &Report) {
-    let figures = &report.figures;
-    body.push_str(
-        "<h2>Times</h2><div class=scroll><table><thead><tr><th>what</th><th class=n>count</th><th class=n>p50</th>\
-         <th class=n>p95</th><th class=n>p99</th><th class=n>max</th></tr></thead><tbody>",
-    );
-    let mut row = |name: &str, spread: &Spread| {
-        let _ = write!(
-            body,
-            "<tr><th scope=row>{}</th><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td>\
-             <td class=n>{}</td></tr>",
-            escape(name),
-            thousands(spread.count as u64),
-            short(spread.p50_us),
-            short(spread.p95_us),
-            short(spread.p99_us),
-            short(spread.max_us)
-        );
+fn properties(properties: &[Property]) -> Markup {
+    let verdict = |findings: &Findings| match () {
+        () if findings.violations > 0 => ("bad", "violated"),
+        () if !findings.undecided.is_empty() => ("maybe", "not decided"),
+        () if findings.checks == 0 => ("maybe", "nothing was checked"),
+        () => ("good", "holds"),
     };
-    if figures.failover.count > 0 {
-        row("from a fault to the next acknowledged write", &figures.failover);
-    }
-    for (kind, spread) in &figures.latency {
-        row(&format!("{kind}, acknowledged"), spread);
-    }
-    body.push_str(
-        "</tbody></table></div><h2>Faults</h2><div class=scroll><table><thead><tr><th>fault or repair</th>\
-         <th class=n>took effect</th><th class=n>skipped</th><th class=n>indeterminate</th></tr></thead><tbody>",
-    );
-    for (name, tally) in &figures.faults {
-        let _ = write!(
-            body,
-            "<tr><th scope=row>{}</th><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td></tr>",
-            escape(name),
-            tally.installed,
-            tally.skipped,
-            tally.indeterminate
-        );
-    }
-    body.push_str("</tbody></table></div>");
-}
-
-fn windows(body: &mut String, report: &Report) {
-    let mut windows = report.figures.unavailable.clone();
-    if windows.is_empty() {
-        return;
-    }
-    windows.sort_by_key(|window| std::cmp::Reverse(window.until - window.from));
-    let _ = write!(
-        body,
-        "<h2>Spans without an acknowledged write</h2><p class=dim>{} spans of 0.25 s and more, {} in all; the longest first. \
-         Select one to see it in the timeline.</p><div class=scroll><table><thead><tr><th class=n>length</th>\
-         <th class=n>from</th><th class=n>until</th><th></th></tr></thead><tbody>",
-        windows.len(),
-        short(report.figures.unavailable_us)
-    );
-    for window in windows.iter().take(WINDOWS_SHOWN) {
-        let _ = write!(
-            body,
-            "<tr><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td><button type=button data-from={} \
-             data-until={}>show</button></td></tr>",
-            short(window.until - window.from),
-            short(window.from),
-            short(window.until),
-            window.from,
-            window.until
-        );
-    }
-    body.push_str("</tbody></table></div>");
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+    let rows = html! {
+        @for Property { name, property, findings } in properties {
+            @let (class, word) = verdict(findings);
+            tr {
+                th scope="row" {
+                    (property) br; span.dim { code { (name) } }
+                    @for why in findings.undecided.iter().take(UNDECIDED_SHOWN) { br; span.dim { (why) } }
+                }
+                td.n { (thousands(findings.checks)) }
+                td.n { (thousands(findings.violations)) }
+                td class=(class) { (word) }
+            }
         }
-        text.push(digit);
+    };
+    html! {
+        h2 { "Properties" }
+        (table(&[("property", false), ("checks", true), ("violations", true), ("verdict", false)], &rows))
     }
-    text
+}
+
+fn times(figures: &Figures) -> Markup {
+    let row = |name: &str, spread: &Spread| {
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td.n { (thousands(spread.count as u64)) }
+                @for us in [spread.p50_us, spread.p95_us, spread.p99_us, spread.max_us] { td.n { (short(us)) } }
+            }
+        }
+    };
+    let rows = html! {
+        @if figures.failover.count > 0 { (row("from a fault to the next acknowledged write", &figures.failover)) }
+        @for (kind, spread) in &figures.latency { (row(&format!("{kind}, acknowledged"), spread)) }
+    };
+    let headings = [("what", false), ("count", true), ("p50", true), ("p95", true), ("p99", true), ("max", true)];
+    html! { h2 { "Times" } (table(&headings, &rows)) }
+}
+
+fn faults(figures: &Figures) -> Markup {
+    let rows = html! {
+        @for (name, tally) in &figures.faults {
+            tr {
+                th scope="row" { (name) }
+                @for count in [tally.installed, tally.skipped, tally.indeterminate] { td.n { (count) } }
+            }
+        }
+    };
+    let headings = [("fault or repair", false), ("took effect", true), ("skipped", true), ("indeterminate", true)];
+    html! { h2 { "Faults" } (table(&headings, &rows)) }
+}
+
+fn windows(figures: &Figures) -> Markup {
+    let mut windows = figures.unavailable.clone();
+    windows.sort_by_key(|window| std::cmp::Reverse(window.until - window.from));
+    let rows = html! {
+        @for window in windows.iter().take(WINDOWS_SHOWN) {
+            tr {
+                @for us in [window.until - window.from, window.from, window.until] { td.n { (short(us)) } }
+                td { button type="button" data-from=(window.from) data-until=(window.until) { "show" } }
+            }
+        }
+    };
+    html! {
+        @if !windows.is_empty() {
+            h2 { "Spans without an acknowledged write" }
+            p.dim {
+                (windows.len()) " spans of 0.25 s and more, " (short(figures.unavailable_us))
+                " in all; the longest first. Select one to see it in the timeline."
+            }
+            (table(&[("length", true), ("from", true), ("until", true), ("", false)], &rows))
+        }
+    }
 }
 
 fn short(us: Micros) -> String {
@@ -263,17 +221,10 @@ fn long(us: Micros) -> String {
     if seconds < 100 { format!("{seconds} s") } else { format!("{} min {:02} s", seconds / 60, seconds % 60) }
 }
 
-/// Date and time of seconds since 1970 (the civil calendar from day numbers, by Howard Hinnant).
+/// Date and time of seconds since 1970.
 fn utc(seconds: u64) -> String {
-    let (days, rest) = (i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468, seconds % 86_400);
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
+    time.replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
 #[cfg(test)]

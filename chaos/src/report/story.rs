@@ -3,10 +3,11 @@
 //! Invariant: the operations of the finding are marked; of a long history only the end is shown, and that is said.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use super::escape;
+use maud::{Markup, html};
+
 use super::figures::kind;
+use super::html::table;
 use crate::checker::Finding;
 use crate::history::{Answer, Event, Micros, Op};
 use crate::model::{Model, Operation, Outcome, file_of, peer_of};
@@ -19,30 +20,27 @@ const NAMES: f64 = 110.0;
 const WIDTH: f64 = 960.0;
 
 /// The events as a drawing and a table.
-pub(super) fn tell(events: &[Event], finding: &Finding) -> String {
+pub(super) fn tell(events: &[Event], finding: &Finding) -> Markup {
     let model = Model::new(events);
     let mut operations: Vec<&Operation> = model.operations.values().collect();
     operations.sort_by_key(|operation| (operation.invoked, operation.id));
-    let mut text = String::new();
     if operations.is_empty() {
-        return text;
+        return Markup::default();
     }
     let named = |operation: &Operation| finding.operations.contains(&operation.id);
     let left_out = operations.len().saturating_sub(SHOWN_MAX);
-    if left_out > 0 {
-        // The named ones stay, wherever they are.
-        let (early, late) = operations.split_at(left_out);
-        let kept: Vec<&Operation> =
-            early.iter().copied().filter(|one| named(one)).chain(late.iter().copied()).collect();
-        operations = kept;
-        let _ = write!(text, "<p class=dim>{left_out} earlier operations, which led to that state, are left out.</p>");
+    // The named ones stay, wherever they are.
+    let late = operations.split_off(left_out);
+    operations.retain(|operation| named(operation));
+    operations.extend(late);
+    html! {
+        @if left_out > 0 { p.dim { (left_out) " earlier operations, which led to that state, are left out." } }
+        (drawing(&operations, &named))
+        details open { summary { "operations" } (operations_table(&operations, &named)) }
     }
-    drawing(&mut text, &operations, &named);
-    table(&mut text, &operations, &named);
-    text
 }
 
-fn drawing(text: &mut String, operations: &[&Operation], named: &dyn Fn(&Operation) -> bool) {
+fn drawing(operations: &[&Operation], named: &dyn Fn(&Operation) -> bool) -> Markup {
     let mut lanes: BTreeMap<&str, usize> = BTreeMap::new();
     for operation in operations {
         let next = lanes.len();
@@ -59,69 +57,58 @@ fn drawing(text: &mut String, operations: &[&Operation], named: &dyn Fn(&Operati
     let step = (WIDTH - NAMES - 20.0) / moments.len().max(2) as f64;
     let x = |at: Micros| NAMES + step * moments.partition_point(|&moment| moment < at) as f64;
     let height = lanes.len() * LANE + 22;
-    let _ = write!(
-        text,
-        "<div class=scroll><svg viewBox=\"0 0 {WIDTH} {height}\" style=\"min-width:560px;width:100%\" role=img \
-         aria-label=\"operations by client\">"
-    );
-    for (name, lane) in &lanes {
-        let y = lane * LANE + 16;
-        let _ = write!(
-            text,
-            "<text x=6 y={}>{}</text><line x1={NAMES} x2={WIDTH} y1={y} y2={y} stroke=\"var(--line)\"/>",
-            y + 4,
-            escape(name)
-        );
-    }
-    for operation in operations {
+    let bar = |operation: &Operation| {
         let y = lanes.get(who(operation)).copied().unwrap_or(0) * LANE + 8;
-        let from = x(operation.invoked);
-        let open = operation.completed.is_none();
+        let (from, open) = (x(operation.invoked), operation.completed.is_none());
         let until = if open { WIDTH - 8.0 } else { x(operation.end()) };
+        let (from, width) = (format!("{from:.1}"), format!("{:.1}", (until - from).max(6.0)));
         let colour = if named(operation) { "var(--bad)" } else { "var(--ack)" };
-        let dashes = if open { " stroke-dasharray=\"4 3\" fill-opacity=.12" } else { " fill-opacity=.35" };
-        let _ = write!(
-            text,
-            "<rect x={from:.1} y={y} width={:.1} height=16 rx=3 fill=\"{colour}\" stroke=\"{colour}\"{dashes}><title>{}: {} \
-             {}</title></rect>",
-            (until - from).max(6.0),
-            operation.id,
-            escape(&asked(&operation.op)),
-            escape(&answered(operation))
-        );
+        let (dashes, opacity) = if open { (Some("4 3"), ".12") } else { (None, ".35") };
+        html! {
+            rect x=(from) y=(y) width=(width) height="16" rx="3" fill=(colour) stroke=(colour)
+                stroke-dasharray=[dashes] fill-opacity=(opacity) {
+                title { (operation.id) ": " (asked(&operation.op)) " " (answered(operation)) }
+            }
+        }
+    };
+    html! {
+        div.scroll {
+            svg viewBox={ "0 0 " (WIDTH) " " (height) } style="min-width:560px;width:100%" role="img"
+                aria-label="operations by client" {
+                @for (name, lane) in &lanes {
+                    @let y = lane * LANE + 16;
+                    text x="6" y=(y + 4) { (name) }
+                    line x1=(NAMES) x2=(WIDTH) y1=(y) y2=(y) stroke="var(--line)" {}
+                }
+                @for operation in operations { (bar(operation)) }
+                text x=(NAMES) y=(height - 4) { (seconds(first, 3)) " s" }
+                text x=(WIDTH - 8.0) y=(height - 4) text-anchor="end" {
+                    (seconds(last, 3)) " s; moments in order, not to scale"
+                }
+            }
+        }
     }
-    let _ = write!(
-        text,
-        "<text x={NAMES} y={}>{:.3} s</text><text x={} y={} text-anchor=end>{:.3} s; moments in order, not to scale</text>\
-         </svg></div>",
-        height - 4,
-        first as f64 / 1e6,
-        WIDTH - 8.0,
-        height - 4,
-        last as f64 / 1e6
-    );
 }
 
-fn table(text: &mut String, operations: &[&Operation], named: &dyn Fn(&Operation) -> bool) {
-    text.push_str(
-        "<details open><summary>operations</summary><div class=scroll><table><thead><tr><th class=n>id</th><th>client</th>\
-         <th class=n>sent (s)</th><th class=n>answered (s)</th><th>asked</th><th>answer</th></tr></thead><tbody>",
-    );
-    for operation in operations {
-        let class = if named(operation) { " class=shown" } else { "" };
-        let answered_at = operation.completed.map_or("never".into(), |at| format!("{:.6}", at as f64 / 1e6));
-        let _ = write!(
-            text,
-            "<tr{class}><td class=n>{}</td><td>{}</td><td class=n>{:.6}</td><td class=n>{answered_at}</td><td>{}</td>\
-             <td>{}</td></tr>",
-            operation.id,
-            escape(who(operation)),
-            operation.invoked as f64 / 1e6,
-            escape(&asked(&operation.op)),
-            escape(&answered(operation))
-        );
-    }
-    text.push_str("</tbody></table></div></details>");
+fn operations_table(operations: &[&Operation], named: &dyn Fn(&Operation) -> bool) -> Markup {
+    let rows = html! {
+        @for operation in operations {
+            tr.shown[named(operation)] {
+                td.n { (operation.id) }
+                td { (who(operation)) }
+                td.n { (seconds(operation.invoked, 6)) }
+                td.n { (operation.completed.map_or("never".into(), |at| seconds(at, 6))) }
+                td { (asked(&operation.op)) }
+                td { (answered(operation)) }
+            }
+        }
+    };
+    let (sent, answered) = (("sent (s)", true), ("answered (s)", true));
+    table(&[("id", true), ("client", false), sent, answered, ("asked", false), ("answer", false)], &rows)
+}
+
+fn seconds(at: Micros, digits: usize) -> String {
+    format!("{:.digits$}", at as f64 / 1e6)
 }
 
 fn who(operation: &Operation) -> &str {
@@ -191,8 +178,8 @@ mod tests {
             sample.read((at, at + 1), "f", 2, "h2");
         }
         let finding = Finding { what: "x".into(), operations: vec![3] };
-        let text = tell(&sample.events(), &finding);
-        assert_eq!(text.matches("class=shown").count(), 1);
+        let text = tell(&sample.events(), &finding).into_string();
+        assert_eq!(text.matches("class=\"shown\"").count(), 1);
         assert!(text.contains("earlier operations"));
         assert!(text.matches("<tr").count() < SHOWN_MAX + 5);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::Report;
-use crate::history::{Event, FaultOutcome, Micros, Record};
+use crate::history::{Event, FaultName, FaultOutcome, Micros, Record, Span};
 
 /// Width of a bucket of operations in a run that is not very long: 100 ms.
 const BUCKET: Micros = 100_000;
@@ -109,7 +109,7 @@ impl Timeline {
                 let whom = fault.node.map_or_else(|| "the cluster".to_owned(), |node| format!("node {node}"));
                 let led = fault.term.map(|term| format!(", which led in term {term}")).unwrap_or_default();
                 let (word, kind) = match &fault.outcome {
-                    FaultOutcome::Installed if is_heal(&fault.fault) => (String::new(), "heal"),
+                    FaultOutcome::Installed if fault.fault.ends_fault() => (String::new(), "heal"),
                     FaultOutcome::Installed => (String::new(), "hit"),
                     FaultOutcome::Skipped(why) => (format!(" (skipped: {why})"), "skipped"),
                     FaultOutcome::Indeterminate(why) => (format!(" (maybe: {why})"), "hit"),
@@ -117,7 +117,7 @@ impl Timeline {
                 let text = format!("round {}: {} on {whom}{led}{word}", fault.round, fault.fault);
                 self.mark(at, fault.node.unwrap_or(0), text.clone(), kind);
                 if kind != "skipped" {
-                    self.state(at, fault.node, &fault.fault, text, open);
+                    self.state(at, fault.node, fault.fault, text, open);
                 }
             }
             Record::Healed { .. } | Record::NotHealed { .. } => {
@@ -133,29 +133,18 @@ impl Timeline {
         &mut self,
         at: Micros,
         node: Option<u64>,
-        fault: &str,
+        fault: FaultName,
         text: String,
         open: &mut BTreeMap<(u64, &'static str), (Micros, String)>,
     ) {
-        let kind = match fault {
-            "kill" | "terminate" | "power-cut" | "storage-exit" | "outage" => "down",
-            // What happens to files and members in a moment is a mark and no span.
-            "bit-flip" | "torn-tail" | "wipe" | "loss" | "change" | "replace" | "snapshot-install"
-            | "refused-start" | "empty-start" => return,
-            "restart" => {
-                self.close(at, node, "down", open);
-                return;
-            }
-            "stop" => "paused",
-            "continue" => {
-                self.close(at, node, "paused", open);
-                return;
-            }
-            _ if is_heal(fault) => {
-                self.close(at, node, "cut", open);
-                return;
-            }
-            _ => "cut",
+        let kind = match fault.span() {
+            Span::Down => "down",
+            Span::Paused => "paused",
+            Span::Disturbed => "cut",
+            Span::Moment => return,
+            Span::Restarts => return self.close(at, node, "down", open),
+            Span::Resumes => return self.close(at, node, "paused", open),
+            Span::Repairs => return self.close(at, node, "cut", open),
         };
         for node in node.map_or_else(|| self.nodes.clone(), |node| vec![node]) {
             open.entry((node, kind)).or_insert((at, text.clone()));
@@ -185,12 +174,6 @@ impl Timeline {
     }
 }
 
-/// Faults that end others.
-fn is_heal(fault: &str) -> bool {
-    let words = ["restart", "continue", "heal", "feed", "power-on", "disk-freed", "join", "repair", "restore"];
-    words.iter().any(|word| fault.starts_with(word)) || fault.ends_with("-heal")
-}
-
 fn nodes(report: &Report, events: &[Event]) -> Vec<u64> {
     let mut nodes: BTreeSet<u64> = (1..=report.nodes).collect();
     for event in events {
@@ -215,8 +198,8 @@ mod tests {
     #[test]
     fn a_kill_is_a_bar_until_the_restart() {
         let mut sample = good();
-        sample.record(300, fault("kill", 2, FaultOutcome::Installed));
-        sample.record(450, fault("restart", 2, FaultOutcome::Installed));
+        sample.record(300, fault(FaultName::Kill, 2, FaultOutcome::Installed));
+        sample.record(450, fault(FaultName::Restart, 2, FaultOutcome::Installed));
         sample.record(460, Record::Leader { node: 3, term: 8 });
         sample.record(900, Record::Healed { after_us: 1 });
         let timeline = Timeline::new(&judge(&sample.model(), ALL, None), &sample.events());

@@ -1,14 +1,11 @@
 //! Clocks that jump or run at another rate.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::clock::{self, Kind};
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
-}
+use crate::fault::clock::ClockFault;
+use crate::fault::clock::ClockKind;
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -18,20 +15,18 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round the wall clock of one to three nodes, often the leader's, jumps an hour or more ahead, and back again. \
             Leases are counted on monotonic clocks: none ends early, none is granted twice (rules T1, T2, T4, L3). Needs \
             libfaketime (apt-get install faketime), no root.",
-        setup: Setup { clocks: Some(Kind::Wall), ..PLAIN },
-        workload: LEASES,
+        setup: Setup { clocks: Some(ClockKind::Wall), ..PLAIN },
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Clock(clock::Fault::Jump)),
+            Step::Fault(Fault::Clock(ClockFault::Jump)),
             Step::Traffic((1_000, 2_000)),
             Step::Heal,
             Step::Traffic((500, 1_200)),
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("clock-jump"),
+        demands: Demands::reduced(FaultName::ClockJump),
         release: Release { runs: 10, rounds: 4 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "clock-rate",
@@ -42,18 +37,16 @@ pub const SCENARIOS: &[Scenario] = &[
             less, while fencing, versions and linearizable reads are held to everything (rules L2, F5, R1). Reads at the \
             level `leader` allow rates that differ by less than 10 % and are not judged. Needs libfaketime (apt-get install \
             faketime), no root.",
-        setup: Setup { clocks: Some(Kind::Rate), ..PLAIN },
-        workload: LEASES,
+        setup: Setup { clocks: Some(ClockKind::Rate), ..PLAIN },
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Clock(clock::Fault::Rate)),
+            Step::Fault(Fault::Clock(ClockFault::Rate)),
             Step::Traffic((1_000, 2_000)),
             Step::Heal,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("clock-rate"),
+        demands: Demands::reduced(FaultName::ClockRate),
         release: Release { runs: 10, rounds: 4 },
-        expected_errors: &[],
+        ..BASE
     },
 ];

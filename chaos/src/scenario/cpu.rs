@@ -1,9 +1,10 @@
 //! Nodes that get little processor time.
 
-use super::{LEASES, PLAIN, Release, Scenario, Step};
-use crate::checker::ALL;
+use super::{BASE, Release, Scenario, Step};
 use crate::checker::validity::Demands;
-use crate::fault::{Fault, cpu};
+use crate::fault::Fault;
+use crate::fault::cpu::CpuFault;
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[Scenario {
@@ -12,17 +13,14 @@ pub const SCENARIOS: &[Scenario] = &[Scenario {
     explanation: "Each round one node runs 5 ms out of every 100 (stopped and continued from outside) for 1.5 to 3 s. The \
         leader may move or stay; no lease is lost early, no strong read is stale, and writes are back once it runs \
         again (rules T2, L3, R1, W1).",
-    setup: PLAIN,
-    workload: LEASES,
     round: &[
         Step::Traffic((400, 900)),
-        Step::Fault(Fault::Cpu(cpu::Fault::Starve)),
+        Step::Fault(Fault::Cpu(CpuFault::Starve)),
         Step::Traffic((1_000, 2_500)),
         Step::Heal,
         Step::AwaitWrites,
     ],
-    checkers: ALL,
-    demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "starve" },
+    demands: Demands::reduced(FaultName::Starve),
     release: Release { runs: 10, rounds: 6 },
-    expected_errors: &[],
+    ..BASE
 }];

@@ -1,12 +1,12 @@
 //! Disks that lose what was not synced, are full, or fail.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::disk::{Fault as Disk, Kind};
+use crate::fault::disk::{DiskFault, DiskKind};
+use crate::history::FaultName;
 
-const LOOP: Setup = Setup { disks: Some(Kind::Loop), ..PLAIN };
+const LOOP: Setup = Setup { disks: Some(DiskKind::Loop), ..PLAIN };
 
 /// What a node writes when its disk is gone: its log store's own words and panics in its threads, and what the Raft
 /// library says about requests that meet a core that stopped.
@@ -34,25 +34,24 @@ pub const SCENARIOS: &[Scenario] = &[
             is on the disk. Nothing acknowledged may be missing, no vote be forgotten (rules W1, W3, C3, L1 to L3, X1). \
             Needs root and loop devices.",
         setup: LOOP,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::PowerCut(Target::Leader))),
+            Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::Leader))),
             Step::AwaitWrites,
             Step::Heal,
             Step::Restart,
             Step::Traffic((300, 700)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::PowerCut(Target::Follower))),
+            Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::Follower))),
             Step::AwaitWrites,
             Step::Heal,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "power-cut" },
+        demands: Demands::full(FaultName::PowerCut),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: STORAGE_ERRORS,
+        ..BASE
     },
     Scenario {
         name: "power-cut-all",
@@ -61,72 +60,69 @@ pub const SCENARIOS: &[Scenario] = &[
             and all processes are killed: what was not synced is gone everywhere. Everything acknowledged must still be \
             there when the power is back, on a majority's disks (rules W1, W3, L3, X5). Needs root and loop devices.",
         setup: LOOP,
-        workload: LEASES,
         round: &[
             Step::Traffic((600, 1_200)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::PowerCut(Target::All))),
+            Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::All))),
             Step::Heal,
             Step::Restart,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "power-cut" },
+        demands: Demands::reduced(FaultName::PowerCut),
         release: Release { runs: 10, rounds: 12 },
         expected_errors: STORAGE_ERRORS,
+        ..BASE
     },
     Scenario {
         name: "disk-full",
         summary: "no space left on the leader's disk, then on a follower's",
         explanation: "Each round all free space of the leader's, later of a follower's file system is taken. The node             acknowledges nothing more, answers storage_failed and ends by itself within seconds, with a message that             names the directory; the others go on. Once there is space again it is started and catches up (rules W1,             W4, R4). Needs root and loop devices.",
         setup: Setup { arguments: &["--snapshot-every", "100"], ..LOOP },
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::Fill(Target::Leader))),
+            Step::Fault(Fault::Disk(DiskFault::Fill(Target::Leader))),
             Step::AwaitWrites,
-            Step::Fault(Fault::Disk(Disk::AwaitExit)),
+            Step::Fault(Fault::Disk(DiskFault::AwaitExit)),
             Step::AwaitWrites,
             Step::Heal,
             Step::Restart,
             Step::Traffic((500, 900)),
-            Step::Fault(Fault::Disk(Disk::Fill(Target::Follower))),
+            Step::Fault(Fault::Disk(DiskFault::Fill(Target::Follower))),
             Step::AwaitWrites,
-            Step::Fault(Fault::Disk(Disk::AwaitExit)),
+            Step::Fault(Fault::Disk(DiskFault::AwaitExit)),
             Step::Heal,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "storage-exit" },
+        demands: Demands::full(FaultName::StorageExit),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: STORAGE_ERRORS,
+        ..BASE
     },
     Scenario {
         name: "disk-error",
         summary: "I/O errors on the leader's disk, then on a follower's, and loss of what was not synced",
         explanation: "Each round everything that the leader, later a follower, reads or writes starts to fail with EIO             in the middle of lease updates. The node acknowledges nothing more, never tries a sync again, and ends by             itself within seconds with a message that names the directory. What it had not synced is lost; started             again it has everything it acknowledged (rules W1, W3, W4). Needs root and loop devices.",
         setup: LOOP,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::Fail(Target::Leader))),
+            Step::Fault(Fault::Disk(DiskFault::Fail(Target::Leader))),
             Step::AwaitWrites,
-            Step::Fault(Fault::Disk(Disk::AwaitExit)),
+            Step::Fault(Fault::Disk(DiskFault::AwaitExit)),
             Step::Heal,
             Step::Restart,
             Step::Traffic((500, 900)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Disk(Disk::Fail(Target::Follower))),
+            Step::Fault(Fault::Disk(DiskFault::Fail(Target::Follower))),
             Step::AwaitWrites,
-            Step::Fault(Fault::Disk(Disk::AwaitExit)),
+            Step::Fault(Fault::Disk(DiskFault::AwaitExit)),
             Step::Heal,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "storage-exit" },
+        demands: Demands::full(FaultName::StorageExit),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: STORAGE_ERRORS,
+        ..BASE
     },
 ];

@@ -1,14 +1,13 @@
 //! Files of one node that are damaged or gone.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::files::Fault as Files;
+use crate::fault::files::FileFault;
+use crate::history::FaultName;
 
 /// Snapshots often enough that there are some to damage, and ports for nodes that take a damaged one's place.
 const SETUP: Setup = Setup { spares: 2, arguments: &["--snapshot-every", "300"], ..PLAIN };
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "" };
 const ERRORS: &[&str] =
     &["data directory", "storage failed", "snapshot", "corrupt", "checksum", "configuration", "failed to"];
 
@@ -23,21 +22,20 @@ pub const SCENARIOS: &[Scenario] = &[
             its place. Afterwards the leader is killed, so that what the damaged node says counts. Nothing acknowledged \
             may be lost and no damage spread (rules W3, D1, D3, C3).",
         setup: SETUP,
-        workload: LEASES,
         round: &[
             Step::Traffic((700, 1_200)),
             Step::AfterUpdate((0, 20_000)),
-            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::BitFlip(Target::Leader)))]),
-            Step::Fault(Fault::Files(Files::BitFlip(Target::Follower))),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(FileFault::BitFlip(Target::Leader)))]),
+            Step::Fault(Fault::Files(FileFault::BitFlip(Target::Follower))),
             Step::Traffic((100, 300)),
             Step::Kill(Target::Leader),
             Step::AwaitWrites,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { fault: "bit-flip", ..DEMANDS },
+        demands: Demands::full(FaultName::BitFlip),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: ERRORS,
+        ..BASE
     },
     Scenario {
         name: "torn-tail",
@@ -48,21 +46,20 @@ pub const SCENARIOS: &[Scenario] = &[
             new node takes its place. Afterwards the leader is killed, so that what the damaged node forgot would count. \
             Nothing acknowledged may be lost (rules W3, D1, C3).",
         setup: SETUP,
-        workload: LEASES,
         round: &[
             Step::Traffic((700, 1_200)),
             Step::AfterUpdate((0, 20_000)),
-            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::TornTail(Target::Leader)))]),
-            Step::Fault(Fault::Files(Files::TornTail(Target::Follower))),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(FileFault::TornTail(Target::Leader)))]),
+            Step::Fault(Fault::Files(FileFault::TornTail(Target::Follower))),
             Step::Traffic((100, 300)),
             Step::Kill(Target::Leader),
             Step::AwaitWrites,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { fault: "torn-tail", ..DEMANDS },
+        demands: Demands::full(FaultName::TornTail),
         release: Release { runs: 10, rounds: 8 },
         expected_errors: ERRORS,
+        ..BASE
     },
     Scenario {
         name: "wipe-node",
@@ -72,17 +69,16 @@ pub const SCENARIOS: &[Scenario] = &[
             have voted. Then a new node with a new id joins as a learner, is promoted, and the old one removed (rules C2, \
             C3, W3).",
         setup: SETUP,
-        workload: LEASES,
         round: &[
             Step::Traffic((700, 1_200)),
             Step::AfterUpdate((0, 20_000)),
-            Step::OneIn(2, &[Step::Fault(Fault::Files(Files::Wipe(Target::Leader))), Step::AwaitWrites]),
-            Step::Fault(Fault::Files(Files::Wipe(Target::Follower))),
+            Step::OneIn(2, &[Step::Fault(Fault::Files(FileFault::Wipe(Target::Leader))), Step::AwaitWrites]),
+            Step::Fault(Fault::Files(FileFault::Wipe(Target::Follower))),
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: Demands { fault: "wipe", ..DEMANDS },
+        demands: Demands::full(FaultName::Wipe),
         release: Release { runs: 10, rounds: 5 },
         expected_errors: ERRORS,
+        ..BASE
     },
 ];

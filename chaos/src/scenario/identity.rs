@@ -1,17 +1,13 @@
 //! Nodes whose directories are copied, and nodes that come back at other addresses.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::files::Fault as Files;
-use crate::fault::network::{Fault as Link, Moved};
+use crate::fault::files::FileFault;
+use crate::fault::network::{Moved, NetworkFault};
+use crate::history::FaultName;
 
 const RELEASE: Release = Release { runs: 10, rounds: 3 };
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault }
-}
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -21,20 +17,18 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round a follower's directory is copied while it is down, the follower runs on, and the copy is put in \
             its place. It must be recognised: `older copy` in /cluster, not ready, no vote and no acknowledgement, also while \
             the leader is killed. `replace N N` brings it back, and nothing acknowledged is lost (rules C3, W3).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 800)),
-            Step::Fault(Fault::Files(Files::OlderCopy(Target::Follower))),
+            Step::Fault(Fault::Files(FileFault::OlderCopy(Target::Follower))),
             Step::Traffic((300, 600)),
             Step::Kill(Target::Leader),
             Step::AwaitWrites,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: demands("stale-copy"),
+        demands: Demands::full(FaultName::StaleCopy),
         release: RELEASE,
         expected_errors: &["older copy"],
+        ..BASE
     },
     Scenario {
         name: "cloned-node",
@@ -43,22 +37,20 @@ pub const SCENARIOS: &[Scenario] = &[
             ends with the reason, the original goes on. Then a copy is started while the original is down: it is a moved node, \
             acknowledges writes, and the original is an older copy from then on, until `replace N N`. Nothing acknowledged is \
             lost (rules C3, C4, C5, W3).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 800)),
-            Step::Fault(Fault::Files(Files::CloneBeside(Target::Follower))),
+            Step::Fault(Fault::Files(FileFault::CloneBeside(Target::Follower))),
             Step::AwaitWrites,
-            Step::Fault(Fault::Files(Files::CloneInstead(Target::Follower))),
+            Step::Fault(Fault::Files(FileFault::CloneInstead(Target::Follower))),
             Step::AwaitWrites,
             Step::Kill(Target::Leader),
             Step::AwaitWrites,
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: demands("clone"),
+        demands: Demands::full(FaultName::Clone),
         release: RELEASE,
         expected_errors: &["older copy"],
+        ..BASE
     },
     Scenario {
         name: "moved-nodes",
@@ -67,18 +59,16 @@ pub const SCENARIOS: &[Scenario] = &[
             the new `--members`. They find each other again within 10 s, and nothing acknowledged is lost (rules C4, W3). What \
             moves is where nodes reach each other; clients dial the same ports.",
         setup: Setup { links: true, ..PLAIN },
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 800)),
-            Step::Fault(Fault::Network(Link::Move(Moved::One))),
+            Step::Fault(Fault::Network(NetworkFault::Move(Moved::One))),
             Step::AwaitWrites,
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Network(Link::Move(Moved::All))),
+            Step::Fault(Fault::Network(NetworkFault::Move(Moved::All))),
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("move"),
+        demands: Demands::full(FaultName::Move),
         release: RELEASE,
-        expected_errors: &[],
+        ..BASE
     },
 ];

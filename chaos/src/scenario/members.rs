@@ -1,12 +1,10 @@
 //! Nodes that are away for long, and members that change.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::members::Fault as Members;
-
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "change" };
+use crate::fault::members::MemberFault;
+use crate::history::FaultName;
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -19,24 +17,23 @@ pub const SCENARIOS: &[Scenario] = &[
             Nothing acknowledged may be lost, a change may not lead to two leaders, and the members can be brought back \
             to what they were (rules C2, C3, W3, R1, L3).",
         setup: Setup { spares: 3, arguments: &["--snapshot-every", "300"], ..PLAIN },
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Members(Members::Change)),
+            Step::Fault(Fault::Members(MemberFault::Change)),
             Step::AwaitWrites,
             Step::Traffic((300, 600)),
             Step::AfterUpdate((0, 20_000)),
-            Step::Fault(Fault::Members(Members::ChangeUnderKill)),
+            Step::Fault(Fault::Members(MemberFault::ChangeUnderKill)),
             Step::AwaitWrites,
             Step::OneIn(
                 3,
                 &[Step::Kill(Target::Follower), Step::AwaitWrites, Step::Traffic((100, 300)), Step::Restart],
             ),
         ],
-        checkers: ALL,
-        demands: DEMANDS,
+        demands: Demands::full(FaultName::Change),
         release: Release { runs: 10, rounds: 6 },
         expected_errors: &["configuration change", "membership"],
+        ..BASE
     },
     Scenario {
         name: "long-outage",
@@ -46,18 +43,16 @@ pub const SCENARIOS: &[Scenario] = &[
             it, and started for good. Its state must be that of the others afterwards: leases, versions, remembered \
             answers, and who is a member (rules D1, X5, L3, W3).",
         setup: Setup { spares: 1, arguments: &["--snapshot-every", "200"], ..PLAIN },
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 800)),
-            Step::Fault(Fault::Members(Members::Outage(Target::Follower))),
-            Step::Fault(Fault::Members(Members::Return)),
+            Step::Fault(Fault::Members(MemberFault::Outage(Target::Follower))),
+            Step::Fault(Fault::Members(MemberFault::Return)),
             Step::Traffic((100, 300)),
             Step::OneIn(2, &[Step::Kill(Target::Leader), Step::AwaitWrites, Step::Restart]),
         ],
-        checkers: ALL,
-        demands: Demands { fault: "snapshot-install", ..DEMANDS },
+        demands: Demands::full(FaultName::SnapshotInstall),
         release: Release { runs: 10, rounds: 4 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "operator-mistakes",
@@ -67,16 +62,15 @@ pub const SCENARIOS: &[Scenario] = &[
                 and the same of nodes that do not exist. Each is refused within six seconds, and after each a write is acknowledged; \
                 a dead learner can be removed all the same (rules C2, C6, W6).",
         setup: Setup { spares: 1, ..PLAIN },
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Members(Members::Mistakes)),
+            Step::Fault(Fault::Members(MemberFault::Mistakes)),
             Step::AwaitWrites,
             Step::Traffic((200, 400)),
         ],
-        checkers: ALL,
-        demands: Demands { fault: "mistake", ..DEMANDS },
+        demands: Demands::full(FaultName::Mistake),
         release: Release { runs: 10, rounds: 2 },
         expected_errors: &["configuration change", "membership"],
+        ..BASE
     },
 ];

@@ -1,16 +1,17 @@
 //! Drawn combinations of the other families' faults, two or three at a time.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
-use crate::checker::validity::{ANY_FAULT, Demands};
-use crate::fault::network::{Fault as Link, Slow};
-use crate::fault::{Fault, cpu, disk};
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::validity::Demands;
+use crate::fault::Fault;
+use crate::fault::cpu::CpuFault;
+use crate::fault::disk::{DiskFault, DiskKind};
+use crate::fault::network::{NetworkFault, Slow};
 
-const fn link(fault: Link) -> Step {
+const fn link(fault: NetworkFault) -> Step {
     Step::Fault(Fault::Network(fault))
 }
 
-const DEMANDS: Demands = Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: ANY_FAULT };
+const DEMANDS: Demands = Demands::any_fault();
 
 /// What a node that ends on SIGTERM makes its Raft library write.
 const ERRORS: &[&str] = super::process::STOPPING;
@@ -24,7 +25,6 @@ pub const SCENARIOS: &[Scenario] = &[
             every leftover, end together. All rules hold whatever meets what (L1 to L5, X1 to X3, R1 to R4, W1 to W5, T2). \
             The soak repeats these rounds for half an hour.",
         setup: Setup { links: true, ..PLAIN },
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 800)),
             Step::OneOf(&[
@@ -32,11 +32,11 @@ pub const SCENARIOS: &[Scenario] = &[
                 &[Step::AfterUpdate((0, 20_000)), Step::Stop(Target::Leader)],
                 &[Step::AfterUpdate((0, 20_000)), Step::Kill(Target::Follower)],
                 &[Step::Terminate(Target::Leader)],
-                &[link(Link::IsolateLeader)],
-                &[link(Link::OneWay)],
-                &[link(Link::Flap)],
-                &[link(Link::Slow(Slow::Wan))],
-                &[Step::Fault(Fault::Cpu(cpu::Fault::Starve))],
+                &[link(NetworkFault::IsolateLeader)],
+                &[link(NetworkFault::OneWay)],
+                &[link(NetworkFault::Flap)],
+                &[link(NetworkFault::Slow(Slow::Wan))],
+                &[Step::Fault(Fault::Cpu(CpuFault::Starve))],
             ]),
             Step::Traffic((100, 800)),
             Step::OneOf(&[
@@ -44,9 +44,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 &[Step::Kill(Target::Next)],
                 &[Step::Stop(Target::Next)],
                 &[Step::Kill(Target::All)],
-                &[link(Link::IsolateFollower)],
-                &[link(Link::OneWay)],
-                &[link(Link::Slow(Slow::Far))],
+                &[link(NetworkFault::IsolateFollower)],
+                &[link(NetworkFault::OneWay)],
+                &[link(NetworkFault::Slow(Slow::Far))],
                 &[Step::Restart, Step::Continue, Step::AwaitWrites, Step::Kill(Target::Leader)],
                 &[Step::Restart, Step::Heal, Step::Traffic((0, 300)), Step::Stop(Target::Leader)],
             ]),
@@ -57,27 +57,26 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
             Step::Traffic((200, 500)),
         ],
-        checkers: ALL,
         demands: DEMANDS,
         release: Release { runs: 10, rounds: 12 },
         expected_errors: ERRORS,
+        ..BASE
     },
     Scenario {
         name: "mixed-power",
         summary: "power cuts together with kills, pauses and starved processors",
         explanation: "As in `mixed`, with one node's or every node's power cut as the first or the second fault. Needs root \
             and loop devices (rules W1, W3, L1 to L5, X1 to X5).",
-        setup: Setup { disks: Some(disk::Kind::Loop), arguments: &["--snapshot-every", "300"], ..PLAIN },
-        workload: LEASES,
+        setup: Setup { disks: Some(DiskKind::Loop), arguments: &["--snapshot-every", "300"], ..PLAIN },
         round: &[
             Step::Traffic((300, 800)),
             Step::OneOf(&[
-                &[Step::AfterUpdate((0, 20_000)), Step::Fault(Fault::Disk(disk::Fault::PowerCut(Target::Leader)))],
-                &[Step::Kill(Target::Follower), Step::Fault(Fault::Disk(disk::Fault::PowerCut(Target::Leader)))],
+                &[Step::AfterUpdate((0, 20_000)), Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::Leader)))],
+                &[Step::Kill(Target::Follower), Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::Leader)))],
                 &[
                     Step::Stop(Target::Leader),
                     Step::Traffic((0, 700)),
-                    Step::Fault(Fault::Disk(disk::Fault::PowerCut(Target::Follower))),
+                    Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::Follower))),
                 ],
             ]),
             Step::Traffic((100, 700)),
@@ -87,10 +86,10 @@ pub const SCENARIOS: &[Scenario] = &[
                     Step::Heal,
                     Step::Restart,
                     Step::Traffic((0, 400)),
-                    Step::Fault(Fault::Disk(disk::Fault::PowerCut(Target::All))),
+                    Step::Fault(Fault::Disk(DiskFault::PowerCut(Target::All))),
                 ],
                 &[Step::Heal, Step::Restart, Step::Traffic((0, 400)), Step::Kill(Target::Next)],
-                &[Step::Fault(Fault::Cpu(cpu::Fault::Starve))],
+                &[Step::Fault(Fault::Cpu(CpuFault::Starve))],
             ]),
             Step::Traffic((200, 800)),
             Step::Heal,
@@ -99,9 +98,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
             Step::Traffic((200, 500)),
         ],
-        checkers: ALL,
         demands: DEMANDS,
         release: Release { runs: 10, rounds: 6 },
         expected_errors: super::disk::STORAGE_ERRORS,
+        ..BASE
     },
 ];

@@ -18,9 +18,11 @@ mod target;
 
 pub use target::Target;
 
-use crate::checker::Checker;
 use crate::checker::validity::Demands;
-use crate::fault::{Fault, clock as clocks, disk as disks};
+use crate::checker::{ALL, Checker};
+use crate::fault::Fault;
+use crate::fault::clock::ClockKind;
+use crate::fault::disk::DiskKind;
 
 /// A span of milliseconds to draw from.
 pub type MsRange = (u64, u64);
@@ -108,9 +110,9 @@ pub struct Setup {
     /// A proxy in every link between two nodes.
     pub links: bool,
     /// Disks of their own below the nodes' data.
-    pub disks: Option<disks::Kind>,
+    pub disks: Option<DiskKind>,
     /// Clocks of their own for the nodes.
-    pub clocks: Option<clocks::Kind>,
+    pub clocks: Option<ClockKind>,
     /// Ports for nodes that join later; with none, members do not change.
     pub spares: u64,
     /// Peers that share folders.
@@ -137,6 +139,20 @@ pub struct Release {
 /// Clients that fight for the leases of a few files.
 pub const LEASES: Workload =
     Workload { shared_files: 4, ttls_ms: &[300, 1_000, 3_000], zombie_one_in: 4, pause_ms: 30 };
+
+/// What most scenarios have in common: leases on a plain cluster, held to every property.
+const BASE: Scenario = Scenario {
+    name: "",
+    summary: "",
+    explanation: "",
+    setup: PLAIN,
+    workload: LEASES,
+    round: &[],
+    checkers: ALL,
+    demands: Demands::any_fault(),
+    release: Release { runs: 10, rounds: 6 },
+    expected_errors: &[],
+};
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
@@ -166,6 +182,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::history::FaultName;
 
     #[test]
     fn every_scenario_has_a_name_of_its_own_and_is_found() {
@@ -181,8 +198,9 @@ mod tests {
     #[test]
     fn every_scenario_demands_a_fault_and_traffic() {
         for scenario in all() {
-            assert!(!scenario.demands.fault.is_empty(), "{}", scenario.name);
+            assert!(!scenario.demands.fault.is_some_and(FaultName::ends_fault), "{}", scenario.name);
             assert!(scenario.demands.acknowledged_per_round > 0, "{}", scenario.name);
+            assert!(!scenario.name.is_empty() && !scenario.explanation.is_empty() && !scenario.round.is_empty());
             assert!(scenario.release.runs > 0 && scenario.release.rounds > 0, "{}", scenario.name);
         }
     }

@@ -1,31 +1,27 @@
 //! Links between nodes that are cut, slow, or break.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::network::{Fault as Link, Slow};
+use crate::fault::network::{NetworkFault, Slow};
+use crate::history::FaultName;
 
 const LINKS: Setup = Setup { links: true, ..PLAIN };
 const FIVE: Setup = Setup { nodes: 5, ..LINKS };
 const FOUR: Setup = Setup { nodes: 4, ..LINKS };
 const TEN: Release = Release { runs: 10, rounds: 5 };
 
-const fn link(fault: Link) -> Step {
+const fn link(fault: NetworkFault) -> Step {
     Step::Fault(Fault::Network(fault))
 }
 
 const fn slow(slow: Slow) -> Step {
-    link(Link::Slow(slow))
-}
-
-const fn demands(fault: &'static str) -> Demands {
-    Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault }
+    link(NetworkFault::Slow(slow))
 }
 
 const BRIDGE: &[Step] = &[
     Step::Traffic((400, 900)),
-    link(Link::Bridge),
+    link(NetworkFault::Bridge),
     Step::AwaitWritesWithin(2_500),
     Step::Traffic((1_000, 2_500)),
     Step::Heal,
@@ -42,20 +38,18 @@ pub const SCENARIOS: &[Scenario] = &[
             no strong read, its stale reads go on, and when the cut heals, with connections resumed or reset, its \
             leftovers end no lease and overwrite nothing (rules R1, R4, W1, T2, L3).",
         setup: FIVE,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
-            link(Link::IsolateLeader),
+            link(NetworkFault::IsolateLeader),
             Step::AwaitWrites,
             Step::Traffic((1_500, 3_500)),
             Step::Heal,
             Step::AwaitWrites,
             Step::Traffic((300, 700)),
         ],
-        checkers: ALL,
-        demands: demands("cut"),
+        demands: Demands::reduced(FaultName::Cut),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "partition-minority",
@@ -63,19 +57,17 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round one follower hears nobody and is heard by nobody for 1.5 to 3.5 s. Writes go on; the \
             follower serves stale reads and nothing stronger, and its return deposes nobody for long (rules R2, R4, W1).",
         setup: LINKS,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
-            link(Link::IsolateFollower),
+            link(NetworkFault::IsolateFollower),
             Step::AwaitWrites,
             Step::Traffic((1_500, 3_500)),
             Step::Heal,
             Step::Traffic((500, 900)),
         ],
-        checkers: ALL,
-        demands: demands("cut"),
+        demands: Demands::reduced(FaultName::Cut),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "partition-ring",
@@ -83,19 +75,17 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round the nodes stand in a ring of random order and every other link is cut, so that each node \
             sees a majority, but each another one. Any of them may lead, and only one of them at a time (rules L1, W1, R1).",
         setup: FIVE,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
-            link(Link::Ring),
+            link(NetworkFault::Ring),
             Step::AwaitWrites,
             Step::Traffic((1_000, 2_500)),
             Step::Heal,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("ring"),
+        demands: Demands::reduced(FaultName::Ring),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "partition-bridge",
@@ -105,12 +95,10 @@ pub const SCENARIOS: &[Scenario] = &[
             falls silent. Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving \
             that it does), and only one node leads at a time (rules C7, L1, W1, R1).",
         setup: FIVE,
-        workload: LEASES,
         round: BRIDGE,
-        checkers: ALL,
-        demands: demands("bridge"),
+        demands: Demands::reduced(FaultName::Bridge),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "partition-bridge-4",
@@ -120,12 +108,10 @@ pub const SCENARIOS: &[Scenario] = &[
             Writes are acknowledged again within 2 s while the cut lasts (half a second more is for proving that it does), \
             and only one node leads at a time (rules C7, L1, W1, R1).",
         setup: FOUR,
-        workload: LEASES,
         round: BRIDGE,
-        checkers: ALL,
-        demands: demands("bridge"),
+        demands: Demands::reduced(FaultName::Bridge),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "partition-one-way",
@@ -133,20 +119,18 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round one direction is cut for 0.7 to 2.5 s: nobody hears the leader, the leader hears nobody, or \
             one node does not hear one other. A leader that is not heard, or hears nothing, leads nobody (rules R1, W1, T2).",
         setup: LINKS,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
-            link(Link::OneWay),
+            link(NetworkFault::OneWay),
             Step::AwaitWrites,
             Step::Traffic((700, 2_500)),
             Step::Heal,
             Step::AwaitWrites,
             Step::Traffic((200, 500)),
         ],
-        checkers: ALL,
-        demands: demands("one-way"),
+        demands: Demands::reduced(FaultName::OneWay),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "flapping",
@@ -155,19 +139,17 @@ pub const SCENARIOS: &[Scenario] = &[
             to 2.5 s. No lease is lost early and nothing acknowledged is lost; after healing writes are back (rules W1, L3, \
             R1).",
         setup: LINKS,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
-            link(Link::Flap),
+            link(NetworkFault::Flap),
             Step::Traffic((1_000, 2_500)),
             Step::Heal,
             Step::AwaitWrites,
             Step::Traffic((300, 700)),
         ],
-        checkers: ALL,
-        demands: demands("flap"),
+        demands: Demands::reduced(FaultName::Flap),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "slow-network",
@@ -176,7 +158,6 @@ pub const SCENARIOS: &[Scenario] = &[
             more), then break one connection in fifty chunks; some rounds 500 ms late. The nodes run with a heartbeat of 400 \
             ms and elections after 2 to 4 s, as for distant sites. Writes go on, slowly (rules W1, L3, R1).",
         setup: Setup { arguments: &["--heartbeat=400ms", "--election=2s..4s"], ..LINKS },
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
             slow(Slow::Wan),
@@ -193,10 +174,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Heal,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("slow"),
+        demands: Demands::reduced(FaultName::Slow),
         release: Release { runs: 10, rounds: 3 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "slow-network-defaults",
@@ -204,7 +184,6 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Links that are slower than the shortest election timeout of 120 ms allows: elections may fail for as long \
             as it lasts. Only safety is asked for meanwhile, and that writes come back after healing (rules W1, L3, R1).",
         setup: LINKS,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             slow(Slow::Wan),
@@ -217,10 +196,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
             Step::Traffic((300, 700)),
         ],
-        checkers: ALL,
-        demands: demands("slow"),
+        demands: Demands::reduced(FaultName::Slow),
         release: Release { runs: 10, rounds: 4 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "corrupt-link",
@@ -230,10 +208,9 @@ pub const SCENARIOS: &[Scenario] = &[
             ends, no state differs, writes go on (rules N2, D1, W1). HTTP that one node forwards to another is left alone: it \
             has no checksum but TCP's.",
         setup: Setup { arguments: &["--snapshot-every", "200"], ..LINKS },
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
-            link(Link::Corrupt),
+            link(NetworkFault::Corrupt),
             Step::AwaitWrites,
             Step::Traffic((1_000, 2_000)),
             Step::OneIn(2, &[Step::Kill(Target::Follower), Step::Traffic((600, 1_200)), Step::Restart]),
@@ -241,9 +218,8 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Heal,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: demands("corrupt"),
+        demands: Demands::reduced(FaultName::Corrupt),
         release: TEN,
-        expected_errors: &[],
+        ..BASE
     },
 ];

@@ -1,13 +1,12 @@
 //! Peers that share folders, come and go, and have damaged copies.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
-use crate::checker::ALL;
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
 use crate::checker::validity::Demands;
 use crate::fault::Fault;
-use crate::fault::peers::Fault as Peers;
+use crate::fault::peers::PeerFault;
+use crate::history::FaultName;
 
 const SETUP: Setup = Setup { peers: 5, arguments: &["--peer-ttl", "2s", "--grace", "1s", "--replicas", "2"], ..PLAIN };
-const DEMANDS: Demands = Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "peer-kill" };
 
 /// Scenarios of this family.
 pub const SCENARIOS: &[Scenario] = &[
@@ -19,23 +18,21 @@ pub const SCENARIOS: &[Scenario] = &[
             the index is killed meanwhile. At the end every file is back at two live copies, and every copy that counts \
             has the file's bytes on its disk (rules P3 to P5, F4, F8, M1, M2).",
         setup: SETUP,
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Peers(Peers::Kill)),
-            Step::Fault(Fault::Peers(Peers::Pause)),
+            Step::Fault(Fault::Peers(PeerFault::Kill)),
+            Step::Fault(Fault::Peers(PeerFault::Pause)),
             Step::OneIn(2, &[Step::Kill(Target::Leader), Step::AwaitWrites, Step::Restart]),
             Step::Traffic((2_000, 4_000)),
             Step::Heal,
             Step::Traffic((500, 1_000)),
-            Step::Fault(Fault::Peers(Peers::Extend)),
+            Step::Fault(Fault::Peers(PeerFault::Extend)),
             Step::Traffic((200, 500)),
             Step::Heal,
         ],
-        checkers: ALL,
-        demands: DEMANDS,
+        demands: Demands::full(FaultName::PeerKill),
         release: Release { runs: 10, rounds: 3 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "corrupt-source",
@@ -45,17 +42,15 @@ pub const SCENARIOS: &[Scenario] = &[
             may the damaged copy go on counting; when the sound holders are back, every file has two live copies with \
             its bytes (rules F4, F8, M4; bug class B14).",
         setup: SETUP,
-        workload: LEASES,
         round: &[
             Step::Traffic((300, 600)),
-            Step::Fault(Fault::Peers(Peers::Corrupt)),
+            Step::Fault(Fault::Peers(PeerFault::Corrupt)),
             Step::Traffic((3_000, 4_500)),
             Step::Heal,
             Step::Traffic((800, 1_500)),
         ],
-        checkers: ALL,
-        demands: Demands { fault: "corrupt", ..DEMANDS },
+        demands: Demands::full(FaultName::Corrupt),
         release: Release { runs: 10, rounds: 3 },
-        expected_errors: &[],
+        ..BASE
     },
 ];

@@ -1,9 +1,11 @@
 //! Nodes that are killed, stopped and restarted.
 
-use super::{LEASES, PLAIN, Release, Scenario, Setup, Step, Target};
+use super::{BASE, PLAIN, Release, Scenario, Setup, Step, Target};
+use crate::checker::ALL_AND_PATIENCE;
 use crate::checker::validity::Demands;
-use crate::checker::{ALL, ALL_AND_PATIENCE};
-use crate::fault::{Fault, holders};
+use crate::fault::Fault;
+use crate::fault::holders::HolderFault;
+use crate::history::FaultName;
 
 /// What the Raft library writes in a node that is told to end, about requests that arrive meanwhile.
 pub(super) const STOPPING: &[&str] = &["to RaftCore", "from RaftCore", "rx recv error", "raft stopped"];
@@ -17,8 +19,6 @@ pub const SCENARIOS: &[Scenario] = &[
             once another leader acknowledges writes; in one round of three that one is killed as well, as soon as the \
             first is back. Leases must last, tokens must grow, no acknowledged version may be lost, and no repeated \
             request may have two effects (rules L1 to L5, X1 to X3, W1, W3).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
@@ -36,10 +36,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 ],
             ),
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "kill" },
+        demands: Demands::full(FaultName::Kill),
         release: Release { runs: 10, rounds: 75 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "holder-pause",
@@ -48,19 +47,15 @@ pub const SCENARIOS: &[Scenario] = &[
             it is stopped while it holds the lease, for 0.2 to 1.2 s longer than the lease lasts, and then publishes as if \
             no time had passed. That is refused, always, and what the next holders published stays (rules L1, L3, F2).",
         setup: Setup { holder: true, ..PLAIN },
-        workload: LEASES,
-        round: &[Step::Traffic((200, 500)), Step::Fault(Fault::Holders(holders::Fault::Pause))],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "holder-pause" },
+        round: &[Step::Traffic((200, 500)), Step::Fault(Fault::Holders(HolderFault::Pause))],
+        demands: Demands::full(FaultName::HolderPause),
         release: Release { runs: 10, rounds: 6 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "follower-kill",
         summary: "kill -9 of a follower under load",
         explanation: "Each round a follower is killed and started again. Writes go on with the majority (rules R4, W1).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
@@ -69,10 +64,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Traffic((100, 500)),
             Step::Restart,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "kill" },
+        demands: Demands::full(FaultName::Kill),
         release: Release { runs: 10, rounds: 12 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "leader-pause",
@@ -80,8 +74,6 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round the leader is stopped for 0.6 to 2.5 s while another takes over, then it wakes up \
             believing that it leads. It may acknowledge nothing, answer no strong read and end no lease (rules T2, R1, \
             L3).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
@@ -91,10 +83,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Continue,
             Step::Traffic((300, 600)),
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "stop" },
+        demands: Demands::reduced(FaultName::Stop),
         release: Release { runs: 10, rounds: 6 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "all-kill",
@@ -102,8 +93,6 @@ pub const SCENARIOS: &[Scenario] = &[
         explanation: "Each round all nodes are killed within a moment and started again. Everything acknowledged is on \
             their disks (rules W1, W3, L3). A killed process keeps its page cache: only a power cut shows what was not \
             synced.",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((400, 900)),
             Step::AfterUpdate((0, 20_000)),
@@ -111,18 +100,15 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
+        demands: Demands::reduced(FaultName::Kill),
         release: Release { runs: 10, rounds: 12 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "two-of-three-kill",
         summary: "kill -9 of the leader and one more of three nodes",
         explanation: "Each round a majority is killed for 0.5 to 1.5 s. The last node acknowledges no write and answers no \
             strong read; its stale reads go on; once the others are back, so are writes (rules R4, W1, W3).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((700, 1_200)),
             Step::AfterUpdate((0, 20_000)),
@@ -131,18 +117,15 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Restart,
             Step::AwaitWrites,
         ],
-        checkers: ALL,
-        demands: Demands { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: "kill" },
+        demands: Demands::reduced(FaultName::Kill),
         release: Release { runs: 10, rounds: 6 },
-        expected_errors: &[],
+        ..BASE
     },
     Scenario {
         name: "rolling-restart",
         summary: "SIGTERM and restart of one node after the other under load",
         explanation: "Each round the next node ends in order, is started again and serves before the next one's turn. A client \
             that waits up to 8 s sees no failure, and no node may end in another way than in order (rules X1, X3, W2, W5).",
-        setup: PLAIN,
-        workload: LEASES,
         round: &[
             Step::Traffic((700, 1_200)),
             Step::Terminate(Target::Next),
@@ -152,8 +135,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::AwaitWrites,
         ],
         checkers: ALL_AND_PATIENCE,
-        demands: Demands { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: "terminate" },
+        demands: Demands::full(FaultName::Terminate),
         release: Release { runs: 10, rounds: 9 },
         expected_errors: STOPPING,
+        ..BASE
     },
 ];

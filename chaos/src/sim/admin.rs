@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use hyper::Request;
 use rand::Rng;
 use serde_json::json;
 
-use super::actor::call;
+use super::http::post;
 use super::journal::Journal;
 use super::net::address;
 use super::plan::Plan;
@@ -17,8 +16,8 @@ use crate::workload::RawOutcome;
 
 /// Pause between two changes in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..900;
-/// Pause between two looks for a transfer to ask for.
-const LOOK: Duration = Duration::from_millis(1);
+/// Pause between two polls for a transfer to ask for.
+const POLL_PAUSE: Duration = Duration::from_millis(1);
 /// How long one change may take.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -38,10 +37,8 @@ pub(super) async fn run(plan: Plan, journal: Journal) {
             6 => ("/cluster/snapshot", "snapshots asked for", asked),
             _ => ("/cluster/transfer", "transfers", rng.random_range(1..=plan.founders)),
         };
-        let body = json!({"id": id, "address": address(id)}).to_string();
-        let request =
-            Request::post(format!("http://{}{path}", address(asked))).header("content-type", "application/json");
-        if let RawOutcome::Ok(..) = call(request, body, WITHIN, &mut 0).await {
+        let body = json!({"id": id, "address": address(id)});
+        if let RawOutcome::Ok(..) = post(asked, path, &body, WITHIN).await {
             journal.count(counted);
         }
     }
@@ -50,13 +47,11 @@ pub(super) async fn run(plan: Plan, journal: Journal) {
 /// Asks for the transfers that the faults wish for, until the phase ends.
 pub(super) async fn hand_over(journal: Journal) {
     while !journal.is_over() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_PAUSE).await;
         let Some((leader, target)) = journal.take_transfer() else { continue };
-        let request = Request::post(format!("http://{}/cluster/transfer", address(leader)))
-            .header("content-type", "application/json");
         let journal = journal.clone();
         tokio::task::spawn_local(async move {
-            if let RawOutcome::Ok(..) = call(request, json!({"id": target}).to_string(), WITHIN, &mut 0).await {
+            if let RawOutcome::Ok(..) = post(leader, "/cluster/transfer", &json!({"id": target}), WITHIN).await {
                 journal.count("transfers");
             }
         });

@@ -15,9 +15,10 @@ use std::process::Stdio;
 use anyhow::Context;
 use futures::StreamExt;
 
-use super::outcome::{Outcome, Verdict};
-use super::plan::KINDS;
+use super::outcome::Outcome;
+use super::plan::FAULT_KINDS;
 use super::run::broken;
+use crate::report::Verdict;
 
 /// File of a report directory that holds one result a line.
 const FILE: &str = "seeds.jsonl";
@@ -129,10 +130,10 @@ impl Batch {
         }
         let (faults, happened) = (self.sum(|outcome| &outcome.faults), self.sum(|outcome| &outcome.happened));
         let properties = self.sum(|outcome| &outcome.properties);
-        let kinds = KINDS.iter().map(|kind| kind.name()).filter(|kind| !faults.contains_key(*kind));
-        let modes = MODES.into_iter().filter(|mode| !happened.contains_key(*mode));
+        let kinds = FAULT_KINDS.iter().map(|kind| kind.name().to_string()).filter(|kind| !faults.contains_key(kind));
+        let modes = MODES.into_iter().filter(|mode| !happened.contains_key(*mode)).map(str::to_owned);
         let unchecked = properties.iter().filter(|(_, checks)| **checks == 0).map(|(name, _)| name.clone());
-        kinds.chain(modes).map(str::to_owned).chain(unchecked).collect()
+        kinds.chain(modes).chain(unchecked).collect()
     }
 
     fn sum(&self, counts: fn(&Outcome) -> &BTreeMap<String, u64>) -> BTreeMap<String, u64> {

@@ -8,7 +8,6 @@ use anyhow::bail;
 use clap::Args;
 
 use super::batch::{self, in_a_process};
-use super::outcome::{Outcome, Verdict};
 use super::run::run_seed;
 
 /// Arguments of `sim`.
@@ -68,7 +67,7 @@ pub async fn run(arguments: SimArgs) -> anyhow::Result<ExitCode> {
     }
     let outcome = run_seed(seed, arguments.trace);
     println!("{}", serde_json::to_string_pretty(&outcome)?);
-    Ok(ExitCode::from(code(&outcome)))
+    Ok(ExitCode::from(outcome.verdict.exit_code()))
 }
 
 /// Carries out `sim-one`: prints the result as one line.
@@ -76,15 +75,7 @@ pub async fn run(arguments: SimArgs) -> anyhow::Result<ExitCode> {
 pub fn run_one(arguments: &SimOneArgs) -> anyhow::Result<ExitCode> {
     let outcome = run_seed(arguments.seed, false);
     println!("{}", serde_json::to_string(&outcome)?);
-    Ok(ExitCode::from(code(&outcome)))
-}
-
-fn code(outcome: &Outcome) -> u8 {
-    match outcome.verdict {
-        Verdict::Pass => 0,
-        Verdict::Violation => 12,
-        Verdict::Invalid => 1,
-    }
+    Ok(ExitCode::from(outcome.verdict.exit_code()))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::cuts::Cuts;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::net::name;
-use super::plan::{Kind, Plan, pick};
-use super::watch::{Glance, Watch};
+use super::plan::{FaultKind, Plan, pick};
+use super::watch::{Observed, Watch};
 
 /// How long a fault lasts, in milliseconds.
 const LASTS_MS: std::ops::Range<u64> = 50..1_500;
@@ -52,9 +52,9 @@ pub(super) struct Faults {
     down: BTreeMap<u64, bool>,
     /// Machines whose disk was made to fail.
     failing: BTreeMap<u64, bool>,
-    seen: BTreeMap<u64, Glance>,
+    seen: BTreeMap<u64, Observed>,
     /// What was done: (when, which kind, words).
-    pub(super) log: Vec<(Duration, Kind, String)>,
+    pub(super) log: Vec<(Duration, FaultKind, String)>,
 }
 
 impl Faults {
@@ -126,13 +126,14 @@ impl Faults {
         machines.iter().map(|machine| machine.id).filter(|id| !self.down.contains_key(id)).collect()
     }
 
-    fn tell(&mut self, now: Duration, kind: Kind, words: String) {
+    fn tell(&mut self, now: Duration, kind: FaultKind, words: String) {
         self.log.push((now, kind, words));
     }
 
     fn inject(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
-        let triggered = |kind: &Kind| !matches!(kind, Kind::Churn | Kind::Clocks | Kind::CrashAtMoment);
-        let kinds: Vec<Kind> = self.plan.kinds.iter().copied().filter(triggered).collect();
+        let triggered =
+            |kind: &FaultKind| !matches!(kind, FaultKind::Churn | FaultKind::Clocks | FaultKind::CrashAtMoment);
+        let kinds: Vec<FaultKind> = self.plan.kinds.iter().copied().filter(triggered).collect();
         if kinds.is_empty() {
             return;
         }
@@ -144,8 +145,8 @@ impl Faults {
         let one = *pick(&mut self.rng, &up);
         let until = now + self.lasts();
         match kind {
-            Kind::CrashOne => self.crash(now, kind, one, sim, machines, watch),
-            Kind::CrashMany => {
+            FaultKind::CrashOne => self.crash(now, kind, one, sim, machines, watch),
+            FaultKind::CrashMany => {
                 let all = self.rng.random_bool(0.5);
                 for id in up {
                     if all || self.rng.random_bool(0.5) {
@@ -153,16 +154,16 @@ impl Faults {
                     }
                 }
             }
-            Kind::Partition => self.partition(now, until, sim, machines),
-            Kind::Graph => self.graph(now, until, sim, machines),
-            Kind::Bridge => self.bridge(now, until, sim, machines, watch),
-            Kind::TransferLoss => self.doom(now, one, watch),
-            Kind::OneWay | Kind::Hold => {
+            FaultKind::Partition => self.partition(now, until, sim, machines),
+            FaultKind::Graph => self.graph(now, until, sim, machines),
+            FaultKind::Bridge => self.bridge(now, until, sim, machines, watch),
+            FaultKind::TransferLoss => self.doom(now, one, watch),
+            FaultKind::OneWay | FaultKind::Hold => {
                 let other = *pick(&mut self.rng, &up);
                 if one == other {
                     return;
                 }
-                if kind == Kind::Hold {
+                if kind == FaultKind::Hold {
                     sim.hold(name(one), name(other));
                     self.undo.push((until, Undo::Release(one, other)));
                 } else {
@@ -171,7 +172,7 @@ impl Faults {
                 }
                 self.tell(now, kind, format!("{one} -> {other}"));
             }
-            Kind::SlowDisk => {
+            FaultKind::SlowDisk => {
                 if let Some(machine) = machines.iter().find(|machine| machine.id == one) {
                     let slow = Duration::from_millis(self.rng.random_range(20..120));
                     machine.disk.set_pace(slow / 2, slow, self.rng.random());
@@ -179,7 +180,7 @@ impl Faults {
                     self.tell(now, kind, format!("node {one}, up to {slow:?} a step"));
                 }
             }
-            Kind::DiskError => {
+            FaultKind::DiskError => {
                 if let Some(machine) = machines.iter().find(|machine| machine.id == one) {
                     let fault = if self.rng.random_bool(0.5) { SimFault::Sync } else { SimFault::Apply };
                     machine.disk.fail_next(fault);
@@ -187,7 +188,7 @@ impl Faults {
                     self.tell(now, kind, format!("node {one}, {fault:?}"));
                 }
             }
-            Kind::CrashAtMoment | Kind::Churn | Kind::Clocks => {}
+            FaultKind::CrashAtMoment | FaultKind::Churn | FaultKind::Clocks => {}
         }
     }
 
@@ -202,7 +203,7 @@ impl Faults {
             }
         }
         if !left.is_empty() && !right.is_empty() {
-            self.tell(now, Kind::Partition, format!("{left:?} | {right:?}"));
+            self.tell(now, FaultKind::Partition, format!("{left:?} | {right:?}"));
         }
     }
 
@@ -226,7 +227,7 @@ impl Faults {
             }
         }
         if !cut.is_empty() {
-            self.tell(now, Kind::Graph, cut.join(" "));
+            self.tell(now, FaultKind::Graph, cut.join(" "));
         }
     }
 
@@ -254,7 +255,7 @@ impl Faults {
                 self.cut(one, other, until, sim);
             }
         }
-        self.tell(now, Kind::Bridge, format!("{leader} (leader) reaches {bridge} only, and {lost:?} nobody"));
+        self.tell(now, FaultKind::Bridge, format!("{leader} (leader) reaches {bridge} only, and {lost:?} nobody"));
     }
 
     /// Has leadership handed over to a machine that will be lost before it can take it, or just after.
@@ -269,19 +270,19 @@ impl Faults {
         let Some((_, target)) = self.doomed.filter(|(at, _)| *at <= now) else { return };
         self.doomed = None;
         if self.rng.random_bool(0.5) {
-            return self.crash(now, Kind::TransferLoss, target, sim, machines, watch);
+            return self.crash(now, FaultKind::TransferLoss, target, sim, machines, watch);
         }
         let until = now + self.lasts();
         for other in machines.iter().map(|machine| machine.id).filter(|id| *id != target) {
             self.cut(target, other, until, sim);
         }
-        self.tell(now, Kind::TransferLoss, format!("node {target} cut off"));
+        self.tell(now, FaultKind::TransferLoss, format!("node {target} cut off"));
     }
 
     fn crash(
         &mut self,
         now: Duration,
-        kind: Kind,
+        kind: FaultKind,
         id: u64,
         sim: &mut turmoil::Sim<'_>,
         machines: &[Machine],
@@ -310,25 +311,25 @@ impl Faults {
             let Some(why) = machine.inside.lock().ended.take() else { continue };
             let failing = self.failing.remove(&machine.id).is_some();
             watch.expect(failing, || format!("node {} ended by itself: {why}", machine.id));
-            self.crash(now, Kind::DiskError, machine.id, sim, machines, watch);
+            self.crash(now, FaultKind::DiskError, machine.id, sim, machines, watch);
         }
     }
 
     fn crash_at_moments(&mut self, now: Duration, sim: &mut turmoil::Sim<'_>, machines: &[Machine], watch: &mut Watch) {
-        if !self.plan.has(Kind::CrashAtMoment) {
+        if !self.plan.has(FaultKind::CrashAtMoment) {
             return;
         }
         for id in self.up(machines) {
-            let Some(glance) = watch.glances.get(&id).copied() else { continue };
-            let before = self.seen.insert(id, glance).unwrap_or(glance);
-            let moment = glance.term != before.term
-                || glance.snapshot != before.snapshot
-                || glance.purged != before.purged
-                || glance.membership != before.membership
-                || glance.installs != before.installs
-                || glance.leads != before.leads;
+            let Some(seen_now) = watch.observed.get(&id).copied() else { continue };
+            let before = self.seen.insert(id, seen_now).unwrap_or(seen_now);
+            let moment = seen_now.term != before.term
+                || seen_now.snapshot != before.snapshot
+                || seen_now.purged != before.purged
+                || seen_now.membership != before.membership
+                || seen_now.installs != before.installs
+                || seen_now.leads != before.leads;
             if moment && self.rng.random_bool(AT_MOMENT) {
-                self.crash(now, Kind::CrashAtMoment, id, sim, machines, watch);
+                self.crash(now, FaultKind::CrashAtMoment, id, sim, machines, watch);
             }
         }
     }

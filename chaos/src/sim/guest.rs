@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
-use hyper::Request;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::json;
 
-use super::actor::call;
+use super::http::post;
 use super::journal::Journal;
-use super::net::address;
 use super::plan::{PEER_TTL, Plan};
 use crate::workload::RawOutcome;
 
@@ -51,8 +49,6 @@ impl Guest {
     async fn register(&mut self) -> bool {
         let node = self.rng.random_range(1..=self.founders);
         let body = json!({"peerId": self.name, "address": "http://127.0.0.1:9", "serving": true, "files": []});
-        let request =
-            Request::post(format!("http://{}/register", address(node))).header("content-type", "application/json");
-        matches!(call(request, body.to_string(), WITHIN, &mut 0).await, RawOutcome::Ok(..))
+        matches!(post(node, "/register", &body, WITHIN).await, RawOutcome::Ok(..))
     }
 }

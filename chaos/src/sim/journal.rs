@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::history::{Answer, Event, Micros, Op, OpId, Record, Seen};
+use crate::history::{Event, Micros, Op, OpId, Record};
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -60,21 +60,6 @@ impl Journal {
         };
         self.record(Record::Invoke { id, client: client.to_owned(), op, key, to: None });
         id
-    }
-
-    /// Writes down a success.
-    pub(super) fn ok(&self, id: OpId, answer: Answer, seen: Option<Seen>) {
-        self.record(Record::Ok { id, answer, seen });
-    }
-
-    /// Writes down a definite refusal.
-    pub(super) fn refused(&self, id: OpId, code: String, detail: String) {
-        self.record(Record::Refused { id, code, detail });
-    }
-
-    /// Writes down that nobody knows.
-    pub(super) fn unknown(&self, id: OpId, reason: String) {
-        self.record(Record::Unknown { id, reason });
     }
 
     /// Counts that something happened.

@@ -27,7 +27,7 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// After every step.
-    pub(super) fn look(
+    pub(super) fn observe(
         &mut self,
         now: Duration,
         faults: &Faults,

@@ -17,7 +17,7 @@
 //! on wherever a majority is left (C7).
 //!
 //! Invariant: one seed is one process and one thread, and whatever happens in it follows from the seed alone: time is
-//! simulated, and chance comes from [`entropy`]. So a failing seed replays bit for bit.
+//! simulated, and chance comes from `entropy.rs`. So a failing seed replays bit for bit.
 //!
 //! Not simulated: sled and real files (their crash tests are in `raft-store`), reqwest and the client library, the rate
 //! of Raft's own timers (clock rates apply to log time), the work done on blocking threads (searches,
@@ -32,6 +32,7 @@ mod entropy;
 mod faults;
 mod guest;
 mod heal;
+mod http;
 mod journal;
 mod liveness;
 mod machine;
@@ -42,5 +43,5 @@ mod probe;
 mod run;
 mod watch;
 
-pub use outcome::{Outcome, Verdict};
+pub use outcome::Outcome;
 pub use run::run_seed;

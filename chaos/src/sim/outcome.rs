@@ -6,20 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Verdict;
+
 /// Acknowledged operations below which a seed shows too little.
 const ACKNOWLEDGED_MIN: usize = 15;
-
-/// What a seed came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Everything was checked and holds.
-    Pass,
-    /// Something was broken.
-    Violation,
-    /// Too little happened, or something could not be decided.
-    Invalid,
-}
 
 /// One seed's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::history::FaultName;
+
 /// Silence after which a peer expires.
 pub(super) const PEER_TTL: Duration = Duration::from_millis(1_000);
 /// A new leader expires nobody for so long.
@@ -15,7 +17,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     /// One machine loses power.
     CrashOne,
     /// Some or all machines lose power at once.
@@ -46,42 +48,43 @@ pub(super) enum Kind {
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 13] = [
-    Kind::CrashOne,
-    Kind::CrashMany,
-    Kind::CrashAtMoment,
-    Kind::Partition,
-    Kind::Graph,
-    Kind::Bridge,
-    Kind::TransferLoss,
-    Kind::OneWay,
-    Kind::Hold,
-    Kind::SlowDisk,
-    Kind::DiskError,
-    Kind::Churn,
-    Kind::Clocks,
+pub(super) const FAULT_KINDS: [FaultKind; 13] = [
+    FaultKind::CrashOne,
+    FaultKind::CrashMany,
+    FaultKind::CrashAtMoment,
+    FaultKind::Partition,
+    FaultKind::Graph,
+    FaultKind::Bridge,
+    FaultKind::TransferLoss,
+    FaultKind::OneWay,
+    FaultKind::Hold,
+    FaultKind::SlowDisk,
+    FaultKind::DiskError,
+    FaultKind::Churn,
+    FaultKind::Clocks,
 ];
 
 /// Kinds that a quiet world has one of: they leave a majority, or not, for as long as they last.
-const OF_QUIET_WORLDS: [Kind; 4] = [Kind::Partition, Kind::Graph, Kind::Bridge, Kind::TransferLoss];
+const OF_QUIET_WORLDS: [FaultKind; 4] =
+    [FaultKind::Partition, FaultKind::Graph, FaultKind::Bridge, FaultKind::TransferLoss];
 
-impl Kind {
+impl FaultKind {
     /// Its name in reports.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> FaultName {
         match self {
-            Self::CrashOne => "crash-one",
-            Self::CrashMany => "crash-many",
-            Self::CrashAtMoment => "crash-at-moment",
-            Self::Partition => "partition",
-            Self::Graph => "partition-graph",
-            Self::Bridge => "partition-bridge",
-            Self::TransferLoss => "transfer-loss",
-            Self::OneWay => "partition-one-way",
-            Self::Hold => "hold",
-            Self::SlowDisk => "slow-disk",
-            Self::DiskError => "disk-error",
-            Self::Churn => "churn",
-            Self::Clocks => "clock-rates",
+            Self::CrashOne => FaultName::CrashOne,
+            Self::CrashMany => FaultName::CrashMany,
+            Self::CrashAtMoment => FaultName::CrashAtMoment,
+            Self::Partition => FaultName::Partition,
+            Self::Graph => FaultName::PartitionGraph,
+            Self::Bridge => FaultName::PartitionBridge,
+            Self::TransferLoss => FaultName::TransferLoss,
+            Self::OneWay => FaultName::PartitionOneWay,
+            Self::Hold => FaultName::Hold,
+            Self::SlowDisk => FaultName::SlowDisk,
+            Self::DiskError => FaultName::DiskError,
+            Self::Churn => FaultName::Churn,
+            Self::Clocks => FaultName::ClockRates,
         }
     }
 }
@@ -94,7 +97,7 @@ pub(super) struct Plan {
     pub(super) founders: u64,
     /// Machines; those that are no founders wait to be added.
     pub(super) machines: u64,
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<FaultKind>,
     /// One fault at a time, of one kind, and for long: wherever a majority is left, writes must go on meanwhile (C7).
     pub(super) quiet: bool,
     /// Shortest and longest time of a message on its way.
@@ -117,24 +120,24 @@ impl Plan {
     /// The plan of a seed.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x706c_616e);
-        let mut kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.random_bool(0.45)).collect();
+        let mut kinds: Vec<FaultKind> = FAULT_KINDS.into_iter().filter(|_| rng.random_bool(0.45)).collect();
         // The simulated network cannot hold one direction of a link and cut the other.
-        if kinds.contains(&Kind::Hold) {
-            kinds.retain(|kind| *kind != Kind::OneWay);
+        if kinds.contains(&FaultKind::Hold) {
+            kinds.retain(|kind| *kind != FaultKind::OneWay);
         }
-        if !kinds.iter().any(|kind| !matches!(kind, Kind::Clocks | Kind::Churn | Kind::SlowDisk)) {
-            kinds.push(Kind::CrashOne);
+        if !kinds.iter().any(|kind| !matches!(kind, FaultKind::Clocks | FaultKind::Churn | FaultKind::SlowDisk)) {
+            kinds.push(FaultKind::CrashOne);
         }
         let founders = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 4, 5, 5]);
         let quiet = rng.random_bool(0.2);
         if quiet {
             return Self::quiet(seed, rng);
         }
-        let machines = founders + u64::from(kinds.contains(&Kind::Churn));
+        let machines = founders + u64::from(kinds.contains(&FaultKind::Churn));
         let ms = Duration::from_millis;
         let latency = (ms(1), ms(*pick(&mut rng, &[4, 10, 20, 50])));
         let rates = (0..machines)
-            .map(|_| if kinds.contains(&Kind::Clocks) { *pick(&mut rng, &[50, 80, 100, 125, 200]) } else { 100 })
+            .map(|_| if kinds.contains(&FaultKind::Clocks) { *pick(&mut rng, &[50, 80, 100, 125, 200]) } else { 100 })
             .collect();
         Self {
             seed,
@@ -157,7 +160,8 @@ impl Plan {
     fn quiet(seed: u64, mut rng: StdRng) -> Self {
         let ms = Duration::from_millis;
         let kind = *pick(&mut rng, &OF_QUIET_WORLDS);
-        let founders = if kind == Kind::Bridge { *pick(&mut rng, &[4, 5]) } else { *pick(&mut rng, &[3, 4, 5, 5]) };
+        let founders =
+            if kind == FaultKind::Bridge { *pick(&mut rng, &[4, 5]) } else { *pick(&mut rng, &[3, 4, 5, 5]) };
         Self {
             seed,
             founders,
@@ -176,7 +180,7 @@ impl Plan {
     }
 
     /// Whether a kind is switched on.
-    pub(super) fn has(&self, kind: Kind) -> bool {
+    pub(super) fn has(&self, kind: FaultKind) -> bool {
         self.kinds.contains(&kind)
     }
 
@@ -203,11 +207,11 @@ mod tests {
     #[test]
     fn every_kind_is_planned_now_and_then_and_none_always() {
         let plans: Vec<Plan> = (0..300).map(Plan::new).collect();
-        for kind in KINDS {
+        for kind in FAULT_KINDS {
             let planned = plans.iter().filter(|plan| plan.has(kind)).count();
             assert!((30..270).contains(&planned), "{kind:?} in {planned} of 300 plans");
         }
-        assert!(plans.iter().all(|plan| !(plan.has(Kind::Hold) && plan.has(Kind::OneWay))));
+        assert!(plans.iter().all(|plan| !(plan.has(FaultKind::Hold) && plan.has(FaultKind::OneWay))));
         for kind in OF_QUIET_WORLDS {
             let quiet = plans.iter().filter(|plan| plan.quiet && plan.kinds == [kind]).count();
             assert!(quiet > 3, "{kind:?} in {quiet} quiet worlds of 300 plans");

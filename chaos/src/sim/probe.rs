@@ -5,13 +5,10 @@
 
 use std::time::Duration;
 
-use hyper::Request;
-use serde_json::json;
-
-use super::actor::call;
+use super::http::post;
 use super::journal::{Journal, now};
-use super::net::address;
 use crate::workload::RawOutcome;
+use crate::workload::write::Write;
 
 /// Limit of one write.
 const WITHIN: Duration = Duration::from_millis(250);
@@ -20,13 +17,10 @@ const PAUSE: Duration = Duration::from_millis(40);
 
 /// Writes through `node` until the phase ends.
 pub(super) async fn run(node: u64, journal: Journal) {
-    let peer = format!("probe-{node}");
-    let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "serving": false, "files": []}).to_string();
+    let Write { path, body, .. } = Write::register(&format!("probe-{node}"), false);
     while !journal.is_over() {
         let sent = now();
-        let request =
-            Request::post(format!("http://{}/register", address(node))).header("content-type", "application/json");
-        if let RawOutcome::Ok(..) = call(request, body.clone(), WITHIN, &mut 0).await {
+        if let RawOutcome::Ok(..) = post(node, path, &body, WITHIN).await {
             journal.acknowledged(sent);
         }
         tokio::time::sleep(PAUSE).await;

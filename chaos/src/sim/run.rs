@@ -16,14 +16,15 @@ use super::journal::Journal;
 use super::liveness::Liveness;
 use super::machine::{Machine, Neighbours};
 use super::net::name;
-use super::outcome::{Outcome, Verdict};
-use super::plan::{Kind, Plan};
+use super::outcome::Outcome;
+use super::plan::{FaultKind, Plan};
 use super::watch::Watch;
 use super::{admin, entropy, heal, probe};
 use crate::checker;
 use crate::history::{Event, FORMAT, FaultOutcome, FaultRecord, Micros, Record, RunInfo};
 use crate::model::Model;
 use crate::report;
+use crate::report::Verdict;
 
 /// How long the healed cluster may take until it served a client everything, in simulated time.
 const HEAL_WITHIN: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(64 << 20).spawn(move || {
         let _logs = logs.as_ref().map(tracing::dispatcher::set_default);
         entropy::seed_this_thread(seed);
-        let mut cluster = Cluster::new(seed, tell);
+        let mut cluster = SimCluster::new(seed, tell);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cluster.run())) {
             let words = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a task panicked".into());
             cluster.watch.expect(false, || words);
@@ -106,7 +107,7 @@ pub(super) fn broken(seed: u64, words: &str) -> Outcome {
     }
 }
 
-struct Cluster {
+struct SimCluster {
     plan: Plan,
     sim: turmoil::Sim<'static>,
     machines: Vec<Machine>,
@@ -126,7 +127,7 @@ struct Cluster {
     members: Rc<RefCell<Option<Vec<u64>>>>,
 }
 
-impl Cluster {
+impl SimCluster {
     fn new(seed: u64, tell: bool) -> Self {
         let plan = Plan::new(seed);
         let sim = turmoil::Builder::new()
@@ -171,7 +172,7 @@ impl Cluster {
             self.faults.step(&mut self.sim, &self.machines, &mut self.watch);
             self.step();
             if self.plan.quiet {
-                self.liveness.look(self.sim.elapsed(), &self.faults, &self.machines, &self.journal, &mut self.watch);
+                self.liveness.observe(self.sim.elapsed(), &self.faults, &self.machines, &self.journal, &mut self.watch);
             }
         }
         self.journal.end();
@@ -202,10 +203,10 @@ impl Cluster {
                         working.spawn_local(probe::run(node, journal.clone()));
                     }
                 }
-                if plan.has(Kind::TransferLoss) {
+                if plan.has(FaultKind::TransferLoss) {
                     working.spawn_local(admin::hand_over(journal.clone()));
                 }
-                if plan.has(Kind::Churn) {
+                if plan.has(FaultKind::Churn) {
                     working.spawn_local(admin::run(plan, journal.clone()));
                 }
                 while working.join_next().await.is_some() {}
@@ -228,7 +229,7 @@ impl Cluster {
         if let Err(error) = self.sim.step() {
             self.watch.expect(false, || format!("the simulation ended: {error}"));
         }
-        self.watch.look(self.steps, &self.machines, &self.journal);
+        self.watch.observe(self.steps, &self.machines, &self.journal);
         while let Some((at, kind, words)) = self.faults.log.get(self.told) {
             if self.tell {
                 eprintln!("{:>9} {} {words}", at.as_micros(), kind.name());
@@ -328,7 +329,7 @@ impl Cluster {
         for (at, kind, _) in &self.faults.log {
             let fault = FaultRecord {
                 round: 1,
-                fault: kind.name().to_owned(),
+                fault: kind.name(),
                 node: None,
                 led: false,
                 term: None,
@@ -369,10 +370,10 @@ impl Cluster {
         }
         let mut faults: BTreeMap<String, u64> = BTreeMap::new();
         for (_, kind, _) in &self.faults.log {
-            *faults.entry(kind.name().to_owned()).or_default() += 1;
+            *faults.entry(kind.name().to_string()).or_default() += 1;
         }
-        for kind in [Kind::Churn, Kind::Clocks].into_iter().filter(|kind| self.plan.has(*kind)) {
-            faults.insert(kind.name().to_owned(), 1);
+        for kind in [FaultKind::Churn, FaultKind::Clocks].into_iter().filter(|kind| self.plan.has(*kind)) {
+            faults.insert(kind.name().to_string(), 1);
         }
         Outcome {
             trace: self.watch.trace(),

@@ -29,7 +29,7 @@ const EXPIRES_AFTER_STEPS: u64 = PEER_TTL.as_millis() as u64 / 2 - 100;
 
 /// What was seen of one node at the last step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Glance {
+pub(super) struct Observed {
     pub(super) term: u64,
     pub(super) leads: bool,
     pub(super) applied: u64,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
     leaders: BTreeMap<u64, u64>,
     /// Step at which each serving peer's newest registration was first seen applied.
     registered: BTreeMap<PeerId, u64>,
-    pub(super) glances: BTreeMap<u64, Glance>,
+    pub(super) observed: BTreeMap<u64, Observed>,
     pub(super) violations: Vec<String>,
     pub(super) checks: u64,
     trace: Sha256,
@@ -55,12 +55,12 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks at every running machine; `step` goes into the trace.
-    pub(super) fn look(&mut self, step: u64, machines: &[Machine], journal: &Journal) {
+    pub(super) fn observe(&mut self, step: u64, machines: &[Machine], journal: &Journal) {
         for machine in machines {
             let mut inside = machine.inside.lock();
             let Some(live) = inside.live.as_mut() else { continue };
-            let before = self.glances.get(&machine.id).copied().unwrap_or_default();
-            let mut now = glance(live, before);
+            let before = self.observed.get(&machine.id).copied().unwrap_or_default();
+            let mut now = seen_now(live, before);
             self.follow(step, machine.id, live, &mut now, journal);
             if now.leads && now != before {
                 let first = *self.leaders.entry(now.term).or_insert(machine.id);
@@ -82,20 +82,20 @@ impl Watch {
             }
             if now != before {
                 self.trace.update(format!("{step} {} {now:?};", machine.id));
-                self.glances.insert(machine.id, now);
+                self.observed.insert(machine.id, now);
             }
         }
     }
 
     /// Who leads, of those that were seen to, by the newest term.
     pub(super) fn leader(&self) -> Option<u64> {
-        let leads = self.glances.iter().filter(|(_, glance)| glance.leads);
-        leads.max_by_key(|(_, glance)| glance.term).map(|(id, _)| *id)
+        let leads = self.observed.iter().filter(|(_, seen_now)| seen_now.leads);
+        leads.max_by_key(|(_, seen_now)| seen_now.term).map(|(id, _)| *id)
     }
 
     /// Forgets what a machine showed before it crashed.
     pub(super) fn crashed(&mut self, id: u64) {
-        self.glances.remove(&id);
+        self.observed.remove(&id);
     }
 
     /// Adds to the trace.
@@ -133,7 +133,7 @@ impl Watch {
         }
     }
 
-    fn follow(&mut self, step: u64, id: u64, live: &mut Live, now: &mut Glance, journal: &Journal) {
+    fn follow(&mut self, step: u64, id: u64, live: &mut Live, now: &mut Observed, journal: &Journal) {
         for item in live.feed.drain(usize::MAX) {
             match item {
                 FeedItem::Applied(entry) => {
@@ -166,12 +166,12 @@ impl Watch {
     }
 }
 
-fn glance(live: &Live, before: Glance) -> Glance {
+fn seen_now(live: &Live, before: Observed) -> Observed {
     let Some(node) = live.node.upgrade() else { return before };
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
     let index = |log_id: &Option<raft_store::raft::LogId>| log_id.as_ref().map_or(0, |log_id| log_id.index);
-    Glance {
+    Observed {
         term: metrics.current_term,
         leads: metrics.state == ServerState::Leader,
         applied: live.state.applied_index().unwrap_or(0),

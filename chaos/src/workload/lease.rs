@@ -1,19 +1,19 @@
 //! A client that uses the library: takes leases, some by waiting in line, renews, publishes, releases, and sometimes
 //! lets a lease run out and publishes all the same.
 //!
-//! Invariant: it acts only through `client::cluster::IndexClient`, so that the library's
-//! repeats and keys are what is tested.
+//! Invariant: it acts only through the library.
 
 use std::time::Duration;
 
-use client::api::{AnnounceRequest, FileEntry, LeaseRequest, RegisterRequest, ReleaseRequest, RenewRequest};
-use client::cluster::{Error, Grant, IndexClient, LeaseAnswer, Options};
-use raft_store::types::{FileName, LeaseToken, PeerId};
+use client::cluster::{IndexClient, Options};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::Value;
 
-use super::{Context, WorkloadError, fresh_hash};
-use crate::history::{Answer, Micros, Op, OpId};
+use super::library::{call, outcome_record};
+use super::write::{Lease, LeaseHolder, Write};
+use super::{Context, WorkloadError};
+use crate::history::Answer;
 
 /// Limit of one call of a patient client.
 const PATIENT: Duration = Duration::from_secs(8);
@@ -29,18 +29,18 @@ pub(super) struct LeaseClient {
     context: Context,
     index: IndexClient,
     name: String,
-    peer: PeerId,
-    private: FileName,
+    peer: String,
+    private: String,
     rng: StdRng,
 }
 
-/// A lease this client believes to have.
-struct Held {
-    file: FileName,
-    token: LeaseToken,
-    fence: u64,
-    ttl_ms: u64,
-    version: u64,
+/// What a call of the library came to.
+enum Called {
+    Answered(Answer, Value),
+    /// It failed, and may be answered another time.
+    Failed,
+    /// It was refused for good.
+    Refused,
 }
 
 impl LeaseClient {
@@ -51,8 +51,8 @@ impl LeaseClient {
         Ok(Self {
             index: IndexClient::new(options)?,
             name: if patient { format!("{PATIENT_PREFIX}{number}") } else { format!("hasty-{number}") },
-            peer: PeerId::parse(format!("peer-{number}"))?,
-            private: FileName::parse(format!("private/{number}.txt"))?,
+            peer: format!("peer-{number}"),
+            private: format!("private/{number}.txt"),
             rng: StdRng::seed_from_u64(seed),
             context,
         })
@@ -61,17 +61,17 @@ impl LeaseClient {
     pub(super) async fn run(mut self) {
         while !self.context.is_over() && !self.register().await {}
         // The first version of a name needs no lease (F3).
-        let private = self.private.clone();
-        self.announce(&private, None, Some(1), false).await;
+        let create = Write::create(&self.peer, &self.private, Some(1), &mut self.rng);
+        self.call(&create, None).await;
         while !self.context.is_over() {
             let file = if self.rng.random_bool(0.85) {
                 let Ok(file) = self.context.shared_file(&mut self.rng) else { return };
-                file
+                file.to_string()
             } else {
                 self.private.clone()
             };
-            if let Some(held) = self.acquire(file).await {
-                self.use_lease(held).await;
+            if let Some(lease) = self.acquire(&file).await {
+                self.work_under(&lease).await;
             }
             let pause = self.rng.random_range(0..=self.context.workload.pause_ms);
             self.context.pause(Duration::from_millis(pause)).await;
@@ -79,173 +79,46 @@ impl LeaseClient {
     }
 
     async fn register(&mut self) -> bool {
-        let request = RegisterRequest {
-            peer_id: self.peer.clone(),
-            address: "http://127.0.0.1:9".into(),
-            files: Some(Vec::new()),
-            zone: None,
-            capacity_bytes: None,
-            listing: None,
-            digest: None,
-            count: None,
-            serving: Some(false),
-        };
-        let id = self.context.invoke(&self.name, Op::Register { peer: self.peer.to_string() });
-        match self.index.register(&request).await {
-            Ok(_) => {
-                self.context.ok(id, Answer::Done, None);
-                true
-            }
-            Err(error) => {
-                self.context.failed(id, &error);
-                self.context.pause(Duration::from_millis(50)).await;
-                false
-            }
+        let write = Write::register(&self.peer, false);
+        let registered = matches!(self.call(&write, None).await, Called::Answered(..));
+        if !registered {
+            self.context.pause(Duration::from_millis(50)).await;
         }
+        registered
     }
 
-    async fn acquire(&mut self, file: FileName) -> Option<Held> {
+    async fn acquire(&mut self, file: &str) -> Option<Lease> {
         let ttl_ms = self.context.ttl_ms(&mut self.rng);
         let wait = self.rng.random_bool(0.3);
-        let request = LeaseRequest {
-            peer_id: self.peer.clone(),
-            file_name: file.clone(),
-            ttl_ms: Some(ttl_ms),
-            wait: None,
-            wait_ms: None,
-        };
-        let op = Op::Acquire { peer: self.peer.to_string(), file: file.to_string(), ttl_ms, wait };
-        let id = self.context.invoke(&self.name, op);
-        let result = if wait {
-            let patience = self.rng.random_range(WAIT);
-            self.index.acquire_waiting(&request, Some(patience), |_| {}).await
-        } else {
-            self.index.acquire(&request).await
-        };
+        let patience = wait.then(|| self.rng.random_range(WAIT));
+        let write = Write::acquire(&self.peer, file, ttl_ms, wait);
+        let Called::Answered(answer, value) = self.call(&write, patience).await else { return None };
+        Lease::granted(&write, &answer, &value)
+    }
+
+    async fn call(&mut self, write: &Write, patience: Option<Duration>) -> Called {
+        let id = self.context.invoke(&self.name, write.op.clone());
+        let result = call(&self.index, write, patience, || self.context.recorder.now()).await;
+        let answer = result.as_ref().map(|(answer, _)| answer.clone());
+        self.context.recorder.record(outcome_record(id, answer));
         match result {
-            Ok(LeaseAnswer::Granted(grant)) => {
-                self.context.ok(id, self.granted(&grant), None);
-                let response = grant.response;
-                let (token, fence, version) = (response.lease_token, response.fencing_token, response.version);
-                Some(Held { file, token, fence, ttl_ms, version })
-            }
-            Ok(LeaseAnswer::Denied(denied)) => {
-                let answer = Answer::Denied { holder: denied.holder.to_string(), position: denied.position };
-                self.context.ok(id, answer, None);
-                None
-            }
-            Err(error) => {
-                self.context.failed(id, &error);
-                None
-            }
+            Ok((answer, value)) => Called::Answered(answer, value),
+            Err(error) if error.is_temporary() || !error.is_definite() => Called::Failed,
+            Err(_) => Called::Refused,
         }
     }
+}
 
-    fn granted(&self, grant: &Grant) -> Answer {
-        // Now first, then the age: the difference is never later than the moment of sending.
-        let now = self.context.recorder.now();
-        let age = Micros::try_from(grant.sent.elapsed().as_micros()).unwrap_or(Micros::MAX);
-        Answer::Granted {
-            fence: grant.response.fencing_token,
-            ttl_ms: grant.response.ttl_ms,
-            version: grant.response.version,
-            sent: Some(now.saturating_sub(age)),
-        }
+impl LeaseHolder for LeaseClient {
+    fn rng(&mut self) -> &mut StdRng {
+        &mut self.rng
     }
 
-    async fn use_lease(&mut self, held: Held) {
-        for _ in 0..self.rng.random_range(0..3) {
-            let lives = if self.rng.random_bool(0.5) {
-                self.renew(&held).await
-            } else {
-                // No version: the index takes the next one, so a repeat that is applied twice would show (F5).
-                self.announce(&held.file, Some((held.token, held.fence)), None, true).await
-            };
-            if !lives {
-                return;
-            }
-        }
-        match self.rng.random_range(0..10) {
-            0..6 => {
-                let version = self.rng.random_bool(0.1).then_some(held.version + 1);
-                self.announce(&held.file, Some((held.token, held.fence)), version, false).await;
-            }
-            6..8 => self.release(&held).await,
-            8 => {}
-            _ => {
-                self.context.pause(Duration::from_millis(held.ttl_ms + 100)).await;
-                self.announce(&held.file, Some((held.token, held.fence)), None, false).await;
-            }
-        }
+    async fn carry_out(&mut self, write: Write) -> bool {
+        !matches!(self.call(&write, None).await, Called::Refused)
     }
 
-    async fn renew(&mut self, held: &Held) -> bool {
-        let request = RenewRequest {
-            peer_id: self.peer.clone(),
-            file_name: held.file.clone(),
-            lease_token: held.token,
-            ttl_ms: Some(held.ttl_ms),
-        };
-        let (peer, file) = (self.peer.to_string(), held.file.to_string());
-        let op = Op::Renew { peer, file, fence: held.fence, ttl_ms: held.ttl_ms };
-        let id = self.context.invoke(&self.name, op);
-        match self.index.renew(&request).await {
-            Ok(grant) => {
-                self.context.ok(id, self.granted(&grant), None);
-                true
-            }
-            Err(error) => self.goes_on(id, &error),
-        }
-    }
-
-    async fn release(&mut self, held: &Held) {
-        let request =
-            ReleaseRequest { peer_id: self.peer.clone(), file_name: held.file.clone(), lease_token: held.token };
-        let (peer, file) = (self.peer.to_string(), held.file.to_string());
-        let id = self.context.invoke(&self.name, Op::Release { peer, file, fence: held.fence });
-        match self.index.release(&request).await {
-            Ok(()) => self.context.ok(id, Answer::Done, None),
-            Err(error) => self.context.failed(id, &error),
-        }
-    }
-
-    async fn announce(
-        &mut self,
-        file: &FileName,
-        lease: Option<(LeaseToken, u64)>,
-        version: Option<u64>,
-        keep: bool,
-    ) -> bool {
-        let hash = fresh_hash(&mut self.rng);
-        let entry = FileEntry { name: file.clone(), version, size: Some(1), hash };
-        let request = AnnounceRequest {
-            peer_id: self.peer.clone(),
-            file: Some(entry),
-            files: None,
-            lease_token: lease.map(|(token, _)| token),
-            keep_lease: keep.then_some(true),
-        };
-        let op = Op::Publish {
-            peer: self.peer.to_string(),
-            file: file.to_string(),
-            fence: lease.map(|(_, fence)| fence),
-            version,
-            hash: hash.to_string(),
-            keep,
-        };
-        let id = self.context.invoke(&self.name, op);
-        match self.index.announce(&request).await {
-            Ok(answer) => {
-                self.context.ok(id, Answer::Published { version: answer.version }, None);
-                true
-            }
-            Err(error) => self.goes_on(id, &error),
-        }
-    }
-
-    /// Writes the failure down; false if the lease is of no use any more.
-    fn goes_on(&self, id: OpId, error: &Error) -> bool {
-        self.context.failed(id, error);
-        error.is_temporary() || !error.is_definite()
+    async fn sleep(&mut self, duration: Duration) {
+        self.context.pause(duration).await;
     }
 }

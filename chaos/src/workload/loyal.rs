@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
 
 use super::raw::{UNREACHABLE, write_answer};
+use super::write::Write;
 use super::{Context, RawClient, Settled, WorkloadError};
-use crate::history::Op;
 
 /// Limit of one request, in milliseconds: enough for an answer, and two of them are over within
 /// the shortest cut (300 ms).
@@ -39,15 +38,15 @@ impl Loyal {
     }
 
     pub(super) async fn run(mut self) {
-        let body = json!({"peerId": self.name, "address": "http://127.0.0.1:9", "files": [], "serving": false});
+        let write = Write::register(&self.name, false);
         let mut number = 0_u64;
         while !self.context.is_over() {
             number += 1;
-            let (op, key) = (Op::Register { peer: self.name.clone() }, format!("{}-{number}", self.name));
+            let key = format!("{}-{number}", self.name);
             let within = Duration::from_millis(self.rng.random_range(WITHIN_MS));
             let to = Some(self.server as u64 + 1);
-            let id = self.context.invoke_at(&self.name, op, Some(key.clone()), to);
-            let outcome = self.raw.post(self.server, "/register", &body, Some(&key), within).await;
+            let id = self.context.invoke_at(&self.name, write.op.clone(), Some(key.clone()), to);
+            let outcome = self.raw.write(self.server, &write, Some(&key), within).await;
             let pause = match self.context.settle(id, outcome, write_answer) {
                 Settled::Refused(code) if code == UNREACHABLE => AWAY_PAUSE,
                 _ => PAUSE,

@@ -3,11 +3,14 @@
 //! Invariant: an operation is recorded as refused only if its answer proves that it was not applied;
 //! everything that is not understood is unknown.
 
+pub(crate) mod keyed;
 mod lease;
+pub(crate) mod library;
 mod loyal;
 mod raw;
 mod reader;
 mod seeker;
+pub(crate) mod write;
 mod zombie;
 
 use std::collections::BTreeMap;
@@ -163,46 +166,11 @@ impl Context {
         *known = (*known).max(index);
     }
 
-    /// Writes down a definite refusal.
-    pub fn refused(&self, id: OpId, code: &str, detail: &str) {
-        self.recorder.record(Record::Refused { id, code: code.to_owned(), detail: detail.to_owned() });
-    }
-
-    /// Writes down that nobody knows.
-    pub fn unknown(&self, id: OpId, reason: impl Into<String>) {
-        self.recorder.record(Record::Unknown { id, reason: reason.into() });
-    }
-
     /// Writes down what a raw request came to. An answer that `read` does not understand is unknown.
     pub fn settle(&self, id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -> Option<Answer>) -> Settled {
-        match outcome {
-            RawOutcome::Ok(value, seen) => match read(&value) {
-                Some(answer) => {
-                    self.ok(id, answer.clone(), seen.clone());
-                    return Settled::Answered(answer, value, seen);
-                }
-                None => self.unknown(id, format!("an answer that is none: {value}")),
-            },
-            RawOutcome::Refused(code, detail) => {
-                self.refused(id, &code, &detail);
-                return Settled::Refused(code);
-            }
-            RawOutcome::Unknown(reason) => self.unknown(id, reason),
-        }
-        Settled::Unknown
-    }
-
-    /// Writes down how a call of the library failed.
-    pub fn failed(&self, id: OpId, error: &Error) {
-        match error {
-            Error::Refused(problem) | Error::Unavailable(problem) | Error::TooStale(problem) => {
-                self.refused(id, &code_text(problem.code), &problem.detail);
-            }
-            Error::Unreachable { .. } => self.refused(id, "unreachable", &error.to_string()),
-            Error::Unknown { .. } | Error::TimedOut { .. } | Error::Protocol { .. } | Error::BadServer { .. } => {
-                self.unknown(id, error.to_string());
-            }
-        }
+        let (record, settled) = settled(id, outcome, read);
+        self.recorder.record(record);
+        settled
     }
 
     /// One of the files that all clients fight for.
@@ -214,6 +182,25 @@ impl Context {
     pub fn ttl_ms(&self, rng: &mut impl Rng) -> u64 {
         let ttls = self.workload.ttls_ms;
         ttls.get(rng.random_range(0..ttls.len().max(1))).copied().unwrap_or(1_000)
+    }
+}
+
+/// What a raw request came to, for the history and for its client. An answer that `read` does not understand is unknown.
+pub(crate) fn settled(id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -> Option<Answer>) -> (Record, Settled) {
+    match outcome {
+        RawOutcome::Ok(value, seen) => match read(&value) {
+            Some(answer) => {
+                (Record::Ok { id, answer: answer.clone(), seen: seen.clone() }, Settled::Answered(answer, value, seen))
+            }
+            None => {
+                let reason = format!("an answer that is none: {value}");
+                (Record::Unknown { id, reason }, Settled::Unknown)
+            }
+        },
+        RawOutcome::Refused(code, detail) => {
+            (Record::Refused { id, code: code.clone(), detail }, Settled::Refused(code))
+        }
+        RawOutcome::Unknown(reason) => (Record::Unknown { id, reason }, Settled::Unknown),
     }
 }
 

@@ -11,6 +11,7 @@ use raft_store::types::NodeId;
 use serde_json::Value;
 
 use super::code_text;
+use super::write::Write;
 use crate::history::{Answer, Seen};
 
 /// The code of a request for which no connection came about.
@@ -55,6 +56,11 @@ impl RawClient {
             request = request.header(headers::IDEMPOTENCY_KEY, key);
         }
         outcome(request.send().await).await
+    }
+
+    /// One write to server number `server`.
+    pub(crate) async fn write(&self, server: usize, write: &Write, key: Option<&str>, limit: Duration) -> RawOutcome {
+        self.post(server, write.path, &write.body, key, limit).await
     }
 
     /// One GET from server number `server`, counted from 0.
@@ -147,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_never_came_about_proves_that_nothing_was_applied() {
-        let port = crate::cluster::free_ports(1).expect("a free port")[0];
+        let port = node::testbed::free_ports(1).expect("a free port")[0];
         let servers = Arc::new(vec![format!("http://127.0.0.1:{port}")]);
         let raw = RawClient::new(servers).expect("a client");
         let outcome = raw.post(0, "/lease", &json!({}), None, Duration::from_secs(9)).await;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use raft_store::types::NodeId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::raw::write_answer;
 use super::reader::{found_answer, level_text};
-use super::{Context, RawClient, Settled, WorkloadError, fresh_hash};
+use super::write::{Lease, Write};
+use super::{Context, RawClient, Settled, WorkloadError};
 use crate::history::{Answer, Level, Op, Seen};
 
 /// Limit of one request; longer than a node waits for a log index (2 s).
@@ -61,29 +62,23 @@ impl Seeker {
     /// Publishes the next version; its log index if that was acknowledged.
     async fn publish(&mut self) -> Option<u64> {
         let (peer, file) = (format!("{}-{}", self.name, self.peers), self.file());
-        let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "files": []});
-        if self.write("/register", body, Op::Register { peer: peer.clone() }).await.is_none() {
+        if self.send(&Write::register(&peer, true)).await.is_none() {
             self.peers += 1;
             return None;
         }
-        let body = json!({"peerId": peer, "fileName": file, "ttlMs": TTL_MS});
-        let op = Op::Acquire { peer: peer.clone(), file: file.clone(), ttl_ms: TTL_MS, wait: false };
-        let (answer, value, _) = self.write("/lease", body, op).await?;
-        let Answer::Granted { fence, .. } = answer else { return None };
-        let hash = fresh_hash(&mut self.rng).to_string();
-        let entry = json!({"name": file, "size": 1, "hash": hash});
-        let body = json!({"peerId": peer, "file": entry, "leaseToken": value.get("leaseToken")?});
-        let op = Op::Publish { peer, file, fence: Some(fence), version: None, hash, keep: false };
-        self.write("/announce", body, op).await?.2?.index
+        let acquire = Write::acquire(&peer, &file, TTL_MS, false);
+        let (answer, value, _) = self.send(&acquire).await?;
+        let publish = Lease::granted(&acquire, &answer, &value)?.publish(&mut self.rng, false);
+        self.send(&publish).await?.2?.index
     }
 
     /// One write, sent once; what it was answered, if it was acknowledged.
-    async fn write(&mut self, path: &str, body: Value, op: Op) -> Option<(Answer, Value, Option<Seen>)> {
+    async fn send(&mut self, write: &Write) -> Option<(Answer, Value, Option<Seen>)> {
         self.keys += 1;
         let key = format!("{}-{}", self.name, self.keys);
         let server = self.server();
-        let id = self.context.invoke_at(&self.name, op, Some(key.clone()), Some(node_of(server)));
-        let outcome = self.raw.post(server, path, &body, Some(&key), WITHIN).await;
+        let id = self.context.invoke_at(&self.name, write.op.clone(), Some(key.clone()), Some(node_of(server)));
+        let outcome = self.raw.write(server, write, Some(&key), WITHIN).await;
         match self.context.settle(id, outcome, write_answer) {
             Settled::Answered(answer, value, seen) => Some((answer, value, seen)),
             Settled::Refused(_) | Settled::Unknown => None,

@@ -1,7 +1,6 @@
 //! Real node processes on free ports with their own directories, killed when the test ends.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs; a broken test may panic")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -92,8 +91,7 @@ pub struct Cluster {
 
 /// Ports that were free a moment ago.
 pub fn free_addresses(count: usize) -> Vec<String> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+    node::testbed::free_ports(count).unwrap().iter().map(|port| format!("127.0.0.1:{port}")).collect()
 }
 
 impl Cluster {

@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use crate::bench::load::Connection;
-use crate::bench::load::drive::{Done, Worker};
+use crate::bench::load::drive::{Completed, Worker};
 use crate::bench::load::peers::{refusal, text_field};
 
 /// Time to live of the leases, in seconds; as long as ours.
@@ -38,7 +40,7 @@ impl Work {
 
 /// One client with one connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct EtcdClient {
     host: String,
     connection: Option<Connection>,
     work: Work,
@@ -48,7 +50,7 @@ pub struct Client {
     body: String,
 }
 
-impl Client {
+impl EtcdClient {
     /// A client of the member at `host`.
     pub fn new(host: &str, work: Work, number: u64) -> Self {
         let (host, body) = (host.to_owned(), String::new());
@@ -157,15 +159,15 @@ impl Client {
     }
 }
 
-impl Worker for Client {
-    async fn once(&mut self) -> Done {
+impl Worker for EtcdClient {
+    async fn once(&mut self) -> Completed {
         self.sequence += 1;
         let result = match self.work {
             Work::Put => self.put().await,
             Work::Cycle => self.cycle().await,
             Work::SessionCycle => self.session_cycle().await,
         };
-        Done { kind: self.work.name(), result: result.map(|()| 1) }
+        Completed { kind: self.work.name(), result: result.map(|()| 1) }
     }
 
     fn reset(&mut self) {
@@ -175,17 +177,7 @@ impl Worker for Client {
 
 /// The gateway wants bytes in base64 (RFC 4648, section 4).
 pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= chunk.len() { char::from(DIGITS[index as usize]) } else { '=' });
-        }
-    }
-    text
+    BASE64_STANDARD.encode(bytes)
 }
 
 #[cfg(test)]
@@ -201,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_value_is_about_as_large_as_an_announcement() {
-        let value = Client::new("a:1", Work::Put, 12).value();
+        let value = EtcdClient::new("a:1", Work::Put, 12).value();
         assert!((100..200).contains(&value.len()), "{}", value.len());
     }
 }

@@ -10,16 +10,17 @@ use anyhow::{Context as _, bail};
 
 use crate::bench::load::Connection;
 use crate::bench::load::peers::text_field;
-use crate::cluster::{READY_WITHIN, free_ports};
+use crate::cluster::READY_WITHIN;
 use crate::fault::Unavailable;
-use crate::process::{Process, Spec};
+use node::testbed::free_ports;
+use node::testbed::{Process, Spec};
 
 /// Members.
 const MEMBERS: usize = 3;
-/// Pause between two looks.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(20);
-/// Limit of one look.
-const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// Limit of one poll.
+const POLL_WITHIN: Duration = Duration::from_millis(500);
 
 /// The members.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ async fn status(host: &str) -> Option<(String, String)> {
         let field = |name| text_field(text, name).map(str::to_owned);
         if status == 200 { field("member_id").zip(field("leader")) } else { None }
     };
-    tokio::time::timeout(LOOK_WITHIN, ask).await.ok().flatten()
+    tokio::time::timeout(POLL_WITHIN, ask).await.ok().flatten()
 }
 
 fn private_directory(path: &Path) -> anyhow::Result<()> {

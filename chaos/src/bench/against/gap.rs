@@ -15,6 +15,7 @@ use super::client::base64;
 use super::etcd::Etcd;
 use crate::bench::samples::Samples;
 use crate::cluster::{Cluster, READY_WITHIN};
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// Distance of two probes at a survivor.
@@ -27,14 +28,14 @@ const GAP_WITHIN: Duration = Duration::from_secs(30);
 /// Kills our leader so many times.
 pub async fn ours(cluster: &mut Cluster, kills: usize) -> anyhow::Result<Samples> {
     let raw = RawClient::new(Arc::new(cluster.urls()))?;
-    let body = json!({"peerId": "probe", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let Write { path, body, .. } = Write::register("probe", false);
     let mut samples = Samples::default();
     for _ in 0..kills {
         let leader = cluster.wait_leader(READY_WITHIN).await.context("nobody leads")?;
         let killed = Instant::now();
         cluster.kill(leader.id)?;
         let survivors: Vec<usize> = cluster.living().into_iter().map(|id| cluster.server(id)).collect();
-        samples.add(first_write(&raw, &survivors, "/register", &body, killed).await?);
+        samples.add(first_write(&raw, &survivors, path, &body, killed).await?);
         cluster.restart_dead()?;
         cluster.wait_ready(READY_WITHIN).await?;
     }

@@ -14,17 +14,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use self::client::{Client, Work};
+use self::client::{EtcdClient, Work};
 use self::etcd::Etcd;
 pub use self::results::{Cell, Comparison, Row};
-use super::load::{Kind, Mix, Pace};
+use super::load::{Mix, OperationKind, Pace};
 use super::machine::Machine;
 use super::point::{self, At, LoadOptions, NODES, drive_watched};
 use super::runs::{self, Range};
 use super::samples::Samples;
-use crate::cluster::{Cluster, ClusterOptions};
-use crate::fault::Families;
-use crate::fault::network::Pids;
+use crate::cluster::Cluster;
 use crate::revision::{REVISION, seconds_since_1970};
 
 /// Numbers of clients of the writes, unless they are given; the cycles leave out the last one.
@@ -60,7 +58,7 @@ pub struct AgainstOptions {
 
 /// What both do in one row.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct RowPlan {
     ours: &'static str,
     theirs: &'static str,
     clients: u64,
@@ -71,7 +69,7 @@ struct Plan {
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// Operations of this kind against such work.
-    Load(Kind, Work),
+    Load(OperationKind, Work),
     /// The gap after so many kills of the leader.
     Gap(usize),
 }
@@ -98,9 +96,9 @@ pub async fn run(options: &AgainstOptions, mut tell: impl FnMut(String)) -> anyh
     let mut measured = vec![Vec::new(); plans.len()];
     for (run, number) in runs::rounds(plans.len(), options.repeat) {
         let logs = runs::logs(&logs, run, options.repeat);
-        let place = Place { program: program.clone(), data: temporary.path().to_owned(), logs };
+        let workspace = Workspace { program: program.clone(), data: temporary.path().to_owned(), logs };
         tell(format!("measuring {}{} …", plans[number].text(), runs::label(run, options.repeat)));
-        measured[number].push(plans[number].measure(options, &place).await?);
+        measured[number].push(plans[number].measure(options, &workspace).await?);
         comparison.rows = plans.iter().zip(&measured).filter_map(|(plan, cells)| plan.row(cells)).collect();
         if let Some(report) = &options.report {
             comparison.write(report)?;
@@ -110,25 +108,25 @@ pub async fn run(options: &AgainstOptions, mut tell: impl FnMut(String)) -> anyh
 }
 
 /// The rows, in order.
-fn plans(options: &AgainstOptions) -> Vec<Plan> {
+fn plans(options: &AgainstOptions) -> Vec<RowPlan> {
     let clients = if options.clients.is_empty() { CLIENTS.to_vec() } else { options.clients.clone() };
     let cycle = "lease + announce (2 requests)";
     let works = [
-        ("announce", "put", What::Load(Kind::Announce, Work::Put), u64::MAX),
-        (cycle, "grant + lock + put + revoke (4)", What::Load(Kind::Cycle, Work::Cycle), CYCLE_CLIENTS_MAX),
-        (cycle, "lock + put and unlock (2)", What::Load(Kind::Cycle, Work::SessionCycle), CYCLE_CLIENTS_MAX),
+        ("announce", "put", What::Load(OperationKind::Announce, Work::Put), u64::MAX),
+        (cycle, "grant + lock + put + revoke (4)", What::Load(OperationKind::Cycle, Work::Cycle), CYCLE_CLIENTS_MAX),
+        (cycle, "lock + put and unlock (2)", What::Load(OperationKind::Cycle, Work::SessionCycle), CYCLE_CLIENTS_MAX),
     ];
     let mut plans = Vec::new();
     for (ours, theirs, what, most) in works {
         let counts = clients.iter().copied().filter(|count| *count <= most);
-        plans.extend(counts.map(|clients| Plan { ours, theirs, clients, what }));
+        plans.extend(counts.map(|clients| RowPlan { ours, theirs, clients, what }));
     }
     let what = What::Gap(if options.quick { QUICK_KILLS } else { KILLS });
-    plans.push(Plan { ours: "SIGKILL of the leader until a write", theirs: "the same", clients: 1, what });
+    plans.push(RowPlan { ours: "SIGKILL of the leader until a write", theirs: "the same", clients: 1, what });
     plans
 }
 
-impl Plan {
+impl RowPlan {
     fn text(&self) -> String {
         match self.what {
             What::Load(..) => format!("{} against {} with {} clients", self.ours, self.theirs, self.clients),
@@ -137,14 +135,15 @@ impl Plan {
     }
 
     /// One run: ours and theirs.
-    async fn measure(&self, options: &AgainstOptions, place: &Place) -> anyhow::Result<(Cell, Cell)> {
+    async fn measure(&self, options: &AgainstOptions, workspace: &Workspace) -> anyhow::Result<(Cell, Cell)> {
         match self.what {
             What::Load(kind, work) => {
-                let raftshare = our_load(options, place, kind, self.clients).await.context("measuring raftshare")?;
-                let etcd = their_load(options, place, work, self.clients).await.context("measuring etcd")?;
+                let raftshare =
+                    our_load(options, workspace, kind, self.clients).await.context("measuring raftshare")?;
+                let etcd = their_load(options, workspace, work, self.clients).await.context("measuring etcd")?;
                 Ok((raftshare, etcd))
             }
-            What::Gap(kills) => gaps(options, place, kills).await.context("measuring the gap after a kill"),
+            What::Gap(kills) => gaps(options, workspace, kills).await.context("measuring the gap after a kill"),
         }
     }
 
@@ -158,13 +157,13 @@ impl Plan {
 }
 
 /// Where things are.
-struct Place {
+struct Workspace {
     program: PathBuf,
     data: PathBuf,
     logs: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     /// An empty directory, removed with what was in it before.
     fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.data.join(name);
@@ -175,7 +174,7 @@ impl Place {
     }
 }
 
-fn our_options(options: &AgainstOptions, kind: Kind) -> LoadOptions {
+fn our_options(options: &AgainstOptions, kind: OperationKind) -> LoadOptions {
     LoadOptions {
         points: Vec::new(),
         mix: Mix::of(kind),
@@ -194,9 +193,15 @@ fn our_options(options: &AgainstOptions, kind: Kind) -> LoadOptions {
     }
 }
 
-async fn our_load(options: &AgainstOptions, place: &Place, kind: Kind, clients: u64) -> anyhow::Result<Cell> {
+async fn our_load(
+    options: &AgainstOptions,
+    workspace: &Workspace,
+    kind: OperationKind,
+    clients: u64,
+) -> anyhow::Result<Cell> {
     let load = our_options(options, kind);
-    let (data, logs) = (place.fresh("raftshare")?, place.logs.join(format!("raftshare-{}-{clients}", kind.name())));
+    let (data, logs) =
+        (workspace.fresh("raftshare")?, workspace.logs.join(format!("raftshare-{}-{clients}", kind.name())));
     let point = point::measure(&load, clients, usize::try_from(clients)?, &data, logs).await?;
     Ok(Cell {
         per_second: Some(point.per_second),
@@ -210,11 +215,11 @@ async fn our_load(options: &AgainstOptions, place: &Place, kind: Kind, clients: 
     })
 }
 
-async fn their_load(options: &AgainstOptions, place: &Place, work: Work, clients: u64) -> anyhow::Result<Cell> {
-    let logs = place.logs.join(format!("etcd-{}-{clients}", work.name().replace(' ', "-")));
-    let etcd = Etcd::start(&place.program, &place.fresh("etcd")?, &logs).await?;
+async fn their_load(options: &AgainstOptions, workspace: &Workspace, work: Work, clients: u64) -> anyhow::Result<Cell> {
+    let logs = workspace.logs.join(format!("etcd-{}-{clients}", work.name().replace(' ', "-")));
+    let etcd = Etcd::start(&workspace.program, &workspace.fresh("etcd")?, &logs).await?;
     let leader = etcd.hosts().get(etcd.leader().await?).context("the leader has an address")?.clone();
-    let mut workers: Vec<Client> = (0..clients).map(|number| Client::new(&leader, work, number)).collect();
+    let mut workers: Vec<EtcdClient> = (0..clients).map(|number| EtcdClient::new(&leader, work, number)).collect();
     for worker in &mut workers {
         worker.prepare().await.map_err(|why| anyhow!("a client could not begin: {why}"))?;
     }
@@ -236,7 +241,7 @@ async fn their_load(options: &AgainstOptions, place: &Place, work: Work, clients
     })
 }
 
-async fn gaps(options: &AgainstOptions, place: &Place, kills: usize) -> anyhow::Result<(Cell, Cell)> {
+async fn gaps(options: &AgainstOptions, workspace: &Workspace, kills: usize) -> anyhow::Result<(Cell, Cell)> {
     let cell = |samples: &Samples| Cell {
         range: Range::once(samples.percentile_ms(50)),
         p50_ms: samples.percentile_ms(50),
@@ -244,20 +249,13 @@ async fn gaps(options: &AgainstOptions, place: &Place, kills: usize) -> anyhow::
         samples: samples.count() as u64,
         ..Cell::default()
     };
-    let cluster_options = ClusterOptions {
-        nodes: NODES,
-        spares: 0,
-        bin_dir: options.bin_dir.clone(),
-        data: place.fresh("raftshare")?,
-        logs: place.logs.join("raftshare-gap"),
-        arguments: our_options(options, Kind::Announce).node_arguments(),
-        pids: Pids::default(),
-    };
     let raftshare = {
-        let mut cluster = Cluster::start(&cluster_options, &mut Families::default()).await?;
+        let directories = (workspace.fresh("raftshare")?, workspace.logs.join("raftshare-gap"));
+        let arguments = our_options(options, OperationKind::Announce).node_arguments();
+        let mut cluster = Cluster::start_plain(NODES, options.bin_dir.as_deref(), directories, arguments).await?;
         gap::ours(&mut cluster, kills).await?
     };
-    let mut etcd = Etcd::start(&place.program, &place.fresh("etcd")?, &place.logs.join("etcd-gap")).await?;
+    let mut etcd = Etcd::start(&workspace.program, &workspace.fresh("etcd")?, &workspace.logs.join("etcd-gap")).await?;
     let theirs = gap::etcd(&mut etcd, kills).await?;
     Ok((cell(&raftshare), cell(&theirs)))
 }

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::bench::FILE;
-use crate::bench::columns::{Columns, Side};
 use crate::bench::machine::Machine;
 use crate::bench::runs::{Range, median, median_known};
+use crate::columns::{Columns, Side};
 
 /// What one system came to in one row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

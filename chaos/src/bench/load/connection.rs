@@ -7,11 +7,14 @@
 use std::io::{self, Write as _};
 use std::ops::Range;
 
+use httparse::{EMPTY_HEADER, Response, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Most headers of an answer.
+const HEADERS_MAX: usize = 32;
 
 /// One kept-alive connection.
 #[derive(Debug)]
@@ -66,8 +69,11 @@ impl Connection {
 
     /// A header of the last answer; the case of `name` does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let value = lines(self.answer.get(..self.head)?).skip(1).find_map(|line| value_of(line, name))?;
-        std::str::from_utf8(value).ok()
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut response = Response::new(&mut headers);
+        response.parse(self.answer.get(..self.head)?).ok()?;
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
     }
 
     async fn read_answer(&mut self) -> io::Result<u16> {
@@ -109,46 +115,26 @@ fn add(request: &mut Vec<u8>, parts: &[&str]) {
     parts.iter().for_each(|part| request.extend_from_slice(part.as_bytes()));
 }
 
-/// The value of a header that a line may be.
-fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let (found, rest) = line.split_at_checked(name.len())?;
-    let value = rest.strip_prefix(b":")?;
-    found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
-}
-
-/// The lines of a head, without their ends.
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut begin = 0;
-    memchr::memchr_iter(b'\n', head).chain([head.len()]).map(move |end| {
-        let line = &head[begin..end];
-        begin = (end + 1).min(head.len());
-        line.strip_suffix(b"\r").unwrap_or(line)
-    })
-}
-
-/// The head, once it is complete. Gone through once: the generator shares the processors with what it measures.
+/// The head, once it is complete.
 fn parse_head(answer: &[u8]) -> io::Result<Option<Head>> {
-    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return Ok(None) };
-    let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    let mut lines = lines(&answer[..end]);
-    let status = lines.next().and_then(|line| line.split(|byte| *byte == b' ').nth(1)).and_then(number);
-    let (mut length, mut chunked) = (None, false);
-    for line in lines {
-        if let Some(value) = value_of(line, "content-length") {
-            length = number(value);
-        } else if let Some(coding) = value_of(line, "transfer-encoding") {
-            chunked = coding.eq_ignore_ascii_case(b"chunked");
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    let mut response = Response::new(&mut headers);
+    let Status::Complete(end) = response.parse(answer).map_err(io::Error::other)? else { return Ok(None) };
+    let (status, mut length, mut chunked) = (response.code.unwrap_or_default(), None, false);
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            length = std::str::from_utf8(header.value).ok().and_then(|text| text.parse().ok());
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked = header.value.eq_ignore_ascii_case(b"chunked");
         }
     }
-    let status = status.and_then(|status| u16::try_from(status).ok());
     let length = match (status, length) {
-        (Some(204 | 304), _) => Some(0),
+        (204 | 304, _) => Some(0),
         (_, None) if chunked => None,
         (_, Some(length)) => Some(length),
         _ => return Err(io::Error::other("an answer without a length")),
     };
-    let status = status.ok_or_else(|| io::Error::other("an answer without a status"))?;
-    Ok(Some(Head { status, end: end + 4, length }))
+    Ok(Some(Head { status, end, length }))
 }
 
 /// The body, once it is complete.
@@ -161,16 +147,15 @@ fn find_body(answer: &[u8], head: &Head) -> io::Result<Option<Body>> {
 fn join_chunks(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut joined = Vec::new();
     loop {
-        let Some(line_end) = rest.windows(2).position(|window| window == b"\r\n") else { return Ok(None) };
-        let line = std::str::from_utf8(&rest[..line_end]).map_err(io::Error::other)?;
-        let size = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
+        let parsed = httparse::parse_chunk_size(rest).map_err(|error| io::Error::other(error.to_string()))?;
+        let Status::Complete((from, size)) = parsed else { return Ok(None) };
+        let size = usize::try_from(size).map_err(io::Error::other)?;
         if size == 0 {
             // Trailers may follow; an empty line ends them.
-            let ended = rest[line_end..].windows(4).any(|window| window == b"\r\n\r\n");
+            let ended = rest[from - 2..].windows(4).any(|window| window == b"\r\n\r\n");
             return Ok(ended.then_some(joined));
         }
-        let (from, until) = (line_end + 2, (line_end + 2).saturating_add(size));
+        let until = from.saturating_add(size);
         if rest.len() < until.saturating_add(2) {
             return Ok(None);
         }

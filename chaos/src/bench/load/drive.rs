@@ -31,7 +31,7 @@ const SHARDS: usize = 8;
 
 /// What one operation came to.
 #[derive(Debug)]
-pub struct Done {
+pub struct Completed {
     /// Kind of the operation.
     pub kind: &'static str,
     /// How many things it was about, or why it failed.
@@ -41,7 +41,7 @@ pub struct Done {
 /// Does one operation after the other.
 pub trait Worker: Send + 'static {
     /// One operation.
-    fn once(&mut self) -> impl Future<Output = Done> + Send;
+    fn once(&mut self) -> impl Future<Output = Completed> + Send;
 
     /// Gives up what was under way: the operation took too long, and its connection is of no use any more.
     fn reset(&mut self);
@@ -97,7 +97,7 @@ impl Counting {
     }
 
     /// Counts an operation that began, or was due, at `at` from the beginning.
-    fn count(&self, shard: usize, at: Duration, done: &Done) {
+    fn count(&self, shard: usize, at: Duration, done: &Completed) {
         if at < self.from || at >= self.until {
             return;
         }
@@ -156,12 +156,12 @@ pub async fn drive<W: Worker>(
     (counting.total(), workers)
 }
 
-async fn operate<W: Worker>(worker: &mut W) -> Done {
+async fn operate<W: Worker>(worker: &mut W) -> Completed {
     match tokio::time::timeout(OPERATION_WITHIN, worker.once()).await {
         Ok(done) => done,
         Err(_) => {
             worker.reset();
-            Done { kind: "unfinished", result: Err("timeout".into()) }
+            Completed { kind: "unfinished", result: Err("timeout".into()) }
         }
     }
 }
@@ -238,7 +238,7 @@ fn pacer(schedule: Schedule, queue: &Queue, counting: &Counting) {
             std::thread::sleep(wait.max(PACE));
         }
         if !queue.push(due) {
-            counting.count(0, due, &Done { kind: "dropped", result: Err(BACKLOG.into()) });
+            counting.count(0, due, &Completed { kind: "dropped", result: Err(BACKLOG.into()) });
         }
     }
     queue.ready.close();
@@ -276,7 +276,7 @@ mod tests {
     fn only_the_measured_time_is_counted() {
         let pace = Pace { warm_up: Duration::from_secs(1), duration: Duration::from_secs(2), rate: None };
         let counting = Counting::new(&pace);
-        let done = Done { kind: "x", result: Ok(1) };
+        let done = Completed { kind: "x", result: Ok(1) };
         for (shard, millis) in [0, 999, 1_000, 2_999, 3_000].into_iter().enumerate() {
             counting.count(shard, Duration::from_millis(millis), &done);
         }
@@ -302,10 +302,10 @@ mod tests {
     struct Counter(u64);
 
     impl Worker for Counter {
-        async fn once(&mut self) -> Done {
+        async fn once(&mut self) -> Completed {
             tokio::task::yield_now().await;
             self.0 += 1;
-            Done { kind: "count", result: if self.0.is_multiple_of(2) { Ok(3) } else { Err("odd".into()) } }
+            Completed { kind: "count", result: if self.0.is_multiple_of(2) { Ok(3) } else { Err("odd".into()) } }
         }
 
         fn reset(&mut self) {}

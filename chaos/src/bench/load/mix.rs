@@ -12,7 +12,7 @@ const WEIGHT_MAX: u32 = 1_000_000;
 
 /// A kind of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OperationKind {
     /// Announces one file.
     Announce,
     /// Registers a peer again with its listing.
@@ -31,7 +31,7 @@ pub enum Kind {
     File,
 }
 
-impl Kind {
+impl OperationKind {
     /// Every kind.
     pub const ALL: [Self; 8] = [
         Self::Announce,
@@ -63,7 +63,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {
     text: String,
-    parts: Vec<(Kind, u32)>,
+    parts: Vec<(OperationKind, u32)>,
     total: u32,
 }
 
@@ -72,17 +72,17 @@ pub const ORIGINAL: &str = "original";
 
 impl Mix {
     /// A single kind.
-    pub fn of(kind: Kind) -> Self {
+    pub fn of(kind: OperationKind) -> Self {
         Self { text: kind.name().to_owned(), parts: vec![(kind, 1)], total: 1 }
     }
 
     /// The kinds in it.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+    pub fn kinds(&self) -> impl Iterator<Item = OperationKind> {
         self.parts.iter().map(|(kind, _)| *kind)
     }
 
     /// Draws the next kind.
-    pub fn draw(&self, rng: &mut impl Rng) -> Kind {
+    pub fn draw(&self, rng: &mut impl Rng) -> OperationKind {
         let mut drawn = if self.parts.len() == 1 { 0 } else { rng.random_range(0..self.total) };
         for (kind, weight) in &self.parts {
             if drawn < *weight {
@@ -105,11 +105,11 @@ impl FromStr for Mix {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let spelled = if text == ORIGINAL { "register=1,search=1" } else { text };
-        let mut parts: Vec<(Kind, u32)> = Vec::new();
+        let mut parts: Vec<(OperationKind, u32)> = Vec::new();
         for part in spelled.split(',') {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
-            let names = || Kind::ALL.map(Kind::name).join(", ");
-            let kind = Kind::ALL
+            let names = || OperationKind::ALL.map(OperationKind::name).join(", ");
+            let kind = OperationKind::ALL
                 .into_iter()
                 .find(|kind| kind.name() == name.trim())
                 .ok_or_else(|| format!("there is no operation {name:?}; there are {}, and {ORIGINAL}", names()))?;
@@ -139,12 +139,15 @@ mod tests {
     #[test]
     fn mixes_are_read_and_shown_as_they_were_written() {
         let mix: Mix = "announce=5,search=4,heartbeat".parse().expect("a mix");
-        assert_eq!(mix.parts, [(Kind::Announce, 5), (Kind::Search, 4), (Kind::Heartbeat, 1)]);
+        assert_eq!(
+            mix.parts,
+            [(OperationKind::Announce, 5), (OperationKind::Search, 4), (OperationKind::Heartbeat, 1)]
+        );
         assert_eq!(mix.to_string(), "announce=5,search=4,heartbeat");
-        assert_eq!("cycle".parse::<Mix>().expect("a mix"), Mix::of(Kind::Cycle));
+        assert_eq!("cycle".parse::<Mix>().expect("a mix"), Mix::of(OperationKind::Cycle));
         let original: Mix = ORIGINAL.parse().expect("a mix");
-        assert_eq!(original.kinds().collect::<Vec<_>>(), [Kind::Register, Kind::Search]);
-        for kind in Kind::ALL {
+        assert_eq!(original.kinds().collect::<Vec<_>>(), [OperationKind::Register, OperationKind::Search]);
+        for kind in OperationKind::ALL {
             assert!(kind.name().parse::<Mix>().is_ok());
         }
     }
@@ -168,7 +171,7 @@ mod tests {
     fn kinds_are_drawn_by_weight() {
         let mix: Mix = "announce=3,search=1".parse().expect("a mix");
         let mut rng = StdRng::seed_from_u64(1);
-        let announces = (0..4_000).filter(|_| mix.draw(&mut rng) == Kind::Announce).count();
+        let announces = (0..4_000).filter(|_| mix.draw(&mut rng) == OperationKind::Announce).count();
         assert!((2_800..3_200).contains(&announces), "{announces}");
     }
 }

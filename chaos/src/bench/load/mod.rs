@@ -22,8 +22,8 @@ use rand::rngs::StdRng;
 
 pub use connection::Connection;
 pub use drive::{Pace, drive};
-pub use mix::{Kind, Mix};
-pub use peers::{Client, Common};
+pub use mix::{Mix, OperationKind};
+pub use peers::{Common, LoadClient};
 pub use summary::Summary;
 pub use tally::Tally;
 
@@ -42,14 +42,19 @@ pub struct Targets {
 /// Clients that act for all peers, each of which is registered.
 ///
 /// There are `connections` of them, or one per peer if that is fewer.
-pub async fn clients(common: Common, targets: &Targets, connections: usize, seed: u64) -> Result<Vec<Client>, String> {
+pub async fn clients(
+    common: Common,
+    targets: &Targets,
+    connections: usize,
+    seed: u64,
+) -> Result<Vec<LoadClient>, String> {
     let common = Arc::new(common);
     let count = usize::try_from(common.peers).unwrap_or(usize::MAX).min(connections).max(1);
     let made = (0..count).map(|number| {
         let read = targets.reads.get(number % targets.reads.len().max(1)).unwrap_or(&targets.write);
         let peers = (number as u64..common.peers).step_by(count);
         let rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-        let mut client = Client::new(common.clone(), &targets.write, read, peers, rng);
+        let mut client = LoadClient::new(common.clone(), &targets.write, read, peers, rng);
         async move { client.prepare().await.map(|()| client) }
     });
     let prepared = futures::stream::iter(made).buffer_unordered(PREPARING_MAX);

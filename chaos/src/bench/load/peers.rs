@@ -12,8 +12,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::connection::Connection;
-use super::drive::{Done, Worker};
-use super::mix::{Kind, Mix};
+use super::drive::{Completed, Worker};
+use super::mix::{Mix, OperationKind};
 
 /// Files of one batch.
 pub const BATCH: u64 = 100;
@@ -58,7 +58,7 @@ struct Peer {
 
 /// A client: its connections and the peers that it acts for, in turn.
 #[derive(Debug)]
-pub struct Client {
+pub struct LoadClient {
     common: Arc<Common>,
     write: Link,
     /// Absent if it reads where it writes.
@@ -105,7 +105,7 @@ pub(crate) fn text_field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     rest.trim_start().strip_prefix('"')?.split('"').next()
 }
 
-impl Client {
+impl LoadClient {
     /// A client that acts for the peers with these numbers. It writes at `write` and reads at `read`, both `host:port`.
     pub fn new(common: Arc<Common>, write: &str, read: &str, peers: impl Iterator<Item = u64>, rng: StdRng) -> Self {
         let link = |host: &str| Link { host: host.to_owned(), connection: None };
@@ -132,16 +132,16 @@ impl Client {
         Ok(())
     }
 
-    async fn act(&mut self, kind: Kind) -> Result<u64, String> {
+    async fn act(&mut self, kind: OperationKind) -> Result<u64, String> {
         match kind {
-            Kind::Announce => self.announce().await,
-            Kind::Register => self.register().await,
-            Kind::Batch => self.batch().await,
-            Kind::Cycle => self.cycle().await,
-            Kind::Heartbeat => self.heartbeat().await,
-            Kind::Search => self.read("search?q=", &format!("&limit={HITS}")).await,
-            Kind::Peers => self.read("peers?file=", "").await,
-            Kind::File => self.read("file?name=", "").await,
+            OperationKind::Announce => self.announce().await,
+            OperationKind::Register => self.register().await,
+            OperationKind::Batch => self.batch().await,
+            OperationKind::Cycle => self.cycle().await,
+            OperationKind::Heartbeat => self.heartbeat().await,
+            OperationKind::Search => self.read("search?q=", &format!("&limit={HITS}")).await,
+            OperationKind::Peers => self.read("peers?file=", "").await,
+            OperationKind::File => self.read("file?name=", "").await,
         }
     }
 
@@ -248,12 +248,12 @@ impl Client {
     }
 }
 
-impl Worker for Client {
-    async fn once(&mut self) -> Done {
+impl Worker for LoadClient {
+    async fn once(&mut self) -> Completed {
         let kind = self.common.mix.draw(&mut self.rng);
         let result = self.act(kind).await;
         self.turn = (self.turn + 1) % self.peers.len().max(1);
-        Done { kind: kind.name(), result }
+        Completed { kind: kind.name(), result }
     }
 
     fn reset(&mut self) {
@@ -271,16 +271,16 @@ mod tests {
 
     use super::*;
 
-    fn client(files: u64) -> Client {
+    fn client(files: u64) -> LoadClient {
         let common = Common {
             run: "t".into(),
-            mix: Mix::of(Kind::Announce),
+            mix: Mix::of(OperationKind::Announce),
             peers: 4,
             files,
             serving: true,
             reading: String::new(),
         };
-        Client::new(Arc::new(common), "a:1", "b:2", [1, 3].into_iter(), StdRng::seed_from_u64(1))
+        LoadClient::new(Arc::new(common), "a:1", "b:2", [1, 3].into_iter(), StdRng::seed_from_u64(1))
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
     fn reads_elsewhere_have_a_connection_of_their_own() {
         assert!(client(1).read.is_some());
         let client = client(1);
-        let same = Client::new(client.common, "a:1", "a:1", [0].into_iter(), StdRng::seed_from_u64(1));
+        let same = LoadClient::new(client.common, "a:1", "a:1", [0].into_iter(), StdRng::seed_from_u64(1));
         assert!(same.read.is_none());
     }
 }

@@ -17,7 +17,7 @@ const FAILURES_MAX: usize = 32;
 
 /// Counts of one kind of operation.
 #[derive(Debug, Clone)]
-struct Kind {
+struct KindCounts {
     /// In microseconds.
     latencies: Histogram<u64>,
     units: u64,
@@ -27,14 +27,14 @@ struct Kind {
 /// Everything that was counted.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    kinds: BTreeMap<&'static str, Kind>,
+    kinds: BTreeMap<&'static str, KindCounts>,
     failures: BTreeMap<String, u64>,
 }
 
 impl Tally {
     /// Counts an operation that succeeded and was about `units` things.
     pub fn done(&mut self, kind: &'static str, latency: Duration, units: u64) {
-        let counts = self.kinds.entry(kind).or_insert_with(Kind::new);
+        let counts = self.kinds.entry(kind).or_insert_with(KindCounts::new);
         // Fails only for a value that no resized histogram holds, and none is greater than this.
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, u64::from(u32::MAX));
         counts.latencies.saturating_record(micros);
@@ -43,14 +43,14 @@ impl Tally {
 
     /// Counts an operation that failed, and why.
     pub fn failed(&mut self, kind: &'static str, why: &str) {
-        self.kinds.entry(kind).or_insert_with(Kind::new).failed += 1;
+        self.kinds.entry(kind).or_insert_with(KindCounts::new).failed += 1;
         self.count_failures(why, 1);
     }
 
     /// Adds everything of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (kind, counts) in &other.kinds {
-            let own = self.kinds.entry(kind).or_insert_with(Kind::new);
+            let own = self.kinds.entry(kind).or_insert_with(KindCounts::new);
             own.add(counts);
         }
         for (why, count) in &other.failures {
@@ -70,7 +70,7 @@ impl Tally {
 
     /// All kinds together in numbers, without rates.
     pub fn total(&self) -> Summary {
-        let mut total = Kind::new();
+        let mut total = KindCounts::new();
         self.kinds.values().for_each(|counts| total.add(counts));
         total.summary()
     }
@@ -81,7 +81,7 @@ impl Tally {
     }
 }
 
-impl Kind {
+impl KindCounts {
     fn new() -> Self {
         // Three digits are within the bounds that the constructor checks.
         #[allow(clippy::expect_used, reason = "a constant argument")]

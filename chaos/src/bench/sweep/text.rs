@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Sweep;
-use crate::bench::columns::{Columns, Side};
 use crate::bench::load::Summary;
 use crate::bench::original;
 use crate::bench::point::Point;
 use crate::bench::usage::Usage;
+use crate::columns::{Columns, Side};
 
 /// Most kinds of failures that the table names per point.
 const FAILURES_SHOWN: usize = 4;

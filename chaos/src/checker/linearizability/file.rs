@@ -43,7 +43,7 @@ impl std::fmt::Debug for State {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(super) enum Transition {
     Grant {
         peer: Sign,
         fence: Option<u64>,
@@ -91,16 +91,16 @@ pub(super) struct File {
 
 impl Spec for File {
     type State = State;
-    type Op = Step;
+    type Op = Transition;
 
     fn initial(&self) -> State {
         State { version: 0, hash: 0, lease: None, last_fence: 0 }
     }
 
-    fn step(&self, state: &State, op: &Step) -> Option<State> {
+    fn step(&self, state: &State, op: &Transition) -> Option<State> {
         let own = |fence: u64| state.lease.filter(|lease| lease.fence == Some(fence));
         match *op {
-            Step::Grant { peer, fence, until, asked, version } => {
+            Transition::Grant { peer, fence, until, asked, version } => {
                 let free = state.lease.is_none_or(|lease| lease.holder == peer && self.again(peer, lease.asked));
                 let newer = fence.is_none_or(|fence| fence > state.last_fence);
                 let fits = version.is_none_or(|version| version == state.version);
@@ -108,18 +108,18 @@ impl Spec for File {
                 let last_fence = fence.unwrap_or(state.last_fence);
                 (free && newer && fits).then_some(State { lease, last_fence, ..*state })
             }
-            Step::Renew { fence, until } => {
+            Transition::Renew { fence, until } => {
                 let lease = own(fence)?;
                 Some(State { lease: Some(Lease { until: lease.until.max(until), ..lease }), ..*state })
             }
-            Step::Expire { fence, holder, at } => {
+            Transition::Expire { fence, holder, at } => {
                 let lease = state.lease.filter(|lease| lease.fence == fence && lease.holder == holder)?;
                 (lease.until <= at).then_some(State { lease: None, ..*state })
             }
-            Step::Release { fence } => {
+            Transition::Release { fence } => {
                 Some(State { lease: state.lease.filter(|lease| lease.fence != Some(fence)), ..*state })
             }
-            Step::Publish { fence, named, version, hash, keep } => {
+            Transition::Publish { fence, named, version, hash, keep } => {
                 let next = state.version + 1;
                 let fits = named.is_none_or(|named| named == next) && version.is_none_or(|version| version == next);
                 let allowed = match fence {
@@ -129,14 +129,14 @@ impl Spec for File {
                 let lease = state.lease.filter(|_| keep || fence.is_none());
                 (fits && allowed).then_some(State { version: next, hash, lease, ..*state })
             }
-            Step::Read { version, hash } => (state.version == version && state.hash == hash).then_some(*state),
-            Step::Over { fence } => own(fence).is_none().then_some(*state),
-            Step::Taken { holder } => state.lease.is_some_and(|lease| lease.holder == holder).then_some(*state),
+            Transition::Read { version, hash } => (state.version == version && state.hash == hash).then_some(*state),
+            Transition::Over { fence } => own(fence).is_none().then_some(*state),
+            Transition::Taken { holder } => state.lease.is_some_and(|lease| lease.holder == holder).then_some(*state),
         }
     }
 
-    fn is_pure(&self, op: &Step) -> bool {
-        matches!(op, Step::Read { .. } | Step::Over { .. } | Step::Taken { .. })
+    fn is_pure(&self, op: &Transition) -> bool {
+        matches!(op, Transition::Read { .. } | Transition::Over { .. } | Transition::Taken { .. })
     }
 }
 

@@ -22,9 +22,9 @@ mod reading;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::file::Step;
+use self::file::Transition;
 use self::reading::{History, Reading};
-use super::wgl::{self, Budget, Verdict};
+use super::wgl::{self, Budget, SearchResult};
 use super::{Checker, Findings};
 use crate::history::{Micros, OpId};
 use crate::model::{Model, Operation, file_of};
@@ -50,7 +50,7 @@ fn check_within(model: &Model, budget: Duration) -> Findings {
     let mut findings = Findings::default();
     let deadline = Instant::now() + budget;
     // A stopped process, or a clock that runs at another rate, voids the assumption of leader reads (R1).
-    let strong_leader = !model.faults.iter().any(|fault| super::reads::voids_leader_reads(&fault.fault));
+    let strong_leader = !model.faults.iter().any(|fault| fault.fault.voids_leader_reads());
     let mut by_file: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in model.operations.values() {
         if let Some(file) = file_of(&operation.op) {
@@ -74,10 +74,10 @@ fn judge(file: &str, mut history: History, time: Duration, findings: &mut Findin
     let verdict = loop {
         let time = deadline.saturating_duration_since(Instant::now());
         let verdict = wgl::search(&history.spec, &history.calls, Budget { time, configurations: CONFIGURATIONS_MAX });
-        let Verdict::Rejected { call, .. } = &verdict else { break verdict };
+        let SearchResult::Rejected { call, .. } = &verdict else { break verdict };
         let Some(denial) = history.calls.get(*call) else { break verdict };
         let wanted = match denial.op {
-            Step::Taken { holder } => history.newest_nameless(holder, denial.returned.unwrap_or(Micros::MAX)),
+            Transition::Taken { holder } => history.newest_nameless(holder, denial.returned.unwrap_or(Micros::MAX)),
             _ => None,
         };
         match wanted {
@@ -91,14 +91,14 @@ fn judge(file: &str, mut history: History, time: Duration, findings: &mut Findin
         }
     };
     match verdict {
-        Verdict::Accepted => findings.checks += certain as u64,
-        Verdict::Undecided { explained } => {
+        SearchResult::Accepted => findings.checks += certain as u64,
+        SearchResult::Undecided { explained } => {
             findings.checks += explained as u64;
             findings.undecided.push(format!(
                 "{file}: the search was given up after {explained} of {certain} operations; too many overlap"
             ));
         }
-        Verdict::Rejected { call, open, states } => {
+        SearchResult::Rejected { call, open, states } => {
             let others = open.into_iter().filter_map(|other| history.owners.get(other).copied().flatten());
             let mut shown: Vec<OpId> = history.owners.get(call).copied().flatten().into_iter().collect();
             shown.extend(others.take(SHOWN_OPEN));
@@ -118,18 +118,18 @@ fn possible(states: &[String]) -> String {
     }
 }
 
-fn words(step: &Step) -> String {
+fn words(step: &Transition) -> String {
     match step {
-        Step::Grant { fence: Some(fence), .. } => format!("fence {fence} was granted"),
-        Step::Grant { fence: None, .. } => "a lease was granted".into(),
-        Step::Renew { fence, .. } => format!("fence {fence} was renewed"),
-        Step::Expire { .. } => "a lease ended".into(),
-        Step::Release { fence } => format!("fence {fence} was released"),
-        Step::Publish { version: Some(version), .. } => format!("v{version} was published"),
-        Step::Publish { version: None, .. } => "a version was published".into(),
-        Step::Read { version, .. } => format!("a read saw v{version}"),
-        Step::Over { fence } => format!("fence {fence} was over"),
-        Step::Taken { .. } => "the lease was denied in favour of its holder".into(),
+        Transition::Grant { fence: Some(fence), .. } => format!("fence {fence} was granted"),
+        Transition::Grant { fence: None, .. } => "a lease was granted".into(),
+        Transition::Renew { fence, .. } => format!("fence {fence} was renewed"),
+        Transition::Expire { .. } => "a lease ended".into(),
+        Transition::Release { fence } => format!("fence {fence} was released"),
+        Transition::Publish { version: Some(version), .. } => format!("v{version} was published"),
+        Transition::Publish { version: None, .. } => "a version was published".into(),
+        Transition::Read { version, .. } => format!("a read saw v{version}"),
+        Transition::Over { fence } => format!("fence {fence} was over"),
+        Transition::Taken { .. } => "the lease was denied in favour of its holder".into(),
     }
 }
 

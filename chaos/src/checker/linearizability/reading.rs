@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::wgl::Call;
-use super::file::{File, Sign, Step};
+use super::file::{File, Sign, Transition};
 use crate::history::{Answer, Level, Micros, Op, OpId};
 use crate::model::{Model, Operation, Outcome};
 
 /// The calls of one file, and which operation each stands for.
 pub(super) struct History {
     pub(super) spec: File,
-    pub(super) calls: Vec<Call<Step>>,
+    pub(super) calls: Vec<Call<Transition>>,
     pub(super) owners: Vec<Option<OpId>>,
     /// Grants that nobody was told of, and the ends of their leases; not among the calls yet.
     pub(super) nameless: Vec<Nameless>,
@@ -23,8 +23,8 @@ pub(super) struct History {
 pub(super) struct Nameless {
     pub(super) peer: Sign,
     pub(super) owner: Option<OpId>,
-    pub(super) grant: Call<Step>,
-    pub(super) expiry: Call<Step>,
+    pub(super) grant: Call<Transition>,
+    pub(super) expiry: Call<Transition>,
 }
 
 impl History {
@@ -50,7 +50,7 @@ pub(super) struct Reading<'a> {
     strong_leader: bool,
     peers: HashMap<&'a str, Sign>,
     hashes: HashMap<&'a str, Sign>,
-    calls: Vec<Call<Step>>,
+    calls: Vec<Call<Transition>>,
     owners: Vec<Option<OpId>>,
     nameless: Vec<Nameless>,
     /// Peers that may have registered more than once.
@@ -98,7 +98,7 @@ impl<'a> Reading<'a> {
         }
         let (model, file) = (self.model, self.file);
         for read in model.finals.iter().filter(|read| read.file == file) {
-            let step = Step::Read { version: read.version, hash: sign(&mut self.hashes, &read.hash) };
+            let step = Transition::Read { version: read.version, hash: sign(&mut self.hashes, &read.hash) };
             // Read after everything was over; the record has no span of its own.
             self.push(step, model.ended, Some(model.ended), true, None);
         }
@@ -119,7 +119,7 @@ impl<'a> Reading<'a> {
         registered
     }
 
-    fn push(&mut self, op: Step, invoked: Micros, returned: Option<Micros>, certain: bool, owner: Option<OpId>) {
+    fn push(&mut self, op: Transition, invoked: Micros, returned: Option<Micros>, certain: bool, owner: Option<OpId>) {
         self.calls.push(Call { op, invoked, returned, certain });
         self.owners.push(owner);
     }
@@ -138,13 +138,20 @@ impl<'a> Reading<'a> {
                         let until = sent.unwrap_or(told.invoked).saturating_add(self.model.lasts(ttl_ms));
                         // A repeat tells of the first grant, but maybe not with the version of that moment.
                         let version = (!joined.repeated).then_some(version);
-                        let grant = Step::Grant { peer: holder, fence: Some(fence), until, asked: began, version };
+                        let grant =
+                            Transition::Grant { peer: holder, fence: Some(fence), until, asked: began, version };
                         self.push(grant, began, returned, true, owner);
-                        self.push(Step::Expire { fence: Some(fence), holder, at: until }, until, None, false, owner);
+                        self.push(
+                            Transition::Expire { fence: Some(fence), holder, at: until },
+                            until,
+                            None,
+                            false,
+                            owner,
+                        );
                     }
                     (Fate::Done, Some(Answer::Denied { holder, .. })) if !waiting.contains(holder.as_str()) => {
                         let holder = sign(&mut self.peers, holder);
-                        self.push(Step::Taken { holder }, began, returned, true, owner);
+                        self.push(Transition::Taken { holder }, began, returned, true, owner);
                     }
                     // Whether it was granted matters only if somebody was denied the lease in its favour, or if it took
                     // the place of a longer lease of the same peer (L4).
@@ -154,8 +161,9 @@ impl<'a> Reading<'a> {
                         if took_over || denied.is_some() {
                             let until = began.saturating_add(self.model.lasts(*ttl_ms));
                             let returned = denied.filter(|_| !took_over).map(|last| last.saturating_add(1));
-                            let grant = Step::Grant { peer: holder, fence: None, until, asked: began, version: None };
-                            let expiry = Step::Expire { fence: None, holder, at: until };
+                            let grant =
+                                Transition::Grant { peer: holder, fence: None, until, asked: began, version: None };
+                            let expiry = Transition::Expire { fence: None, holder, at: until };
                             let grant = Call { op: grant, invoked: began, returned, certain: false };
                             let expiry = Call { op: expiry, invoked: until, returned: None, certain: false };
                             self.nameless.push(Nameless { peer: holder, owner, grant, expiry });
@@ -175,13 +183,13 @@ impl<'a> Reading<'a> {
                     return;
                 }
                 let until = began.saturating_add(self.model.lasts(ttl_ms));
-                self.push(Step::Renew { fence: *fence, until }, began, returned, certain, owner);
-                self.push(Step::Expire { fence: Some(*fence), holder, at: until }, until, None, false, owner);
+                self.push(Transition::Renew { fence: *fence, until }, began, returned, certain, owner);
+                self.push(Transition::Expire { fence: Some(*fence), holder, at: until }, until, None, false, owner);
             }
             Op::Release { fence, .. } => match joined.fate {
                 Fate::Refused => self.push_over(over, *fence, began, returned, owner),
                 Fate::Done | Fate::Unknown => {
-                    self.push(Step::Release { fence: *fence }, began, returned, certain, owner);
+                    self.push(Transition::Release { fence: *fence }, began, returned, certain, owner);
                 }
             },
             Op::Publish { fence, version, hash, keep, .. } => {
@@ -196,13 +204,13 @@ impl<'a> Reading<'a> {
                     _ => None,
                 };
                 let hash = sign(&mut self.hashes, hash);
-                let step = Step::Publish { fence: *fence, named: *version, version: got, hash, keep: *keep };
+                let step = Transition::Publish { fence: *fence, named: *version, version: got, hash, keep: *keep };
                 self.push(step, began, returned, certain, owner);
             }
             Op::Read { level, .. } => {
                 let strong = *level == Level::Linearizable || (*level == Level::Leader && self.strong_leader);
                 if let (true, Some(Answer::File { version, hash })) = (strong, told.answer()) {
-                    let step = Step::Read { version: *version, hash: sign(&mut self.hashes, hash) };
+                    let step = Transition::Read { version: *version, hash: sign(&mut self.hashes, hash) };
                     self.push(step, began, returned, true, owner);
                 }
             }
@@ -212,7 +220,7 @@ impl<'a> Reading<'a> {
 
     fn push_over(&mut self, over: bool, fence: u64, began: Micros, returned: Option<Micros>, owner: Option<OpId>) {
         if over {
-            self.push(Step::Over { fence }, began, returned, true, owner);
+            self.push(Transition::Over { fence }, began, returned, true, owner);
         }
     }
 
@@ -224,11 +232,11 @@ impl<'a> Reading<'a> {
         for call in &self.calls {
             let end = call.returned.unwrap_or(Micros::MAX);
             match call.op {
-                Step::Grant { fence: Some(fence), .. } => {
+                Transition::Grant { fence: Some(fence), .. } => {
                     granted.insert(fence, end);
                 }
-                Step::Publish { version: Some(_), .. } => exists = exists.min(end),
-                Step::Read { version, .. } if version > 0 => exists = exists.min(end),
+                Transition::Publish { version: Some(_), .. } => exists = exists.min(end),
+                Transition::Read { version, .. } if version > 0 => exists = exists.min(end),
                 _ => {}
             }
         }
@@ -241,16 +249,16 @@ impl<'a> Reading<'a> {
         }
         for call in self.calls.iter_mut().filter(|call| !call.certain) {
             let last = match call.op {
-                Step::Renew { fence, .. }
-                | Step::Release { fence }
-                | Step::Publish { fence: Some(fence), .. }
-                | Step::Expire { fence: Some(fence), .. } => granted.get(&fence).copied(),
-                Step::Publish { fence: None, .. } => Some(exists),
-                Step::Grant { .. }
-                | Step::Expire { .. }
-                | Step::Read { .. }
-                | Step::Over { .. }
-                | Step::Taken { .. } => None,
+                Transition::Renew { fence, .. }
+                | Transition::Release { fence }
+                | Transition::Publish { fence: Some(fence), .. }
+                | Transition::Expire { fence: Some(fence), .. } => granted.get(&fence).copied(),
+                Transition::Publish { fence: None, .. } => Some(exists),
+                Transition::Grant { .. }
+                | Transition::Expire { .. }
+                | Transition::Read { .. }
+                | Transition::Over { .. }
+                | Transition::Taken { .. } => None,
             };
             if let Some(last) = last.filter(|&last| last != Micros::MAX) {
                 // Just after it: the later grant may need this operation before itself.

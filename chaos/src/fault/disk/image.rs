@@ -5,17 +5,19 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use rustix::ioctl::{Setter, ioctl};
 
 /// Size of a file system. The image is sparse; a node of a short run needs a tenth of it.
 const BYTES: u64 = 96 * 1024 * 1024;
 /// `EXT4_IOC_SHUTDOWN`, and its flag that drops the journal instead of flushing it.
-const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
+const EXT4_IOC_SHUTDOWN: u32 = 0x8004_587d;
 const SHUTDOWN_WITHOUT_LOG_FLUSH: u32 = 2;
 /// How often, and after which pauses, an unmount is tried: the kernel closes a killed process's files a moment later.
 const UNMOUNT_TRIES: u32 = 100;
@@ -71,7 +73,7 @@ impl Image {
             file.write_all(b"alive")?;
             file.sync_all()
         });
-        probe.is_err_and(|error| error.raw_os_error() == Some(libc::EIO) || error.raw_os_error() == Some(libc::EROFS))
+        probe.is_err_and(|error| matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::ROFS)))
     }
 
     /// Mounts what is on the disk again; the journal is replayed. Nobody may have a file open on it.
@@ -149,20 +151,17 @@ impl Drop for Image {
 
 /// From here on nothing reaches the disk, and nothing that was not synced ever will.
 pub fn cut(handle: &File) -> std::io::Result<()> {
-    let flags = SHUTDOWN_WITHOUT_LOG_FLUSH;
-    // SAFETY: the descriptor is open, and the call reads one u32 through a pointer that outlives it.
     #[allow(unsafe_code, reason = "there is no safe interface to this ioctl")]
-    let result = unsafe { libc::ioctl(handle.as_raw_fd(), EXT4_IOC_SHUTDOWN, &raw const flags) };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    // SAFETY: the call reads one u32 through a pointer that outlives it, as its number says.
+    unsafe {
+        ioctl(handle, Setter::<EXT4_IOC_SHUTDOWN, u32>::new(SHUTDOWN_WITHOUT_LOG_FLUSH))?;
+    }
+    Ok(())
 }
 
 /// Takes blocks for a part of a file without writing them.
 fn allocate(file: &File, from: u64, length: u64) -> bool {
-    let (Ok(from), Ok(length)) = (libc::off_t::try_from(from), libc::off_t::try_from(length)) else { return false };
-    // SAFETY: the descriptor is open, and the call takes numbers only.
-    #[allow(unsafe_code, reason = "there is no safe interface to fallocate(2) in std")]
-    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, from, length) };
-    result == 0
+    fallocate(file, FallocateFlags::empty(), from, length).is_ok()
 }
 
 /// Unmounts whatever an earlier run left mounted below `directory`.

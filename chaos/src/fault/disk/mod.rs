@@ -15,13 +15,13 @@ use raft_store::types::NodeId;
 pub use image::unmount_below;
 use image::{Image, cut};
 
-use super::{Arena, Effect, NodePlan, Place, Unavailable};
-use crate::history::Record;
-use crate::scenario::Target;
+use super::{Arena, Effect, Environment, Family, NodePlan, Unavailable};
+use crate::history::{FaultName, Record};
+use crate::scenario::{Setup, Target};
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum DiskFault {
     /// The power of these nodes goes off at one moment: what was not synced is gone, and so are the processes.
     PowerCut(Target),
     /// All free space of these nodes' disks is taken.
@@ -34,7 +34,7 @@ pub enum Fault {
 
 /// What the nodes' data directories are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DiskKind {
     /// An ext4 file system of its own for each, on a loop device.
     Loop,
 }
@@ -45,7 +45,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// The family's state in a run.
 #[derive(Debug)]
 pub struct Disks {
-    place: Place,
+    environment: Environment,
     images: BTreeMap<NodeId, Image>,
     without_power: BTreeSet<NodeId>,
     full: BTreeSet<NodeId>,
@@ -53,47 +53,78 @@ pub struct Disks {
     failing: BTreeMap<NodeId, u64>,
 }
 
-impl Disks {
-    /// Before the first node starts.
-    pub async fn prepare(kind: Kind, place: &Place) -> anyhow::Result<Self> {
-        let Kind::Loop = kind;
+impl Family for Disks {
+    type Fault = DiskFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        let Some(DiskKind::Loop) = setup.disks else { return Ok(None) };
         let disks = Self {
-            place: place.clone(),
+            environment: environment.clone(),
             images: BTreeMap::new(),
             without_power: BTreeSet::new(),
             full: BTreeSet::new(),
             failing: BTreeMap::new(),
         };
         // Not the nodes' disks, which are made as each node is shaped: a try, to say early what is missing.
-        match Image::create(&disks.place.data.join("disks"), "try") {
-            Ok(_) => Ok(disks),
+        match Image::create(&disks.environment.data.join("disks"), "try") {
+            Ok(_) => Ok(Some(disks)),
             Err(why) => Err(Unavailable(format!("root, loop devices and mkfs.ext4 are needed ({why:#})")).into()),
         }
     }
 
     /// Puts the node's data on a disk of its own.
-    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
-        let image = Image::create(&self.place.data.join("disks"), &format!("n{}", plan.id))?;
+    async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+        let image = Image::create(&self.environment.data.join("disks"), &format!("n{}", plan.id))?;
         plan.data = image.mount_point().join("data");
         std::fs::create_dir_all(&plan.data)?;
         self.images.insert(plan.id, image);
         Ok(())
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: DiskFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::PowerCut(target) => self.power_cut(target, arena),
-            Fault::Fill(target) => self.break_disks(("disk-full", "no space left on the disk of"), target, arena),
-            Fault::Fail(target) => self.break_disks(("disk-error", "I/O errors on the disk of"), target, arena),
-            Fault::AwaitExit => self.await_exit(arena).await,
+            DiskFault::PowerCut(target) => self.power_cut(target, arena),
+            DiskFault::Fill(target) => {
+                self.break_disks((FaultName::DiskFull, "no space left on the disk of"), target, arena)
+            }
+            DiskFault::Fail(target) => {
+                self.break_disks((FaultName::DiskError, "I/O errors on the disk of"), target, arena)
+            }
+            DiskFault::AwaitExit => self.await_exit(arena).await,
         }
     }
 
+    /// Gives power back; the nodes are started by whoever restarts dead nodes.
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        let mut effects = Vec::new();
+        for id in std::mem::take(&mut self.full) {
+            self.image(id)?.free()?;
+            effects.push(Effect::installed(
+                FaultName::DiskFreed,
+                Some(id),
+                format!("space on the disk of n{id} again"),
+            ));
+        }
+        for id in std::mem::take(&mut self.without_power) {
+            // It may have been started since by a step that knows nothing of disks.
+            arena.cluster.kill(id)?;
+            self.image(id)?.power_on()?;
+            effects.push(Effect::installed(FaultName::PowerOn, Some(id), format!("power of n{id} back")));
+        }
+        Ok(effects)
+    }
+
+    /// Unmounts and removes.
+    async fn clean_up(&mut self) {
+        self.images.clear();
+    }
+}
+
+impl Disks {
     fn power_cut(&mut self, target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let nodes = arena.aim(target);
         if nodes.is_empty() {
-            return Ok(vec![Effect::skipped("power-cut", "nobody to hit")]);
+            return Ok(vec![Effect::skipped(FaultName::PowerCut, "nobody to hit")]);
         }
         let mut handles = Vec::new();
         for id in &nodes {
@@ -111,7 +142,7 @@ impl Disks {
         for id in nodes {
             ensure!(self.image(id)?.is_dead(), "the disk of node {id} still takes writes after its power was cut");
             self.without_power.insert(id);
-            effects.push(Effect::installed("power-cut", Some(id), format!("power of {} cut", arena.words(id))));
+            effects.push(Effect::installed(FaultName::PowerCut, Some(id), format!("power of {} cut", arena.words(id))));
         }
         Ok(effects)
     }
@@ -119,7 +150,7 @@ impl Disks {
     /// A disk that takes nothing more: its node has to say so and end by itself (W4).
     fn break_disks(
         &mut self,
-        (fault, words): (&str, &str),
+        (fault, words): (FaultName, &str),
         target: Target,
         arena: &mut Arena<'_>,
     ) -> anyhow::Result<Vec<Effect>> {
@@ -131,7 +162,7 @@ impl Disks {
         for id in nodes {
             let said_before = arena.cluster.said(id);
             arena.cluster.expect_exit(id)?;
-            if fault == "disk-full" {
+            if fault == FaultName::DiskFull {
                 self.image(id)?.fill()?;
                 self.full.insert(id);
             } else {
@@ -149,34 +180,13 @@ impl Disks {
         let mut effects = Vec::new();
         for (id, said_before) in std::mem::take(&mut self.failing) {
             let words = watch_end(id, said_before, arena).await?;
-            effects.push(Effect::installed("storage-exit", Some(id), words));
+            effects.push(Effect::installed(FaultName::StorageExit, Some(id), words));
         }
         Ok(effects)
     }
 
     fn image(&mut self, id: NodeId) -> anyhow::Result<&mut Image> {
         self.images.get_mut(&id).with_context(|| format!("node {id} has no disk of its own"))
-    }
-
-    /// Gives power back; the nodes are started by whoever restarts dead nodes.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        let mut effects = Vec::new();
-        for id in std::mem::take(&mut self.full) {
-            self.image(id)?.free()?;
-            effects.push(Effect::installed("disk-freed", Some(id), format!("space on the disk of n{id} again")));
-        }
-        for id in std::mem::take(&mut self.without_power) {
-            // It may have been started since by a step that knows nothing of disks.
-            arena.cluster.kill(id)?;
-            self.image(id)?.power_on()?;
-            effects.push(Effect::installed("power-on", Some(id), format!("power of n{id} back")));
-        }
-        Ok(effects)
-    }
-
-    /// Unmounts and removes.
-    pub async fn clean_up(&mut self) {
-        self.images.clear();
     }
 }
 

@@ -13,12 +13,12 @@ use raft_store::types::NodeId;
 use serde_json::Value;
 
 use super::{Arena, DECIDES_WITHIN, Effect, PAUSE, REPLACED_WITHIN};
-use crate::cluster::free_ports;
 use crate::fault::members::metric;
-use crate::history::Record;
-use crate::process::Process;
+use crate::history::{FaultName, Record};
 use crate::scenario::Target;
 use crate::workload::{RawClient, RawOutcome};
+use node::testbed::Process;
+use node::testbed::free_ports;
 
 /// Entries by which a copy is older than its original.
 const OLDER_BY: u64 = 50;
@@ -26,15 +26,15 @@ const OLDER_BY: u64 = 50;
 const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node at another address may take to serve (C4).
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
-/// Limit of one look at the members.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Limit of one poll at the members.
+const POLL_WITHIN: Duration = Duration::from_secs(1);
 /// The metric that says how far a node's state goes.
 const APPLIED: &str = "raftshare_raft_applied_index ";
 
 /// An older copy is put in the place of a follower's directory.
 pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, data, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("stale-copy", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::StaleCopy, "nobody to hit")]);
     };
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, DECIDES_WITHIN).await.map_err(|error| anyhow!(error))?;
@@ -43,7 +43,7 @@ pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Resu
     std::fs::remove_dir_all(&data)?;
     std::fs::rename(&copy, &data)?;
     arena.cluster.restart(id)?;
-    let mut effects = vec![Effect::installed("stale-copy", Some(id), format!("older copy of n{id} put back"))];
+    let mut effects = vec![Effect::installed(FaultName::StaleCopy, Some(id), format!("older copy of n{id} put back"))];
     effects.push(taken_in_again(id, arena).await?);
     Ok(effects)
 }
@@ -51,7 +51,7 @@ pub(super) async fn older(target: Target, arena: &mut Arena<'_>) -> anyhow::Resu
 /// A copy is started while its original runs.
 pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, _, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("clone", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Clone, "nobody to hit")]);
     };
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, DECIDES_WITHIN).await.map_err(|error| anyhow!(error))?;
@@ -62,11 +62,11 @@ pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Res
         if let Some(status) = clone.ended() {
             break status.success().then_some("ended as if nothing were wrong");
         }
-        match look(&url).await {
-            Look::OlderCopy => break None,
-            Look::Serves => break Some("serves"),
-            Look::Other if Instant::now() > until => break Some("neither ended nor said what it is"),
-            Look::Other => tokio::time::sleep(PAUSE).await,
+        match readiness(&url).await {
+            Readiness::OlderCopy => break None,
+            Readiness::Serves => break Some("serves"),
+            Readiness::Other if Instant::now() > until => break Some("neither ended nor said what it is"),
+            Readiness::Other => tokio::time::sleep(PAUSE).await,
         }
     };
     if let Some(wrong) = wrong {
@@ -79,17 +79,17 @@ pub(super) async fn beside(target: Target, arena: &mut Arena<'_>) -> anyhow::Res
         let what = format!("node {id} does not serve any more since a copy of it was started beside it");
         arena.recorder.record(Record::Misbehaved { what });
     }
-    Ok(vec![Effect::installed("clone", Some(id), format!("copy of n{id} started beside it"))])
+    Ok(vec![Effect::installed(FaultName::Clone, Some(id), format!("copy of n{id} started beside it"))])
 }
 
 /// A copy is started at another address while its original is down, and then the original.
 pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some((id, _, copy)) = copied(target, arena)? else {
-        return Ok(vec![Effect::skipped("clone", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Clone, "nobody to hit")]);
     };
     let (mut clone, url) = stray(id, &copy, arena)?;
     let until = Instant::now() + FOUND_WITHIN;
-    while !matches!(look(&url).await, Look::Serves) {
+    while !matches!(readiness(&url).await, Readiness::Serves) {
         if Instant::now() > until {
             let what = format!("node {id} at another address does not serve within {FOUND_WITHIN:?}");
             arena.recorder.record(Record::Misbehaved { what });
@@ -100,7 +100,7 @@ pub(super) async fn instead(target: Target, arena: &mut Arena<'_>) -> anyhow::Re
     run_on(id, arena).await?;
     clone.kill();
     arena.cluster.restart(id)?;
-    let mut effects = vec![Effect::installed("clone", Some(id), format!("copy of n{id} ran instead of it"))];
+    let mut effects = vec![Effect::installed(FaultName::Clone, Some(id), format!("copy of n{id} ran instead of it"))];
     effects.push(taken_in_again(id, arena).await?);
     std::fs::remove_dir_all(&copy)?;
     Ok(effects)
@@ -145,7 +145,7 @@ async fn taken_in_again(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Eff
         if arena.cluster.is_ready(id).await {
             let what = format!("node {id} serves from an older copy of its directory");
             arena.recorder.record(Record::Misbehaved { what });
-            return Ok(Effect::installed("older-copy", Some(id), format!("n{id} SERVES")));
+            return Ok(Effect::installed(FaultName::OlderCopy, Some(id), format!("n{id} SERVES")));
         }
         last = condition(id, arena).await.or(last);
         if last.as_deref() == Some("older copy") {
@@ -173,14 +173,14 @@ async fn taken_in_again(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Eff
     }
     arena.cluster.wait_node_ready(id, REPLACED_WITHIN).await.map_err(|error| anyhow!(error))?;
     let words = format!("n{id} recognised as an older copy, and back after {:.2} s", since.elapsed().as_secs_f64());
-    Ok(Effect::installed("older-copy", Some(id), words))
+    Ok(Effect::installed(FaultName::OlderCopy, Some(id), words))
 }
 
 /// What another member's `/cluster` says about a node.
 async fn condition(id: NodeId, arena: &Arena<'_>) -> Option<String> {
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls())).ok()?;
     let other = arena.cluster.living().into_iter().find(|other| *other != id)?;
-    let RawOutcome::Ok(answer, _) = raw.get(arena.cluster.server(other), "/cluster", &[], LOOK_WITHIN).await else {
+    let RawOutcome::Ok(answer, _) = raw.get(arena.cluster.server(other), "/cluster", &[], POLL_WITHIN).await else {
         return None;
     };
     let nodes = answer.get("nodes")?.as_array()?;
@@ -189,21 +189,21 @@ async fn condition(id: NodeId, arena: &Arena<'_>) -> Option<String> {
 }
 
 /// What a node says about itself.
-enum Look {
+enum Readiness {
     Serves,
     OlderCopy,
     Other,
 }
 
-async fn look(url: &str) -> Look {
-    let client = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build();
-    let Ok(client) = client else { return Look::Other };
-    let Ok(answer) = client.get(format!("{url}/readyz")).send().await else { return Look::Other };
+async fn readiness(url: &str) -> Readiness {
+    let client = reqwest::Client::builder().no_proxy().timeout(POLL_WITHIN).build();
+    let Ok(client) = client else { return Readiness::Other };
+    let Ok(answer) = client.get(format!("{url}/readyz")).send().await else { return Readiness::Other };
     if answer.status().is_success() {
-        return Look::Serves;
+        return Readiness::Serves;
     }
     let says = answer.text().await.unwrap_or_default();
-    if says.contains("older copy") { Look::OlderCopy } else { Look::Other }
+    if says.contains("older copy") { Readiness::OlderCopy } else { Readiness::Other }
 }
 
 fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -12,9 +12,9 @@ use anyhow::{Context as _, anyhow};
 use raft_store::types::NodeId;
 use rand::Rng;
 
-use super::{Arena, Effect};
-use crate::history::Record;
-use crate::scenario::Target;
+use super::{Arena, Effect, Environment, Family};
+use crate::history::{FaultName, Record};
+use crate::scenario::{Setup, Target};
 
 /// How long a started node may take to serve, or to say why it does not.
 const DECIDES_WITHIN: Duration = Duration::from_secs(15);
@@ -22,12 +22,12 @@ const DECIDES_WITHIN: Duration = Duration::from_secs(15);
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a node without its data is watched under its old id.
 const WATCHED: Duration = Duration::from_millis(1_500);
-/// Pause between two looks or tries.
+/// Pause between two polls or tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum FileFault {
     /// Bits of one file are flipped while the node is down; then it is started.
     BitFlip(Target),
     /// The end of one file is cut off or filled with zeros while the node is down; then it is started.
@@ -42,7 +42,7 @@ pub enum Fault {
     CloneInstead(Target),
 }
 
-/// The family's state in a run.
+/// The family. It keeps no state: every fault ends with a whole node, so nothing is left to remove.
 #[derive(Debug, Default)]
 pub struct Files {}
 
@@ -53,27 +53,27 @@ enum Start {
     Neither,
 }
 
-impl Files {
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        match fault {
-            Fault::BitFlip(target) => damaged("bit-flip", target, arena, damage::flip).await,
-            Fault::TornTail(target) => damaged("torn-tail", target, arena, damage::tear).await,
-            Fault::Wipe(target) => wiped(target, arena).await,
-            Fault::OlderCopy(target) => copies::older(target, arena).await,
-            Fault::CloneBeside(target) => copies::beside(target, arena).await,
-            Fault::CloneInstead(target) => copies::instead(target, arena).await,
-        }
+impl Family for Files {
+    type Fault = FileFault;
+
+    async fn prepare(_setup: &Setup, _environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(Some(Self::default()))
     }
 
-    /// Nothing is left to remove: every fault of this family ends with a whole node.
-    pub async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        Ok(Vec::new())
+    async fn inject(&mut self, fault: FileFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        match fault {
+            FileFault::BitFlip(target) => damaged(FaultName::BitFlip, target, arena, damage::flip).await,
+            FileFault::TornTail(target) => damaged(FaultName::TornTail, target, arena, damage::tear).await,
+            FileFault::Wipe(target) => wiped(target, arena).await,
+            FileFault::OlderCopy(target) => copies::older(target, arena).await,
+            FileFault::CloneBeside(target) => copies::beside(target, arena).await,
+            FileFault::CloneInstead(target) => copies::instead(target, arena).await,
+        }
     }
 }
 
 async fn damaged(
-    fault: &str,
+    fault: FaultName,
     target: Target,
     arena: &mut Arena<'_>,
     harm: fn(&std::path::Path, &mut rand::rngs::StdRng) -> anyhow::Result<Option<String>>,
@@ -92,9 +92,9 @@ async fn damaged(
     arena.cluster.restart(id)?;
     arena.cluster.expect_exit(id)?;
     match starts(id, said_before, arena).await? {
-        Start::Serves => effects.push(Effect::installed("healthy", Some(id), format!("n{id} serves"))),
+        Start::Serves => effects.push(Effect::installed(FaultName::Healthy, Some(id), format!("n{id} serves"))),
         Start::Refuses(why) => {
-            effects.push(Effect::installed("refused-start", Some(id), format!("n{id} refuses: {why}")));
+            effects.push(Effect::installed(FaultName::RefusedStart, Some(id), format!("n{id} refuses: {why}")));
             effects.push(rejoin(id, arena).await?);
         }
         Start::Neither => {
@@ -133,12 +133,13 @@ async fn starts(id: NodeId, said_before: u64, arena: &mut Arena<'_>) -> anyhow::
 
 async fn wiped(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
     let Some(id) = arena.aim(target).first().copied() else {
-        return Ok(vec![Effect::skipped("wipe", "nobody to hit")]);
+        return Ok(vec![Effect::skipped(FaultName::Wipe, "nobody to hit")]);
     };
     let data = arena.cluster.plan(id).context("a node that lives has a plan")?.data.clone();
     arena.cluster.kill(id)?;
     std::fs::remove_dir_all(&data)?;
-    let mut effects = vec![Effect::installed("wipe", Some(id), format!("data of {} removed", arena.words(id)))];
+    let mut effects =
+        vec![Effect::installed(FaultName::Wipe, Some(id), format!("data of {} removed", arena.words(id)))];
     if arena.rng.random_bool(0.5) {
         // Somebody starts it again as if nothing had happened: it must not pass for the member that it was.
         arena.cluster.restart(id)?;
@@ -152,7 +153,11 @@ async fn wiped(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effe
             }
             tokio::time::sleep(PAUSE).await;
         }
-        effects.push(Effect::installed("empty-start", Some(id), format!("n{id} started empty, and not let in")));
+        effects.push(Effect::installed(
+            FaultName::EmptyStart,
+            Some(id),
+            format!("n{id} started empty, and not let in"),
+        ));
     }
     effects.push(rejoin(id, arena).await?);
     Ok(effects)
@@ -177,5 +182,5 @@ pub(super) async fn rejoin(old: NodeId, arena: &mut Arena<'_>) -> anyhow::Result
     }
     arena.cluster.wait_node_ready(new, REPLACED_WITHIN).await.map_err(|error| anyhow!(error))?;
     let seconds = since.elapsed().as_secs_f64();
-    Ok(Effect::installed("replace", Some(new), format!("n{new} in the place of n{old} after {seconds:.2} s")))
+    Ok(Effect::installed(FaultName::Replace, Some(new), format!("n{new} in the place of n{old} after {seconds:.2} s")))
 }

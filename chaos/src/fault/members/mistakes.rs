@@ -6,12 +6,12 @@
 use std::time::{Duration, Instant};
 
 use raft_store::types::NodeId;
-use serde_json::json;
 
 use super::{Members, view};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
+use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome};
 
 /// The deadline of a command and the second that W6 leaves for telling.
@@ -29,11 +29,11 @@ impl Members {
     /// Makes the mistakes, one after the other.
     pub(super) async fn mistakes(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some(before) = view(arena).await else {
-            return Ok(vec![Effect::skipped("mistake", "no node tells the members")]);
+            return Ok(vec![Effect::skipped(FaultName::Mistake, "no node tells the members")]);
         };
         let followers: Vec<NodeId> = before.voters.iter().copied().filter(|id| *id != before.leader).collect();
         let (Some(learner), [down, other, ..]) = (arena.cluster.join()?, followers.as_slice()) else {
-            return Ok(vec![Effect::skipped("mistake", "it takes a free port and two followers")]);
+            return Ok(vec![Effect::skipped(FaultName::Mistake, "it takes a free port and two followers")]);
         };
         let (down, other, leader) = (*down, *other, before.leader);
         self.wait_member(learner, arena).await;
@@ -84,17 +84,17 @@ async fn refused(word: &str, id: NodeId, whom: &str, arena: &Arena<'_>) -> anyho
     if !written(arena).await? {
         misbehaved(format!("no write was acknowledged within {WRITTEN_WITHIN:?} after `{word}` of {whom}"));
     }
-    Ok(Effect::installed("mistake", None, format!("{word} {whom}: {:.2} s", took.as_secs_f64())))
+    Ok(Effect::installed(FaultName::Mistake, None, format!("{word} {whom}: {:.2} s", took.as_secs_f64())))
 }
 
 async fn written(arena: &Arena<'_>) -> anyhow::Result<bool> {
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls()))?;
-    let body = json!({"peerId": "operator", "address": "http://127.0.0.1:9", "files": [], "serving": false});
+    let write = Write::register("operator", false);
     let until = Instant::now() + WRITTEN_WITHIN;
     while Instant::now() < until {
         for id in arena.cluster.living() {
             let server = arena.cluster.server(id);
-            if matches!(raw.post(server, "/register", &body, None, WRITE_WITHIN).await, RawOutcome::Ok(..)) {
+            if matches!(raw.write(server, &write, None, WRITE_WITHIN).await, RawOutcome::Ok(..)) {
                 return Ok(true);
             }
         }

@@ -14,18 +14,18 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
-use super::{Arena, Effect, Place};
+use super::{Arena, Effect, Environment, Family};
 use crate::cluster::READY_WITHIN;
-use crate::history::{FaultOutcome, Record};
-use crate::scenario::Target;
+use crate::history::{FaultName, FaultOutcome, Record};
+use crate::scenario::{Setup, Target};
 use crate::workload::{RawClient, RawOutcome};
 
 /// How long one change may take.
 const CHANGED_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node that was removed goes on running: it must not disturb anybody.
 const LINGERS: Duration = Duration::from_millis(400);
-/// Limit of one look at the members.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Limit of one poll at the members.
+const POLL_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest delay between the start of a change and the kill of the leader, in milliseconds.
@@ -33,7 +33,7 @@ const KILL_DELAY_MS: u64 = 150;
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum MemberFault {
     /// One change of members, drawn: a node joins, is promoted, demoted, removed, replaced, or gets the leadership.
     Change,
     /// The same, and the leader is killed while the change is under way.
@@ -60,46 +60,73 @@ struct View {
     learners: Vec<NodeId>,
 }
 
-impl Members {
-    /// Before the first node starts.
-    pub async fn prepare(place: &Place) -> anyhow::Result<Self> {
-        Ok(Self { voters: place.nodes as usize, away: None })
+impl Family for Members {
+    type Fault = MemberFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok((setup.spares > 0).then_some(Self { voters: environment.nodes as usize, away: None }))
     }
 
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: MemberFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         match fault {
-            Fault::Change => self.change(arena, false).await,
-            Fault::ChangeUnderKill => self.change(arena, true).await,
-            Fault::Mistakes => self.mistakes(arena).await,
-            Fault::Outage(target) => {
+            MemberFault::Change => self.change(arena, false).await,
+            MemberFault::ChangeUnderKill => self.change(arena, true).await,
+            MemberFault::Mistakes => self.mistakes(arena).await,
+            MemberFault::Outage(target) => {
                 let (away, effects) = outage::begin(target, arena).await?;
                 self.away = away;
                 Ok(effects)
             }
-            Fault::Return => match self.away.take() {
+            MemberFault::Return => match self.away.take() {
                 Some(id) => outage::end(id, arena).await,
-                None => Ok(vec![Effect::skipped("snapshot-install", "nobody is away")]),
+                None => Ok(vec![Effect::skipped(FaultName::SnapshotInstall, "nobody is away")]),
             },
         }
     }
 
+    /// Brings the number of members back to what it was.
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+        self.away = None;
+        arena.cluster.resume_all()?;
+        arena.cluster.restart_dead()?;
+        let until = Instant::now() + READY_WITHIN;
+        let mut last = String::from("no node tells the members");
+        while Instant::now() < until {
+            if let Some(view) = view(arena).await {
+                let Some((word, id)) = self.next_repair(&view, arena)? else {
+                    self.bury(arena).await?;
+                    return Ok(Vec::new());
+                };
+                if let Err(why) = arena.cluster.command(&[word.to_owned(), id.to_string()]).await? {
+                    last = why;
+                }
+                self.bury(arena).await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let what = format!("the members could not be brought back to {} voters: {last}", self.voters);
+        arena.recorder.record(Record::Misbehaved { what });
+        Ok(Vec::new())
+    }
+}
+
+impl Members {
     async fn change(&mut self, arena: &mut Arena<'_>, kill: bool) -> anyhow::Result<Vec<Effect>> {
         let Some(view) = view(arena).await else {
-            return Ok(vec![Effect::skipped("change", "no node tells the members")]);
+            return Ok(vec![Effect::skipped(FaultName::Change, "no node tells the members")]);
         };
         let Some((word, id)) = self.draw(&view, arena).await? else {
-            return Ok(vec![Effect::skipped("change", "there is no change to make")]);
+            return Ok(vec![Effect::skipped(FaultName::Change, "there is no change to make")]);
         };
         if word == "replace" {
-            let mut effects = vec![Effect::installed("loss", Some(id), format!("n{id} lost for ever"))];
+            let mut effects = vec![Effect::installed(FaultName::Loss, Some(id), format!("n{id} lost for ever"))];
             effects.push(super::files::rejoin(id, arena).await?);
-            effects.push(Effect::installed("change", Some(id), "replaced"));
+            effects.push(Effect::installed(FaultName::Change, Some(id), "replaced"));
             return Ok(effects);
         }
         let mut effects = Vec::new();
         if word == "promote" && !view.learners.contains(&id) {
-            effects.push(Effect::installed("join", Some(id), format!("n{id} joined")));
+            effects.push(Effect::installed(FaultName::Join, Some(id), format!("n{id} joined")));
         }
         let arguments = [word.to_owned(), id.to_string()];
         let running = arena.cluster.start_command(&arguments);
@@ -110,7 +137,7 @@ impl Members {
             if arena.cluster.living().contains(&view.leader) {
                 arena.cluster.kill(view.leader)?;
                 arena.cluster.restart(view.leader)?;
-                effects.push(Effect::installed("kill", Some(view.leader), words));
+                effects.push(Effect::installed(FaultName::Kill, Some(view.leader), words));
             }
         }
         let result = tokio::time::timeout(CHANGED_WITHIN, running).await;
@@ -120,8 +147,8 @@ impl Members {
             Ok(Err(panicked)) => return Err(panicked.into()),
             Err(_) => (FaultOutcome::Indeterminate("no answer".into()), format!("{word} {id}: NO ANSWER")),
         };
-        // A change of which nobody knows the outcome was a change all the same; what came of it, the next look shows.
-        effects.push(Effect { fault: "change".into(), node: Some(id), words, outcome });
+        // A change of which nobody knows the outcome was a change all the same; what came of it, the next poll shows.
+        effects.push(Effect { fault: FaultName::Change, node: Some(id), words, outcome });
         self.bury(arena).await?;
         Ok(effects)
     }
@@ -174,31 +201,6 @@ impl Members {
         Ok(())
     }
 
-    /// Brings the number of members back to what it was.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
-        self.away = None;
-        arena.cluster.resume_all()?;
-        arena.cluster.restart_dead()?;
-        let until = Instant::now() + READY_WITHIN;
-        let mut last = String::from("no node tells the members");
-        while Instant::now() < until {
-            if let Some(view) = view(arena).await {
-                let Some((word, id)) = self.next_repair(&view, arena)? else {
-                    self.bury(arena).await?;
-                    return Ok(Vec::new());
-                };
-                if let Err(why) = arena.cluster.command(&[word.to_owned(), id.to_string()]).await? {
-                    last = why;
-                }
-                self.bury(arena).await?;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let what = format!("the members could not be brought back to {} voters: {last}", self.voters);
-        arena.recorder.record(Record::Misbehaved { what });
-        Ok(Vec::new())
-    }
-
     fn next_repair(&self, view: &View, arena: &mut Arena<'_>) -> anyhow::Result<Option<(&'static str, NodeId)>> {
         let spare = view.voters.iter().rev().find(|id| **id != view.leader);
         Ok(match (view.voters.len(), view.learners.first()) {
@@ -217,7 +219,7 @@ async fn view(arena: &Arena<'_>) -> Option<View> {
     let leader = arena.cluster.wait_leader(Duration::from_secs(5)).await?.id;
     let raw = RawClient::new(std::sync::Arc::new(arena.cluster.urls())).ok()?;
     let server = arena.cluster.ids().contains(&leader).then(|| arena.cluster.server(leader))?;
-    let RawOutcome::Ok(answer, _) = raw.get(server, "/cluster", &[], LOOK_WITHIN).await else { return None };
+    let RawOutcome::Ok(answer, _) = raw.get(server, "/cluster", &[], POLL_WITHIN).await else { return None };
     let nodes = answer.get("nodes")?.as_array()?;
     let of = |learner: bool| {
         let role = |node: &&Value| (node.get("role").and_then(Value::as_str) == Some("learner")) == learner;
@@ -229,7 +231,7 @@ async fn view(arena: &Arena<'_>) -> Option<View> {
 /// A number in a node's metrics.
 pub(super) async fn metric(arena: &Arena<'_>, id: NodeId, name: &str) -> anyhow::Result<u64> {
     let url = arena.cluster.url(id).context("no such node")?;
-    let text = reqwest::Client::builder().no_proxy().timeout(LOOK_WITHIN).build()?;
+    let text = reqwest::Client::builder().no_proxy().timeout(POLL_WITHIN).build()?;
     let text = text.get(format!("{url}/metrics")).send().await?.text().await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     value.map(|value| value as u64).with_context(|| format!("node {id} tells no {name}"))

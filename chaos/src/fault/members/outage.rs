@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use raft_store::types::NodeId;
-use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{LOOK_WITHIN, metric};
+use super::{POLL_WITHIN, metric};
 use crate::cluster::READY_WITHIN;
 use crate::fault::{Arena, Effect};
-use crate::history::FaultOutcome;
+use crate::history::{FaultName, FaultOutcome};
 use crate::scenario::Target;
 use crate::workload::RawClient;
+use crate::workload::write::Write;
 
 /// How long writing more than the logs keep may take.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
@@ -25,14 +25,14 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 const WRITERS: usize = 6;
 /// How long a snapshot may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
-/// Pause between two looks at a directory.
-const LOOK: Duration = Duration::from_micros(300);
+/// Pause between two polls at a directory.
+const POLL_PAUSE: Duration = Duration::from_micros(300);
 
 /// Kills the node and writes until the leader's log begins after everything that the node can have.
 pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Option<NodeId>, Vec<Effect>)> {
     let (Some(id), Some(leader)) = (arena.aim(target).first().copied(), arena.leader.as_ref().map(|found| found.id))
     else {
-        return Ok((None, vec![Effect::skipped("outage", "nobody to hit")]));
+        return Ok((None, vec![Effect::skipped(FaultName::Outage, "nobody to hit")]));
     };
     arena.cluster.kill(id)?;
     let had = metric(arena, leader, "raftshare_raft_applied_index ").await?;
@@ -43,9 +43,9 @@ pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Opt
         let raw = raw.clone();
         writers.spawn(async move {
             let peer = format!("writer-{number}");
-            let body = json!({"peerId": peer, "address": "http://127.0.0.1:9", "files": [], "serving": false});
+            let write = Write::register(&peer, false);
             loop {
-                raw.post(server, "/register", &body, None, LOOK_WITHIN).await;
+                raw.write(server, &write, None, POLL_WITHIN).await;
             }
         });
     }
@@ -65,7 +65,7 @@ pub async fn begin(target: Target, arena: &mut Arena<'_>) -> anyhow::Result<(Opt
     }
     writers.shutdown().await;
     let words = format!("n{id} away since entry {had}, the leader's log begins at about {begins}");
-    Ok((Some(id), vec![Effect::installed("outage", Some(id), words)]))
+    Ok((Some(id), vec![Effect::installed(FaultName::Outage, Some(id), words)]))
 }
 
 /// Starts the node and kills it while the snapshot is written, starts it again and kills it when the snapshot is there,
@@ -74,8 +74,8 @@ pub async fn end(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect
     let directory = arena.cluster.plan(id).context("no such node")?.data.join("snap");
     let mut effects = Vec::new();
     for (fault, words, extension) in [
-        ("kill-before-install", "killed while it wrote the snapshot", "tmp"),
-        ("kill-after-install", "killed when it had the snapshot", "snap"),
+        (FaultName::KillBeforeInstall, "killed while it wrote the snapshot", "tmp"),
+        (FaultName::KillAfterInstall, "killed when it had the snapshot", "snap"),
     ] {
         let known = files(&directory);
         arena.cluster.restart(id)?;
@@ -86,12 +86,12 @@ pub async fn end(id: NodeId, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect
         } else {
             let why = format!("no new {extension} file was seen");
             let words = format!("{fault}: {why}");
-            Effect { fault: fault.into(), node: Some(id), words, outcome: FaultOutcome::Indeterminate(why) }
+            Effect { fault, node: Some(id), words, outcome: FaultOutcome::Indeterminate(why) }
         });
     }
     arena.cluster.restart(id)?;
     arena.cluster.wait_node_ready(id, READY_WITHIN).await?;
-    effects.push(Effect::installed("snapshot-install", Some(id), format!("n{id} serves again")));
+    effects.push(Effect::installed(FaultName::SnapshotInstall, Some(id), format!("n{id} serves again")));
     Ok(effects)
 }
 
@@ -110,7 +110,7 @@ async fn wait_for(directory: &Path, known: &BTreeSet<PathBuf>, extension: &'stat
             if files(&directory).iter().any(new) {
                 return true;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_PAUSE);
         }
         false
     });

@@ -5,12 +5,16 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
-use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 /// Message type and error type, from `linux/sock_diag.h` and `linux/netlink.h`.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
+/// Which sockets are asked for.
+const AF_INET: u8 = 2;
+const IPPROTO_TCP: u8 = 6;
 /// Length of the header, and of header and request.
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
@@ -24,14 +28,8 @@ pub struct Diag(std::fs::File);
 impl Diag {
     /// Opens it; fails where the kernel does not offer it.
     pub fn open() -> io::Result<Self> {
-        #[allow(unsafe_code, reason = "netlink sockets have no safe form in std; the descriptor is owned at once")]
-        let socket = unsafe {
-            let raw = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG);
-            if raw < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(raw)
-        };
+        let (family, kind, protocol) = (AddressFamily::NETLINK, SocketType::RAW, netlink::SOCK_DIAG);
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol))?;
         Ok(Self(socket.into()))
     }
 
@@ -59,7 +57,7 @@ fn request(near: SocketAddrV4, far: SocketAddrV4) -> Vec<u8> {
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
     // Sequence number and port: there is one question at a time.
     bytes.extend([0; 8]);
-    bytes.extend([libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    bytes.extend([AF_INET, IPPROTO_TCP, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes());
     bytes.extend(near.port().to_be_bytes());
     bytes.extend(far.port().to_be_bytes());

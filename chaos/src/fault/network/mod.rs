@@ -23,8 +23,9 @@ use rand::{Rng, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Arena, Effect, NodePlan, Place};
-use crate::history::{FaultOutcome, Record};
+use super::{Arena, Effect, Environment, Family, NodePlan};
+use crate::history::{FaultName, FaultOutcome, Record};
+use crate::scenario::Setup;
 use link::{Counters, Direction, Links, Rule};
 use owner::Owners;
 pub use owner::Pids;
@@ -35,12 +36,12 @@ const FLAP_MS: std::ops::RangeInclusive<u64> = 50..=500;
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 /// Share of the chunks between nodes that arrive with a flipped bit.
 const FLIPPED: f64 = 0.05;
-/// Pause between two looks at the counters.
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// Pause between two polls at the counters.
+const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A fault of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum NetworkFault {
     /// The leader, with as many others as leave a minority or alone, is cut off from the rest.
     IsolateLeader,
     /// A follower is cut off from everybody.
@@ -106,21 +107,21 @@ impl Drop for Network {
     }
 }
 
-impl Network {
-    /// Before the first node starts.
-    pub async fn prepare(place: &Place) -> anyhow::Result<Self> {
-        Ok(Self {
+impl Family for Network {
+    type Fault = NetworkFault;
+
+    async fn prepare(setup: &Setup, environment: &Environment) -> anyhow::Result<Option<Self>> {
+        Ok(setup.links.then(|| Self {
             links: Links::default(),
-            owners: Owners::new(place.pids.clone()),
+            owners: Owners::new(environment.pids.clone()),
             fronts: Vec::new(),
             servers: Vec::new(),
             flapping: None,
             parts: Vec::new(),
-        })
+        }))
     }
 
-    /// Changes how a node is started.
-    pub async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
+    async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
         let (server, front) = self.front(plan.id, &plan.listen).await?;
         self.servers.push(server);
         self.fronts.push((plan.id, front));
@@ -128,52 +129,44 @@ impl Network {
         Ok(())
     }
 
-    /// Starts a proxy in front of a node.
-    async fn front(&self, id: NodeId, listen: &str) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
-        let port = crate::cluster::free_ports(1)?.first().copied().context("no port for a proxy")?;
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("a proxy cannot listen")?;
-        let front = listener.local_addr().context("a proxy has no address")?;
-        let target: SocketAddr = listen.parse().context("a node's address is no address")?;
-        let (links, owners) = (self.links.clone(), self.owners.clone());
-        Ok((tokio::spawn(proxy::serve(listener, id, target, links, owners, id)), front))
-    }
-
-    /// Injects a fault.
-    pub async fn inject(&mut self, fault: Fault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn inject(&mut self, fault: NetworkFault, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let ids = arena.cluster.ids();
         let leader = arena.leader.as_ref().map(|leader| leader.id);
         match (fault, leader) {
-            (Fault::IsolateLeader, Some(leader)) => {
+            (NetworkFault::IsolateLeader, Some(leader)) => {
                 let mut others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader).collect();
                 others.shuffle(&mut arena.rng);
                 let company = arena.rng.random_range(0..=(ids.len() - 1) / 2 - 1);
                 let minority = std::iter::once(leader).chain(others.into_iter().take(company)).collect();
-                self.part(arena, "cut", minority).await
+                self.part(arena, FaultName::Cut, minority).await
             }
-            (Fault::IsolateFollower, Some(leader)) => {
+            (NetworkFault::IsolateFollower, Some(leader)) => {
                 let followers: Vec<NodeId> = ids.into_iter().filter(|id| *id != leader).collect();
                 let chosen = followers.choose(&mut arena.rng).copied();
-                self.part(arena, "cut", chosen.into_iter().collect()).await
+                self.part(arena, FaultName::Cut, chosen.into_iter().collect()).await
             }
-            (Fault::OneWay, Some(leader)) => self.one_way(arena, leader).await,
-            (Fault::Bridge, Some(leader)) => self.bridge(arena, leader).await,
-            (Fault::IsolateLeader | Fault::IsolateFollower | Fault::OneWay | Fault::Bridge, None) => {
-                Ok(vec![Effect::skipped("cut", "nobody leads")])
-            }
-            (Fault::Ring, _) => self.ring(arena).await,
-            (Fault::Flap, _) => self.flap(arena, leader).await,
-            (Fault::Slow(slow), _) => self.slow(arena, slow).await,
-            (Fault::Corrupt, _) => self.corrupt().await,
-            (Fault::Move(Moved::One), _) => {
+            (NetworkFault::OneWay, Some(leader)) => self.one_way(arena, leader).await,
+            (NetworkFault::Bridge, Some(leader)) => self.bridge(arena, leader).await,
+            (
+                NetworkFault::IsolateLeader
+                | NetworkFault::IsolateFollower
+                | NetworkFault::OneWay
+                | NetworkFault::Bridge,
+                None,
+            ) => Ok(vec![Effect::skipped(FaultName::Cut, "nobody leads")]),
+            (NetworkFault::Ring, _) => self.ring(arena).await,
+            (NetworkFault::Flap, _) => self.flap(arena, leader).await,
+            (NetworkFault::Slow(slow), _) => self.slow(arena, slow).await,
+            (NetworkFault::Corrupt, _) => self.corrupt().await,
+            (NetworkFault::Move(Moved::One), _) => {
                 let chosen = ids.choose(&mut arena.rng).copied();
                 self.move_away(arena, &chosen.into_iter().collect::<Vec<_>>()).await
             }
-            (Fault::Move(Moved::All), _) => self.move_away(arena, &ids).await,
+            (NetworkFault::Move(Moved::All), _) => self.move_away(arena, &ids).await,
         }
     }
 
-    /// Removes what was injected.
-    pub async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
+    async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         if let Some(flapping) = self.flapping.take() {
             flapping.abort();
             // Its end is awaited, or it might set one more rule; being aborted is how it ends.
@@ -189,11 +182,23 @@ impl Network {
         }
         let how = if reset { "reset" } else { "resumed" };
         let words = format!("{} links healed, connections {how}", healed.len());
-        Ok(vec![Effect::installed("heal", None, words)])
+        Ok(vec![Effect::installed(FaultName::Heal, None, words)])
+    }
+}
+
+impl Network {
+    /// Starts a proxy in front of a node.
+    async fn front(&self, id: NodeId, listen: &str) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
+        let port = node::testbed::free_ports(1)?.first().copied().context("no port for a proxy")?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("a proxy cannot listen")?;
+        let front = listener.local_addr().context("a proxy has no address")?;
+        let target: SocketAddr = listen.parse().context("a node's address is no address")?;
+        let (links, owners) = (self.links.clone(), self.owners.clone());
+        Ok((tokio::spawn(proxy::serve(listener, id, target, links, owners, id)), front))
     }
 
     /// Cuts a part of the nodes off from the rest, both ways.
-    async fn part(&mut self, arena: &mut Arena<'_>, name: &str, part: Vec<NodeId>) -> anyhow::Result<Vec<Effect>> {
+    async fn part(&mut self, arena: &mut Arena<'_>, name: FaultName, part: Vec<NodeId>) -> anyhow::Result<Vec<Effect>> {
         let inside: BTreeSet<NodeId> = part.iter().copied().collect();
         let crosses = |direction: &Direction| inside.contains(&direction.0) != inside.contains(&direction.1);
         let cuts: Vec<Direction> = self.directions().into_iter().filter(crosses).collect();
@@ -204,8 +209,7 @@ impl Network {
             arena.recorder.record(Record::Quorum { without, majority });
         }
         let words = format!("n{part:?} cut off");
-        let effect =
-            |node| Effect { fault: name.to_owned(), node: Some(node), words: words.clone(), outcome: outcome.clone() };
+        let effect = |node| Effect { fault: name, node: Some(node), words: words.clone(), outcome: outcome.clone() };
         Ok(part.first().map(|node| effect(*node)).into_iter().collect())
     }
 
@@ -219,7 +223,7 @@ impl Network {
         };
         let cuts: Vec<Direction> = self.directions().into_iter().filter(apart).collect();
         let outcome = self.cut(&cuts).await?;
-        Ok(vec![Effect { fault: "ring".into(), node: None, words: format!("ring n{order:?}"), outcome }])
+        Ok(vec![Effect { fault: FaultName::Ring, node: None, words: format!("ring n{order:?}"), outcome }])
     }
 
     async fn bridge(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
@@ -237,7 +241,7 @@ impl Network {
         let outcome = self.cut(&self.where_(apart)).await?;
         let without: String = lost.iter().map(|id| format!(", and n{id} nobody")).collect();
         let words = format!("n{leader} (leader) reaches n{bridge} only, which reaches all others{without}");
-        Ok(vec![Effect { fault: "bridge".into(), node: Some(leader), words, outcome }])
+        Ok(vec![Effect { fault: FaultName::Bridge, node: Some(leader), words, outcome }])
     }
 
     async fn corrupt(&mut self) -> anyhow::Result<Vec<Effect>> {
@@ -249,7 +253,7 @@ impl Network {
         }
         let bites = self.shows(|network| flips(network) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no bit was flipped") };
-        Ok(vec![Effect { fault: "corrupt".into(), node: None, words: "links flip bits".into(), outcome }])
+        Ok(vec![Effect { fault: FaultName::Corrupt, node: None, words: "links flip bits".into(), outcome }])
     }
 
     async fn one_way(&mut self, arena: &mut Arena<'_>, leader: NodeId) -> anyhow::Result<Vec<Effect>> {
@@ -268,7 +272,7 @@ impl Network {
             }
         };
         let outcome = self.cut(&cuts).await?;
-        Ok(vec![Effect { fault: "one-way".into(), node: None, words, outcome }])
+        Ok(vec![Effect { fault: FaultName::OneWay, node: None, words, outcome }])
     }
 
     async fn flap(&mut self, arena: &mut Arena<'_>, leader: Option<NodeId>) -> anyhow::Result<Vec<Effect>> {
@@ -283,7 +287,7 @@ impl Network {
         let bites = self.shows(|network| network.sum(&links, |counters| Counters::get(&counters.held)) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no byte was held") };
         let words = format!("links of n{centre} flap");
-        Ok(vec![Effect { fault: "flap".into(), node: Some(centre), words, outcome }])
+        Ok(vec![Effect { fault: FaultName::Flap, node: Some(centre), words, outcome }])
     }
 
     async fn slow(&mut self, arena: &mut Arena<'_>, slow: Slow) -> anyhow::Result<Vec<Effect>> {
@@ -310,7 +314,7 @@ impl Network {
         }
         let bites = self.shows(|network| network.sum(&all, seen) > before).await;
         let outcome = if bites { FaultOutcome::Installed } else { nothing_seen("no chunk was touched") };
-        Ok(vec![Effect { fault: "slow".into(), node: None, words: format!("links: {words}"), outcome }])
+        Ok(vec![Effect { fault: FaultName::Slow, node: None, words: format!("links: {words}"), outcome }])
     }
 
     /// Cuts these directions, and proves it: a connection per direction, made and used before, is held afterwards.
@@ -334,7 +338,7 @@ impl Network {
     async fn shows(&self, test: impl Fn(&Self) -> bool) -> bool {
         let look = async {
             while !test(self) {
-                tokio::time::sleep(LOOK_PAUSE).await;
+                tokio::time::sleep(POLL_PAUSE).await;
             }
         };
         tokio::time::timeout(SHOWS_WITHIN, look).await.is_ok()

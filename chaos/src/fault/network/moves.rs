@@ -10,7 +10,7 @@ use raft_store::types::NodeId;
 
 use super::Network;
 use crate::fault::{Arena, Effect};
-use crate::history::Record;
+use crate::history::{FaultName, Record};
 
 /// How long nodes at other addresses may take to serve (C4).
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
@@ -44,6 +44,6 @@ impl Network {
             }
         }
         let words = format!("n{moved:?} came back at other addresses after {:.2} s", since.elapsed().as_secs_f64());
-        Ok(vec![Effect::installed("move", moved.first().copied(), words)])
+        Ok(vec![Effect::installed(FaultName::Move, moved.first().copied(), words)])
     }
 }

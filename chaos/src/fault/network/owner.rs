@@ -41,7 +41,7 @@ pub enum Owner {
 /// The ends of a connection, as its maker sees them.
 type Ends = (SocketAddr, SocketAddr);
 
-/// Tells who dials. Questions that come while one is looked up are answered together: a look takes as long for all of
+/// Tells who dials. Questions that come while one is looked up are answered together: a scan takes as long for all of
 /// them as for one, and slow answers make nodes dial again.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
@@ -54,7 +54,7 @@ pub struct Owners {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<(Ends, oneshot::Sender<Owner>)>,
-    looking: bool,
+    scanning: bool,
 }
 
 impl Owners {
@@ -82,22 +82,22 @@ impl Owners {
         let starts = {
             let mut queue = self.queue.lock();
             queue.waiting.push(((near, far), answer));
-            !std::mem::replace(&mut queue.looking, true)
+            !std::mem::replace(&mut queue.scanning, true)
         };
         if starts {
             let owners = self.clone();
             // Reads files of /proc: that blocks.
-            tokio::task::spawn_blocking(move || owners.look());
+            tokio::task::spawn_blocking(move || owners.scan());
         }
         answered.await.unwrap_or(Owner::Gone)
     }
 
-    fn look(&self) {
+    fn scan(&self) {
         loop {
             let waiting = {
                 let mut queue = self.queue.lock();
                 if queue.waiting.is_empty() {
-                    queue.looking = false;
+                    queue.scanning = false;
                     return;
                 }
                 std::mem::take(&mut queue.waiting)

@@ -12,8 +12,8 @@ use crate::fault::Arena;
 use crate::history::Record;
 use crate::workload::{RawClient, RawOutcome};
 
-/// Limit of one look.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// Limit of one poll.
+const POLL_WITHIN: Duration = Duration::from_secs(2);
 
 /// A file as the index sees it.
 #[derive(Debug, Default)]
@@ -36,11 +36,11 @@ impl Entry {
 }
 
 /// Asks the index about a file; absent if it does not know it, or does not answer.
-pub async fn look(arena: &Arena<'_>, file: &str) -> Option<Entry> {
+pub async fn count_copies(arena: &Arena<'_>, file: &str) -> Option<Entry> {
     let raw = RawClient::new(Arc::new(arena.cluster.urls())).ok()?;
     let server = arena.cluster.server(*arena.cluster.living().first()?);
     let query = [("name", file), ("consistency", "linearizable")];
-    let RawOutcome::Ok(value, _) = raw.get(server, "/file", &query, LOOK_WITHIN).await else { return None };
+    let RawOutcome::Ok(value, _) = raw.get(server, "/file", &query, POLL_WITHIN).await else { return None };
     let flag = |holder: &Value, name: &str| holder.get(name).and_then(Value::as_bool) == Some(true);
     let live =
         value.get("holders")?.as_array()?.iter().filter(|holder| flag(holder, "current") && flag(holder, "live"));
@@ -55,7 +55,7 @@ pub async fn compare(
     peers: usize,
     folder: impl Fn(&str) -> Option<PathBuf>,
 ) -> Record {
-    let entry = look(arena, file).await.unwrap_or(Entry { desired: 1, live: Vec::new() });
+    let entry = count_copies(arena, file).await.unwrap_or(Entry { desired: 1, live: Vec::new() });
     let sound =
         |peer: &str| folder(peer).and_then(|path| std::fs::read(path).ok()).is_some_and(|bytes| bytes == original);
     let differing = entry.live.iter().filter(|peer| !sound(peer)).cloned().collect();

@@ -39,8 +39,8 @@ impl Cluster {
                 return Err(self.not_ready(format!("nodes {waiting:?} did not become ready"), within));
             }
             let cluster = &*self;
-            let looks = waiting.iter().map(|&id| async move { (!cluster.is_ready(id).await).then_some(id) });
-            waiting = futures::future::join_all(looks).await.into_iter().flatten().collect();
+            let polls = waiting.iter().map(|&id| async move { (!cluster.is_ready(id).await).then_some(id) });
+            waiting = futures::future::join_all(polls).await.into_iter().flatten().collect();
             if !waiting.is_empty() {
                 tokio::time::sleep(POLL).await;
             }

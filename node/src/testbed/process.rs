@@ -9,6 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::process::{Pid, getpid, getppid, kill_process, set_parent_process_death_signal};
+
+use super::{Signal, TestbedError};
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -22,38 +26,6 @@ pub struct Spec {
     pub log: PathBuf,
 }
 
-/// Why a process could not be controlled.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// A binary of the product is missing.
-    #[error("{path} does not exist; build it with `cargo build --release`, or name its directory with --bin-dir")]
-    Missing {
-        /// Where it was looked for.
-        path: String,
-    },
-    /// It could not be started.
-    #[error("cannot start {program}: {source}")]
-    Start {
-        /// Which.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A signal could not be sent.
-    #[error("cannot send signal {signal} to process {pid}: {source}")]
-    Signal {
-        /// Which signal.
-        signal: i32,
-        /// To whom.
-        pid: u32,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It does not run.
-    #[error("the process does not run")]
-    NotRunning,
-}
-
 /// A child that may be started many times.
 #[derive(Debug)]
 pub struct Process {
@@ -62,16 +34,16 @@ pub struct Process {
 }
 
 /// Finds a product binary in `directory`, or beside this program.
-pub fn find_binary(name: &str, directory: Option<&Path>) -> Result<PathBuf, ProcessError> {
+pub fn find_binary(name: &str, directory: Option<&Path>) -> Result<PathBuf, TestbedError> {
     let beside = || std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     let directory = directory.map(Path::to_path_buf).or_else(beside).unwrap_or_default();
     let path = directory.join(name);
-    if path.is_file() { Ok(path) } else { Err(ProcessError::Missing { path: path.display().to_string() }) }
+    if path.is_file() { Ok(path) } else { Err(TestbedError::Missing { path: path.display().to_string() }) }
 }
 
 impl Process {
     /// Starts the child.
-    pub fn start(spec: Spec) -> Result<Self, ProcessError> {
+    pub fn start(spec: Spec) -> Result<Self, TestbedError> {
         let mut process = Self { spec, child: None };
         process.restart()?;
         Ok(process)
@@ -83,7 +55,7 @@ impl Process {
     }
 
     /// Starts it again after its end; its log goes on.
-    pub fn restart(&mut self) -> Result<(), ProcessError> {
+    pub fn restart(&mut self) -> Result<(), TestbedError> {
         self.kill();
         self.child = Some(spawn(&self.spec)?);
         Ok(())
@@ -99,18 +71,18 @@ impl Process {
     }
 
     /// SIGSTOP: it keeps its state and its connections, and does nothing.
-    pub fn stop(&self) -> Result<(), ProcessError> {
-        self.signal(libc::SIGSTOP)
+    pub fn stop(&self) -> Result<(), TestbedError> {
+        self.signal(Signal::STOP)
     }
 
     /// SIGCONT after [`Process::stop`].
-    pub fn resume(&self) -> Result<(), ProcessError> {
-        self.signal(libc::SIGCONT)
+    pub fn resume(&self) -> Result<(), TestbedError> {
+        self.signal(Signal::CONT)
     }
 
     /// SIGTERM: asks it to end in order.
-    pub fn terminate(&self) -> Result<(), ProcessError> {
-        self.signal(libc::SIGTERM)
+    pub fn terminate(&self) -> Result<(), TestbedError> {
+        self.signal(Signal::TERM)
     }
 
     /// Whether it was started and nobody killed it; it may have ended by itself.
@@ -130,20 +102,15 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
-    fn signal(&self, signal: i32) -> Result<(), ProcessError> {
-        self::signal(self.id().ok_or(ProcessError::NotRunning)?, signal)
+    fn signal(&self, signal: Signal) -> Result<(), TestbedError> {
+        self::signal(self.id().ok_or(TestbedError::NotRunning)?, signal)
     }
 }
 
 /// Sends a signal to a child of this process.
-pub(crate) fn signal(pid: u32, signal: i32) -> Result<(), ProcessError> {
-    let target = libc::pid_t::try_from(pid).map_err(|_| ProcessError::NotRunning)?;
-    #[allow(unsafe_code, reason = "kill(2) has no safe form in std; it touches no memory of ours")]
-    let result = unsafe { libc::kill(target, signal) };
-    if result == 0 {
-        return Ok(());
-    }
-    Err(ProcessError::Signal { signal, pid, source: std::io::Error::last_os_error() })
+pub fn signal(pid: u32, signal: Signal) -> Result<(), TestbedError> {
+    let target = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(TestbedError::NotRunning)?;
+    kill_process(target, signal).map_err(|error| TestbedError::Signal { signal, pid, source: error.into() })
 }
 
 impl Drop for Process {
@@ -152,34 +119,23 @@ impl Drop for Process {
     }
 }
 
-/// SIGINT to a child that was started elsewhere; nothing if it is gone.
-pub fn interrupt(pid: u32) {
-    if let Ok(target) = libc::pid_t::try_from(pid) {
-        #[allow(unsafe_code, reason = "kill(2) has no safe form in std; it touches no memory of ours")]
-        unsafe {
-            libc::kill(target, libc::SIGINT);
-        }
-    }
-}
-
-/// Makes a command's child be interrupted when the thread that starts it ends, so that it does
-/// not outlive this program.
-pub fn dying_with_parent(mut command: tokio::process::Command) -> tokio::process::Command {
-    #[allow(unsafe_code, reason = "prctl(2) in the child before exec is async-signal-safe and allocates nothing")]
+/// Makes a command's child be sent `signal` when the thread that starts it ends, so that it does not outlive this
+/// program.
+#[allow(unsafe_code, reason = "what runs before exec has to be async-signal-safe")]
+pub fn die_with_parent(command: &mut Command, signal: Signal) {
+    let parent = getpid();
+    // SAFETY: two system calls, which allocate nothing and take no lock.
     unsafe {
-        command.pre_exec(|| {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT) == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(signal))?;
+            // The parent may have died before the call above.
+            if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
         });
     }
-    command
 }
 
-fn spawn(spec: &Spec) -> Result<Child, ProcessError> {
-    let failed = |source| ProcessError::Start { program: spec.program.display().to_string(), source };
+fn spawn(spec: &Spec) -> Result<Child, TestbedError> {
+    let failed = |source| TestbedError::Start { program: spec.program.display().to_string(), source };
     let log = OpenOptions::new().create(true).append(true).open(&spec.log).map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
     let mut command = Command::new(&spec.program);
@@ -187,16 +143,7 @@ fn spawn(spec: &Spec) -> Result<Child, ProcessError> {
     command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
     // Ctrl-C is for this program, which ends its run in order; the nodes must not see it.
     command.process_group(0);
-    #[allow(unsafe_code, reason = "prctl(2) in the child before exec is async-signal-safe and allocates nothing")]
-    unsafe {
-        command.pre_exec(|| {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
-        });
-    }
+    die_with_parent(&mut command, Signal::KILL);
     command.spawn().map_err(failed)
 }
 

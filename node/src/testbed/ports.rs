@@ -7,7 +7,7 @@ use std::net::TcpListener;
 
 use rand::Rng;
 
-use super::ClusterError;
+use super::TestbedError;
 
 /// Ports are taken from here, below the range that outgoing connections use: a killed node's port stays free.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
@@ -15,7 +15,7 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const PORT_TRIES: usize = 1_000;
 
 /// Ports that are free now; all of them are bound at once, so that they differ.
-pub fn free_ports(count: usize) -> Result<Vec<u16>, ClusterError> {
+pub fn free_ports(count: usize) -> Result<Vec<u16>, TestbedError> {
     let mut rng = rand::rng();
     let mut bound: Vec<(u16, TcpListener)> = Vec::new();
     for _ in 0..PORT_TRIES {
@@ -28,7 +28,7 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>, ClusterError> {
         }
     }
     if bound.len() < count {
-        return Err(ClusterError::Ports);
+        return Err(TestbedError::Ports);
     }
     Ok(bound.into_iter().map(|(port, _)| port).collect())
 }

@@ -6,8 +6,12 @@
 //! - an operation without an answer, or whose answer leaves open whether it was applied, is *unknown*, never failed;
 //! - a history file is JSON lines and can be checked again by itself.
 
+mod fault;
+
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
+
+pub use fault::{FaultName, Span};
 
 /// Microseconds since the run began.
 pub type Micros = u64;
@@ -397,8 +401,8 @@ pub struct Seen {
 pub struct FaultRecord {
     /// In which round.
     pub round: u32,
-    /// Which: `kill`, `stop`, `continue`, `restart`.
-    pub fault: String,
+    /// Which.
+    pub fault: FaultName,
     /// On which node.
     pub node: Option<NodeId>,
     /// Whether it led when it was hit.
