@@ -45,6 +45,8 @@ const CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
+// Through the C library and not rustix, which asks the kernel itself: faults of clocks are injected by a preloaded
+// library that takes the place of the C library's functions.
 #[allow(unsafe_code, reason = "the standard library offers no clock that counts sleep")]
 fn read() -> Duration {
     let mut reading = libc::timespec { tv_sec: 0, tv_nsec: 0 };
