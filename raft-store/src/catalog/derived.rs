@@ -58,7 +58,7 @@ impl Catalog {
             self.sets_mut(offer.peer).places.insert(id, offer.ticket);
             self.totals.waiting += 1;
         }
-        for waiter in &contention.line {
+        for waiter in &contention.queue {
             self.sets_mut(waiter.peer).places.insert(id, waiter.ticket);
             self.totals.waiting += 1;
         }

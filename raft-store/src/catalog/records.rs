@@ -79,7 +79,7 @@ pub(super) struct Contention {
     /// The pending grant of the peer that was next; never together with a lease (L1).
     pub(super) offer: Option<Offer>,
     /// The wait queue, in ascending order of tickets.
-    pub(super) line: VecDeque<Waiter>,
+    pub(super) queue: VecDeque<Waiter>,
 }
 
 /// A live lease.

@@ -105,6 +105,18 @@ pub struct Conflict {
     pub hash: Option<ContentHash>,
 }
 
+impl Reply {
+    /// Whether the peer is registered from this reply on.
+    pub(super) fn registers(&self) -> bool {
+        matches!(self, Reply::Registered { .. })
+    }
+
+    /// Whether the command is applied again under its key: its peer still waits for what it asked for (L5).
+    pub(super) fn is_provisional(&self) -> bool {
+        matches!(self, Reply::Denied { position: Some(_), .. })
+    }
+}
+
 #[cfg(test)]
 impl Reply {
     /// As scripts show it.

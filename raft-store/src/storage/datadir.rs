@@ -17,7 +17,7 @@ use super::device::{DeviceBatch, LogDevice, MetaKey};
 use super::directory::FileDirectory;
 use super::error::{FatalSignal, StorageError};
 use super::executor::Executor;
-use super::log_store::LogShared;
+use super::log::LogShared;
 use super::mark::MarkFile;
 #[cfg(any(test, feature = "sim"))]
 use super::sim::SimDisk;

@@ -19,8 +19,10 @@ mod directory;
 mod durable;
 mod error;
 mod executor;
+mod feed;
 mod flusher;
 mod group;
+mod log;
 mod log_store;
 mod mark;
 mod recovery;
@@ -47,10 +49,11 @@ pub use aside::request as request_set_aside;
 pub use datadir::{Identity, IdentityHandle, OpenOptions};
 pub use device::{DeviceBatch, LogDevice, MetaKey, RECORD_BYTES_MAX};
 pub use error::{FatalSignal, StorageError};
+pub use feed::{AppliedEntry, FEED_ENTRIES_MAX, Feed, FeedItem};
 pub use flusher::{GROUP_BYTES_MAX, PURGE_STEP_RECORDS, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
 pub use log_store::{LogReader, LogStore, READ_BYTES_MAX};
 pub use repair::{Repair, RepairError};
-pub use shared::{AppliedEntry, DigestImage, DigestWork, FEED_ENTRIES_MAX, Feed, FeedItem, SharedState, StateView};
+pub use shared::{DigestImage, DigestWork, SharedState, StateView};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::{SimDisk, SimFault};
 #[cfg(any(test, feature = "sim"))]
@@ -110,7 +113,7 @@ impl Storage {
     }
 
     fn assemble(
-        log: Arc<log_store::LogShared>,
+        log: Arc<log::LogShared>,
         identity: IdentityHandle,
         starts: StartsHandle,
         files: Arc<snapshot::SnapshotFiles>,
@@ -143,7 +146,7 @@ impl Storage {
 /// Reads the storage's counters. Cheap to clone.
 #[derive(Clone)]
 pub struct StatsHandle {
-    log: Arc<log_store::LogShared>,
+    log: Arc<log::LogShared>,
     files: Arc<snapshot::SnapshotFiles>,
 }
 

@@ -1,56 +1,21 @@
 //! The applied state as the rest of the node sees it: reading it, waiting for an index, and following applied entries.
 //!
 //! Invariants
-//! * A follower of the feed sees every applied entry exactly once and in log order, or is told that it missed some.
-//! * Applying never waits for a follower of the feed.
+//! * A reader that subscribes follows the feed from exactly the state that it has read.
 //! * An entry is visible to readers, to the feed and to waiters before its proposer is answered (R3).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 
+use super::feed::{FEED_ENTRIES_MAX, Feed, FeedItem};
 use super::repair::{RepairError, Replacement};
 use super::{LogId, StoredMembership};
-use crate::catalog::{Catalog, Event, HoldingsImage, Image};
+use crate::catalog::{Catalog, HoldingsImage, Image};
 use crate::types::{ContentHash, PeerId};
-
-/// How many applied entries a follower of the feed may lag. One that lags more is told that it missed some.
-pub const FEED_ENTRIES_MAX: usize = 16_384;
-
-/// An applied entry in the feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppliedEntry {
-    /// Its index in the log.
-    pub log_index: u64,
-    /// Its term.
-    pub term: u64,
-    /// What it changed (L7); empty for blank and membership entries.
-    pub events: Arc<Vec<Event>>,
-}
-
-/// One item of the feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FeedItem {
-    /// The next entry in log order.
-    Applied(AppliedEntry),
-    /// A snapshot has replaced the whole catalog. The follower reads the catalog again and continues.
-    Replaced {
-        /// The last entry the snapshot covers.
-        upto: Option<LogId>,
-    },
-    /// The follower was too slow and has missed items. It has to subscribe again.
-    Lagged {
-        /// How many items it has missed.
-        missed: u64,
-    },
-    /// The state machine is gone; nothing will follow.
-    Closed,
-}
 
 /// Everything that a snapshot covers.
 #[derive(Debug, Default)]
@@ -328,47 +293,5 @@ impl DigestWork {
         if state.inner.replaced.load(Ordering::Relaxed) == replaced {
             current.catalog.keep_digest(&digest);
         }
-    }
-}
-
-/// Follows applied entries. See [`SharedState::subscribe`].
-#[derive(Debug)]
-pub struct Feed {
-    receiver: broadcast::Receiver<FeedItem>,
-    closed: bool,
-}
-
-impl Feed {
-    /// Waits for the next item. Safe to cancel.
-    pub async fn next(&mut self) -> FeedItem {
-        if self.closed {
-            return FeedItem::Closed;
-        }
-        match self.receiver.recv().await {
-            Ok(item) => item,
-            Err(RecvError::Lagged(missed)) => FeedItem::Lagged { missed },
-            Err(RecvError::Closed) => {
-                self.closed = true;
-                FeedItem::Closed
-            }
-        }
-    }
-
-    /// Takes up to `limit` items without waiting.
-    pub fn drain(&mut self, limit: usize) -> VecDeque<FeedItem> {
-        use broadcast::error::TryRecvError;
-        let mut items = VecDeque::new();
-        while items.len() < limit {
-            match self.receiver.try_recv() {
-                Ok(item) => items.push_back(item),
-                Err(TryRecvError::Lagged(missed)) => items.push_back(FeedItem::Lagged { missed }),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Closed) => {
-                    self.closed = true;
-                    break;
-                }
-            }
-        }
-        items
     }
 }

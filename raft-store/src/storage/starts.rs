@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::device::MetaKey;
-use super::log_store::LogShared;
+use super::log::LogShared;
 use super::{LogId, codec};
 
 /// Directories of other members that are remembered. The one not heard of for longest is forgotten first.

@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 
 use super::error::{FatalSignal, StorageError};
 use super::executor::Executor;
-use super::shared::{AppliedEntry, DigestImage, FeedItem, SharedState, State, StateImage};
+use super::feed::{AppliedEntry, FeedItem};
+use super::shared::{DigestImage, SharedState, State, StateImage};
 use super::snapshot::{self, SnapshotFile, SnapshotFiles};
 use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;

@@ -27,8 +27,8 @@ pub fn check(catalog: &Catalog) -> Check {
     no_events_are_left(catalog)?;
     for (_, file) in catalog.files.iter() {
         one_lease_or_offer(file)?;
-        a_free_file_has_no_line(file)?;
-        the_line_has_no_duplicates(file)?;
+        a_free_file_has_no_queue(file)?;
+        the_queue_has_no_duplicates(file)?;
         fencing_tokens_grow(catalog, file)?;
         remembered_versions_are_recent(file)?;
         holders_have_remembered_bytes(file)?;
@@ -55,19 +55,19 @@ fn one_lease_or_offer(file: &FileRecord) -> Check {
     require(!both, "a file has at most one live lease, and no pending grant beside it (L1)", || file.name.to_string())
 }
 
-fn a_free_file_has_no_line(file: &FileRecord) -> Check {
+fn a_free_file_has_no_queue(file: &FileRecord) -> Check {
     let free = file.lease().is_none() && file.offer().is_none();
     require(!free || file.contention.is_none(), "nobody waits for a free file (L5)", || file.name.to_string())
 }
 
-fn the_line_has_no_duplicates(file: &FileRecord) -> Check {
+fn the_queue_has_no_duplicates(file: &FileRecord) -> Check {
     let Some(contention) = &file.contention else { return Ok(()) };
     let offered = contention.offer.iter().map(|offer| (offer.peer, offer.ticket));
-    let places: Vec<_> = offered.chain(contention.line.iter().map(|waiter| (waiter.peer, waiter.ticket))).collect();
+    let places: Vec<_> = offered.chain(contention.queue.iter().map(|waiter| (waiter.peer, waiter.ticket))).collect();
     let peers: BTreeSet<_> = places.iter().map(|(peer, _)| *peer).collect();
     require(peers.len() == places.len(), "a peer has one place per file (L5)", || file.name.to_string())?;
     let first_come = places.windows(2).all(|pair| pair[0].1 < pair[1].1);
-    require(first_come, "tickets grow along the line (L5)", || file.name.to_string())
+    require(first_come, "tickets grow along the wait queue (L5)", || file.name.to_string())
 }
 
 fn fencing_tokens_grow(catalog: &Catalog, file: &FileRecord) -> Check {

@@ -106,11 +106,11 @@ fn contested(catalog: &Catalog, contention: &Contention, deadlines: &mut Deadlin
         ticket = offer.ticket;
     }
     require(ticket <= catalog.tickets, || "the ticket of its pending grant".into())?;
-    for waiter in &contention.line {
+    for waiter in &contention.queue {
         peer_exists(catalog, waiter.peer)?;
         require(waiting.insert(waiter.peer), || "a peer waits twice".into())?;
         let in_order = waiter.ticket > ticket && waiter.ticket <= catalog.tickets;
-        require(in_order, || "the tickets of its line".into())?;
+        require(in_order, || "the tickets of its wait queue".into())?;
         ticket = waiter.ticket;
     }
     Ok(())

@@ -171,7 +171,7 @@ impl Answers {
             Admission::Refused(Rejection::KeyReused)
         } else {
             match answer.result() {
-                Some(Ok(Reply::Denied { position: Some(_), .. })) => return Admission::Waiting,
+                Some(Ok(reply)) if reply.is_provisional() => return Admission::Waiting,
                 Some(result) => Admission::Seen(result),
                 None => return Admission::New,
             }

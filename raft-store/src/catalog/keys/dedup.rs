@@ -26,7 +26,7 @@ impl Catalog {
             Admission::New | Admission::Waiting => {
                 let result = command.op.apply(self, entry_term);
                 // Unregistered peers have no answers: one client could fill the table under any number of ids (X5).
-                let registered = registered || matches!(result, Ok(Reply::Registered { .. }));
+                let registered = registered || result.as_ref().is_ok_and(Reply::registers);
                 if registered && result.as_ref().err().is_none_or(Rejection::is_remembered) {
                     self.remember((owner, slot), tag, Answer::new(tag.body, &result));
                 } else {

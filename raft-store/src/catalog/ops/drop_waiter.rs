@@ -29,7 +29,7 @@ impl Operation for DropWaiter {
             if let (Some(peer), Some(file)) = (catalog.peer_slot(&self.peer), file)
                 && catalog.sets(peer).places.get(&file) == Some(&self.ticket)
             {
-                catalog.leave_line(file, peer, LineEnd::Silent);
+                catalog.leave_queue(file, peer, LineEnd::Silent);
             }
         }
         Ok(Reply::Done)

@@ -25,7 +25,7 @@ impl Operation for Leave {
     fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
         let peer = catalog.known(&self.peer)?;
         if let Some(file) = catalog.settled(&self.file) {
-            catalog.leave_line(file, peer, LineEnd::Left);
+            catalog.leave_queue(file, peer, LineEnd::Left);
         }
         Ok(Reply::Done)
     }

@@ -137,7 +137,7 @@ impl Catalog {
             holder: self.peer_id(peer),
             fencing_token,
             deadline: deadline.at,
-            line: contention.line.iter().map(waiter).collect(),
+            line: contention.queue.iter().map(waiter).collect(),
         })
     }
 

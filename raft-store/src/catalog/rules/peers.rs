@@ -46,7 +46,7 @@ impl Catalog {
         } else if let Some(file) = sets.refused.first().copied() {
             self.forget_refusal(file, peer);
         } else if let Some((file, _)) = sets.places.first_key_value().map(|(file, ticket)| (*file, *ticket)) {
-            self.leave_line(file, peer, LineEnd::Forgotten);
+            self.leave_queue(file, peer, LineEnd::Forgotten);
         } else if let Some(file) = sets.leases.first().copied() {
             // Leases are shorter than the retention, so this one has ended; its own deadline has passed.
             self.end_lease(file, LeaseEnd::Expired);

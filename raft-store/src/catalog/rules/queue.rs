@@ -22,11 +22,11 @@ impl Catalog {
         deadline: Deadline,
         wait: bool,
     ) -> Result<Reply, Rejection> {
-        let position = if wait { Some(self.wait_in_line(file, peer)?) } else { None };
+        let position = if wait { Some(self.enqueue(file, peer)?) } else { None };
         Ok(Reply::Denied { holder: self.peer_id(holder), deadline: deadline.at, position })
     }
 
-    fn wait_in_line(&mut self, file: Id, peer: Id) -> Result<u64, Rejection> {
+    fn enqueue(&mut self, file: Id, peer: Id) -> Result<u64, Rejection> {
         if !self.sets(peer).places.contains_key(&file) {
             self.join(file, peer)?;
         }
@@ -37,12 +37,12 @@ impl Catalog {
         let line_length = self.limits.line_length as usize;
         let record = &mut self.files[file];
         let contention = record.contention.get_or_insert_default();
-        if contention.line.len() >= line_length {
+        if contention.queue.len() >= line_length {
             return Err(Rejection::Overloaded { what: format!("{line_length} peers wait for this file already") });
         }
         self.tickets += 1;
         let ticket = self.tickets;
-        contention.line.push_back(Waiter { peer, ticket });
+        contention.queue.push_back(Waiter { peer, ticket });
         let name = record.file_name();
         self.sets_mut(peer).places.insert(file, ticket);
         self.totals.waiting += 1;
@@ -54,14 +54,14 @@ impl Catalog {
     /// A waiter's position, 1 = next; `None` if it does not wait, or its grant is pending.
     pub(in crate::catalog) fn position(&self, file: Id, peer: Id) -> Option<u64> {
         let ticket = *self.sets(peer).places.get(&file)?;
-        let line = &self.files[file].contention.as_ref()?.line;
-        let index = line.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
+        let queue = &self.files[file].contention.as_ref()?.queue;
+        let index = queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
         Some(index as u64 + 1)
     }
 
     /// Offers an ended lease to the next waiter. If nobody waits, the name is free.
     pub(in crate::catalog) fn offer_next(&mut self, file: Id) {
-        let next = self.files[file].contention.as_mut().and_then(|contention| contention.line.pop_front());
+        let next = self.files[file].contention.as_mut().and_then(|contention| contention.queue.pop_front());
         let Some(Waiter { peer, ticket }) = next else {
             self.files[file].contention = None;
             self.contended.remove(&file);
@@ -98,15 +98,15 @@ impl Catalog {
     pub(in crate::catalog) fn take_place(&mut self, file: Id, peer: Id) -> bool {
         let Some(ticket) = self.sets(peer).places.get(&file).copied() else { return false };
         let Some(contention) = &mut self.files[file].contention else { return false };
-        let Ok(index) = contention.line.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
-        contention.line.remove(index);
+        let Ok(index) = contention.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
+        contention.queue.remove(index);
         self.sets_mut(peer).places.remove(&file);
         self.totals.waiting -= 1;
         true
     }
 
     /// Gives up a place or a pending grant; does nothing without one.
-    pub(in crate::catalog) fn leave_line(&mut self, file: Id, peer: Id, cause: LineEnd) {
+    pub(in crate::catalog) fn leave_queue(&mut self, file: Id, peer: Id, cause: LineEnd) {
         if self.files[file].offer().is_some_and(|offer| offer.peer == peer) {
             self.withdraw_offer(file, cause);
             self.offer_next(file);

@@ -182,7 +182,7 @@ fn flips() -> Vec<Flip> {
         ("a lease: deadline", |c| lease(c).deadline.at += 1),
         ("a lease: position", |c| lease(c).deadline.position += 1),
         ("an offer", |c| contention(c).offer = Some(Offer { peer: 1, ticket: 77, deadline: LATER })),
-        ("a line", |c| contention(c).line.push_back(Waiter { peer: 1, ticket: 77 })),
+        ("a wait queue", |c| contention(c).queue.push_back(Waiter { peer: 1, ticket: 77 })),
         ("a file more", |c| {
             let name = crate::types::FileName::parse("one-more").unwrap();
             c.files.insert(crate::catalog::records::FileRecord::new(&name));
