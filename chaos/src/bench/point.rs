@@ -14,7 +14,7 @@ use client::api::LeaderInfo;
 use serde::{Deserialize, Serialize};
 
 use super::load::drive::Worker;
-use super::load::{self, Common, Mix, Pace, Summary, Tally, Targets};
+use super::load::{self, Common, Mix, OperationKind, Pace, Summary, Tally, Targets};
 use super::runs::Range;
 use super::usage::{Reading, Usage, open_files_max};
 use crate::cluster::{Cluster, READY_WITHIN};
@@ -80,6 +80,26 @@ pub struct LoadOptions {
     pub report: Option<PathBuf>,
     /// Where the binaries are.
     pub bin_dir: Option<PathBuf>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            points: Vec::new(),
+            mix: Mix::of(OperationKind::Announce),
+            rate: None,
+            repeat: 1,
+            duration: Duration::from_secs(10),
+            warm_up: Duration::from_secs(3),
+            files: 1_000,
+            consistency: None,
+            at: At::Leader,
+            node_arguments: Vec::new(),
+            seed: 1,
+            report: None,
+            bin_dir: None,
+        }
+    }
 }
 
 /// What a point came to.
@@ -243,21 +263,8 @@ mod tests {
     use super::*;
 
     fn options() -> LoadOptions {
-        LoadOptions {
-            points: Vec::new(),
-            mix: "announce".parse().expect("a mix"),
-            rate: None,
-            repeat: 1,
-            duration: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            files: 1_000,
-            consistency: Some(Consistency::Stale),
-            at: At::Leader,
-            node_arguments: vec!["--replicas=2".into()],
-            seed: 1,
-            report: None,
-            bin_dir: None,
-        }
+        let node_arguments = vec!["--replicas=2".into()];
+        LoadOptions { consistency: Some(Consistency::Stale), node_arguments, ..LoadOptions::default() }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, FaultOutcome};
+use crate::observer::stat;
 use crate::scenario::Setup;
 use node::testbed::{Signal, signal};
 
@@ -109,12 +110,6 @@ fn is_child(pid: u32) -> bool {
 
 fn state(pid: u32) -> Option<char> {
     stat(pid)?.first()?.chars().next()
-}
-
-/// The fields of `/proc/PID/stat` after the name: state, parent, …
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(text.rsplit_once(')')?.1.split_whitespace().map(String::from).collect())
 }
 
 #[cfg(test)]
