@@ -36,7 +36,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// Pause between two probes of one node.
 const PROBE_PAUSE: Duration = Duration::from_millis(3);
 
-/// The hand that breaks the cluster.
+/// Breaks the cluster on purpose.
 #[derive(Debug)]
 pub struct Nemesis<'a> {
     cluster: &'a mut Cluster,
@@ -128,7 +128,7 @@ impl<'a> Nemesis<'a> {
         Ok(())
     }
 
-    /// Says so in the history for as long as it lasts: the checkers look at what clients are told meanwhile.
+    /// Records the span in the history: the checkers examine what clients are told during it.
     async fn no_majority(&mut self, duration: Duration) {
         self.recorder.record(Record::Quorum { without: self.cluster.living(), majority: false });
         tokio::time::sleep(duration).await;
@@ -194,7 +194,7 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    /// Picks whom to hit. Finding the leader takes a moment, so it is asked before the clock of the fault starts.
+    /// Picks the nodes to hit. Finding the leader takes a moment, so it is done before the fault's clock starts.
     async fn aim(&mut self, target: Target, fault: FaultName) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.

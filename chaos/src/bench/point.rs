@@ -1,4 +1,4 @@
-//! One point of a sweep: so many peers, one load, on a cluster of its own.
+//! One point of a sweep: a number of peers and a load, on its own cluster.
 //!
 //! Invariant: processor time is that of the measured time alone, without set-up and warm-up; a change of
 //! leader during the point is in its result.
@@ -147,7 +147,7 @@ impl LoadOptions {
             Some(Consistency::Leader) => "&consistency=leader",
             Some(Consistency::Linearizable) => "&consistency=linearizable",
         };
-        // A client has so many names, whether it acts for one peer or for many.
+        // The number of names belongs to a client, whether it acts for one peer or for many.
         let clients = peers.min(connections as u64);
         let files = (self.files.saturating_mul(clients) / peers.max(1)).max(1);
         let (run, mix, reading) = (run.to_owned(), self.mix.clone(), reading.to_owned());
@@ -183,7 +183,7 @@ fn host(url: &str) -> &str {
     url.strip_prefix("http://").unwrap_or(url)
 }
 
-/// Whether so many connections can be opened here.
+/// Whether this many connections can be opened here.
 pub fn check_open_files(connections: usize) -> anyhow::Result<()> {
     // Clients that read elsewhere have two connections.
     let needed = connections as u64 * 2 + OPEN_FILES_SPARE;

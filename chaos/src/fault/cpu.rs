@@ -1,6 +1,6 @@
 //! Nodes that get little processor time.
 //!
-//! Invariants: a healed node is neither stopped nor limited; no process is signalled that is not a child of this one.
+//! Invariants: a healed node is neither stopped nor limited; only children of this process are sent signals.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Family for Cpu {
     async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some((node, pid, task)) = self.starved.take() else { return Ok(Vec::new()) };
         task.abort();
-        // Being aborted is how it ends; after that it stops nobody any more.
+        // Being aborted is how it ends; after that it stops nobody anymore.
         let _ = task.await;
         resume(pid);
         Ok(vec![Effect::installed(FaultName::Feed, Some(node), format!("n{node} runs again"))])

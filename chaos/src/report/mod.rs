@@ -225,7 +225,7 @@ pub fn percentile(sorted: &[Micros], percent: usize) -> Micros {
 }
 
 impl Report {
-    /// Reasons why it is no pass, the gravest first.
+    /// Reasons why it does not pass, the gravest first.
     pub fn why(&self) -> Vec<String> {
         let mut why = Vec::new();
         for property in &self.properties {

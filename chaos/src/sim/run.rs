@@ -41,7 +41,7 @@ const GUESTS: u64 = 3;
 /// Checkers of what only real processes have.
 const OF_REAL_RUNS: [&str; 3] = ["replication", "logs", "resources"];
 
-/// Runs a seed on a thread of its own; one process should run no more than one.
+/// Runs a seed on its own thread; one process should run no more than one.
 pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     let began = Instant::now();
     let panics = collect_panics();

@@ -39,7 +39,7 @@ pub struct AgainstOptions {
     pub quick: bool,
     /// Numbers of clients; the usual ones if empty.
     pub clients: Vec<u64>,
-    /// Our load, but for what the clients do.
+    /// Our load; what the clients do is set for each row.
     pub load: LoadOptions,
 }
 
@@ -57,7 +57,7 @@ struct RowPlan {
 enum What {
     /// Operations of this kind against such work.
     Load(OperationKind, Work),
-    /// The gap after so many kills of the leader.
+    /// The gap after this many kills of the leader.
     Gap(usize),
 }
 

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::bench::load::Tally;
 
-    /// A run of a point: so many operations succeeded, one of which was a search, and another failed.
+    /// A run of a point: `done` operations succeeded, one of them a search, and another one failed.
     pub(super) fn point(peers: u64, done: u64) -> Point {
         let (mut tally, seconds) = (Tally::default(), 2.0);
         for _ in 1..done {
