@@ -46,7 +46,7 @@ enum Command {
     /// Run mixed faults for a long time
     Soak(SoakArgs),
     /// Run every scenario as often as a release demands; stopped, it goes on where it was
-    Matrix(MatrixArgs),
+    Matrix(matrix::MatrixOptions),
     /// Check the history of an earlier run again, and write its report anew
     Check {
         /// The history.jsonl of a report directory
@@ -113,31 +113,6 @@ struct SoakArgs {
     /// Report directory; chaos-report/SCENARIO-SEED if absent
     #[arg(long)]
     report: Option<PathBuf>,
-    /// Directory of the raftshare binaries; beside this program if absent
-    #[arg(long)]
-    bin_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct MatrixArgs {
-    /// How much to run
-    #[arg(long, value_enum, default_value = "release")]
-    counts: matrix::Counts,
-    /// Only these scenarios
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// Reports, tables and what is done already
-    #[arg(long, default_value = "chaos-matrix")]
-    out: PathBuf,
-    /// Runs at once
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
-    jobs: u64,
-    /// The seeds of all runs are derived from this one
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Do runs again that neither passed nor showed a violation
-    #[arg(long)]
-    retry: bool,
     /// Directory of the raftshare binaries; beside this program if absent
     #[arg(long)]
     bin_dir: Option<PathBuf>,
@@ -268,16 +243,7 @@ fn again(earlier: &Report, report: Option<PathBuf>, bin_dir: Option<PathBuf>) ->
 }
 
 #[allow(clippy::print_stdout, reason = "the program's results")]
-async fn run_matrix(arguments: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let options = matrix::MatrixOptions {
-        counts: arguments.counts,
-        only: arguments.only,
-        out: arguments.out,
-        jobs: usize::try_from(arguments.jobs).unwrap_or(1),
-        seed: arguments.seed,
-        retry: arguments.retry,
-        bin_dir: arguments.bin_dir,
-    };
+async fn run_matrix(options: matrix::MatrixOptions) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
     match matrix::run(&options, |line| println!("{line}")).await? {
         Some(verdict) => {

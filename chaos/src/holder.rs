@@ -1,7 +1,7 @@
-//! A lease holder in a process of its own, so that it can be stopped as a whole: takes the lease of one file through
+//! A lease holder in its own process, so that it can be stopped as a whole: takes the lease of one file through
 //! the library, works under it for a while, and publishes, whatever the time.
 //!
-//! Invariants: every line of its history is in the file before the request that it tells of is sent; its clock is the
+//! Invariants: every line of its history is written before the request it describes is sent; its clock is the
 //! one of the process that started it, so that both histories are one.
 
 use std::fs::{File, OpenOptions};
@@ -103,7 +103,7 @@ impl Holder {
         let acquire = Write::acquire(name, file, *ttl_ms, true);
         let Some((answer, value)) = self.call(&acquire).await? else { return Ok(false) };
         let Some(lease) = Lease::granted(&acquire, &answer, &value) else { return Ok(false) };
-        // In here it may be stopped, and it does not look at the clock afterwards.
+        // It may be stopped here, and it does not check the clock afterwards.
         tokio::time::sleep(WORKS).await;
         let publish = lease.publish(&mut self.rng, false);
         Ok(self.call(&publish).await?.is_some())

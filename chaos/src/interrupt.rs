@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: the first one ends a run in order, the second one at once.
 //!
-//! Invariant: whoever waits long asks [`asked`] now and then; nothing is left half done by the first signal.
+//! Invariant: long waits check [`asked`] regularly; the first signal leaves nothing half done.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

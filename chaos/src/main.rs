@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// As the node has it: the node that is measured inside this process shall not be slower by its allocator.
+/// The node's allocator: the node that is measured inside this process must not be slower because of another one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -162,7 +162,7 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// Whether no effect of the operation is earlier, nor all of it later.
+    /// Whether the operation took effect within the span.
     pub fn began_in(&self, operation: &Operation) -> bool {
         (self.from + 1..self.until).contains(&operation.began)
     }

@@ -36,7 +36,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// Pause between two probes of one node.
 const PROBE_PAUSE: Duration = Duration::from_millis(3);
 
-/// The hand that breaks the cluster.
+/// Breaks the cluster on purpose.
 #[derive(Debug)]
 pub struct Nemesis<'a> {
     cluster: &'a mut Cluster,
@@ -84,9 +84,9 @@ impl<'a> Nemesis<'a> {
         match step {
             Step::Traffic(_) => tokio::time::sleep(lasts).await,
             Step::AfterUpdate(_) => self.after_update(lasts).await,
-            Step::Kill(target) => self.kill(target).await?,
-            Step::Stop(target) => self.stop(target).await?,
-            Step::Terminate(target) => self.terminate(target).await?,
+            Step::Kill(target) => self.strike(FaultName::Kill, target).await?,
+            Step::Stop(target) => self.strike(FaultName::Stop, target).await?,
+            Step::Terminate(target) => self.strike(FaultName::Terminate, target).await?,
             Step::Fault(fault) => self.inject(fault, seed).await?,
             Step::Heal => self.heal().await?,
             Step::Continue => {
@@ -128,7 +128,7 @@ impl<'a> Nemesis<'a> {
         Ok(())
     }
 
-    /// Says so in the history for as long as it lasts: the checkers look at what clients are told meanwhile.
+    /// Records the span in the history: the checkers examine what clients are told during it.
     async fn no_majority(&mut self, duration: Duration) {
         self.recorder.record(Record::Quorum { without: self.cluster.living(), majority: false });
         tokio::time::sleep(duration).await;
@@ -143,26 +143,24 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    async fn kill(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, FaultName::Kill).await else { return Ok(()) };
+    /// Sends a signal to the nodes that a target means.
+    async fn strike(&mut self, fault: FaultName, target: Target) -> anyhow::Result<()> {
+        let Some((nodes, leader)) = self.aim(target, fault).await else { return Ok(()) };
         self.last_fault = Some(Instant::now());
         for node in nodes {
-            self.cluster.kill(node)?;
-            self.hit(FaultName::Kill, "kill -9", node, &leader);
-        }
-        Ok(())
-    }
-
-    async fn terminate(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, FaultName::Terminate).await else { return Ok(()) };
-        self.last_fault = Some(Instant::now());
-        for node in nodes {
-            let status = self.cluster.terminate(node, ENDS_WITHIN).await?;
-            if status.success() {
-                self.hit(FaultName::Terminate, "SIGTERM", node, &leader);
-            } else {
-                self.recorder.record(Record::Exit { node, status: format!("after SIGTERM: {status}") });
-            }
+            let words = match fault {
+                FaultName::Kill => self.cluster.kill(node).map(|()| "kill -9")?,
+                FaultName::Stop => self.cluster.stop(node).map(|()| "SIGSTOP")?,
+                _ => {
+                    let status = self.cluster.terminate(node, ENDS_WITHIN).await?;
+                    if !status.success() {
+                        self.recorder.record(Record::Exit { node, status: format!("after SIGTERM: {status}") });
+                        continue;
+                    }
+                    "SIGTERM"
+                }
+            };
+            self.hit(fault, words, node, &leader);
         }
         Ok(())
     }
@@ -196,17 +194,7 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    async fn stop(&mut self, target: Target) -> anyhow::Result<()> {
-        let Some((nodes, leader)) = self.aim(target, FaultName::Stop).await else { return Ok(()) };
-        self.last_fault = Some(Instant::now());
-        for node in nodes {
-            self.cluster.stop(node)?;
-            self.hit(FaultName::Stop, "SIGSTOP", node, &leader);
-        }
-        Ok(())
-    }
-
-    /// Picks whom to hit. Finding the leader takes a moment, so it is asked before the clock of the fault starts.
+    /// Picks the nodes to hit. Finding the leader takes a moment, so it is done before the fault's clock starts.
     async fn aim(&mut self, target: Target, fault: FaultName) -> Option<(Vec<NodeId>, Option<LeaderInfo>)> {
         let leader = match target {
             // Quick path: nearly always somebody leads, and the moment after an update must not pass.

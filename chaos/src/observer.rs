@@ -100,9 +100,13 @@ fn nodes() -> Vec<Found> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // `pid (name) state ppid …`; the name may have spaces and parentheses.
-    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    stat(pid)?.get(1)?.parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may have spaces and parentheses: state, parent, …
+pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(')')?.1.split_whitespace().map(String::from).collect())
 }
 
 /// Resident memory of a process, in KiB.

@@ -1,6 +1,6 @@
 //! Writing a history while a run goes on, and reading one back.
 //!
-//! Invariants: recording never waits for the disk (a thread of its own writes); a file that `load` accepts has the
+//! Invariants: recording never waits for the disk (a separate thread writes); a file that `load` accepts has the
 //! format of this version and is complete up to its last line.
 
 use std::fs::File;
@@ -54,8 +54,8 @@ pub enum HistoryError {
 
 /// Takes events from every task of a run and writes them down.
 ///
-/// Cheap to share; the file is written by a thread of its own, so recording never waits for the disk. A run is bounded
-/// by its rounds, hence so is the queue.
+/// Cheap to share. A separate thread writes the file, so recording never waits for the disk. The queue is bounded
+/// because the number of rounds is.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     began: Instant,

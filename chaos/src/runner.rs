@@ -43,7 +43,7 @@ pub struct RunOptions {
     pub seed: u64,
     /// Rounds.
     pub rounds: u32,
-    /// Go on with rounds for so long, instead of so many.
+    /// Go on with rounds for this long, instead of a fixed number.
     pub duration: Option<Duration>,
     /// Index nodes.
     pub nodes: u64,
@@ -195,7 +195,7 @@ async fn drive(
     });
     match ended.await {
         Ok(result) => result?,
-        // What they still wait for stays without an answer in the history, which is what it is.
+        // What they still wait for stays unanswered in the history.
         Err(_) => clients.shutdown().await,
     }
     drop(observer);

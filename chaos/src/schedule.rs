@@ -13,7 +13,7 @@ use crate::scenario::{Scenario, Step};
 /// A step with its random numbers drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action {
-    /// What to do; neither a choice nor a chance, which are decided.
+    /// What to do. Choices and chances are already decided.
     pub step: Step,
     /// How long it lasts, for steps with a span to draw from.
     pub lasts: Duration,
@@ -40,7 +40,7 @@ fn draw(steps: &[Step], round: u32, rng: &mut StdRng) -> Vec<Action> {
             Step::Fault(_) => seed = rng.random(),
             Step::OneOf(alternatives) => {
                 let (chosen, seed) = (rng.random_range(0..alternatives.len()), rng.random());
-                // From a generator of its own, so that a choice does not shift the numbers of what follows.
+                // From its own generator, so that a choice does not shift the numbers of what follows.
                 actions.extend(draw(alternatives[chosen], round, &mut StdRng::seed_from_u64(seed)));
                 continue;
             }

@@ -2,7 +2,7 @@
 //! everything it acknowledged.
 //!
 //! Invariant: what is written down here was read after healing, from every node by itself, linearizably; the digests
-//! are taken last, because looking up published contents is a write of its own.
+//! are taken last, because looking up published contents is itself a write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -168,7 +168,7 @@ async fn final_read(healed: &impl Healed, node: NodeId, file: &str) -> Result<(u
     .await
 }
 
-/// Each of a file's contents is announced by a peer of its own: an announce never sets a holding back, so that a holder
+/// Each of a file's contents is announced by its own peer: an announce never sets a holding back, so that a holder
 /// of a newer version would be told that one (F4).
 fn auditor_id(auditor: usize) -> String {
     format!("auditor-{auditor}")
@@ -193,7 +193,7 @@ async fn look_up(
     .await
 }
 
-/// Takes all digests at one applied index; after the deadline those that there are, which decide nothing.
+/// Takes all digests at one applied index. After the deadline it records what there is, which decides nothing.
 async fn digests(processes: &Processes<'_>) {
     let (nodes, deadline) = (processes.nodes(), Instant::now() + DIGEST_WITHIN);
     loop {

@@ -1,4 +1,4 @@
-//! Announces of new names per second, by so many clients over HTTP.
+//! Announces of new names per second over HTTP, for several numbers of clients.
 //!
 //! Invariant: each client has one connection to the leader and begins its next announce when the last one was answered;
 //! what began during the warm-up is not counted.

@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use super::against::{self, AgainstOptions};
-use super::load::Mix;
+use super::load::{Mix, OperationKind};
 use super::point::{At, Consistency, LoadOptions};
 use super::{BenchOptions, NAMES, sweep, table};
 
@@ -146,15 +146,6 @@ impl BenchArgs {
         !self.peers.is_empty() || !self.clients.is_empty() || self.mix.is_some() || self.rate.is_some()
     }
 
-    fn times(&self) -> anyhow::Result<(Duration, Duration)> {
-        let (duration, warm_up) = if self.quick { (QUICK_DURATION, QUICK_WARM_UP) } else { (DURATION, WARM_UP) };
-        let duration = self.duration.unwrap_or(duration);
-        if duration.is_zero() {
-            bail!("--duration must be longer than 0");
-        }
-        Ok((duration, self.warm_up.unwrap_or(warm_up)))
-    }
-
     fn fixed_options(self) -> anyhow::Result<BenchOptions> {
         let given = [
             ("--duration", self.duration.is_some() && !self.only.iter().any(|only| only == "saturate")),
@@ -180,43 +171,39 @@ impl BenchArgs {
     }
 
     fn load_options(self) -> anyhow::Result<LoadOptions> {
-        let (duration, warm_up) = self.times()?;
         let connections = self.connections.map_or(CONNECTIONS, |connections| connections as usize);
         let points = if !self.clients.is_empty() {
             self.clients.iter().map(|&clients| (clients, clients as usize)).collect()
         } else {
-            let peers = if self.peers.is_empty() { vec![PEERS] } else { self.peers };
+            let peers = if self.peers.is_empty() { vec![PEERS] } else { self.peers.clone() };
             peers.into_iter().map(|peers| (peers, connections)).collect()
         };
-        Ok(LoadOptions {
-            points,
-            mix: self.mix.unwrap_or_else(|| Mix::of(super::load::OperationKind::Announce)),
-            rate: self.rate,
-            repeat: self.repeat,
-            duration,
-            warm_up,
-            files: self.files.unwrap_or(FILES),
-            consistency: self.consistency,
-            at: self.at.unwrap_or(At::Leader),
-            node_arguments: self.node_arg,
-            seed: self.seed.unwrap_or(SEED),
-            report: self.report,
-            bin_dir: self.bin_dir,
-        })
+        let mix = self.mix.clone().unwrap_or_else(|| Mix::of(OperationKind::Announce));
+        Ok(LoadOptions { points, mix, ..self.common_options()? })
     }
 
     fn against_options(self) -> anyhow::Result<AgainstOptions> {
-        let (duration, warm_up) = self.times()?;
-        Ok(AgainstOptions {
-            quick: self.quick,
-            clients: self.clients,
+        Ok(AgainstOptions { quick: self.quick, load: self.common_options()?, clients: self.clients })
+    }
+
+    fn common_options(&self) -> anyhow::Result<LoadOptions> {
+        let duration = self.duration.unwrap_or(if self.quick { QUICK_DURATION } else { DURATION });
+        if duration.is_zero() {
+            bail!("--duration must be longer than 0");
+        }
+        Ok(LoadOptions {
+            rate: self.rate,
             repeat: self.repeat,
             duration,
-            warm_up,
-            node_arguments: self.node_arg,
+            warm_up: self.warm_up.unwrap_or(if self.quick { QUICK_WARM_UP } else { WARM_UP }),
+            files: self.files.unwrap_or(FILES),
+            consistency: self.consistency,
+            at: self.at.unwrap_or(At::Leader),
+            node_arguments: self.node_arg.clone(),
             seed: self.seed.unwrap_or(SEED),
-            report: self.report,
-            bin_dir: self.bin_dir,
+            report: self.report.clone(),
+            bin_dir: self.bin_dir.clone(),
+            ..LoadOptions::default()
         })
     }
 }
@@ -258,7 +245,7 @@ mod tests {
         assert_eq!((fixed("--quick"), fixed("--only saturate --repeat 99")), (1, 99));
         let load = parse("--peers 10 --repeat 3").expect("valid").load_options().expect("sensible");
         let against = parse("--against etcd --repeat 4").expect("valid").against_options().expect("sensible");
-        assert_eq!((load.repeat, against.repeat), (3, 4));
+        assert_eq!((load.repeat, against.load.repeat), (3, 4));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A follower's answer to whoever has just written at the leader: how long `min_index` makes a stale read wait, while
-//! others write (R3).
+//! A follower's answer to a client that has just written at the leader: how long `min_index` makes a stale read wait,
+//! while others write (R3).
 //!
 //! Invariant: the read is sent when the write's answer is there, and it is answered by the follower that was asked.
 

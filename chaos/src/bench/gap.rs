@@ -20,7 +20,7 @@ use crate::workload::{RawClient, RawOutcome};
 /// Limit of one probing write, and the pause between two to one node.
 const PROBE_WITHIN: Duration = Duration::from_millis(500);
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
-/// Writes go on for so long before the signal, and after the first that is acknowledged behind it.
+/// Writes go on for this long before the signal, and after the first that is acknowledged behind it.
 const AROUND: Duration = Duration::from_millis(1_000);
 /// How long a node may take to end, and writes to be acknowledged again, before the measurement is given up.
 const WITHIN: Duration = Duration::from_secs(30);

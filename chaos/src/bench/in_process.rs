@@ -37,7 +37,7 @@ const WRITERS: [(usize, &str); 3] = [(1, ""), (100, ""), (500, "≥ 80,000")];
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let hosted = Hosted::start(bench).await?;
     let figures = counts(&hosted, bench).await;
-    // After a failure as well: the next measurement shall not share this process with the node.
+    // After a failure as well: the next measurement must not share this process with the node.
     let stopped = hosted.stop().await;
     let figures = figures?;
     stopped?;
@@ -125,7 +125,7 @@ impl Hosted {
     }
 }
 
-/// Writes of so many tasks for so long.
+/// Writes of `writers` tasks for `duration`.
 async fn count(node: &Arc<Node>, writers: usize, duration: Duration) -> anyhow::Result<Figure> {
     let began = Instant::now();
     let (from, until) = (began + WARM_UP, began + WARM_UP + duration);

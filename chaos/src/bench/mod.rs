@@ -1,6 +1,6 @@
 //! Measurements of a cluster of real processes on this machine, beside the original system's figures.
 //!
-//! Invariant: each figure is measured by a function of its own on a fresh cluster that nothing else uses at
+//! Invariant: each figure is measured by its own function on a fresh cluster that nothing else uses at
 //! that moment; medians and percentiles are of all samples, none is left out. A measurement that fails
 //! keeps none of the others from being made.
 

@@ -1,4 +1,4 @@
-//! One point of a sweep: so many peers, one load, on a cluster of its own.
+//! One point of a sweep: a number of peers and a load, on its own cluster.
 //!
 //! Invariant: processor time is that of the measured time alone, without set-up and warm-up; a change of
 //! leader during the point is in its result.
@@ -14,7 +14,7 @@ use client::api::LeaderInfo;
 use serde::{Deserialize, Serialize};
 
 use super::load::drive::Worker;
-use super::load::{self, Common, Mix, Pace, Summary, Tally, Targets};
+use super::load::{self, Common, Mix, OperationKind, Pace, Summary, Tally, Targets};
 use super::runs::Range;
 use super::usage::{Reading, Usage, open_files_max};
 use crate::cluster::{Cluster, READY_WITHIN};
@@ -82,6 +82,26 @@ pub struct LoadOptions {
     pub bin_dir: Option<PathBuf>,
 }
 
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            points: Vec::new(),
+            mix: Mix::of(OperationKind::Announce),
+            rate: None,
+            repeat: 1,
+            duration: Duration::from_secs(10),
+            warm_up: Duration::from_secs(3),
+            files: 1_000,
+            consistency: None,
+            at: At::Leader,
+            node_arguments: Vec::new(),
+            seed: 1,
+            report: None,
+            bin_dir: None,
+        }
+    }
+}
+
 /// What a point came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -127,7 +147,7 @@ impl LoadOptions {
             Some(Consistency::Leader) => "&consistency=leader",
             Some(Consistency::Linearizable) => "&consistency=linearizable",
         };
-        // A client has so many names, whether it acts for one peer or for many.
+        // The number of names belongs to a client, whether it acts for one peer or for many.
         let clients = peers.min(connections as u64);
         let files = (self.files.saturating_mul(clients) / peers.max(1)).max(1);
         let (run, mix, reading) = (run.to_owned(), self.mix.clone(), reading.to_owned());
@@ -163,7 +183,7 @@ fn host(url: &str) -> &str {
     url.strip_prefix("http://").unwrap_or(url)
 }
 
-/// Whether so many connections can be opened here.
+/// Whether this many connections can be opened here.
 pub fn check_open_files(connections: usize) -> anyhow::Result<()> {
     // Clients that read elsewhere have two connections.
     let needed = connections as u64 * 2 + OPEN_FILES_SPARE;
@@ -243,21 +263,8 @@ mod tests {
     use super::*;
 
     fn options() -> LoadOptions {
-        LoadOptions {
-            points: Vec::new(),
-            mix: "announce".parse().expect("a mix"),
-            rate: None,
-            repeat: 1,
-            duration: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            files: 1_000,
-            consistency: Some(Consistency::Stale),
-            at: At::Leader,
-            node_arguments: vec!["--replicas=2".into()],
-            seed: 1,
-            report: None,
-            bin_dir: None,
-        }
+        let node_arguments = vec!["--replicas=2".into()];
+        LoadOptions { consistency: Some(Consistency::Stale), node_arguments, ..LoadOptions::default() }
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Range {
         self.runs > 1
     }
 
-    /// Both ends with so many digits; a dash for a single run.
+    /// Both ends with this many digits; a dash for a single run.
     pub fn text(&self, digits: usize) -> String {
         if !self.is_repeated() {
             return "–".into();

@@ -1,5 +1,5 @@
 //! A cluster under as many writes as it takes, for a long time, over names that were all there after the first minute:
-//! neither the rate, nor memory, nor what is on disk may show how long it has been going on.
+//! neither the rate, nor memory, nor disk usage may depend on how long it has been running.
 //!
 //! Invariant: writes are counted when they are answered; leadership is looked at all the time, and a change is a
 //! figure. So is memory, which swings with what is freed and given back: its figures are the means of the run's thirds,
@@ -27,7 +27,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Time between two polls at who leads, and at memory.
 const POLL_PAUSE: Duration = Duration::from_millis(500);
 
-/// Parts of the run after the first minute, of which memory is told.
+/// Parts of the run after the first minute for which memory is reported.
 const THIRDS: usize = 3;
 
 /// What was seen at the end of a minute.

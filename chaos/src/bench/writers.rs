@@ -23,7 +23,7 @@ pub(super) struct WriterOptions {
     pub(super) clients: usize,
     /// Time from one request of a client to its next; none waits for longer than the answer takes.
     pub(super) pace: Option<Duration>,
-    /// Files of each client; new ones for ever if absent.
+    /// Files of each client; always new ones if absent.
     pub(super) names: Option<u64>,
 }
 
@@ -146,7 +146,7 @@ impl Writer {
                 }
                 Ok(_) => done.errors += 1,
                 Err(_) => {
-                    // The connection is of no use any more, and neither is this client.
+                    // The connection is broken, and this client cannot go on.
                     done.errors += 1;
                     break;
                 }

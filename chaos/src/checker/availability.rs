@@ -1,6 +1,6 @@
 //! Proves: a node that reaches no majority goes on answering stale reads.
 //!
-//! Source: rules R2 and R4: whoever lost the leader reads from the nodes that are left.
+//! Source: rules R2 and R4: clients that lost the leader read from the remaining nodes.
 //!
 //! Cannot see: whether a node answers whose process was killed, paused or started shortly before; such a
 //! node counts only when it does answer.
@@ -9,10 +9,10 @@ use super::{Checker, Findings, while_apart};
 use crate::history::{Level, Micros, Op};
 use crate::model::{Apart, Model, Operation};
 
-/// How long a process may suffer from what was done to it.
+/// How long the effects of a fault on a process may last.
 const PROCESS_FAULT_MAX: Micros = 10_000_000;
 
-/// A client that heard nothing for so long was not answered; one that gave up earlier says nothing.
+/// A client that waited this long was not answered; one that gave up earlier proves nothing.
 const SILENCE_MIN: Micros = 2_000_000;
 
 /// Stale reads need no majority.

@@ -41,8 +41,8 @@ fn one_answer_per_key(model: &Model, findings: &mut Findings) {
     }
 }
 
-/// Refusals for want of a leader or of room are not answers of the catalog and not remembered; a peer that is
-/// not registered leaves none either (X5).
+/// Refusals for want of a leader or of room are not answers of the catalog and not remembered; nor is one to an
+/// unregistered peer (X5).
 fn is_settled(operation: &Operation) -> bool {
     match &operation.outcome {
         Outcome::Ok(..) => true,

@@ -42,7 +42,7 @@ pub struct Checker {
     pub name: &'static str,
     /// The property in words, as the table shows it.
     pub property: &'static str,
-    /// Decides it.
+    /// The check.
     pub check: fn(&Model) -> Findings,
 }
 
@@ -83,8 +83,8 @@ impl Findings {
     }
 }
 
-/// Judges every operation that began while some nodes reached no majority. Where none ever did there is nothing
-/// to decide, which counts as one fact.
+/// Judges every operation that began while some nodes had no majority. If there was none, there is nothing to
+/// decide, which counts as one fact.
 fn while_apart(model: &Model, mut judge: impl FnMut(&Operation, &Apart, &mut Findings)) -> Findings {
     let mut findings = Findings::default();
     let mut taken_apart = false;
@@ -98,7 +98,7 @@ fn while_apart(model: &Model, mut judge: impl FnMut(&Operation, &Apart, &mut Fin
     findings
 }
 
-/// One file's worth of checkers that apply to every scenario.
+/// The checkers that apply to every scenario.
 pub const ALL: &[Checker] = &[
     mutual_exclusion::CHECKER,
     lines::CHECKER,
@@ -120,7 +120,7 @@ pub const ALL: &[Checker] = &[
     availability::CHECKER,
 ];
 
-/// The same, where no failure may reach a client that waits.
+/// The same, for scenarios in which a patient client must see no failure.
 pub const ALL_AND_PATIENCE: &[Checker] = &{
     let mut checkers = [patience::CHECKER; ALL.len() + 1];
     let mut index = 0;

@@ -1,7 +1,7 @@
 //! Proves: a client of the library that waits long enough sees no failure, only answers and
 //! refusals by the index's rules.
 //!
-//! Source: rules X3 and W5; a rolling restart is work of every day.
+//! Source: rules X3 and W5; rolling restarts are routine.
 //!
 //! Cannot see: how long the client waited; its deadline bounds that.
 

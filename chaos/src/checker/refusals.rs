@@ -2,7 +2,7 @@
 //! request for a lease is denied only in favour of a peer that could have it; and no registered peer is unknown, no
 //! valid request bad, no key of ours used before.
 //!
-//! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, and is of no use).
+//! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, but is useless).
 //!
 //! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of
 //! a leader or of room, which are accepted as long as a fault can explain them.

@@ -17,9 +17,9 @@ use crate::model::{Model, Sampled};
 pub const RSS_MAX_KIB: u64 = 1_500 * 1_024;
 /// Bytes that a node of these workloads never has on disk.
 pub const DATA_MAX: u64 = 4 << 30;
-/// From here on growth is looked at, in microseconds.
+/// Growth is examined from this length of run on, in microseconds.
 pub const LONG: Micros = 5 * 60 * 1_000_000;
-/// Growth that is no leak: this factor in percent, and these amounts.
+/// Growth that does not count as a leak: this factor in percent, and these amounts.
 const GROWTH_PERCENT: u64 = 120;
 const RSS_SLACK_KIB: u64 = 64 * 1_024;
 const DATA_SLACK: u64 = 128 << 20;

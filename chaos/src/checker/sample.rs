@@ -146,7 +146,7 @@ impl Sample {
         assert_eq!(found.violations, 0, "{}", checker.name);
     }
 
-    /// Asserts that the checker finds fault, with these words in its first finding.
+    /// Asserts that the checker finds a violation, with these words in the first finding.
     pub(crate) fn caught_by(&self, checker: &Checker, words: &str) {
         let found = self.check(checker);
         assert!(found.violations > 0, "{}: the broken history was accepted", checker.name);
@@ -181,7 +181,7 @@ pub(crate) fn answered_by(node: u64) -> End {
     End::Seen(Answer::File { version: 2, hash: "h2".into() }, Seen { node, boot: "b".into(), applied: 9, index: None })
 }
 
-/// A run in which these nodes lose their majority after 300 ms, for good.
+/// A run in which these nodes lose their majority after 300 ms and never get it back.
 pub(crate) fn parted(without: &[u64]) -> Sample {
     let mut sample = good();
     sample.record(300, Record::Quorum { without: without.to_vec(), majority: without.len() < 2 });

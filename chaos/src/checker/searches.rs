@@ -15,7 +15,7 @@ use super::{Checker, Findings};
 use crate::history::{Answer, Level, Micros, Op, OpId};
 use crate::model::{Model, Operation, Outcome, peer_of};
 
-/// A holder that announced is live for so many milliseconds on the leader's clock: less than the
+/// A holder that announced stays live for this many milliseconds on the leader's clock: less than the
 /// shortest time to live of a peer in any run.
 const HOLDER_LIVES_MS: u64 = 700;
 
@@ -61,7 +61,7 @@ fn check(model: &Model) -> Findings {
     findings
 }
 
-/// The earliest moment of which an announce's peer may have been silent since.
+/// The earliest moment since which an announce's peer may have been silent.
 fn alive_since(publish: &Operation, registered: &BTreeMap<&str, Vec<&Operation>>) -> Micros {
     let registrations = peer_of(&publish.op).and_then(|peer| registered.get(peer)).into_iter().flatten();
     let last = registrations.filter(|registration| registration.invoked <= publish.invoked);

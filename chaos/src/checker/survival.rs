@@ -1,9 +1,9 @@
-//! Proves: the cluster lives. No node ended or panicked by itself, but for those that had to and said
+//! Proves: the cluster lives. No node ended or panicked on its own, except those that had to and said
 //! why; after every fault that left a majority, writes were acknowledged again; and once all faults
 //! were removed the whole cluster served.
 //!
 //! Source: rules R4 and W4; the liveness phase of TigerBeetle's and openraft's simulators (a cluster that stops after
-//! the faults loses nothing, and is of no use).
+//! the faults loses nothing, but is useless).
 //!
 //! Cannot see: how long single requests hung, except through the workload's own deadlines.
 

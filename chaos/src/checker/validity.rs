@@ -1,5 +1,5 @@
-//! Says whether a run shows anything at all: enough acknowledged operations, faults that really fired, contention, and
-//! every kind of operation. A run that shows nothing is invalid, and never a pass.
+//! Decides whether a run shows anything at all: enough acknowledged operations, faults that really fired, contention,
+//! and every kind of operation. A run that shows nothing is invalid, and never a pass.
 //!
 //! Source: etcd's robustness tests enforce a minimum rate; openraft's simulator reports modes that never happened.
 
@@ -20,17 +20,17 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// Of faults that leave the clients working most of the time.
+    /// For faults that leave the clients working most of the time.
     pub const fn full(fault: FaultName) -> Self {
         Self { acknowledged_per_round: 30, publishes_per_round: 3, denials: 5, fault: Some(fault) }
     }
 
-    /// Of faults that keep the clients waiting for a part of each round.
+    /// For faults that make the clients wait for a part of each round.
     pub const fn reduced(fault: FaultName) -> Self {
         Self { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: Some(fault) }
     }
 
-    /// Of faults that are drawn.
+    /// For drawn faults.
     pub const fn any_fault() -> Self {
         Self { acknowledged_per_round: 20, publishes_per_round: 2, denials: 5, fault: None }
     }

@@ -1,11 +1,11 @@
-//! Why a cluster does not do as it is told.
+//! Why a cluster could not be controlled.
 
 use std::time::Duration;
 
 use node::testbed::TestbedError;
 use raft_store::types::NodeId;
 
-/// Why a cluster does not do as it is told.
+/// Why a cluster could not be controlled.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A process could not be controlled.

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::fault::network::Pids;
 use crate::fault::{Families, NodePlan};
 
-/// How long a cluster may take to be born, or to serve again after the last fault was removed.
+/// How long a cluster may take to bootstrap, or to serve again after the last fault was removed.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Pause between two polls at a node.
 const POLL: Duration = Duration::from_millis(10);
@@ -178,7 +178,7 @@ impl Cluster {
         Ok(Process::start(spec)?)
     }
 
-    /// From its next start a node tells others another address, and is told the addresses of all.
+    /// Changes the address that a node advertises from its next start on, and the addresses it is given.
     pub fn readdress(&mut self, id: NodeId, advertise: String, members: &str) -> Result<(), ClusterError> {
         let count = self.options.nodes.to_string();
         let member = self.member(id)?;
@@ -250,7 +250,7 @@ impl Cluster {
         std::fs::metadata(self.log(id)).map_or(0, |log| log.len())
     }
 
-    /// What a node has written to its log file after so many bytes.
+    /// What a node has written to its log file after the first `bytes`.
     pub fn said_since(&self, id: NodeId, bytes: u64) -> String {
         let all = std::fs::read(self.log(id)).unwrap_or_default();
         let new = usize::try_from(bytes).ok().and_then(|bytes| all.get(bytes..));

@@ -170,7 +170,7 @@ impl Clocks {
         Ok(())
     }
 
-    /// Asks whoever leads to hand over. That may fail; the effect tells who leads.
+    /// Asks the leader to hand over. That may fail; the effect says who leads.
     async fn make_leader(&self, arena: &Arena<'_>, node: NodeId) {
         let Some(url) = arena.cluster.url(node) else { return };
         let sent = self.http.post(format!("{url}/cluster/transfer")).json(&json!({ "id": node })).send().await;

@@ -1,6 +1,6 @@
 //! Nodes that get little processor time.
 //!
-//! Invariants: a healed node is neither stopped nor limited; no process is signalled that is not a child of this one.
+//! Invariants: a healed node is neither stopped nor limited; only children of this process are sent signals.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Arena, Effect, Environment, Family};
 use crate::history::{FaultName, FaultOutcome};
+use crate::observer::stat;
 use crate::scenario::Setup;
 use node::testbed::{Signal, signal};
 
@@ -81,7 +82,7 @@ impl Family for Cpu {
     async fn heal(&mut self, _arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let Some((node, pid, task)) = self.starved.take() else { return Ok(Vec::new()) };
         task.abort();
-        // Being aborted is how it ends; after that it stops nobody any more.
+        // Being aborted is how it ends; after that it stops nobody anymore.
         let _ = task.await;
         resume(pid);
         Ok(vec![Effect::installed(FaultName::Feed, Some(node), format!("n{node} runs again"))])
@@ -109,12 +110,6 @@ fn is_child(pid: u32) -> bool {
 
 fn state(pid: u32) -> Option<char> {
     stat(pid)?.first()?.chars().next()
-}
-
-/// The fields of `/proc/PID/stat` after the name: state, parent, …
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(text.rsplit_once(')')?.1.split_whitespace().map(String::from).collect())
 }
 
 #[cfg(test)]

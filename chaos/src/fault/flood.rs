@@ -26,7 +26,7 @@ use crate::workload::{RawClient, RawOutcome};
 const IDLE: usize = 120;
 /// Requests per node whose head never ends.
 const HALF_HEADS: usize = 60;
-/// Requests per node whose body is sent but for its last byte.
+/// Requests per node whose body is sent except for its last byte.
 const HELD_BODIES: usize = 10;
 /// Bytes of such a body.
 const BODY_BYTES: usize = 4 << 20;
@@ -90,7 +90,7 @@ impl Family for Flood {
         hostile_names(arena).await?;
         let mut grown = Vec::new();
         for (id, before) in living.iter().zip(before) {
-            // A node that ended meanwhile is told by whoever looks after the processes.
+            // A node that ended meanwhile is reported elsewhere.
             let Some(now) = arena.cluster.pid(*id).and_then(rss_kib) else { continue };
             let growth = now.saturating_sub(before);
             grown.push(growth >> 10);
@@ -116,7 +116,7 @@ fn greetings(rng: &mut StdRng) -> Vec<(usize, Vec<u8>)> {
     held.resize(held.len() + BODY_BYTES - 1, b' ');
     let mut garbage = vec![0; GARBAGE_BYTES];
     rng.fill(garbage.as_mut_slice());
-    // A frame as long as it can say, of which nothing follows.
+    // A frame header that announces the greatest length, with nothing after it.
     let endless = [RAFT, &[u8::MAX; 8]].concat();
     vec![
         (IDLE, Vec::new()),

@@ -1,4 +1,4 @@
-//! A lease holder that is stopped for longer than its lease lasts, and wakes up none the wiser.
+//! A lease holder that is stopped for longer than its lease lasts, and continues without noticing.
 //!
 //! Invariant: it counts as stopped only if it held a lease and had published nothing under it when it was.
 
@@ -135,7 +135,7 @@ impl Holders {
         Ok(matches!(last, Some(Record::Ok { answer: Answer::Granted { .. }, .. })))
     }
 
-    /// What became of the first publish after so many lines.
+    /// What became of the first publish after line number `lines`.
     fn late_publish(&self, lines: usize) -> anyhow::Result<(bool, String)> {
         let events = self.read()?;
         let answer = events.iter().skip(lines).find_map(|event| match &event.record {

@@ -56,7 +56,7 @@ pub struct NodePlan {
     pub id: NodeId,
     /// `host:port` it listens on.
     pub listen: String,
-    /// `host:port` that other nodes and clients are told, if it is another.
+    /// `host:port` that other nodes and clients use, if it differs.
     pub advertise: Option<String>,
     /// Its data directory; exists when the node is started.
     pub data: PathBuf,
@@ -88,7 +88,7 @@ pub struct Arena<'a> {
 }
 
 impl Arena<'_> {
-    /// The living nodes that a target means.
+    /// The living nodes that a target selects.
     pub fn aim(&self, target: Target) -> Vec<NodeId> {
         let leads = self.leader.as_ref().map(|leader| leader.id);
         target.among(&self.cluster.ids(), &self.cluster.living(), leads, self.round)
@@ -163,8 +163,8 @@ pub trait Family: Sized {
         Ok(Vec::new())
     }
 
-    /// With the workload ended: ends clients that are processes of their own, and joins their history to the run's.
-    /// Returns the contents that they published, or tried to.
+    /// After the workload: ends clients that run in their own processes and merges their history into the run's.
+    /// Returns the contents that they published or tried to publish.
     fn end_clients(&mut self, _recorder: &Recorder) -> anyhow::Result<Published> {
         Ok(Published::new())
     }
@@ -181,8 +181,8 @@ pub trait Family: Sized {
 /// Declares the families: a variant of [`Fault`] and a field of [`Families`] for each.
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident => $field:ident: $family:ty;)*) => {
-        /// One thing a family does to the cluster. What exactly (whom, how long, how much) it draws from the arena's
-        /// generator.
+        /// One thing a family does to the cluster. The details (which node, how long, how much) are drawn from the
+        /// arena's generator.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault {
             $($(#[$doc])* $variant(<$family as Family>::Fault),)*
@@ -235,7 +235,8 @@ macro_rules! families {
                 Ok(effects)
             }
 
-            /// Ends clients that are processes of their own; returns the contents that they published, or tried to.
+            /// Ends clients that run in their own processes; returns the contents that they published or tried to
+            /// publish.
             pub fn end_clients(&mut self, recorder: &Recorder) -> anyhow::Result<Published> {
                 let mut published = Published::new();
                 $(if let Some(family) = &mut self.$field {
@@ -280,6 +281,6 @@ families! {
     Members => members: members::Members;
     /// Peers that share folders.
     Peers => peers: peers::Peers;
-    /// A lease holder in a process of its own.
+    /// A lease holder in its own process.
     Holders => holders: holders::Holders;
 }

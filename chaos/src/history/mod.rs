@@ -284,7 +284,7 @@ pub enum Op {
         /// Which file.
         file: String,
     },
-    /// Announce new bytes. Every publish of a run has a hash of its own.
+    /// Announce new bytes. Every publish of a run has its own hash.
     Publish {
         /// Who.
         peer: String,

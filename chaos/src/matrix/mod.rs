@@ -41,21 +41,28 @@ pub enum Counts {
 }
 
 /// What to run, and where it goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct MatrixOptions {
-    /// How much.
+    /// How much to run
+    #[arg(long, value_enum, default_value = "release")]
     pub counts: Counts,
-    /// Only these scenarios, if there are any.
+    /// Only these scenarios
+    #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Reports and state go here.
+    /// Reports, tables and what is done already
+    #[arg(long, default_value = "chaos-matrix")]
     pub out: PathBuf,
-    /// Runs at once.
-    pub jobs: usize,
-    /// Seeds are derived from this one.
+    /// Runs at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub jobs: u64,
+    /// The seeds of all runs are derived from this one
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Do runs again that neither passed nor showed a violation.
+    /// Do runs again that neither passed nor showed a violation
+    #[arg(long)]
     pub retry: bool,
-    /// Directory of the raftshare binaries; beside this program if absent.
+    /// Directory of the raftshare binaries; beside this program if absent
+    #[arg(long)]
     pub bin_dir: Option<PathBuf>,
 }
 

@@ -18,7 +18,7 @@ use crate::report::{self, Report, Verdict};
 pub(super) const FILE: &str = "matrix.jsonl";
 
 /// A run that ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FinishedRun {
     pub(super) scenario: String,
@@ -52,17 +52,8 @@ impl FinishedRun {
             verdict: Verdict::Skipped,
             why: vec![why],
             directory: format!("{scenario}-{seed}"),
-            seconds: 0,
-            operations: 0,
-            acknowledged: 0,
-            refused: 0,
-            unknown: 0,
-            repeated: 0,
-            checks: 0,
-            violations: 0,
-            faults: BTreeMap::new(),
-            recoveries_us: Vec::new(),
             revision: crate::revision::REVISION.into(),
+            ..Self::default()
         }
     }
 

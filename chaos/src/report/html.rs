@@ -22,7 +22,7 @@ pub(crate) fn page(title: &str, body: &Markup) -> String {
     page.into_string() + "\n"
 }
 
-/// A table that scrolls by itself; a heading says whether its column has numbers.
+/// A scrollable table; a heading says whether its column has numbers.
 pub(crate) fn table(headings: &[(&str, bool)], rows: &Markup) -> Markup {
     html! {
         div.scroll {

@@ -30,7 +30,7 @@ pub const PAGE: &str = "report.html";
 const PRINTED_MAX: usize = 5;
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Everything was checked and holds.
@@ -38,6 +38,7 @@ pub enum Verdict {
     /// A property was broken.
     Violation,
     /// Nothing was seen to break, but something could not be decided.
+    #[default]
     Unknown,
     /// The run shows too little to mean anything.
     Invalid,
@@ -225,7 +226,7 @@ pub fn percentile(sorted: &[Micros], percent: usize) -> Micros {
 }
 
 impl Report {
-    /// Reasons why it is no pass, the gravest first.
+    /// Reasons why it does not pass, the gravest first.
     pub fn why(&self) -> Vec<String> {
         let mut why = Vec::new();
         for property in &self.properties {

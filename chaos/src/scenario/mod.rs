@@ -50,17 +50,17 @@ pub enum Step {
     Continue,
     /// Start every killed node again.
     Restart,
-    /// The living nodes reach no majority: for so long no write may be acknowledged.
+    /// The living nodes reach no majority: for this long no write may be acknowledged.
     NoMajority(MsRange),
     /// Wait until every node serves.
     AwaitReady,
     /// Wait until a write is acknowledged again, and note how long that took since the last fault.
     AwaitWrites,
-    /// The same, and more than so many milliseconds since the last fault are a violation.
+    /// The same, and more than this many milliseconds since the last fault are a violation.
     AwaitWritesWithin(u64),
     /// Do one of these lists of steps, drawn anew in every round.
     OneOf(&'static [&'static [Step]]),
-    /// Do these steps in one of so many rounds.
+    /// Do these steps once in this many rounds.
     OneIn(u32, &'static [Step]),
 }
 
@@ -71,7 +71,7 @@ pub struct Workload {
     pub shared_files: usize,
     /// Lease durations to draw from, in milliseconds.
     pub ttls_ms: &'static [u64],
-    /// One client in so many sends raw requests and repeats them under their keys, late and often.
+    /// One client in this number sends raw requests and repeats them under their keys, late and often.
     pub zombie_one_in: usize,
     /// Longest pause of a client between two operations, in milliseconds.
     pub pause_ms: u64,
@@ -117,7 +117,7 @@ pub struct Setup {
     pub spares: u64,
     /// Peers that share folders.
     pub peers: usize,
-    /// A lease holder in a process of its own.
+    /// A lease holder in its own process.
     pub holder: bool,
     /// More arguments for every node.
     pub arguments: &'static [&'static str],
@@ -130,7 +130,7 @@ pub const PLAIN: Setup =
 /// How often a scenario runs before a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release {
-    /// Runs, each with a seed of its own.
+    /// Runs, each with its own seed.
     pub runs: u32,
     /// Rounds of each; at least ten seconds of traffic in all.
     pub rounds: u32,

@@ -126,7 +126,7 @@ impl Actor {
         format!("shared/{}.txt", self.client.rng.random_range(0..self.files))
     }
 
-    /// Carries out a write under a key of its own; what it was answered, if it was acknowledged.
+    /// Carries out a write under a new key; returns the answer if it was acknowledged.
     async fn insist(&mut self, write: Write) -> Option<(Answer, Value)> {
         let request = self.client.request(write);
         self.client.insist(&request).await
@@ -136,14 +136,14 @@ impl Actor {
         self.insist(Write::register(&self.client.name, false)).await.is_some()
     }
 
-    /// Creates a name of its own without a lease (F3).
+    /// Creates a new name without a lease (F3).
     async fn create(&mut self) {
         let Keyed { name, keys, rng, .. } = &mut self.client;
         let write = Write::create(name, &format!("private/{name}-{keys}.txt"), None, rng);
         self.insist(write).await;
     }
 
-    /// Creates a file that a peer of its own holds, which serves, and searches for it at once at several nodes.
+    /// Creates a file held by a serving peer of its own and at once searches for it at several nodes.
     async fn publish_and_search(&mut self) {
         let peer = format!("{}-seeker-{}", self.client.name, self.seekers);
         // If this is not told to have been done, it may be done later and take the file away

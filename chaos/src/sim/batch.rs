@@ -1,4 +1,4 @@
-//! Runs many seeds, each in a process of its own, and adds up what they came to.
+//! Runs many seeds, each in its own process, and adds up what they came to.
 //!
 //! Invariants: a batch passes only if every seed passed, and, when it is large enough to expect it, every kind of fault
 //! and every property came up at least once. With a report directory each result is appended as soon as it is known,
@@ -31,7 +31,7 @@ const EVERY_MODE_FROM: usize = 50;
 /// Other things that must have happened in such a batch.
 const MODES: [&str; 6] = ["leaders", "snapshots", "purges", "snapshots installed", "claims", "unknown outcomes"];
 
-/// Runs one seed in a process of its own.
+/// Runs one seed in its own process.
 pub async fn in_a_process(seed: u64) -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let running = tokio::process::Command::new(program)
@@ -49,7 +49,7 @@ pub async fn in_a_process(seed: u64) -> anyhow::Result<Outcome> {
         .with_context(|| format!("seed {seed} ended without a result ({})", output.status))
 }
 
-/// Runs all seeds; `progress` is told each result that is no pass, and now and then how far it is.
+/// Runs all seeds; `progress` gets each result that is not a pass, and from time to time how far the batch is.
 pub async fn run(
     seeds: Range<u64>,
     jobs: usize,

@@ -46,7 +46,7 @@ pub(super) struct Faults {
     undo: Vec<(Duration, Undo)>,
     /// Pairs that do not reach each other.
     pub(super) cuts: Cuts,
-    /// Who shall be lost because leadership goes there, and when.
+    /// The node to be lost because leadership goes there, and when.
     doomed: Option<(Duration, u64)>,
     journal: Journal,
     down: BTreeMap<u64, bool>,
@@ -89,12 +89,12 @@ impl Faults {
         }
     }
 
-    /// Whether a fault lasts still; in a quiet world the next one then waits.
+    /// Whether a fault is still active; in a quiet world the next one waits for its end.
     fn busy(&self) -> bool {
         !self.undo.is_empty() || self.doomed.is_some()
     }
 
-    /// Since when the faults are what they are, while there are any.
+    /// When the set of active faults last changed, if there are any.
     pub(super) fn since(&self) -> Option<Duration> {
         let last = self.log.last().map(|(at, ..)| *at);
         last.filter(|_| !self.undo.is_empty() && self.doomed.is_none())
@@ -231,7 +231,7 @@ impl Faults {
         }
     }
 
-    /// The leader keeps one follower, which keeps as many others as it takes for a majority with it.
+    /// The leader keeps one follower, which keeps as many others as form a majority with it.
     fn bridge(
         &mut self,
         now: Duration,

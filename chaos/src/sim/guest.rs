@@ -1,7 +1,7 @@
 //! A peer that serves and falls silent, and registers again at the moment at which the leader gives it up.
 //!
 //! Invariant: it is silent for about its time to live, so that its registration and its expiry cross on their way into
-//! the log; what must not happen then is that the registration is expired (P3), which the watch looks for.
+//! the log; the registration must not be expired then (P3), which the watch checks.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::workload::RawOutcome;
 
 /// Limit of one request.
 const WITHIN: Duration = Duration::from_secs(1);
-/// The leader looks for silent peers every 200 ms; the registration comes before, at, or after that moment.
+/// The leader checks for silent peers every 200 ms; the registration arrives before, at, or after that moment.
 const AROUND_MS: std::ops::Range<u64> = 0..300;
 
 /// A guest.

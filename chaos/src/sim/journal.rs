@@ -17,7 +17,7 @@ struct Inner {
     over: bool,
     published: BTreeMap<String, Vec<String>>,
     counts: BTreeMap<&'static str, u64>,
-    /// Who shall hand leadership over, and to whom.
+    /// Which node should hand leadership over, and to which.
     transfer: Option<(u64, u64)>,
     /// When the newest write that was acknowledged had been sent.
     acknowledged: Option<Micros>,
@@ -98,7 +98,7 @@ impl Journal {
         self.inner.lock().over = true;
     }
 
-    /// Whether the clients shall end.
+    /// Whether the clients should end.
     pub(super) fn is_over(&self) -> bool {
         self.inner.lock().over
     }

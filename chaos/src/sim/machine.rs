@@ -67,7 +67,7 @@ impl Machine {
         Self { id, disk, inside, neighbours: neighbours.clone(), config: config(id, plan), rate_percent }
     }
 
-    /// The software: runs the node, and if that ends waits to be noticed.
+    /// The software: runs the node; when it ends, waits until the simulator notices.
     pub(super) async fn run(self) -> turmoil::Result {
         let why = match self.serve().await {
             Ok(()) => "it stopped".to_owned(),

@@ -71,7 +71,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     TcpStream::connect((host, port)).await
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 pub(super) async fn exchange(request: Request<Bytes>, within: Duration) -> Result<Response<Bytes>, Undelivered> {
     let not_sent = |reason: &str| Undelivered::NotSent(reason.to_owned());
     let lost = |reason: String| Undelivered::Lost(reason);

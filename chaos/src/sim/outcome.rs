@@ -12,7 +12,7 @@ use crate::report::Verdict;
 const ACKNOWLEDGED_MIN: usize = 15;
 
 /// One seed's result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The seed.

@@ -12,7 +12,7 @@ use crate::history::FaultName;
 
 /// Silence after which a peer expires.
 pub(super) const PEER_TTL: Duration = Duration::from_millis(1_000);
-/// A new leader expires nobody for so long.
+/// A new leader expires nobody for this long.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Kinds of faults.
@@ -31,7 +31,7 @@ pub(super) enum FaultKind {
     Graph,
     /// The leader reaches one machine of a majority that is whole without it.
     Bridge,
-    /// Leadership is handed over, and the machine that shall get it is lost right then.
+    /// Leadership is handed over, and the machine that would get it is lost at that moment.
     TransferLoss,
     /// One machine does not hear another.
     OneWay,

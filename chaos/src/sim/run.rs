@@ -41,7 +41,7 @@ const GUESTS: u64 = 3;
 /// Checkers of what only real processes have.
 const OF_REAL_RUNS: [&str; 3] = ["replication", "logs", "resources"];
 
-/// Runs a seed on a thread of its own; one process should run no more than one.
+/// Runs a seed on its own thread; one process should run no more than one.
 pub fn run_seed(seed: u64, tell: bool) -> Outcome {
     let began = Instant::now();
     let panics = collect_panics();
@@ -89,22 +89,7 @@ fn collect_panics() -> std::sync::Arc<parking_lot::Mutex<Vec<String>>> {
 
 /// A seed that came to nothing but a violation.
 pub(super) fn broken(seed: u64, words: &str) -> Outcome {
-    Outcome {
-        seed,
-        verdict: Verdict::Violation,
-        trace: String::new(),
-        simulated_ms: 0,
-        took_ms: 0,
-        acknowledged: 0,
-        unknown: 0,
-        refused: 0,
-        checks: 0,
-        properties: BTreeMap::new(),
-        violations: vec![words.to_owned()],
-        shortcomings: Vec::new(),
-        faults: BTreeMap::new(),
-        happened: BTreeMap::new(),
-    }
+    Outcome { seed, verdict: Verdict::Violation, violations: vec![words.to_owned()], ..Outcome::default() }
 }
 
 struct SimCluster {

@@ -54,7 +54,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks at every running machine; `step` goes into the trace.
+    /// Examines every running machine; `step` goes into the trace.
     pub(super) fn observe(&mut self, step: u64, machines: &[Machine], journal: &Journal) {
         for machine in machines {
             let mut inside = machine.inside.lock();
@@ -87,7 +87,7 @@ impl Watch {
         }
     }
 
-    /// Who leads, of those that were seen to, by the newest term.
+    /// The leader with the newest term, among those seen.
     pub(super) fn leader(&self) -> Option<u64> {
         let leads = self.observed.iter().filter(|(_, seen_now)| seen_now.leads);
         leads.max_by_key(|(_, seen_now)| seen_now.term).map(|(id, _)| *id)
@@ -117,7 +117,7 @@ impl Watch {
         }
     }
 
-    /// Sees each entry once; a step is a millisecond.
+    /// Samples often enough to see each entry; a step is a millisecond.
     fn follow_peers(&mut self, step: u64, events: &[Event]) {
         for event in events {
             match event {

@@ -23,7 +23,7 @@ const ATTEMPTS_MAX: u32 = 4;
 pub(crate) trait Wire {
     /// Nodes, numbered from 1.
     fn nodes(&self) -> u64;
-    /// Whether the client shall end.
+    /// Whether the client should end.
     fn is_over(&self) -> bool;
     /// Writes down that a write is about to be sent.
     fn invoke(&self, client: &str, op: Op, key: String, to: NodeId) -> OpId;
@@ -92,7 +92,7 @@ impl<W: Wire> Keyed<W> {
                     }
                     return Some((answer, value));
                 }
-                // A rule of the catalog: repeating would only be told the same.
+                // A rule of the catalog: a repeat would get the same answer.
                 (Settled::Refused(code), Some(_)) if !is_temporary(&code) => return None,
                 (_, Some(pause)) => self.pause(pause).await,
                 (_, None) => {}
@@ -126,7 +126,7 @@ impl<W: Wire> Keyed<W> {
         self.rng.random_range(1..=self.wire.nodes())
     }
 
-    /// Sleeps for up to so many milliseconds.
+    /// Sleeps for up to this many milliseconds.
     pub(crate) async fn pause(&mut self, most_ms: u64) {
         let ms = self.rng.random_range(0..=most_ms);
         tokio::time::sleep(Duration::from_millis(ms)).await;

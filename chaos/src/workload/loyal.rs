@@ -2,7 +2,7 @@
 //! majority is asked for one while it has none.
 //!
 //! Invariant: each write is a registration of the client's own peer, which holds nothing: it needs the log as any other
-//! does, and its open outcomes, of which there are many, touch no file and no lease.
+//! does, and its many unknown outcomes touch no file and no lease.
 
 use std::time::Duration;
 

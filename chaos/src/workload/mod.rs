@@ -52,7 +52,7 @@ pub struct Context {
     pub workload: Workload,
     /// Counts lease updates as they are sent; faults wait for it.
     pub updates: watch::Sender<u64>,
-    /// Turns true when the clients shall end.
+    /// Turns true when the clients should end.
     pub stop: watch::Receiver<bool>,
     /// Contents that were published, or tried to be: per file, in the order they were sent.
     pub published: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
@@ -63,7 +63,7 @@ pub struct Context {
 /// What a raw request came to, once it is written down.
 #[derive(Debug)]
 pub enum Settled {
-    /// It was answered: in the words of the history, whole, and by whom.
+    /// It was answered: the answer as the history words it, the whole body, and who answered.
     Answered(Answer, Value, Option<Seen>),
     /// It was refused, with this code.
     Refused(String),
@@ -114,7 +114,7 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
 }
 
 impl Context {
-    /// Whether the clients shall end.
+    /// Whether the clients should end.
     pub fn is_over(&self) -> bool {
         *self.stop.borrow()
     }
@@ -185,7 +185,8 @@ impl Context {
     }
 }
 
-/// What a raw request came to, for the history and for its client. An answer that `read` does not understand is unknown.
+/// What a raw request came to, for the history and for its client. An answer that `read` does not understand is
+/// unknown.
 pub(crate) fn settled(id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -> Option<Answer>) -> (Record, Settled) {
     match outcome {
         RawOutcome::Ok(value, seen) => match read(&value) {

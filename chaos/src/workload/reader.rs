@@ -17,7 +17,7 @@ use crate::history::{Answer, Level, Op};
 
 /// Limit of one read; longer than a node waits for a log index (2 s).
 const READ_WITHIN: Duration = Duration::from_millis(2_500);
-/// Limit of most strong reads, in milliseconds: a node that is cut off shall be asked more than once while it is.
+/// Limit of most strong reads, in milliseconds: a node that is cut off should be asked more than once during that time.
 const STRONG_WITHIN_MS: std::ops::Range<u64> = 150..600;
 /// Pause between two reads of one node.
 const PAUSE: Duration = Duration::from_millis(25);

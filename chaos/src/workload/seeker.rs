@@ -1,6 +1,6 @@
-//! A client that publishes a file of its own and searches for it at once, at every level and from any node.
+//! A client that publishes a file and searches for it at once, at every level and from any node.
 //!
-//! Invariants: its peer serves, or no search would find the file (P5), and is registered anew before each publish, so
+//! Invariants: its peer serves, or no search would find the file (P5), and is registered again before each publish, so
 //! that it has not expired by the time of the searches. A peer whose registration may still come is not used again: it
 //! would take the file away.
 
@@ -30,7 +30,7 @@ pub(super) struct Seeker {
     context: Context,
     raw: RawClient,
     name: String,
-    /// Counts the peers that it was.
+    /// Counts the peers it has used.
     peers: u64,
     keys: u64,
     rng: StdRng,
@@ -59,7 +59,7 @@ impl Seeker {
         format!("found/{}.txt", self.name)
     }
 
-    /// Publishes the next version; its log index if that was acknowledged.
+    /// Publishes the next version; returns its log index if it was acknowledged.
     async fn publish(&mut self) -> Option<u64> {
         let (peer, file) = (format!("{}-{}", self.name, self.peers), self.file());
         if self.send(&Write::register(&peer, true)).await.is_none() {
@@ -72,7 +72,7 @@ impl Seeker {
         self.send(&publish).await?.2?.index
     }
 
-    /// One write, sent once; what it was answered, if it was acknowledged.
+    /// Sends a write once; returns the answer if it was acknowledged.
     async fn send(&mut self, write: &Write) -> Option<(Answer, Value, Option<Seen>)> {
         self.keys += 1;
         let key = format!("{}-{}", self.name, self.keys);

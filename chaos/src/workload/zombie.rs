@@ -1,4 +1,4 @@
-//! A client without the library's manners: raw requests to any node with deadlines far too short, repeated under the
+//! A client without the library's care: raw requests to any node with deadlines far too short, repeated under the
 //! same key to other nodes and long after they were answered, and publishes under leases that are long over.
 //!
 //! Invariant: a request is repeated only while the index has to remember its key.
@@ -76,7 +76,7 @@ impl Zombie {
             old.extend(self.lease_cycle(file.as_str(), &context).await);
             let newest = self.0.keys;
             old.retain(|request| newest - request.number < NEWER_KEYS_MAX);
-            // Long after its answer: a repeat must be told the same again (X1).
+            // Long after its answer: a repeat must get the same answer again (X1).
             if !old.is_empty() && self.0.rng.random_bool(0.3) {
                 let request = old.swap_remove(self.0.rng.random_range(0..old.len()));
                 self.0.attempt(&request).await;

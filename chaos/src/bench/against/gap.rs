@@ -25,7 +25,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a gap may be before the measurement is given up.
 const GAP_WITHIN: Duration = Duration::from_secs(30);
 
-/// Kills our leader so many times.
+/// Kills our leader `kills` times.
 pub async fn ours(cluster: &mut Cluster, kills: usize) -> anyhow::Result<Samples> {
     let raw = RawClient::new(Arc::new(cluster.urls()))?;
     let Write { path, body, .. } = Write::register("probe", false);
@@ -42,7 +42,7 @@ pub async fn ours(cluster: &mut Cluster, kills: usize) -> anyhow::Result<Samples
     Ok(samples)
 }
 
-/// Kills etcd's leader so many times.
+/// Kills etcd's leader `kills` times.
 pub async fn etcd(etcd: &mut Etcd, kills: usize) -> anyhow::Result<Samples> {
     let urls: Vec<String> = etcd.hosts().iter().map(|host| format!("http://{host}")).collect();
     let members = urls.len();

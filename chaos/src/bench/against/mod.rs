@@ -10,7 +10,6 @@ mod gap;
 mod results;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
@@ -19,7 +18,7 @@ use self::etcd::Etcd;
 pub use self::results::{Cell, Comparison, Row};
 use super::load::{Mix, OperationKind, Pace};
 use super::machine::Machine;
-use super::point::{self, At, LoadOptions, NODES, drive_watched};
+use super::point::{self, LoadOptions, NODES, drive_watched};
 use super::runs::{self, Range};
 use super::samples::Samples;
 use crate::cluster::Cluster;
@@ -40,20 +39,8 @@ pub struct AgainstOptions {
     pub quick: bool,
     /// Numbers of clients; the usual ones if empty.
     pub clients: Vec<u64>,
-    /// Runs of each cell.
-    pub repeat: u32,
-    /// Measured time of each run.
-    pub duration: Duration,
-    /// Goes before it.
-    pub warm_up: Duration,
-    /// More arguments for each of our nodes.
-    pub node_arguments: Vec<String>,
-    /// Seed of our load.
-    pub seed: u64,
-    /// Where results and logs go; nowhere if absent.
-    pub report: Option<PathBuf>,
-    /// Where our binaries are.
-    pub bin_dir: Option<PathBuf>,
+    /// Our load; what the clients do is set for each row.
+    pub load: LoadOptions,
 }
 
 /// What both do in one row.
@@ -70,7 +57,7 @@ struct RowPlan {
 enum What {
     /// Operations of this kind against such work.
     Load(OperationKind, Work),
-    /// The gap after so many kills of the leader.
+    /// The gap after this many kills of the leader.
     Gap(usize),
 }
 
@@ -82,25 +69,25 @@ pub async fn run(options: &AgainstOptions, mut tell: impl FnMut(String)) -> anyh
         point::check_open_files(usize::try_from(plan.clients).unwrap_or(usize::MAX))?;
     }
     let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let logs = options.report.clone().unwrap_or_else(|| temporary.path().to_owned()).join("logs");
+    let logs = options.load.report.clone().unwrap_or_else(|| temporary.path().to_owned()).join("logs");
     let mut comparison = Comparison {
         revision: REVISION,
         etcd_version: etcd::version(&program),
         at: seconds_since_1970(),
         machine: Machine::this(),
         command: std::env::args().collect(),
-        duration_s: options.duration.as_secs_f64(),
-        repeat: options.repeat,
+        duration_s: options.load.duration.as_secs_f64(),
+        repeat: options.load.repeat,
         rows: Vec::new(),
     };
     let mut measured = vec![Vec::new(); plans.len()];
-    for (run, number) in runs::rounds(plans.len(), options.repeat) {
-        let logs = runs::logs(&logs, run, options.repeat);
+    for (run, number) in runs::rounds(plans.len(), options.load.repeat) {
+        let logs = runs::logs(&logs, run, options.load.repeat);
         let workspace = Workspace { program: program.clone(), data: temporary.path().to_owned(), logs };
-        tell(format!("measuring {}{} …", plans[number].text(), runs::label(run, options.repeat)));
+        tell(format!("measuring {}{} …", plans[number].text(), runs::label(run, options.load.repeat)));
         measured[number].push(plans[number].measure(options, &workspace).await?);
         comparison.rows = plans.iter().zip(&measured).filter_map(|(plan, cells)| plan.row(cells)).collect();
-        if let Some(report) = &options.report {
+        if let Some(report) = &options.load.report {
             comparison.write(report)?;
         }
     }
@@ -175,22 +162,8 @@ impl Workspace {
 }
 
 fn our_options(options: &AgainstOptions, kind: OperationKind) -> LoadOptions {
-    LoadOptions {
-        points: Vec::new(),
-        mix: Mix::of(kind),
-        rate: None,
-        repeat: 1,
-        duration: options.duration,
-        warm_up: options.warm_up,
-        // A new name each time, as etcd gets a new key.
-        files: u64::MAX,
-        consistency: None,
-        at: At::Leader,
-        node_arguments: options.node_arguments.clone(),
-        seed: options.seed,
-        report: None,
-        bin_dir: options.bin_dir.clone(),
-    }
+    // A new name each time, as etcd gets a new key.
+    LoadOptions { mix: Mix::of(kind), files: u64::MAX, repeat: 1, report: None, ..options.load.clone() }
 }
 
 async fn our_load(
@@ -225,10 +198,10 @@ async fn their_load(options: &AgainstOptions, workspace: &Workspace, work: Work,
     }
     let mut processes = etcd.processes();
     processes.push(("generator".into(), std::process::id()));
-    let pace = Pace { warm_up: options.warm_up, duration: options.duration, rate: None };
+    let pace = Pace { warm_up: options.load.warm_up, duration: options.load.duration, rate: None };
     let (tally, mut usages) = drive_watched(workers, pace, &processes).await;
     let generator = usages.pop().unwrap_or_default();
-    let total = tally.total().over(options.duration.as_secs_f64());
+    let total = tally.total().over(options.load.duration.as_secs_f64());
     Ok(Cell {
         per_second: Some(total.per_second),
         range: total.range,
@@ -252,7 +225,7 @@ async fn gaps(options: &AgainstOptions, workspace: &Workspace, kills: usize) -> 
     let raftshare = {
         let directories = (workspace.fresh("raftshare")?, workspace.logs.join("raftshare-gap"));
         let arguments = our_options(options, OperationKind::Announce).node_arguments();
-        let mut cluster = Cluster::start_plain(NODES, options.bin_dir.as_deref(), directories, arguments).await?;
+        let mut cluster = Cluster::start_plain(NODES, options.load.bin_dir.as_deref(), directories, arguments).await?;
         gap::ours(&mut cluster, kills).await?
     };
     let mut etcd = Etcd::start(&workspace.program, &workspace.fresh("etcd")?, &workspace.logs.join("etcd-gap")).await?;
@@ -265,17 +238,7 @@ mod tests {
     use super::*;
 
     fn options(clients: Vec<u64>) -> AgainstOptions {
-        AgainstOptions {
-            quick: true,
-            clients,
-            repeat: 2,
-            duration: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            node_arguments: Vec::new(),
-            seed: 1,
-            report: None,
-            bin_dir: None,
-        }
+        AgainstOptions { quick: true, clients, load: LoadOptions::default() }
     }
 
     #[test]

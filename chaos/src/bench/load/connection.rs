@@ -2,7 +2,7 @@
 //! only what is asked for is read.
 //!
 //! Invariant: a status is returned only when the whole answer was read; after an error the
-//! connection is of no use any more.
+//! connection must be dropped.
 
 use std::io::{self, Write as _};
 use std::ops::Range;

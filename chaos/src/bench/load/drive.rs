@@ -26,7 +26,7 @@ pub const BACKLOG_MAX: usize = 10_000;
 pub const BACKLOG: &str = "backlog full";
 /// Shortest sleep of the pacer: operations that are due within it begin together.
 const PACE: Duration = Duration::from_micros(100);
-/// Tallies that workers share; each has a lock of its own.
+/// Tallies that workers share; each has its own lock.
 const SHARDS: usize = 8;
 
 /// What one operation came to.
@@ -43,7 +43,7 @@ pub trait Worker: Send + 'static {
     /// One operation.
     fn once(&mut self) -> impl Future<Output = Completed> + Send;
 
-    /// Gives up what was under way: the operation took too long, and its connection is of no use any more.
+    /// Gives up what was under way: the operation took too long, and its connection is broken.
     fn reset(&mut self);
 }
 
@@ -226,7 +226,7 @@ impl Queue {
     }
 }
 
-/// Runs on a thread of its own: the runtime's timers are good to a millisecond only.
+/// Runs on its own thread: the runtime's timers are good to a millisecond only.
 fn pacer(schedule: Schedule, queue: &Queue, counting: &Counting) {
     for number in 0.. {
         let due = schedule.due(number);

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - every peer has an id, idempotency keys and names of its own, and its keys are sent as the library sends them;
-//! - a peer has at most so many names: after the last one it states the first again with the same bytes, a logged write
-//!   that adds nothing to the catalog, so that a long run does not grow it without bound.
+//! - a peer has a bounded number of names: after the last one it states the first again with the same bytes, a logged
+//!   write that adds nothing to the catalog, so that a long run does not grow it without bound.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::bench::load::Tally;
 
-    /// A run of a point: so many operations succeeded, one of which was a search, and another failed.
+    /// A run of a point: `done` operations succeeded, one of them a search, and another one failed.
     pub(super) fn point(peers: u64, done: u64) -> Point {
         let (mut tally, seconds) = (Tally::default(), 2.0);
         for _ in 1..done {
@@ -188,21 +188,8 @@ mod tests {
 
     /// Two points with as many runs.
     pub(super) fn sweep(repeat: u32) -> Sweep {
-        let options = LoadOptions {
-            points: Vec::new(),
-            mix: "announce=5,search=1".parse().expect("a mix"),
-            rate: None,
-            repeat,
-            duration: Duration::from_secs(2),
-            warm_up: Duration::ZERO,
-            files: 10,
-            consistency: None,
-            at: point::At::Leader,
-            node_arguments: Vec::new(),
-            seed: 7,
-            report: None,
-            bin_dir: None,
-        };
+        let mix = "announce=5,search=1".parse().expect("a mix");
+        let options = LoadOptions { mix, repeat, duration: Duration::from_secs(2), seed: 7, ..LoadOptions::default() };
         let runs = |peers| (1..=u64::from(repeat)).map(|run| point(peers, run * 2)).collect::<Vec<_>>();
         let points = [10, 100].into_iter().filter_map(|peers| merge::merged(&runs(peers))).collect();
         Sweep { points, ..Sweep::new(&options) }

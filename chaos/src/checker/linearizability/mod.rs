@@ -67,7 +67,7 @@ fn check_within(model: &Model, budget: Duration) -> Findings {
 
 /// Searches, first without the grants that nobody was told of, then with as many of them as it takes.
 ///
-/// An order found without some of them is an order; that there is none is believed only with all of them.
+/// An order found without some of them is valid; that no order exists counts only when all were used.
 fn judge(file: &str, mut history: History, time: Duration, findings: &mut Findings) {
     let deadline = Instant::now() + time;
     let certain = history.calls.iter().filter(|call| call.certain).count();

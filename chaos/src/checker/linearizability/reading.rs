@@ -136,7 +136,7 @@ impl<'a> Reading<'a> {
                 match (joined.fate, told.answer()) {
                     (Fate::Done, Some(&Answer::Granted { fence, ttl_ms, version, sent })) => {
                         let until = sent.unwrap_or(told.invoked).saturating_add(self.model.lasts(ttl_ms));
-                        // A repeat tells of the first grant, but maybe not with the version of that moment.
+                        // A repeat returns the first grant, but perhaps with a later version.
                         let version = (!joined.repeated).then_some(version);
                         let grant =
                             Transition::Grant { peer: holder, fence: Some(fence), until, asked: began, version };

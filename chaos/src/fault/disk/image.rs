@@ -1,4 +1,4 @@
-//! One node's disk: an ext4 file system in an image of its own, mounted over a loop device.
+//! One node's disk: an ext4 file system in its own image, mounted over a loop device.
 //!
 //! Invariant: a dropped image is not mounted. What is on it after a power cut is what an ext4 journal recovers, so what
 //! a process had not synced is gone, unlike after SIGKILL.
@@ -143,7 +143,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily: whoever still has a file open keeps it, and the name is free.
+            // Lazily: a process that has a file open keeps it, and the mount point is free.
             let _ = run(Command::new("umount").arg("-l").arg(&self.mount_point));
         }
     }

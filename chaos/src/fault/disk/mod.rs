@@ -1,7 +1,7 @@
 //! Faults of the disks below the nodes' data: power cuts, no space left, errors.
 //!
-//! Invariants: every node has a disk of its own; after cleaning up nothing is mounted, and whatever ends this program
-//! earlier unmounts everything as well, because the mounts are in a namespace of its own.
+//! Invariants: every node has its own disk; after cleaning up nothing is mounted, and if the program ends earlier, the
+//! system unmounts everything, because the mounts are in the program's own namespace.
 
 mod image;
 pub mod namespace;
@@ -72,7 +72,7 @@ impl Family for Disks {
         }
     }
 
-    /// Puts the node's data on a disk of its own.
+    /// Puts the node's data on its own disk.
     async fn shape(&mut self, plan: &mut NodePlan) -> anyhow::Result<()> {
         let image = Image::create(&self.environment.data.join("disks"), &format!("n{}", plan.id))?;
         plan.data = image.mount_point().join("data");
@@ -94,7 +94,7 @@ impl Family for Disks {
         }
     }
 
-    /// Gives power back; the nodes are started by whoever restarts dead nodes.
+    /// Gives power back; a later step starts the nodes.
     async fn heal(&mut self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<Effect>> {
         let mut effects = Vec::new();
         for id in std::mem::take(&mut self.full) {
@@ -147,7 +147,7 @@ impl Disks {
         Ok(effects)
     }
 
-    /// A disk that takes nothing more: its node has to say so and end by itself (W4).
+    /// A disk that accepts no writes: its node has to say so and end on its own (W4).
     fn break_disks(
         &mut self,
         (fault, words): (FaultName, &str),
@@ -190,7 +190,7 @@ impl Disks {
     }
 }
 
-/// Holds a node with a failed disk to rule W4: it ends by itself, not with success, and says what failed and where.
+/// Holds a node with a failed disk to rule W4: it ends on its own and not with success, and says what failed and where.
 async fn watch_end(id: NodeId, said_before: u64, arena: &mut Arena<'_>) -> anyhow::Result<String> {
     let since = Instant::now();
     let misbehaved = |what: String| arena.recorder.record(Record::Misbehaved { what });

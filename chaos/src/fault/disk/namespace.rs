@@ -1,7 +1,7 @@
 //! A mount namespace of this program's own, so that the system itself unmounts everything when
 //! the program ends, however it ends.
 //!
-//! Invariant: entered before the program has a second thread; a thread is born into its parent's namespace.
+//! Invariant: entered before the program has a second thread; a thread starts in its parent's namespace.
 
 use std::io::Error;
 

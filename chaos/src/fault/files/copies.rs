@@ -2,7 +2,7 @@
 //! original, and one started instead of it.
 //!
 //! Invariants: a directory is copied while its node is down; at the end of each fault one process runs on one
-//! directory, as a whole member. What the product has to make of it is in C3 to C5: an older copy says what it is and
+//! directory, as a whole member. C3 to C5 say what the product has to do: an older copy says what it is and
 //! does not take part until `replace N N`, and of two processes with one directory the second one ends.
 
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use node::testbed::free_ports;
 
 /// Entries by which a copy is older than its original.
 const OLDER_BY: u64 = 50;
-/// How long writing so many may take.
+/// How long writing them may take.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 /// How long a node at another address may take to serve (C4).
 const FOUND_WITHIN: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ const BITS_MAX: u32 = 8;
 /// Most bytes that are cut off or zeroed.
 const TAIL_MAX: usize = 8 * 1024;
 
-/// Flips bits of one file; says which, or that there is none.
+/// Flips bits of one file; returns which, if any.
 pub fn flip(data: &Path, rng: &mut StdRng) -> anyhow::Result<Option<String>> {
     let Some((path, mut bytes)) = pick(data, rng)? else { return Ok(None) };
     let bits = rng.random_range(1..=BITS_MAX);
@@ -28,7 +28,7 @@ pub fn flip(data: &Path, rng: &mut StdRng) -> anyhow::Result<Option<String>> {
     Ok(Some(format!("{bits} bit(s) flipped in {}", name(data, &path))))
 }
 
-/// Cuts off or zeroes the end of one file; says which, or that there is none.
+/// Cuts off or zeroes the end of one file; returns which, if any.
 pub fn tear(data: &Path, rng: &mut StdRng) -> anyhow::Result<Option<String>> {
     let Some((path, mut bytes)) = pick(data, rng)? else { return Ok(None) };
     let used = used(&bytes);

@@ -147,7 +147,7 @@ impl Members {
             Ok(Err(panicked)) => return Err(panicked.into()),
             Err(_) => (FaultOutcome::Indeterminate("no answer".into()), format!("{word} {id}: NO ANSWER")),
         };
-        // A change of which nobody knows the outcome was a change all the same; what came of it, the next poll shows.
+        // A change with an unknown outcome still counts as a change; the next poll shows the result.
         effects.push(Effect { fault: FaultName::Change, node: Some(id), words, outcome });
         self.bury(arena).await?;
         Ok(effects)

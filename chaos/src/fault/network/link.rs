@@ -89,7 +89,7 @@ impl Rule {
         true
     }
 
-    /// How long sending so many bytes takes.
+    /// How long sending a number of bytes takes.
     pub fn sending(&self, bytes: usize) -> Duration {
         let seconds = |rate: u64| Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
         self.rate.map_or(Duration::ZERO, seconds)
@@ -128,7 +128,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct Link {
     rule: watch::Sender<Rule>,
-    /// Grows when the connections of this direction shall be reset.
+    /// Grows when the connections of this direction must be reset.
     breaks: watch::Sender<u64>,
     /// What it did.
     pub counters: Counters,
@@ -150,7 +150,7 @@ impl Link {
         let _ = self.rule.subscribe().wait_for(|rule| !rule.holds()).await;
     }
 
-    /// Waits until connections of this direction shall break.
+    /// Waits until connections of this direction must break.
     pub async fn broken(&self) {
         let mut breaks = self.breaks.subscribe();
         breaks.mark_unchanged();

@@ -1,4 +1,4 @@
-//! Faults of the links between nodes: every node is told to others at the address of a proxy, so that all traffic
+//! Faults of the links between nodes: every node is advertised at the address of a proxy, so that all traffic
 //! between nodes passes one; clients dial the nodes themselves.
 //!
 //! Invariants: a healed link passes every byte, in order; a cut counts as installed only after a
@@ -326,7 +326,7 @@ impl Network {
         }
         let held = futures::future::join_all(probes.iter_mut().flatten().map(|probe| probe.is_held())).await;
         Ok(if probes.iter().any(Result::is_err) {
-            // A node that is down, say: whom it cannot reach anyway.
+            // A node may be down, for example; it cannot be reached anyway.
             nothing_seen("not every link passed a request before")
         } else if held.iter().all(|held| *held) {
             FaultOutcome::Installed

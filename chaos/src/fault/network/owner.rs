@@ -41,7 +41,7 @@ pub enum Owner {
 /// The ends of a connection, as its maker sees them.
 type Ends = (SocketAddr, SocketAddr);
 
-/// Tells who dials. Questions that come while one is looked up are answered together: a scan takes as long for all of
+/// Finds out who dials. Questions that arrive during a scan are answered together: a scan takes as long for all of
 /// them as for one, and slow answers make nodes dial again.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
@@ -154,7 +154,7 @@ fn socket_inodes(table: &str) -> HashMap<(u16, u16), u64> {
     let socket = |line: &str| {
         let mut fields = line.split_whitespace();
         let ends = (port(fields.nth(1)?)?, port(fields.next()?)?);
-        // A socket without an inode belongs to nobody any more.
+        // A socket without an inode belongs to nobody anymore.
         let inode = fields.nth(6)?.parse().ok().filter(|inode| *inode != 0)?;
         Some((ends, inode))
     };

@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// The first bytes of a connection that carries Raft's messages; fixed by the product's protocol.
 const RAFT: &[u8; 4] = b"RSN1";
 
-/// A connection that shall be reset.
+/// A connection that must be reset.
 struct Reset;
 
 /// Bytes and when they may arrive; no bytes are the sender's end.
@@ -204,7 +204,7 @@ async fn write(mut chunks: mpsc::Receiver<Chunk>, link: &Link, to: &mut OwnedWri
             let _ = to.shutdown().await;
             return Ok(());
         }
-        // That this end is gone is told to the other one by what is read from it, along the other direction.
+        // The other end learns that this one is gone when the opposite direction is read.
         if to.write_all(&bytes).await.is_err() {
             return Ok(());
         }
