@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::net::name;
 use super::plan::{FaultKind, Plan, pick};
-use super::watch::{Observed, Watch};
+use super::watch::{Glance, Watch};
 
 /// How long a fault lasts, in milliseconds.
 const LASTS_MS: std::ops::Range<u64> = 50..1_500;
@@ -52,7 +52,7 @@ pub(super) struct Faults {
     down: BTreeMap<u64, bool>,
     /// Machines whose disk was made to fail.
     failing: BTreeMap<u64, bool>,
-    seen: BTreeMap<u64, Observed>,
+    seen: BTreeMap<u64, Glance>,
     /// What was done: (when, which kind, words).
     pub(super) log: Vec<(Duration, FaultKind, String)>,
 }

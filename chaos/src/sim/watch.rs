@@ -27,9 +27,9 @@ const COMPARED_EVERY: u64 = 4;
 /// The fastest clock runs at 200 %; what is seen of an entry comes a little after it was applied.
 const EXPIRES_AFTER_STEPS: u64 = PEER_TTL.as_millis() as u64 / 2 - 100;
 
-/// What was seen of one node at the last step.
+/// What was seen of one node at the last step. Its debug form, the name included, goes into the trace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Observed {
+pub(super) struct Glance {
     pub(super) term: u64,
     pub(super) leads: bool,
     pub(super) applied: u64,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
     leaders: BTreeMap<u64, u64>,
     /// Step at which each serving peer's newest registration was first seen applied.
     registered: BTreeMap<PeerId, u64>,
-    pub(super) observed: BTreeMap<u64, Observed>,
+    pub(super) observed: BTreeMap<u64, Glance>,
     pub(super) violations: Vec<String>,
     pub(super) checks: u64,
     trace: Sha256,
@@ -133,7 +133,7 @@ impl Watch {
         }
     }
 
-    fn follow(&mut self, step: u64, id: u64, live: &mut Live, now: &mut Observed, journal: &Journal) {
+    fn follow(&mut self, step: u64, id: u64, live: &mut Live, now: &mut Glance, journal: &Journal) {
         for item in live.feed.drain(usize::MAX) {
             match item {
                 FeedItem::Applied(entry) => {
@@ -166,12 +166,12 @@ impl Watch {
     }
 }
 
-fn seen_now(live: &Live, before: Observed) -> Observed {
+fn seen_now(live: &Live, before: Glance) -> Glance {
     let Some(node) = live.node.upgrade() else { return before };
     let metrics = node.raft.metrics();
     let metrics = metrics.borrow_watched();
     let index = |log_id: &Option<raft_store::raft::LogId>| log_id.as_ref().map_or(0, |log_id| log_id.index);
-    Observed {
+    Glance {
         term: metrics.current_term,
         leads: metrics.state == ServerState::Leader,
         applied: live.state.applied_index().unwrap_or(0),

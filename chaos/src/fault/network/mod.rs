@@ -6,6 +6,7 @@
 
 mod diag;
 mod link;
+mod majority;
 mod moves;
 mod owner;
 mod probe;
@@ -27,6 +28,7 @@ use super::{Arena, Effect, Environment, Family, NodePlan};
 use crate::history::{FaultName, FaultOutcome, Record};
 use crate::scenario::Setup;
 use link::{Counters, Direction, Links, Rule};
+use majority::without_majority;
 use owner::Owners;
 pub use owner::Pids;
 
@@ -356,26 +358,6 @@ impl Network {
     fn where_(&self, test: impl Fn(Direction) -> bool) -> Vec<Direction> {
         self.directions().into_iter().filter(|direction| test(*direction)).collect()
     }
-}
-
-/// Which nodes reach no majority, and whether others do, when each of these parts is cut off
-/// from all that is outside of it.
-fn without_majority(ids: &[NodeId], parts: &[BTreeSet<NodeId>]) -> (Vec<NodeId>, bool) {
-    let together = |a: NodeId, b: NodeId| parts.iter().all(|part| part.contains(&a) == part.contains(&b));
-    let reaches = |id: NodeId| ids.iter().filter(|other| together(id, **other)).count();
-    let without: Vec<NodeId> = ids.iter().copied().filter(|id| reaches(*id) <= ids.len() / 2).collect();
-    let majority = without.len() < ids.len();
-    (without, majority)
-}
-
-#[test]
-fn a_second_cut_adds_to_the_first() {
-    let part = |ids: &[NodeId]| ids.iter().copied().collect::<BTreeSet<_>>();
-    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2])]), (vec![2], true));
-    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2]), part(&[2])]), (vec![2], true));
-    assert_eq!(without_majority(&[1, 2, 3], &[part(&[2]), part(&[3])]), (vec![1, 2, 3], false));
-    assert_eq!(without_majority(&[1, 2, 3, 4, 5], &[part(&[1, 2])]), (vec![1, 2], true));
-    assert_eq!(without_majority(&[1, 2, 3, 4, 5], &[part(&[1, 2]), part(&[2])]), (vec![1, 2], true));
 }
 
 fn nothing_seen(why: &str) -> FaultOutcome {
