@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::contract::{AddLearner, Endpoint, ErrorCode, Problem, Promote};
 use hyper::Request as HttpRequest;
 use hyper::header::CONTENT_TYPE;
 
@@ -17,17 +18,15 @@ const REFUSALS_MAX: u32 = 3;
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the leader may wait for this node to catch up before it promotes it.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
-/// The path that adds a node.
-const LEARNERS: &str = "/cluster/learners";
 
 /// Asks the listed servers to add this node as a learner, and to promote it unless it is to stay one.
 pub(super) async fn join(node: &Arc<Node>, servers: &[String], learner: bool) -> Result<(), BootstrapError> {
     let wait_ms = clock::millis(CATCH_UP_WAIT);
     let body = serde_json::json!({"id": node.config.id, "address": node.address, "waitMs": wait_ms}).to_string();
     let mut refusals = Refusals::default();
-    let mut steps = vec![LEARNERS];
+    let mut steps = vec![AddLearner::PATH];
     if !learner {
-        steps.push("/cluster/promote");
+        steps.push(Promote::PATH);
     }
     for step in steps {
         'again: loop {
@@ -45,7 +44,7 @@ pub(super) async fn join(node: &Arc<Node>, servers: &[String], learner: bool) ->
                         let status = answer.status().as_u16();
                         let reason = String::from_utf8_lossy(answer.body());
                         tracing::warn!(%url, status, %reason, "not admitted yet");
-                        if status == 409 && step == LEARNERS {
+                        if status == ErrorCode::MembershipRefused.status() && step == AddLearner::PATH {
                             refusals.note(&reason)?;
                         }
                     }
@@ -69,7 +68,7 @@ struct Refusals {
 impl Refusals {
     /// Fails once the same refusal has come often enough to be final.
     fn note(&mut self, answer: &str) -> Result<(), BootstrapError> {
-        let problem: Option<client::api::Problem> = serde_json::from_str(answer).ok();
+        let problem: Option<Problem> = serde_json::from_str(answer).ok();
         let reason = problem.map_or_else(|| answer.to_owned(), |problem| problem.detail);
         self.count = if reason == self.reason { self.count + 1 } else { 1 };
         self.reason = reason;
