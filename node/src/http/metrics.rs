@@ -39,7 +39,7 @@ fn flag(is_set: bool) -> f64 {
 fn render(node: &Node) -> String {
     let mut out = String::new();
     let stats = stats_of(node);
-    let stored = node.stats.read();
+    let flushed = node.stats.histograms();
     let raft = node.raft.metrics().borrow_watched().clone();
     let index = |log_id: &Option<_>| {
         log_id
@@ -63,8 +63,8 @@ fn render(node: &Node) -> String {
     gauge("raft_snapshot_index", "Log index of the newest snapshot.", stats.snapshot_index as f64);
     gauge("raft_snapshot_bytes", "Bytes of the newest snapshot.", stats.snapshot_bytes as f64);
     gauge("raft_proposals_queued", "Commands waiting to be proposed.", node.proposer.queued() as f64);
-    gauge("raft_log_flushes", "Flushes of the log since the start.", stored.flushes as f64);
-    gauge("raft_log_flushed_entries", "Entries made durable since the start.", stored.flushed_entries as f64);
+    gauge("raft_log_flushes", "Flushes of the log since the start.", flushed.syncs.count() as f64);
+    gauge("raft_log_flushed_entries", "Entries made durable since the start.", flushed.flush_entries.sum() as f64);
     let staleness = Some(node.staleness_ms()).filter(|ms| *ms < STALENESS_UNKNOWN_MS);
     let seconds = staleness.map_or(f64::NAN, |ms| ms as f64 / 1_000.0);
     gauge("read_staleness_seconds", "Age of this node's state; NaN if it is not known.", seconds);

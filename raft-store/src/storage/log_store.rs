@@ -21,7 +21,7 @@ use super::executor::Executor;
 use super::flusher::{Completion, Flusher, OnDisk};
 use super::group::Change;
 use super::mark::{MarkFile, Marked};
-use super::stats::{FlushStats, StorageStats};
+use super::stats::{FlushStats, SnapshotStats, StorageHistograms, StorageStats};
 use super::tail::LogMemory;
 use super::{Entry, LogId, Vote, codec, recovery};
 use crate::raft::TypeConfig;
@@ -105,7 +105,12 @@ impl LogShared {
             stats.purged_index = memory.purged.map(|purged| purged.index);
         }
         stats.log_bytes = self.device.bytes_on_disk().unwrap_or_default();
-        self.stats.read_into(stats);
+        (stats.queued_operations, stats.queued_bytes) = self.flusher.queued();
+    }
+
+    /// What the flusher and the snapshots have recorded so far.
+    pub(crate) fn histograms(&self, snapshots: &SnapshotStats) -> StorageHistograms {
+        self.stats.read(snapshots)
     }
 
     /// The entries of `range` that the log has, up to `bytes_max` bytes but at least one entry.
@@ -316,9 +321,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         let mut records = Vec::new();
         let mut encoded = Vec::new();
+        let mut commands = 0;
         for entry in entries {
             let commands_bytes = match &entry.payload {
-                EntryPayload::Normal(proposal) => proposal.bytes(),
+                EntryPayload::Normal(proposal) => {
+                    commands += proposal.batch().commands.len() as u64;
+                    proposal.bytes()
+                }
                 EntryPayload::Blank | EntryPayload::Membership(_) => 0,
             };
             let record = codec::encode_sized(&entry, commands_bytes + ENVELOPE_BYTES).map_err(io::Error::other)?;
@@ -352,7 +361,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             (changes, memory.last)
         };
         let done: Completion = Box::new(move |result| callback.io_completed(result));
-        self.shared.flusher.submit(Change::Append { records, last }, Some(done)).await
+        self.shared.flusher.submit(Change::Append { records, last, commands }, Some(done)).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
