@@ -1,62 +1,59 @@
-//! Counters of this process.
+//! What this process counts, and what all its metrics are called.
+//!
+//! ```text
+//! requests.rs connections.rs transfers.rs    counted by this node: values and definitions together
+//! storage.rs                                 counted by `raft-store`: definitions
+//! encode.rs                                  values as the library wants them
+//! http/metrics.rs                            what the node knows of itself when it is asked, and `GET /metrics`
+//! ```
+//!
+//! A metric is defined in one line, where it is put into a [`Registry`]: name, help, unit and type. The library writes
+//! the text. It adds the prefix `raftshare_`, a unit after the name, and `_total` after the name of a counter.
+//!
+//! Invariant: counting takes no lock and allocates nothing. What a scrape reads is copied for it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod connections;
+pub mod encode;
+mod requests;
+mod storage;
+mod transfers;
+
+use std::collections::HashMap;
 
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use raft_store::types::NodeId;
 use tokio::time::Instant;
 
+pub use self::connections::Mishap;
+use self::connections::Mishaps;
+use self::requests::Requests;
+pub use self::storage::register as register_storage;
+use self::transfers::Transfers;
 use crate::sys::clock::{self, millis};
-
-/// What goes wrong with connections without an answer that could be counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mishap {
-    /// All slots for connections of its kind were busy.
-    Refused,
-    /// It was closed to make room, or for its silence.
-    Closed,
-    /// A node sent what no correct node sends.
-    BadFrame,
-    /// The system could not hand over a connection.
-    Accept,
-}
-
-/// Mishaps by name and explanation, in the order of [`Mishap`].
-const MISHAPS: [(&str, &str); 4] = [
-    ("connections_refused_total", "Connections refused because all places were busy."),
-    ("connections_closed_total", "Connections closed to make room for others, or for being too slow."),
-    ("bad_frames_total", "Connections of nodes ended by a bad frame."),
-    ("accept_errors_total", "Errors while accepting connections, such as too many open files."),
-];
 
 /// What this process counted.
 #[derive(Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    /// Answers to HTTP requests.
+    pub requests: Requests,
+    /// Snapshots that nodes sent each other.
+    pub transfers: Transfers,
+    mishaps: Mishaps,
     contacts: Mutex<HashMap<NodeId, Instant>>,
-    mishaps: [AtomicU64; MISHAPS.len()],
 }
 
 impl Metrics {
-    /// Counts an answer. Each path and status has a row of its own, so the caller names paths from a fixed list.
-    pub fn answered(&self, path: &'static str, status: u16) {
-        *self.requests.lock().entry((path, status)).or_default() += 1;
-    }
-
-    /// Answers so far, by path and status.
-    pub fn answers(&self) -> BTreeMap<(&'static str, u16), u64> {
-        self.requests.lock().clone()
+    /// Puts all of it into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.requests.register(registry);
+        self.transfers.register(registry);
+        self.mishaps.register(registry);
     }
 
     /// Counts a mishap.
     pub fn mishap(&self, mishap: Mishap) {
-        self.mishaps[mishap as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Mishaps so far: name, explanation and count.
-    pub fn mishaps(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
-        MISHAPS.iter().zip(&self.mishaps).map(|((name, help), count)| (*name, *help, count.load(Ordering::Relaxed)))
+        self.mishaps.count(mishap);
     }
 
     /// Notes that a member answered.
