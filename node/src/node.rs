@@ -88,8 +88,8 @@ pub struct Node {
     pub names: Arc<Names>,
     /// Recent events.
     pub events: EventLog,
-    /// Counters.
-    pub metrics: Metrics,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
     /// Whether this process is about to end. Raft is asked nothing any more then: it would report that as an error.
     pub stopping: AtomicBool,
     /// Notified when the data directory is to be set aside (C3).

@@ -213,7 +213,8 @@ async fn assemble(
     let election = (millis(config.election.0), millis(config.election.1));
     let raft_config = raft_store::raft::with_timeouts(raft_config, millis(config.heartbeat), election);
     let raft_config = Arc::new(raft_config.validate()?);
-    let network = Links::new(net.clone(), identities.clone());
+    let metrics = Arc::new(Metrics::default());
+    let network = Links::new(net.clone(), identities.clone(), metrics.clone());
     let raft = openraft::Raft::new(config.id, raft_config, network, log_store, state_machine).await?;
     let begun = raft.is_initialized().await?;
     let clock = Arc::new(LogClock::new(monotonic));
@@ -237,7 +238,7 @@ async fn assemble(
         failover: FailoverAttempts::default(),
         names: Arc::default(),
         events: EventLog::new(applied),
-        metrics: Metrics::default(),
+        metrics,
         changes: tokio::sync::Semaphore::new(1),
         config,
         identities,

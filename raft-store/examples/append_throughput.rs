@@ -52,7 +52,7 @@ async fn main() {
             }
         }
         let seconds = started.elapsed().as_secs_f64();
-        let flushes = storage.stats.read().flushes;
+        let flushes = storage.stats.histograms().syncs.count();
         waits.sort_unstable();
         let at = |share: usize| waits.get(waits.len() * share / 100).map_or(0.0, |wait| wait.as_secs_f64() * 1e3);
         println!(

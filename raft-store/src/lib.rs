@@ -86,6 +86,7 @@
 pub mod catalog;
 mod checksum;
 pub mod hasher;
+pub mod histogram;
 pub mod name_table;
 #[cfg(feature = "schema")]
 mod schema;

@@ -242,7 +242,12 @@ pub struct Route {
 impl Route {
     /// The first route with this path.
     pub fn at(path: &str) -> Option<&'static Self> {
-        super::ROUTES.iter().find(|route| route.path == path)
+        Self::place_of(path).and_then(|place| super::ROUTES.get(place))
+    }
+
+    /// The place of that route in [`ROUTES`](super::ROUTES).
+    pub fn place_of(path: &str) -> Option<usize> {
+        super::ROUTES.iter().position(|route| route.path == path)
     }
 
     /// The route of an endpoint.

@@ -45,12 +45,12 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::any;
-use client::contract::{Kind, Route};
+use client::contract::{Kind, ROUTES, Route};
 use tower::Service;
 
 use self::error::ApiError;
-use self::metrics::counted_path;
 use crate::node::Node;
+use crate::sys::clock;
 
 /// Every endpoint of the contract.
 fn router(node: Arc<Node>) -> Router {
@@ -89,7 +89,9 @@ impl Edge {
 
     /// Reads the body, has the request answered, and says whose state gave the answer.
     pub async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
-        let route = Route::at(request.uri().path());
+        let begun = clock::now();
+        let place = Route::place_of(request.uri().path());
+        let route = place.and_then(|place| ROUTES.get(place));
         let (parts, body) = request.into_parts();
         // Its share of the memory is held until the request is answered.
         let (body, _share) = body::collect(body, &self.memory).await;
@@ -114,7 +116,7 @@ impl Edge {
             None => self.router.clone().call(request).await.unwrap_or_default(),
         };
         reply::describe(&self.node, &self.boot, &mut response);
-        self.node.metrics.answered(counted_path(route), response.status().as_u16());
+        self.node.metrics.requests.answered(place, response.status().as_u16(), begun.elapsed());
         response
     }
 }

@@ -28,6 +28,7 @@ use super::link::{CONNECT_DEADLINE, Link, broken};
 use super::pool::LinkPool;
 use super::{Request, Response, SnapshotHead};
 use crate::identities::{Acked, Identities};
+use crate::metrics::Metrics;
 use crate::sys::clock;
 use crate::sys::net::Net;
 
@@ -42,6 +43,7 @@ pub struct RaftLink {
     own: NodeId,
     link: Link,
     rare: Arc<LinkPool>,
+    metrics: Arc<Metrics>,
 }
 
 impl RaftLink {
@@ -212,8 +214,9 @@ impl RaftNetworkV2<TypeConfig> for RaftLink {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.link.send_snapshot(head, &bytes) => match sent {
                 Ok(Response::Snapshot(response)) => {
-                    let (to, seconds) = (self.link.target, started.elapsed().as_secs_f64());
-                    tracing::info!(to, index, bytes = bytes.len(), seconds, "sent a snapshot");
+                    let (to, took) = (self.link.target, started.elapsed());
+                    self.metrics.transfers.sent.record(took, bytes.len() as u64);
+                    tracing::info!(to, index, bytes = bytes.len(), seconds = took.as_secs_f64(), "sent a snapshot");
                     Ok(response)
                 }
                 Ok(other) => {
@@ -243,13 +246,14 @@ pub struct Links {
     net: Arc<dyn Net>,
     identities: Arc<Identities>,
     rare: Arc<LinkPool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Links {
-    /// Links that introduce themselves with these identities.
-    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>) -> Self {
+    /// Links that introduce themselves with these identities, and count what they transfer.
+    pub fn new(net: Arc<dyn Net>, identities: Arc<Identities>, metrics: Arc<Metrics>) -> Self {
         let rare = Arc::new(LinkPool::new(net.clone(), identities.clone()));
-        Self { net, identities, rare }
+        Self { net, identities, rare, metrics }
     }
 }
 
@@ -258,6 +262,6 @@ impl RaftNetworkFactory<TypeConfig> for Links {
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> RaftLink {
         let link = Link::new(self.net.clone(), self.identities.clone(), target, node.clone());
-        RaftLink { own: self.identities.side().node, link, rare: self.rare.clone() }
+        RaftLink { own: self.identities.side().node, link, rare: self.rare.clone(), metrics: self.metrics.clone() }
     }
 }

@@ -22,6 +22,7 @@ use super::link::snapshot_deadline;
 use super::{Hello, PeerRequests, Request, Response, SnapshotHead, Welcome};
 use crate::metrics::{Metrics, Mishap};
 use crate::raft::Raft;
+use crate::sys::clock;
 use crate::sys::net::Stream;
 use crate::sys::slots::ConnectionSlot;
 
@@ -64,7 +65,7 @@ pub trait Host: Send + Sync + 'static {
     /// Raft, whose term and commit index messages are checked against.
     fn raft(&self) -> &Raft;
 
-    /// Where mishaps are counted.
+    /// Where mishaps and transfers are counted.
     fn metrics(&self) -> &Metrics;
 }
 
@@ -186,7 +187,9 @@ async fn read_requests(
                 (Request::Snapshot(head), Some(sender)) => {
                     // Before its bytes are read.
                     check_snapshot(host.raft(), sender, &head, &head.meta).map_err(FrameError::Refused)?;
+                    let begun = clock::now();
                     let bytes = read_snapshot(&mut reader, &head).await?;
+                    host.metrics().transfers.received.record(begun.elapsed(), head.bytes);
                     Incoming::Snapshot(sender, head, bytes)
                 }
                 (request, sender) => {

@@ -117,6 +117,12 @@ impl Flusher {
         queue.send(Operation { change, done, _room: room }).await.map_err(|_| failed())
     }
 
+    /// Operations that wait, and bytes of records that wait or are being written.
+    pub(crate) fn queued(&self) -> (u64, u64) {
+        let operations = self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        (operations as u64, QUEUE_BYTES_MAX.saturating_sub(self.room.available_permits()) as u64)
+    }
+
     /// Queues a change and waits until it is durable.
     pub(crate) async fn submit_and_wait(&self, change: Change) -> io::Result<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -291,11 +297,12 @@ impl Worker {
 
     /// Makes a written group durable and updates the state of the flusher.
     fn finish(&mut self, group: Group) -> io::Result<()> {
+        let writing = group.started.elapsed();
         self.device.sync()?;
-        self.stats.count_flush(group.started.elapsed());
+        self.stats.count_flush(writing, group.started.elapsed());
         let voted = group.held.vote != self.held.vote;
         self.set_mark(group.held, voted)?;
-        self.stats.count_entries(group.entries);
+        self.stats.count_entries(group.entries, group.commands);
         self.held = group.held;
         self.end = group.end;
         self.purge_upto = group.purge_upto;

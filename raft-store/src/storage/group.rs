@@ -12,8 +12,9 @@ use super::{LogId, Vote};
 
 /// One write.
 pub(crate) enum Change {
-    /// Appends log records, ascending and without gaps; `last` is the log id of the last one.
-    Append { records: Vec<(u64, Vec<u8>)>, last: Option<LogId> },
+    /// Appends log records, ascending and without gaps; `last` is the log id of the last one, and `commands` how many
+    /// commands they have.
+    Append { records: Vec<(u64, Vec<u8>)>, last: Option<LogId>, commands: u64 },
     /// Removes every record at or above this index; `last` is the log id that the log then ends with.
     TruncateFrom { from: u64, last: Option<LogId> },
     /// Stores the purge point, then removes every record up to and including it.
@@ -67,6 +68,8 @@ pub(super) struct Group {
     pub(super) truncated_to: Option<Option<LogId>>,
     pub(super) purge_upto: Option<u64>,
     pub(super) entries: u64,
+    /// Commands in these entries.
+    pub(super) commands: u64,
     /// When writing began.
     pub(super) started: Instant,
 }
@@ -84,6 +87,7 @@ impl Group {
             truncated_to: None,
             purge_upto: before.purge_upto,
             entries: 0,
+            commands: 0,
             started: Instant::now(),
         };
         let mut needs_sync = false;
@@ -106,8 +110,9 @@ impl Group {
 
     fn add(&mut self, change: Change, last_before: Option<LogId>, lazy: &mut BTreeMap<MetaKey, Vec<u8>>) {
         match change {
-            Change::Append { records, last } => {
+            Change::Append { records, last, commands } => {
                 self.entries += records.len() as u64;
+                self.commands += commands;
                 for (index, record) in records {
                     self.end = index + 1;
                     self.batch.log.insert(index, Some(record));

@@ -17,7 +17,7 @@ use super::executor::Executor;
 use super::flusher::{Flusher, OnDisk};
 use super::group::Change;
 use super::mark::{MarkFile, Marked};
-use super::stats::{FlushStats, StorageStats};
+use super::stats::{FlushStats, SnapshotStats, StorageHistograms, StorageStats};
 use super::tail::LogMemory;
 use super::{Entry, LogId, recovery};
 
@@ -96,7 +96,12 @@ impl LogShared {
             stats.purged_index = memory.purged.map(|purged| purged.index);
         }
         stats.log_bytes = self.device.bytes_on_disk().unwrap_or_default();
-        self.stats.read_into(stats);
+        (stats.queued_operations, stats.queued_bytes) = self.flusher.queued();
+    }
+
+    /// What the flusher and the snapshots have recorded so far.
+    pub(crate) fn histograms(&self, snapshots: &SnapshotStats) -> StorageHistograms {
+        self.stats.read(snapshots)
     }
 
     /// The entries of `range` that the log has, up to `bytes_max` bytes but at least one entry.

@@ -147,9 +147,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         let mut records = Vec::new();
         let mut encoded = Vec::new();
+        let mut commands = 0;
         for entry in entries {
             let commands_bytes = match &entry.payload {
-                EntryPayload::Normal(proposal) => proposal.bytes(),
+                EntryPayload::Normal(proposal) => {
+                    commands += proposal.batch().commands.len() as u64;
+                    proposal.bytes()
+                }
                 EntryPayload::Blank | EntryPayload::Membership(_) => 0,
             };
             let record = codec::encode_sized(&entry, commands_bytes + ENVELOPE_BYTES).map_err(io::Error::other)?;
@@ -183,7 +187,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             (changes, memory.last)
         };
         let done: Completion = Box::new(move |result| callback.io_completed(result));
-        self.shared.flusher.submit(Change::Append { records, last }, Some(done)).await
+        self.shared.flusher.submit(Change::Append { records, last, commands }, Some(done)).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

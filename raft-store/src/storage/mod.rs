@@ -62,7 +62,7 @@ pub use sled_device::{SledDevice, sled_file};
 pub use snapshot::check_snapshot;
 pub use starts::{KnownStore, STORES_MAX, StartId, Starts, StartsHandle};
 pub use state_machine::{SnapshotBuilder, SnapshotData, SnapshotReceiver, StateMachine};
-pub use stats::{FLUSH_BUCKETS_US, StorageStats};
+pub use stats::{SnapshotHistogram, SnapshotReading, StorageHistograms, StorageStats};
 pub use tail::TAIL_BYTES_MAX;
 
 pub use crate::raft::{Entry, LogId, StoredMembership, Vote};
@@ -127,7 +127,7 @@ impl Storage {
         let log_store = LogStore::new(Arc::clone(&log));
         let repair =
             Repair::new(state.clone(), Arc::clone(&files), log_store.reader(), fatal.clone(), executor.clone());
-        let stats = StatsHandle { log, files };
+        let stats = StatsHandle { log, files, snapshots: state_machine.stats() };
         Ok(Self {
             log_store,
             state_machine,
@@ -148,6 +148,7 @@ impl Storage {
 pub struct StatsHandle {
     log: Arc<log::LogShared>,
     files: Arc<snapshot::SnapshotFiles>,
+    snapshots: Arc<stats::SnapshotStats>,
 }
 
 impl StatsHandle {
@@ -159,6 +160,11 @@ impl StatsHandle {
     /// Bytes of the newest snapshot; 0 without one. Reads the directory.
     pub fn snapshot_bytes(&self) -> u64 {
         self.files.newest_size().map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// The current histograms.
+    pub fn histograms(&self) -> StorageHistograms {
+        self.log.histograms(&self.snapshots)
     }
 
     /// The current counters. Reads the directory: call it off the async threads if that matters.

@@ -21,6 +21,7 @@ use super::executor::Executor;
 use super::feed::{AppliedEntry, FeedItem};
 use super::shared::{DigestImage, SharedState, State, StateImage};
 use super::snapshot::{self, SnapshotFile, SnapshotFiles};
+use super::stats::SnapshotStats;
 use super::{Entry, LogId, StoredMembership};
 use crate::catalog::Event;
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
@@ -102,13 +103,19 @@ impl From<Bytes> for SnapshotData {
 pub struct StateMachine {
     shared: SharedState,
     files: Arc<SnapshotFiles>,
+    stats: Arc<SnapshotStats>,
     fatal: FatalSignal,
     executor: Executor,
 }
 
 impl StateMachine {
     pub(crate) fn new(shared: SharedState, files: Arc<SnapshotFiles>, fatal: FatalSignal, executor: Executor) -> Self {
-        Self { shared, files, fatal, executor }
+        Self { shared, files, stats: Arc::default(), fatal, executor }
+    }
+
+    /// Where the snapshots that it builds and installs are counted.
+    pub(crate) fn stats(&self) -> Arc<SnapshotStats> {
+        Arc::clone(&self.stats)
     }
 
     fn apply_one(&self, entry: Entry) -> Outcomes {
@@ -191,6 +198,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             meta: SnapshotMeta { last_log_id: image.last_applied, last_membership: image.membership.clone() },
             image: Some(image),
             files: Arc::clone(&self.files),
+            stats: Arc::clone(&self.stats),
             fatal: self.fatal.clone(),
             executor: self.executor.clone(),
         }
@@ -224,8 +232,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let upto = state.last_applied;
             (std::mem::replace(current, state), FeedItem::Replaced { upto })
         });
-        let seconds = started.elapsed().as_secs_f64();
-        tracing::info!(index, bytes, seconds, "installed a snapshot");
+        let took = started.elapsed();
+        self.stats.installed.record(took, bytes as u64);
+        tracing::info!(index, bytes, seconds = took.as_secs_f64(), "installed a snapshot");
         // Dropping a large state takes long: do it without the lock and not on an async thread.
         self.executor.run(move || drop(before)).await
     }
@@ -243,6 +252,7 @@ pub struct SnapshotBuilder {
     /// Taken by the build, so that it is dropped where it was written.
     image: Option<StateImage>,
     files: Arc<SnapshotFiles>,
+    stats: Arc<SnapshotStats>,
     fatal: FatalSignal,
     executor: Executor,
 }
@@ -253,13 +263,15 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let Some(image) = self.image.take() else { return Err(io::Error::other("this snapshot was built already")) };
         let (files, executor) = (Arc::clone(&self.files), self.executor.clone());
+        let stats = Arc::clone(&self.stats);
         let started = tokio::time::Instant::now();
         let snapshot = blocking(&self.fatal, &self.executor, move || {
             let Some(last) = image.last_applied else { return Ok(snapshot::encode(&image)?.into()) };
             let file = files.publish(last, &|file| snapshot::write(&image, file))?;
             let bytes = files.newest_size().map_or(0, |(_, bytes)| bytes);
-            let seconds = started.elapsed().as_secs_f64();
-            tracing::info!(index = last.index, bytes, seconds, "took a snapshot");
+            let took = started.elapsed();
+            stats.built.record(took, bytes);
+            tracing::info!(index = last.index, bytes, seconds = took.as_secs_f64(), "took a snapshot");
             Ok(SnapshotData(Place::File { file, files, executor }))
         });
         Ok(Snapshot { meta: self.meta.clone(), snapshot: snapshot.await? })

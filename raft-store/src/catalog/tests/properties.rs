@@ -266,7 +266,7 @@ fn histories_reach_every_kind_of_event_and_answer() {
     let kind = |debug: String| debug.chars().take_while(|c| c.is_alphanumeric()).collect::<String>();
     let mut seen = std::collections::BTreeSet::new();
     let mut runner = TestRunner::deterministic();
-    for _ in 0..300 {
+    for _ in 0..1_000 {
         let history = history(60).new_tree(&mut runner).unwrap().current();
         let mut catalog = small();
         for step in &history {
