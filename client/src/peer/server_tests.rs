@@ -1,4 +1,5 @@
 //! The peer's server over real HTTP: ranges, conditions, refusals, and bytes that change under it.
+#![expect(clippy::disallowed_methods, reason = "a test may wait")]
 
 use raft_store::types::PeerId;
 use reqwest::{Client, Response};

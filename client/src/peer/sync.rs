@@ -148,6 +148,7 @@ impl FolderSync {
     }
 
     /// Files that are not being written to, and that the index has not already refused in this state.
+    #[expect(clippy::disallowed_methods, reason = "compared with the times of files, which are of the same clock")]
     fn settled(&mut self, found: Vec<Found>, soon: &mut bool) -> Vec<Found> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mut settled = Vec::new();

@@ -92,6 +92,7 @@ impl Output {
     }
 
     /// Whether to draw progress bars.
+    #[expect(clippy::disallowed_methods, reason = "NO_COLOR is a convention of terminals")]
     pub fn draws_progress(&self) -> bool {
         !self.quiet
             && std::io::stderr().is_terminal()

@@ -77,6 +77,7 @@ impl FlushStats {
         self.entries.fetch_add(entries, Ordering::Relaxed);
     }
 
+    #[expect(clippy::disallowed_methods, reason = "measures the disk")]
     pub(crate) fn count_flush(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.flushes.fetch_add(1, Ordering::Relaxed);
@@ -111,6 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test")]
     fn slow_flushes_are_told_once_in_a_while_and_none_is_left_out() {
         let (mut slow, start) = (SlowFlushes::default(), Instant::now());
         let seconds = Duration::from_secs;
