@@ -14,9 +14,10 @@
 //!                                                  pass · violation · unknown · invalid
 //! ```
 //!
-//! A scenario is a value: the setup around the nodes, what the clients do, the steps of a round, the checkers that judge
-//! the run and what a valid run has to show. [`runner`] starts the cluster and the clients; [`nemesis`] carries out the
-//! steps. Every request is in the [`history`] before it is sent, and every answer after it has arrived, on one clock.
+//! A scenario is a value: the setup around the nodes, what the clients do, the steps of a round, the checkers that
+//! judge the run and what a valid run has to show. [`runner`] starts the cluster and the clients; [`nemesis`] carries
+//! out the steps. Every request is in the [`history`] before it is sent, and every answer after it has arrived, on one
+//! clock.
 //!
 //! A run has two phases. While faults are active, only safety is examined: nothing acknowledged may be lost,
 //! contradicted or done twice. Then every fault is removed and liveness is demanded: the cluster must heal, serve, hold

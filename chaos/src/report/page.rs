@@ -1,7 +1,7 @@
 //! The report as a page that needs nothing but itself: style, script and data are in it.
 //!
-//! Invariants: every text from the run is escaped, by the templates; the page stays small however long the run was (the timeline is
-//! aggregated, tables are cut and say so).
+//! Invariants: every text from the run is escaped, by the templates; the page stays small however long the run was (the
+//! timeline is aggregated, tables are cut and say so).
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -185,7 +185,8 @@ impl Context {
     }
 }
 
-/// What a raw request came to, for the history and for its client. An answer that `read` does not understand is unknown.
+/// What a raw request came to, for the history and for its client. An answer that `read` does not understand is
+/// unknown.
 pub(crate) fn settled(id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -> Option<Answer>) -> (Record, Settled) {
     match outcome {
         RawOutcome::Ok(value, seen) => match read(&value) {

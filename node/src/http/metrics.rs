@@ -14,8 +14,8 @@ use crate::duties::divergence::is_diverged;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 
-/// The name under which a path is counted; paths that are none of the contract's share one row, so that a scanner cannot
-/// grow the table.
+/// The name under which a path is counted; paths that are none of the contract's share one row, so that a scanner
+/// cannot grow the table.
 pub fn counted_path(route: Option<&'static Route>) -> &'static str {
     route.map_or("other", |route| route.path)
 }
