@@ -12,6 +12,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 pub const EXIT_CODE: u8 = 130;
 
 /// Takes the signals over from now on.
+#[expect(clippy::disallowed_methods, reason = "the second signal asks for just that")]
 pub fn listen() -> std::io::Result<()> {
     let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use client::api::LeaderInfo;
+use client::contract::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

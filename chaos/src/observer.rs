@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::api::LeaderInfo;
+use client::contract::LeaderInfo;
 use raft_store::types::NodeId;
 
 use crate::checker::logs::is_error;

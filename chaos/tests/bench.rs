@@ -1,5 +1,4 @@
 //! Loads on real nodes: every kind of operation, a closed and an open loop, more peers than connections.
-#![allow(clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

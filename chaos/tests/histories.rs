@@ -1,7 +1,5 @@
 //! Histories that earlier revisions wrote are still read, and checked to the same result.
 
-#![allow(clippy::expect_used, reason = "a test")]
-
 use std::path::Path;
 
 use chaos::model::Model;

@@ -1,5 +1,4 @@
 //! The simulation replays, and a few seeds of it pass.
-#![allow(clippy::expect_used)]
 
 use std::process::{Command, Output};
 

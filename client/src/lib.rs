@@ -95,5 +95,3 @@ pub mod files;
 pub mod peer;
 #[cfg(feature = "terminal")]
 pub mod terminal;
-
-pub use contract as api;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use client::api::headers::STALENESS_UNKNOWN_MS as UNKNOWN_MS;
+use client::contract::headers::STALENESS_UNKNOWN_MS as UNKNOWN_MS;
 use parking_lot::Mutex;
 use raft_store::types::NodeId;
 use tokio::time::Instant;

@@ -1,6 +1,6 @@
 //! The cluster under failures that need no fault injector: killed leaders and whole clusters, lost and foreign data,
 //! members that come and go, refused starts.
-#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p node --test golden -- --bless` writes both anew. A program of its own, because the test harness takes
 //! no arguments that it does not know.
+#![expect(clippy::print_stdout, reason = "a test program without the harness, which prints its results itself")]
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
 //! Who is who: older copies and clones of a data directory, nodes that move, and nodes that were removed.
-#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Changes of members against dead, lagging, unknown and paused targets: no single command takes the quorum away, each
 //! is refused at once with the reason, and nothing happens after its deadline (C2, C6, W6).
-#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
 
 mod support;
 

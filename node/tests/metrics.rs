@@ -1,6 +1,7 @@
 //! `GET /metrics` of real nodes: what it says keeps to Prometheus' conventions, counts what happened, and is in
 //! `docs/operations.md`.
 #![allow(clippy::unwrap_used, reason = "a broken test may panic")]
+#![allow(clippy::print_stdout, reason = "says why a check is left out")]
 
 mod support;
 

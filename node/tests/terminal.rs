@@ -1,4 +1,5 @@
 //! What the program's own streams and signals do to it (N4): nothing, unless it is told to stop. Runs the real binary.
+#![expect(clippy::disallowed_methods, reason = "a test without a runtime, which measures")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

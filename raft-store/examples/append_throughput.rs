@@ -1,7 +1,7 @@
 //! Measures durable appends: entries per second and the time to an acknowledgement, one writer, batches of 1 and 64.
 //!
 //! `cargo run --release -p raft-store --features storage --example append_throughput [directory]`
-#![allow(clippy::expect_used)]
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a measurement")]
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,8 @@
 //! Commands have idempotency keys like those of the client library, one or many in an entry. Prints a table. It asserts
 //! only that every command succeeds, so that a refusal is never measured as a fast write.
 
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a measurement")]
+
 use std::io;
 use std::time::Instant;
 

@@ -1,6 +1,5 @@
 //! SIGKILL at random moments: every acknowledged vote, entry, truncation and purge is there when the directory is
 //! opened again. What only loss of power can show is tested in `crash_power`.
-#![allow(clippy::expect_used)]
 
 mod crash;
 

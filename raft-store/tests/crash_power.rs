@@ -3,7 +3,6 @@
 //!
 //! SIGKILL cannot show this: a write that was never synced survives a killed process in the page cache. The test needs
 //! root and loop devices; elsewhere it reports that it was skipped.
-#![allow(clippy::expect_used)]
 
 mod crash;
 
@@ -67,7 +66,7 @@ impl Disk {
         let handle = File::open(self.mount_point()).expect("the mount point opens");
         let flags = SHUTDOWN_WITHOUT_LOG_FLUSH;
         // SAFETY: the descriptor is open, and the call reads one u32 through a pointer that outlives it.
-        #[allow(unsafe_code)] // there is no safe interface to this ioctl
+        #[allow(unsafe_code, reason = "there is no safe interface to this ioctl")]
         let result = unsafe { libc::ioctl(handle.as_raw_fd(), EXT4_IOC_SHUTDOWN, &raw const flags) };
         assert_eq!(result, 0, "EXT4_IOC_SHUTDOWN: {}", std::io::Error::last_os_error());
     }

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use client::api::{AnnounceRequest, FileEntry};
 use client::cluster::{Consistency, IndexClient, ReadOptions};
+use client::contract::{AnnounceRequest, FileEntry};
 use client::peer::Folder;
 use raft_store::types::FileName;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use client::api::LeaderInfo;
+use client::contract::LeaderInfo;
 use serde::{Deserialize, Serialize};
 
 use super::load::drive::Worker;

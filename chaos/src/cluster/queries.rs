@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use client::api::LeaderInfo;
+use client::contract::LeaderInfo;
 use raft_store::types::NodeId;
 
 use super::{Cluster, ClusterError, POLL};

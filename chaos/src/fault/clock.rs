@@ -189,6 +189,7 @@ impl Clocks {
         false
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the wall clock is what this fault changes")]
     async fn wrong_by(&self, arena: &Arena<'_>, node: NodeId) -> Option<i64> {
         let url = arena.cluster.url(node)?;
         let answer = self.http.get(format!("{url}/healthz")).send().await.ok()?;

@@ -24,7 +24,7 @@ pub mod peers;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use client::api::LeaderInfo;
+use client::contract::LeaderInfo;
 use raft_store::types::NodeId;
 use rand::rngs::StdRng;
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use client::api::headers;
+use client::contract::headers;
 use hyper::Request;
 use raft_store::types::NodeId;
 use rand::Rng;

@@ -24,7 +24,7 @@ fn next(state: u64) -> (u64, u64) {
 }
 
 /// What the standard library and every other caller asks for randomness.
-#[allow(unsafe_code)] // a symbol for the linker, memory of the caller, and a system call
+#[allow(unsafe_code, reason = "a symbol for the linker, memory of the caller, and a system call")]
 #[unsafe(no_mangle)]
 pub extern "C" fn getrandom(buffer: *mut libc::c_void, length: libc::size_t, flags: libc::c_uint) -> libc::ssize_t {
     let Some(mut state) = STATE.try_with(Cell::get).ok().flatten() else {

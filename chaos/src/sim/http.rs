@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use client::api::headers;
+use client::contract::headers;
 use hyper::Request;
 use hyper::body::Bytes;
 use serde_json::Value;

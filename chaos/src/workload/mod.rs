@@ -206,7 +206,7 @@ pub(crate) fn settled(id: OpId, outcome: RawOutcome, read: impl FnOnce(&Value) -
 }
 
 /// The contract's spelling of a code.
-pub fn code_text(code: client::api::ErrorCode) -> String {
+pub fn code_text(code: client::contract::ErrorCode) -> String {
     match serde_json::to_value(code) {
         Ok(serde_json::Value::String(text)) => text,
         _ => format!("{code:?}"),

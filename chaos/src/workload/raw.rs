@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::api::{AppliedState, Problem, headers};
+use client::contract::{AppliedState, Problem, headers};
 use raft_store::types::NodeId;
 use serde_json::Value;
 

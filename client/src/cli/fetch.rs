@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use raft_store::types::FileName;
 
 use super::session::Session;
-use crate::api::FileResponse;
 use crate::cluster::{Consistency, ReadOptions};
+use crate::contract::FileResponse;
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
 use crate::terminal::{Failure, Format};
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::session::{Session, blocking};
 use super::values::{Patience, lease_ttl, patience};
-use crate::api::{DeniedResponse, ErrorCode, LeaseRequest, RenewRequest};
 use crate::cluster::{Grant, LeaseAnswer, LeaseGuard};
+use crate::contract::{DeniedResponse, ErrorCode, LeaseRequest, RenewRequest};
 use crate::files;
 use crate::peer::Folder;
 use crate::terminal::figures::minutes;

@@ -64,6 +64,7 @@ async fn run_verb(cli: Cli) -> Result<(), Failure> {
     cli.verb.run(&session).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "RAFTSHARE_LOG is for tracing; no verb has it as an argument")]
 fn start_logging(verbose: u8) {
     let default = match verbose {
         0 => "warn",

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use raft_store::types::{FileName, PeerId};
 
 use super::command_line::Common;
-use crate::api::{ErrorCode, RegisterRequest};
 use crate::cluster::{Error, IndexClient, Options};
+use crate::contract::{ErrorCode, RegisterRequest};
 use crate::peer::Folder;
 use crate::terminal::{Exit, Failure, Output};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::api::{ErrorCode, Problem};
+use crate::contract::{ErrorCode, Problem};
 
 /// A failed call. `Display` is the sentence shown to the user: what is wrong, and what to do.
 #[derive(Debug, Clone, thiserror::Error)]

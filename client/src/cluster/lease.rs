@@ -17,7 +17,7 @@ use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
 use tokio::task::JoinHandle;
 
 use super::{BootTime, Error, Grant, IndexClient};
-use crate::api::{ReleaseRequest, RenewRequest};
+use crate::contract::{ReleaseRequest, RenewRequest};
 
 /// The margin is this part of the TTL: a tenth.
 const MARGIN_PART: u32 = 10;

@@ -191,7 +191,7 @@ impl IndexClient {
     }
 
     fn learn(&self, slot: Slot, result: &Result<Reply, Failure>) {
-        use crate::api::ErrorCode as C;
+        use crate::contract::ErrorCode as C;
         let mut routes = self.shared.routes.lock();
         let problem = match result {
             Ok(_) => return routes.answered(slot),
@@ -244,10 +244,10 @@ impl IndexClient {
         leader
     }
 
-    /// Asks every rested server but `except` who leads, at once, and notes what they say: the highest term wins.
+    /// Asks every ready server but `except` who leads, at once, and notes what they say: the highest term wins.
     async fn ask_for_leader(&self, except: Option<Slot>) {
         let call = Call::get("/leader".into());
-        let slots = self.shared.routes.lock().rested(Instant::now());
+        let slots = self.shared.routes.lock().ready(Instant::now());
         let mut answers: FuturesUnordered<_> = slots
             .into_iter()
             .filter(|&slot| Some(slot) != except)

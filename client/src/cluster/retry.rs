@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::api::{AppliedState, ErrorCode, Problem};
+use crate::contract::{AppliedState, ErrorCode, Problem};
 
 /// Longest time a call may go on, asleep or awake (X3).
 pub const DEADLINE_MAX: Duration = Duration::from_secs(5 * 60);

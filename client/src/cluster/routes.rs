@@ -6,12 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a node rests after its first failure in a row; doubles with every further one.
-pub(super) const REST_MIN: Duration = Duration::from_millis(100);
-/// Longest rest of a node.
-pub(super) const REST_MAX: Duration = Duration::from_secs(2);
+/// How long a node backs off after its first failure in a row; doubles with every further one.
+pub(super) const NODE_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest time that a node backs off.
+pub(super) const NODE_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long "nobody leads" is believed before it is asked again.
-pub(super) const LEADERLESS_REST: Duration = Duration::from_millis(100);
+pub(super) const LEADERLESS_PAUSE: Duration = Duration::from_millis(100);
 /// Servers that are kept, configured or hinted at; more hints than that are ignored.
 pub(super) const NODES_MAX: usize = 32;
 
@@ -23,7 +23,7 @@ struct Node {
     /// `http://host:port`, without a slash at the end.
     url: String,
     failures: u32,
-    rests_until: Option<Instant>,
+    backs_off_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) struct Routes {
 impl Routes {
     /// Starts with the configured servers' base URLs.
     pub(super) fn new(urls: Vec<String>) -> Self {
-        let nodes = urls.into_iter().map(|url| Node { url, failures: 0, rests_until: None }).collect();
+        let nodes = urls.into_iter().map(|url| Node { url, failures: 0, backs_off_until: None }).collect();
         Self { nodes, leader: None, leaderless_until: None, turn: 0 }
     }
 
@@ -58,9 +58,9 @@ impl Routes {
         self.nodes.iter().map(|node| node.url.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The leader to send to, unless it is resting or there is none.
+    /// The leader to send to, unless it backs off or there is none.
     pub(super) fn leader(&self, now: Instant) -> Option<Slot> {
-        self.leader.map(|leader| leader.slot).filter(|&slot| !self.rests(slot, now))
+        self.leader.map(|leader| leader.slot).filter(|&slot| !self.backs_off(slot, now))
     }
 
     /// Whether a recent round found nobody leading.
@@ -68,41 +68,41 @@ impl Routes {
         self.leaderless_until.is_some_and(|until| now < until)
     }
 
-    /// Every node once: the rested ones first, beginning elsewhere each time; then those that rest.
+    /// Every node once: the ready ones first, beginning elsewhere each time; then those that back off.
     pub(super) fn in_turn(&mut self, now: Instant) -> Vec<Slot> {
         let count = self.nodes.len();
         let start = self.turn;
         self.turn = self.turn.wrapping_add(1);
-        let (mut rested, resting): (Vec<_>, Vec<_>) =
-            (0..count).map(|step| start.wrapping_add(step) % count).partition(|&slot| !self.rests(slot, now));
-        rested.extend(resting);
-        rested
+        let (mut ready, backing_off): (Vec<_>, Vec<_>) =
+            (0..count).map(|step| start.wrapping_add(step) % count).partition(|&slot| !self.backs_off(slot, now));
+        ready.extend(backing_off);
+        ready
     }
 
     /// The nodes whose breaker is closed; all of them if every one is open.
-    pub(super) fn rested(&self, now: Instant) -> Vec<Slot> {
-        let rested: Vec<_> = (0..self.nodes.len()).filter(|&slot| !self.rests(slot, now)).collect();
-        if rested.is_empty() { (0..self.nodes.len()).collect() } else { rested }
+    pub(super) fn ready(&self, now: Instant) -> Vec<Slot> {
+        let ready: Vec<_> = (0..self.nodes.len()).filter(|&slot| !self.backs_off(slot, now)).collect();
+        if ready.is_empty() { (0..self.nodes.len()).collect() } else { ready }
     }
 
-    pub(super) fn rests(&self, slot: Slot, now: Instant) -> bool {
-        self.nodes.get(slot).and_then(|node| node.rests_until).is_some_and(|until| now < until)
+    pub(super) fn backs_off(&self, slot: Slot, now: Instant) -> bool {
+        self.nodes.get(slot).and_then(|node| node.backs_off_until).is_some_and(|until| now < until)
     }
 
     /// A node answered.
     pub(super) fn answered(&mut self, slot: Slot) {
         if let Some(node) = self.nodes.get_mut(slot) {
             node.failures = 0;
-            node.rests_until = None;
+            node.backs_off_until = None;
         }
     }
 
-    /// A node could not be reached or kept silent: it rests for a while.
+    /// A node could not be reached or kept silent: it backs off for a while.
     pub(super) fn failed(&mut self, slot: Slot, now: Instant) {
         if let Some(node) = self.nodes.get_mut(slot) {
-            let rest = REST_MIN.saturating_mul(1 << node.failures.min(8)).min(REST_MAX);
+            let pause = NODE_BACKOFF_MIN.saturating_mul(1 << node.failures.min(8)).min(NODE_BACKOFF_MAX);
             node.failures = node.failures.saturating_add(1);
-            node.rests_until = Some(now + rest);
+            node.backs_off_until = Some(now + pause);
         }
     }
 
@@ -122,7 +122,7 @@ impl Routes {
         let slot = match self.nodes.iter().position(|node| node.url == url) {
             Some(slot) => slot,
             None if self.nodes.len() < NODES_MAX => {
-                self.nodes.push(Node { url: url.to_owned(), failures: 0, rests_until: None });
+                self.nodes.push(Node { url: url.to_owned(), failures: 0, backs_off_until: None });
                 self.nodes.len() - 1
             }
             None => return None,
@@ -141,7 +141,7 @@ impl Routes {
     /// Asked everybody, and nobody leads.
     pub(super) fn nobody_leads(&mut self, now: Instant) {
         self.leader = None;
-        self.leaderless_until = Some(now + LEADERLESS_REST);
+        self.leaderless_until = Some(now + LEADERLESS_PAUSE);
     }
 }
 
@@ -176,38 +176,38 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_node_rests_longer_each_time_and_is_asked_last() {
+    fn a_failed_node_backs_off_longer_each_time_and_is_asked_last() {
         let (mut routes, now) = (routes(), Instant::now());
         routes.leads(1, 1);
         routes.failed(1, now);
         assert_eq!(routes.leader(now), None);
         assert_eq!(routes.in_turn(now), [0, 2, 1]);
-        assert_eq!(routes.rested(now), [0, 2]);
-        assert_eq!(routes.leader(now + REST_MIN), Some(1));
+        assert_eq!(routes.ready(now), [0, 2]);
+        assert_eq!(routes.leader(now + NODE_BACKOFF_MIN), Some(1));
         routes.failed(1, now);
-        assert_eq!(routes.leader(now + REST_MIN), None);
-        assert_eq!(routes.leader(now + REST_MIN * 2), Some(1));
+        assert_eq!(routes.leader(now + NODE_BACKOFF_MIN), None);
+        assert_eq!(routes.leader(now + NODE_BACKOFF_MIN * 2), Some(1));
         routes.answered(1);
         assert_eq!(routes.leader(now), Some(1));
     }
 
     #[test]
-    fn a_node_never_rests_longer_than_the_bound() {
+    fn a_node_never_backs_off_longer_than_the_bound() {
         let (mut routes, now) = (routes(), Instant::now());
         for _ in 0..100 {
             routes.failed(0, now);
         }
-        assert!(routes.rests(0, now + REST_MAX - Duration::from_millis(1)));
-        assert!(!routes.rests(0, now + REST_MAX));
+        assert!(routes.backs_off(0, now + NODE_BACKOFF_MAX - Duration::from_millis(1)));
+        assert!(!routes.backs_off(0, now + NODE_BACKOFF_MAX));
     }
 
     #[test]
-    fn with_every_node_resting_all_are_tried() {
+    fn with_every_node_backing_off_all_are_tried() {
         let (mut routes, now) = (routes(), Instant::now());
         for slot in 0..3 {
             routes.failed(slot, now);
         }
-        assert_eq!(routes.rested(now), [0, 1, 2]);
+        assert_eq!(routes.ready(now), [0, 1, 2]);
         assert_eq!(routes.in_turn(now).len(), 3);
     }
 
@@ -226,7 +226,7 @@ mod tests {
         routes.leads(0, 1);
         routes.nobody_leads(now);
         assert!(routes.is_leaderless(now));
-        assert!(!routes.is_leaderless(now + LEADERLESS_REST));
+        assert!(!routes.is_leaderless(now + LEADERLESS_PAUSE));
         routes.nobody_leads(now);
         routes.leads(2, 1);
         assert!(!routes.is_leaderless(now));

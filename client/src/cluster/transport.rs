@@ -10,7 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::BootTime;
-use crate::api::{ErrorCode, Problem, headers};
+use crate::contract::{ErrorCode, Problem, headers};
 
 /// Largest answer body that is read, in bytes.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The contract as `openapi.json`; [`markdown`](super::markdown) makes the list in `docs/api.md` of the same entries.
+//! The contract as `openapi.json`; [`markdown`] makes the list in `docs/api.md` of the same entries.
 //!
 //! Invariant: both say what the types say. Nothing about a single endpoint is written here.
 

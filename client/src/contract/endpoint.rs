@@ -136,7 +136,7 @@ impl Kind {
     }
 }
 
-/// One endpoint. Implemented by [`endpoint!`] for a type that only names it.
+/// One endpoint. Implemented by `endpoint!` for a type that only names it.
 pub trait Endpoint: 'static {
     /// Its method.
     const METHOD: Method;

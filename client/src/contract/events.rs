@@ -10,8 +10,8 @@ endpoint! {
     /// Follow what happens, in log order.
     ///
     /// Server-sent events: peer, file, lease, replication and membership events, each with `id: INDEX.SEQ`. `from` and
-    /// `Last-Event-ID` take `INDEX` or `INDEX.SEQ` and resume after it; 410 where that is compacted. Without a position the
-    /// stream begins with what happens next.
+    /// `Last-Event-ID` take `INDEX` or `INDEX.SEQ` and resume after it; 410 where that is compacted. Without a position
+    /// the stream begins with what happens next.
     Events = Get "/events" as "events", Local;
     query: EventsQuery;
     answer: EventStream<IndexEvent>, "Events, as long as the connection lasts.";

@@ -9,9 +9,9 @@ use super::{Json, Task, decode, endpoint};
 endpoint! {
     /// Sign of life; fetches tasks.
     ///
-    /// Answered at once when there are tasks that `working` does not name, else after `waitMs`. `ok: false` means that the
-    /// peer is not known: register again; with `reason` `replaced`: stop (P6). Only a leader whose majority was confirmed
-    /// answers (P3).
+    /// Answered at once when there are tasks that `working` does not name, else after `waitMs`. `ok: false` means that
+    /// the peer is not known: register again; with `reason` `replaced`: stop (P6). Only a leader whose majority was
+    /// confirmed answers (P3).
     Heartbeat = Post "/heartbeat" as "heartbeat", Leader;
     request: HeartbeatRequest;
     answer: Json<HeartbeatResponse>, "The peer's tasks.";

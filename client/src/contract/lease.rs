@@ -10,9 +10,9 @@ use super::{FileParam, Json, NoContent, decode, endpoint};
 endpoint! {
     /// Ask for the lease of a file, join its line, poll the place, claim the grant.
     ///
-    /// `wait` joins the line if the lease is taken. `waitMs` (at most 60,000) is how long this request may hang before it
-    /// answers `granted: false` with the `position` (1 = next). Repeating the request is the poll (L5); a poll that is not
-    /// logged carries no `Raftshare-Index`.
+    /// `wait` joins the line if the lease is taken. `waitMs` (at most 60,000) is how long this request may hang before
+    /// it answers `granted: false` with the `position` (1 = next). Repeating the request is the poll (L5); a poll that
+    /// is not logged carries no `Raftshare-Index`.
     Acquire = Post "/lease" as "acquireLease", Logged;
     request: LeaseRequest;
     answer: Json<LeaseResponse>, "Granted or denied, told apart by `granted`.";

@@ -1,7 +1,7 @@
 //! The HTTP contract: every endpoint with its types, stated once. Both sides of every connection use these.
 //!
 //! ```text
-//! endpoint.rs          what an endpoint is: method, path, kind, types          problem.rs, headers.rs   errors, headers
+//! endpoint.rs          what an endpoint is: method, path, kind, types         problem.rs, headers.rs   errors, headers
 //! register.rs …        one file for an endpoint, or for a few that share types
 //! document.rs markdown.rs      openapi.json and the list in docs/api.md, made from the above
 //! ```

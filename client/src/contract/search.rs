@@ -9,9 +9,9 @@ use super::{JsonList, PeerAddress, endpoint};
 endpoint! {
     /// Search file names.
     ///
-    /// Best first, files with a live holder only. `Raftshare-Total` is the number of hits before the limit. 503 `loading` with
-    /// `progress` (0…1) after a start or the installation of a snapshot, until the node's name index is loaded; without
-    /// `consistency` the leader is asked instead, if it can be reached.
+    /// Best first, files with a live holder only. `Raftshare-Total` is the number of hits before the limit. 503
+    /// `loading` with `progress` (0…1) after a start or the installation of a snapshot, until the node's name index is
+    /// loaded; without `consistency` the leader is asked instead, if it can be reached.
     Search = Get "/search" as "search", Read;
     query: SearchQuery;
     answer: JsonList<SearchHit>, "Hits, best first.";
@@ -27,8 +27,8 @@ pub struct SearchQuery {
     /// Hits to answer: 1 to 1,000, 50 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// `fuzzy` if left out: case does not matter, and words of five letters and more match with one missing, extra, wrong
-    /// or swapped letter. `substring`: every word occurs. `prefix`: the name begins with the query.
+    /// `fuzzy` if left out: case does not matter, and words of five letters and more match with one missing, extra,
+    /// wrong or swapped letter. `substring`: every word occurs. `prefix`: the name begins with the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub mode: Option<SearchMode>,

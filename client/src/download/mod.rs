@@ -43,8 +43,8 @@ pub struct FetchRequest {
     pub sources: Vec<String>,
 }
 
-impl From<&crate::api::Task> for FetchRequest {
-    fn from(task: &crate::api::Task) -> Self {
+impl From<&crate::contract::Task> for FetchRequest {
+    fn from(task: &crate::contract::Task) -> Self {
         let mut sources = task.sources.clone();
         if sources.is_empty() && !task.source.is_empty() {
             sources.push(task.source.clone());

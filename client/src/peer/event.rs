@@ -8,7 +8,7 @@ use raft_store::types::{FileName, Incarnation, PeerId, Version};
 use tokio::sync::mpsc;
 
 use super::scan::Skipped;
-use crate::api::TaskKind;
+use crate::contract::TaskKind;
 
 /// Events that may wait to be printed; more are dropped.
 pub const EVENT_QUEUE: usize = 1_024;

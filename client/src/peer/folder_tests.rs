@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use raft_store::types::Version;
 
 use super::*;
-use crate::api::TaskKind;
+use crate::contract::TaskKind;
 use crate::peer::install::{Placed, Removed};
 use crate::peer::rules::{Order, Refusal};
 use crate::peer::scan;

@@ -36,6 +36,7 @@ impl Folder {
     ///
     /// # Errors
     /// I/O errors, another `serve` for this folder, or one for a parent folder (F1).
+    #[expect(clippy::disallowed_methods, reason = "before anything is served")]
     pub fn lock_for_serving(&self, about: &str) -> Result<ServingLock, FolderError> {
         if let Some(outer) = self.served_above() {
             return Err(FolderError::InsideServed { path: self.root.clone(), outer });

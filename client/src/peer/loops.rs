@@ -18,8 +18,8 @@ use super::register::Registration;
 use super::sync::FolderSync;
 use super::tasks::Tasks;
 use super::transfer::blocking;
-use crate::api::{ErrorCode, HeartbeatRequest};
 use crate::cluster::IndexClient;
+use crate::contract::{ErrorCode, HeartbeatRequest};
 use crate::files;
 
 /// How long a heartbeat waits for tasks, in milliseconds (P3).

@@ -11,7 +11,7 @@ use super::sync::{FILES_PER_REQUEST, Findings, FolderSync, entry};
 use super::table::Copy;
 use super::transfer::blocking;
 use super::{FolderError, ServeError};
-use crate::api::{ConflictEntry, FileEntry, ListingAnswer, ListingPage, RegisterRequest, RegisterResponse};
+use crate::contract::{ConflictEntry, FileEntry, ListingAnswer, ListingPage, RegisterRequest, RegisterResponse};
 
 /// Attempts to send a listing that newer listings interrupt, before the registration starts over.
 const LISTING_ATTEMPTS: usize = 3;

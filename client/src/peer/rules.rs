@@ -7,7 +7,7 @@ use raft_store::types::{ContentHash, FencingToken, Version};
 
 use super::folder::Disk;
 use super::table::Record;
-use crate::api::{Task, TaskKind};
+use crate::contract::{Task, TaskKind};
 
 /// The part of a task that the rules need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

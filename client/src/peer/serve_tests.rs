@@ -1,4 +1,5 @@
 //! A serving peer against a small index of the test's own, over real HTTP.
+#![expect(clippy::disallowed_methods, reason = "a test may wait")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,7 +23,7 @@ use super::error::FolderError;
 use super::folder::{Disk, Folder};
 use super::range::{self, Part};
 use super::table::{Copy, Record};
-use crate::api::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};
+use crate::contract::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};
 use crate::files::Stamp;
 
 /// Bytes that are read and sent at a time.

@@ -1,10 +1,11 @@
 //! The peer's server over real HTTP: ranges, conditions, refusals, and bytes that change under it.
+#![expect(clippy::disallowed_methods, reason = "a test may wait")]
 
 use raft_store::types::PeerId;
 use reqwest::{Client, Response};
 
 use super::*;
-use crate::api::TaskKind;
+use crate::contract::TaskKind;
 use crate::peer::install::Placed;
 use crate::peer::rules::Order;
 

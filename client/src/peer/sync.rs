@@ -16,8 +16,8 @@ use super::table::{Copy, Record};
 use super::tasks::{Tasks, delete_holding};
 use super::transfer::{as_accepted, blocking};
 use super::{FolderError, ServeError};
-use crate::api::{AnnounceResult, ErrorCode, FileEntry};
 use crate::cluster::IndexClient;
+use crate::contract::{AnnounceResult, ErrorCode, FileEntry};
 use crate::files::Stamp;
 
 /// Files in one announcement.
@@ -148,6 +148,7 @@ impl FolderSync {
     }
 
     /// Files that are not being written to, and that the index has not already refused in this state.
+    #[expect(clippy::disallowed_methods, reason = "compared with the times of files, which are of the same clock")]
     fn settled(&mut self, found: Vec<Found>, soon: &mut bool) -> Vec<Found> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mut settled = Vec::new();

@@ -17,8 +17,8 @@ use super::folder::Folder;
 use super::install::{Placed, Removed};
 use super::rules::Order;
 use super::transfer::{announce_copy, blocking, obtain};
-use crate::api::{DeleteRequest, ErrorCode, FailedTask, Task, TaskKind};
 use crate::cluster::{Error, IndexClient};
+use crate::contract::{DeleteRequest, ErrorCode, FailedTask, Task, TaskKind};
 use crate::download::{Downloader, FetchRequest};
 
 /// Tasks that run at once; others wait.

@@ -12,8 +12,8 @@ use super::folder::Folder;
 use super::install::Placed;
 use super::rules::{Order, Verdict};
 use super::table::Copy;
-use crate::api::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry};
 use crate::cluster::{Consistency, Error, IndexClient, ReadOptions};
+use crate::contract::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry};
 use crate::download::{DownloadError, Downloader, FetchRequest, ProgressFn};
 
 /// Why a version could not be put into the folder.

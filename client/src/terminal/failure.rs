@@ -7,8 +7,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Exit;
-use crate::api::ErrorCode;
 use crate::cluster::Error;
+use crate::contract::ErrorCode;
 
 /// The failure of a command.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl From<std::io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Problem;
+    use crate::contract::Problem;
 
     fn failure(status: u16, code: ErrorCode) -> Failure {
         let problem = Box::new(Problem::new(status, code, "", "because"));

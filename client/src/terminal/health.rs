@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::figures::{count, size};
 use super::{Exit, Failure, Format, Output};
-use crate::api::{ClusterNode, ClusterResponse, ErrorCode, StatsResponse};
 use crate::cluster::IndexClient;
+use crate::contract::{ClusterNode, ClusterResponse, ErrorCode, StatsResponse};
 
 const MEMBER_COLUMNS: [&str; 8] = ["ID", "ROLE", "STATE", "ADDRESS", "APPLIED", "LAG", "CONTACT", "VERSION"];
 
@@ -197,7 +197,7 @@ fn node_row(node: &ClusterNode, leader: Option<NodeId>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::QuorumInfo;
+    use crate::contract::QuorumInfo;
 
     fn member(id: NodeId, alive: Option<bool>, condition: &str) -> ClusterNode {
         let up = alive == Some(true);

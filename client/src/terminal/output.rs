@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::table::align;
 use super::{Failure, write_stdout};
-use crate::api::headers::STALENESS_UNKNOWN_MS;
 use crate::cluster::Freshness;
+use crate::contract::headers::STALENESS_UNKNOWN_MS;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,6 +92,7 @@ impl Output {
     }
 
     /// Whether to draw progress bars.
+    #[expect(clippy::disallowed_methods, reason = "NO_COLOR is a convention of terminals")]
     pub fn draws_progress(&self) -> bool {
         !self.quiet
             && std::io::stderr().is_terminal()

@@ -60,6 +60,7 @@ pub fn read_by(command: &clap::Command) -> BTreeSet<String> {
 }
 
 /// Warns about variables that no program reads, because a misspelt one would be ignored silently.
+#[expect(clippy::disallowed_methods, reason = "clap does not tell of variables it does not know")]
 pub fn warn_about_unknown(output: Output) {
     for unknown in unknown(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())) {
         output.warn(&format!("{unknown} is set, but no program reads it; is it misspelt?"));

@@ -22,6 +22,7 @@ fn raftshare(server: &str, dir: &Path, args: &[&str]) -> Output {
     with_input(server, dir, args, "")
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program is run without the settings of this shell")]
 fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftshare"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RAFTSHARE_")) {

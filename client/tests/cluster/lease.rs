@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::api::LeaseRequest;
 use client::cluster::{Error, IndexClient, LeaseAnswer, LeaseGuard};
+use client::contract::LeaseRequest;
 use raft_store::types::{FileName, PeerId};
 use serde_json::{Value, json};
 
@@ -94,6 +94,7 @@ async fn a_poll_that_fails_from_within_the_line_leaves_the_outcome_open() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test")]
 async fn a_guard_renews_until_it_is_released() {
     let (renewed, mut renewals) = tokio::sync::mpsc::unbounded_channel();
     let fake = granting(300, move |count| {
@@ -133,6 +134,7 @@ async fn failed_renewals_are_repeated_until_the_margin_and_then_the_lease_counts
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test")]
 async fn a_renewal_that_succeeds_after_failures_saves_the_lease() {
     let (renewed, mut renewals) = tokio::sync::mpsc::unbounded_channel();
     let fake = granting(3_000, move |count| {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use client::api::{AnnounceRequest, ErrorCode, FileEntry, HeartbeatRequest};
 use client::cluster::{Error, IndexClient};
+use client::contract::{AnnounceRequest, ErrorCode, FileEntry, HeartbeatRequest};
 use raft_store::types::{ContentHash, FileName, PeerId};
 use serde_json::json;
 

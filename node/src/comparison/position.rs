@@ -2,7 +2,7 @@
 //!
 //! Invariant: digests of one log index and one format are compared, and no others.
 
-use client::api::DigestResponse;
+use client::contract::DigestResponse;
 use raft_store::types::{ContentHash, NodeId};
 
 /// Digests at one position.
@@ -29,7 +29,7 @@ pub fn in_common(answers: &[(NodeId, DigestResponse)]) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
-    use client::api::CheckpointDigest;
+    use client::contract::CheckpointDigest;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use client::api::{Object, headers};
+use client::contract::{Object, headers};
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use raft_store::catalog::KeyTag;

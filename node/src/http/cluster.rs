@@ -55,7 +55,7 @@ impl Handle for Cluster {
         let members = node.members();
         let voters = membership::voters(node);
         let condition = node.condition.get();
-        // A node that is no member, or no longer the one it was, is refused by the others: that says nothing about them.
+        // A node that is no member, or no longer the one it was, is refused by the others. That tells nothing of them.
         let can_tell = !matches!(condition, Condition::Removed { .. } | Condition::OlderCopy { .. });
         let (leader, term) = match node.confirmed_leader() {
             Some(leader) if can_tell => (Some(leader.id), leader.term),

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use client::api::{AppliedState, ErrorCode, LeaderInfo, PROBLEM_JSON, Problem};
+use client::contract::{AppliedState, ErrorCode, LeaderInfo, PROBLEM_JSON, Problem};
 use raft_store::catalog::Rejection;
 
 use crate::condition::Refusal;

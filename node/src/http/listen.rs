@@ -323,9 +323,9 @@ mod tests {
     fn a_refusal_is_a_whole_answer() {
         let (head, body) = NO_PLACE.split_once("\r\n\r\n").expect("a head");
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-        let problem: client::api::Problem = serde_json::from_str(body).expect("a problem");
-        assert_eq!((problem.code, problem.status), (client::api::ErrorCode::Overloaded, 429));
-        assert_eq!(problem.applied, Some(client::api::AppliedState::No));
+        let problem: client::contract::Problem = serde_json::from_str(body).expect("a problem");
+        assert_eq!((problem.code, problem.status), (client::contract::ErrorCode::Overloaded, 429));
+        assert_eq!(problem.applied, Some(client::contract::AppliedState::No));
     }
 
     #[tokio::test]

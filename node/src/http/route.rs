@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri};
 use axum::response::Response;
-use client::api::headers;
+use client::contract::headers;
 use tokio::time::Instant;
 
 use super::body::ReadBody;
@@ -248,6 +248,6 @@ fn take_over(answer: HttpResponse<Bytes>) -> Hop {
 
 fn is_not_leader(status: u16, body: &[u8]) -> bool {
     status == 403
-        && serde_json::from_slice::<client::api::Problem>(body)
-            .is_ok_and(|problem| problem.code == client::api::ErrorCode::NotLeader)
+        && serde_json::from_slice::<client::contract::Problem>(body)
+            .is_ok_and(|problem| problem.code == client::contract::ErrorCode::NotLeader)
 }

@@ -1,5 +1,4 @@
 //! The index against brute force, and the ranking by example.
-#![allow(clippy::expect_used)]
 
 use std::collections::BTreeSet;
 

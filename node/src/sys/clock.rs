@@ -4,6 +4,8 @@
 //! for people only (T4). The time that goes into entries comes from `propose::LogClock`, which is based on
 //! [`Monotonic`].
 
+#![expect(clippy::disallowed_methods, reason = "the one file that reads clocks")]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use client::cluster::BootTime;

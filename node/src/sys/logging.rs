@@ -65,6 +65,7 @@ impl LineQueue {
     }
 
     /// Waits until what was queued is written, but no longer than `within`.
+    #[expect(clippy::disallowed_methods, reason = "the process ends; nothing else is left to run")]
     fn flush(&self, within: Duration) {
         let (done, written) = sync_channel(1);
         let started = clock::now();
@@ -112,6 +113,7 @@ pub struct Logging {
 
 impl Logging {
     /// Starts the log of this process: what `RAFTSHARE_LOG` lets through, else what `default_filter` does.
+    #[expect(clippy::disallowed_methods, reason = "NO_COLOR is a convention of terminals")]
     pub fn start(default_filter: &str, format: LogFormat) -> Self {
         let filter = EnvFilter::try_from_env(client::terminal::variables::LOG)
             .unwrap_or_else(|_| EnvFilter::new(default_filter));

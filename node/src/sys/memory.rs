@@ -22,7 +22,7 @@ pub fn configure() {
 
 /// Keeps freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment takes precedence. Without effect on
 /// another allocator.
-#[allow(unsafe_code)] // a call into the allocator, which is C
+#[allow(unsafe_code, reason = "a call into the allocator, which is C")]
 fn keep_freed() {
     // SAFETY: sets a number; one of an option that does not exist would be ignored.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "a call into the allocator, which is C")]
     fn the_option_is_the_one_that_is_meant() {
         // SAFETY: reads a number.
         let purge_delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };

@@ -1,5 +1,6 @@
 //! Real node processes on free ports with their own directories, killed when the test ends.
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs; a broken test may panic")]
+#![allow(dead_code, reason = "shared by several test programs")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -251,7 +251,6 @@ impl Catalog {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::catalog::tests::fixtures;

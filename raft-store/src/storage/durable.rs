@@ -109,7 +109,7 @@ pub(crate) fn redirected_syncs() -> u64 {
 ///
 /// It calls libc and not rustix: sled reads errors from `errno`, which rustix does not set.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)] // exports a symbol, and makes a system call on a descriptor that this crate does not own
+#[allow(unsafe_code, reason = "exports a symbol, and makes a system call on a descriptor that this crate does not own")]
 #[unsafe(no_mangle)]
 pub extern "C" fn sync_file_range(
     descriptor: libc::c_int,

@@ -273,6 +273,7 @@ impl Worker {
     }
 
     /// Writes a group without making it durable. `None` if nothing needs a flush.
+    #[expect(clippy::disallowed_methods, reason = "measures the disk")]
     fn begin(&mut self, changes: Vec<Change>) -> io::Result<Option<Group>> {
         let before = Before { end: self.end, held: self.held, purge_upto: self.purge_upto };
         let Some(mut group) = Group::of(changes, before, &mut self.lazy) else { return Ok(None) };

@@ -77,6 +77,7 @@ pub(super) struct Group {
 impl Group {
     /// Merges changes into one batch; a later change of the same record wins. `None` if nothing needs a flush. Lazy
     /// records wait in `lazy` for the next flush.
+    #[expect(clippy::disallowed_methods, reason = "measures the disk")]
     pub(super) fn of(changes: Vec<Change>, before: Before, lazy: &mut BTreeMap<MetaKey, Vec<u8>>) -> Option<Self> {
         let mut group = Self {
             lazy: DeviceBatch::default(),

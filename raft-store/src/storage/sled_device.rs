@@ -297,6 +297,7 @@ fn to_io(error: sled::Error) -> io::Error {
 
 /// Opens the database as soon as its lock is free. If this process has just dropped the same database, sled's threads
 /// hold the lock for a moment, even after the last flush has returned.
+#[expect(clippy::disallowed_methods, reason = "waits on the thread that opens the log, before anything is served")]
 fn patiently<T>(open: impl Fn() -> sled::Result<T>) -> Result<sled::Result<T>, String> {
     let began = Instant::now();
     loop {

@@ -166,6 +166,7 @@ impl FlushStats {
     }
 
     /// Counts a flush that took so long in all, `writing` of it before the sync.
+    #[expect(clippy::disallowed_methods, reason = "measures the disk")]
     pub(crate) fn count_flush(&self, writing: Duration, took: Duration) {
         self.writes.record_time(writing);
         self.syncs.record_time(took.saturating_sub(writing));
@@ -197,6 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test")]
     fn slow_flushes_are_told_once_in_a_while_and_none_is_left_out() {
         let (mut slow, start) = (SlowFlushes::default(), Instant::now());
         let seconds = Duration::from_secs;

@@ -27,6 +27,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 }
 
 /// Runs as the child, if this process is one.
+#[expect(clippy::disallowed_methods, reason = "how the parent tells its child what to do")]
 pub fn run_if_child() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
     let seed = std::env::var(CHILD_SEED).expect("a seed").parse().expect("a number");

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the child reports an attempt before it makes it, and an acknowledgement only after the storage has given
 //! it. What is found must contain everything acknowledged and nothing that was never attempted.
-#![allow(clippy::expect_used, clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by several test programs; a broken test may panic")]
 
 pub mod child;
 pub mod model;
@@ -31,6 +31,7 @@ const ROUNDS: &str = "RAFT_STORE_CRASH_ROUNDS";
 const ROUNDS_DEFAULT: u64 = 30;
 
 /// The requested number of crashes.
+#[expect(clippy::disallowed_methods, reason = "asked for by the person who runs the test")]
 pub fn rounds() -> u64 {
     std::env::var(ROUNDS).ok().map_or(ROUNDS_DEFAULT, |text| text.parse().expect("a number of rounds"))
 }
@@ -108,6 +109,7 @@ impl Running {
 
     /// Waits for a random moment of the child's run: often after a number of lines, sometimes just after its start.
     /// With a number of lines, the amount of work does not depend on how busy the machine is.
+    #[expect(clippy::disallowed_methods, reason = "a test without a runtime")]
     pub fn wait_for_a_moment(&self, rng: &mut StdRng) {
         if rng.random_bool(0.8) {
             let wanted = rng.random_range(0..120);

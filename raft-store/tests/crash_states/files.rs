@@ -31,6 +31,7 @@ const RECOVERIES: usize = 20;
 /// Random choices of what survives at each point.
 const SUBSETS: usize = 3;
 
+#[expect(clippy::disallowed_methods, reason = "asked for by the person who runs the test")]
 fn states_wanted() -> usize {
     std::env::var(STATES).ok().map_or(STATES_DEFAULT, |text| text.parse().expect("a number of states"))
 }
@@ -172,6 +173,7 @@ async fn opened(tree: &Tree, mut model: Model, counts: &Counts) -> Result<(), St
     Ok(())
 }
 
+#[expect(clippy::print_stdout, reason = "how many states were tried, for the person who runs the test")]
 async fn judge_steps(name: &str, steps: &[Step], lives: usize, seed: u64) -> Counts {
     let ops = record(steps, lives).await;
     let (counts, wrong) = judge(&ops, &Start::default(), seed, states_wanted());

@@ -5,7 +5,7 @@
 //! [`files`] cuts at every operation on every file, names and directories included, as the real store makes them
 //! through sled. `RAFT_STORE_CRASH_STATES` sets how many states of files each recording is opened in (default 500).
 #![cfg(target_os = "linux")]
-#![allow(clippy::expect_used)]
+#![expect(clippy::disallowed_types, reason = "the order of these maps is never used")]
 
 #[path = "../crash/mod.rs"]
 mod crash;

@@ -8,7 +8,7 @@
 //! * The recording is one sequence: an operation is made and recorded under one lock. So the sequence is a possible
 //!   execution of the threads, and a sync covers exactly the writes recorded before it.
 //! * Syncs are recorded but not made: [`super::states`] decides what they guarantee, not this machine's disk.
-#![allow(unsafe_code)] // symbols for the linker, and plain system calls
+#![allow(unsafe_code, reason = "symbols for the linker, and plain system calls")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};

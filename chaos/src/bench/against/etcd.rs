@@ -30,6 +30,7 @@ pub struct Etcd {
 }
 
 /// Where the program is.
+#[expect(clippy::disallowed_methods, reason = "where programs are found")]
 pub fn find() -> Result<PathBuf, Unavailable> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join("etcd")).find(|path| path.is_file());

@@ -227,6 +227,7 @@ impl Queue {
 }
 
 /// Runs on its own thread: the runtime's timers are good to a millisecond only.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own")]
 fn pacer(schedule: Schedule, queue: &Queue, counting: &Counting) {
     for number in 0.. {
         let due = schedule.due(number);

@@ -266,7 +266,7 @@ impl Worker for LoadClient {
 
 #[cfg(test)]
 mod tests {
-    use client::api::{AnnounceRequest, RegisterRequest};
+    use client::contract::{AnnounceRequest, RegisterRequest};
     use rand::SeedableRng;
 
     use super::*;

@@ -84,7 +84,6 @@ impl Tally {
 impl KindCounts {
     fn new() -> Self {
         // Three digits are within the bounds that the constructor checks.
-        #[allow(clippy::expect_used, reason = "a constant argument")]
         let latencies = Histogram::new_with_bounds(1, u64::from(u32::MAX), DIGITS).expect("valid bounds");
         Self { latencies, units: 0, failed: 0 }
     }

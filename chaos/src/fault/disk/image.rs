@@ -124,6 +124,7 @@ impl Image {
         self.mount_point.join("ballast")
     }
 
+    #[expect(clippy::disallowed_methods, reason = "no runtime is needed to clean up")]
     fn unmount(&mut self) -> anyhow::Result<()> {
         let mut tries = 0;
         while self.mounted {

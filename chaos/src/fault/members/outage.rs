@@ -100,6 +100,7 @@ fn files(directory: &Path) -> BTreeSet<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "inside of spawn_blocking")]
 async fn wait_for(directory: &Path, known: &BTreeSet<PathBuf>, extension: &'static str) -> bool {
     let (directory, known) = (directory.to_path_buf(), known.clone());
     let watching = tokio::task::spawn_blocking(move || {

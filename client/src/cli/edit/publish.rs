@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::source::Workbench;
 use super::{Base, current};
-use crate::api::{AnnounceRequest, AnnounceResponse, FileEntry};
 use crate::cli::leases::{Held, give_back};
 use crate::cli::session::{Session, blocking};
 use crate::cluster::Error;
+use crate::contract::{AnnounceRequest, AnnounceResponse, FileEntry};
 use crate::peer::{Folder, Publishing, conflict};
 use crate::terminal::figures::count;
 use crate::terminal::{Exit, Failure};

@@ -27,6 +27,7 @@ pub enum Source {
 
 impl Source {
     /// The editor from the option, or else from `$VISUAL` or `$EDITOR`.
+    #[expect(clippy::disallowed_methods, reason = "EDITOR and VISUAL belong to the user, not to this program")]
     pub fn editor(option: Option<&str>) -> Result<Self, Failure> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let command = option.map(str::to_owned).or_else(|| set("VISUAL")).or_else(|| set("EDITOR"));

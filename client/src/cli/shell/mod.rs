@@ -81,6 +81,7 @@ pub struct Shell {
 
 impl Shell {
     /// Starts the reading thread.
+    #[expect(clippy::disallowed_methods, reason = "one message for each line that is typed")]
     pub fn start(session: &Session, prompt: &Prompt) -> Result<Self, Failure> {
         let unusable = |error: ReadlineError| Failure::from(std::io::Error::other(error));
         let terminal = Terminal::remember();

@@ -11,7 +11,7 @@ use clap::Args;
 use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
-use crate::api::{FileResponse, TaskKind};
+use crate::contract::{FileResponse, TaskKind};
 use crate::cli::fetch::fetch;
 use crate::cli::session::{Session, blocking, is_served};
 use crate::cli::values::file_name;

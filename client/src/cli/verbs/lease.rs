@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use raft_store::types::FileName;
 
-use crate::api::{ErrorCode, ReleaseRequest};
+use crate::contract::{ErrorCode, ReleaseRequest};
 use crate::cli::leases::{Kept, Waiting, acquire, forget, keep, kept, renew_kept};
 use crate::cli::session::Session;
 use crate::cli::values::{file_name, lease_ttl};

@@ -9,7 +9,7 @@ use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
 use super::search::{SEARCH_LIMIT_MAX, print_hits};
-use crate::api::{ErrorCode, FileResponse, LeaseStatus, ReplicaCount};
+use crate::contract::{ErrorCode, FileResponse, LeaseStatus, ReplicaCount};
 use crate::cli::session::{Session, blocking};
 use crate::cluster::SearchMode;
 use crate::peer::{Disk, Folder, FolderError, scan};

@@ -3,7 +3,7 @@
 use clap::Args;
 use raft_store::types::FileName;
 
-use crate::api::{FilePeer, PeerEntry};
+use crate::contract::{FilePeer, PeerEntry};
 use crate::cli::Session;
 use crate::cli::values::file_name;
 use crate::terminal::Failure;

@@ -11,7 +11,7 @@ use clap::Args;
 use raft_store::types::FileName;
 use serde::Serialize;
 
-use crate::api::{DeleteRequest, ErrorCode, TaskKind};
+use crate::contract::{DeleteRequest, ErrorCode, TaskKind};
 use crate::cli::session::{Session, blocking};
 use crate::cli::values::file_name;
 use crate::cli::leases;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::api::SearchHit;
+use crate::contract::SearchHit;
 use crate::cli::Session;
 use crate::cli::values::limit;
 use crate::cluster::{Consistency, Freshness, Read, ReadOptions, SearchMode};

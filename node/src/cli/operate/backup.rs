@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::api::headers;
+use client::contract::headers;
 use client::terminal::{Exit, Failure};
 
 use super::Target;
@@ -137,7 +137,7 @@ async fn answered(request: reqwest::RequestBuilder) -> Result<Vec<u8>, (Exit, St
     if status.is_success() {
         return Ok(bytes.into());
     }
-    let detail = serde_json::from_slice::<client::api::Problem>(&bytes).map(|problem| problem.detail);
+    let detail = serde_json::from_slice::<client::contract::Problem>(&bytes).map(|problem| problem.detail);
     Err((Exit::Unavailable, detail.unwrap_or_else(|_| format!("HTTP status {status}"))))
 }
 

@@ -4,7 +4,7 @@
 //! waits for a slot or for the end of its backoff, and the file is in `untried` exactly if it wants
 //! further copies that somebody could send.
 
-use client::api::TaskKind;
+use client::contract::TaskKind;
 use raft_store::catalog::Catalog;
 use raft_store::types::{FileName, PeerId};
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no soft state and no time enters here, so every leader derives the same demand from the same catalog.
 
-use client::api::TaskKind;
+use client::contract::TaskKind;
 use raft_store::catalog::FileView;
 use raft_store::types::{PeerId, Version};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client::api::{FailedTask, Task, TaskKind};
+use client::contract::{FailedTask, Task, TaskKind};
 use raft_store::catalog::{Catalog, HolderView};
 use raft_store::types::{FileName, PeerId, Version};
 

@@ -237,25 +237,25 @@ impl Planner {
 
     /// Marks the next files of peers that came or went, and of a rebuild: as many as one call of `plan` handles.
     fn sweep_on(&mut self, catalog: &Catalog) {
-        let mut looks = PLAN_FILES_MAX.saturating_sub(self.dirty.len());
-        while looks > 0
+        let mut to_scan = PLAN_FILES_MAX.saturating_sub(self.dirty.len());
+        while to_scan > 0
             && let Some((peer, from)) = self.flipped.pop_first()
         {
-            let (held, next) = catalog.holdings_from(&peer, from, looks);
-            looks -= held.len();
+            let (held, next) = catalog.holdings_from(&peer, from, to_scan);
+            to_scan -= held.len();
             held.iter().for_each(|(file, _)| self.mark(file));
             if let Some(next) = next {
                 self.flipped.insert(peer, next);
             }
         }
-        while looks > 0 {
+        while to_scan > 0 {
             match self.sweep.take() {
                 None => break,
                 Some(Sweep::Files(from)) => {
-                    let (names, next) = catalog.file_names_from(from, looks);
+                    let (names, next) = catalog.file_names_from(from, to_scan);
                     names.iter().for_each(|name| self.mark(name));
                     self.sweep = Some(next.map_or(Sweep::Peers(None, None), Sweep::Files));
-                    looks -= names.len();
+                    to_scan -= names.len();
                 }
                 Some(Sweep::Peers(peer, from)) => {
                     let next_peer = || {
@@ -263,9 +263,9 @@ impl Planner {
                         Some((self.peers.first_in((after, Bound::Unbounded))?, 0))
                     };
                     let Some((peer, from)) = peer.clone().zip(from).or_else(next_peer) else { break };
-                    let (held, next) = catalog.holdings_from(&peer, from, looks);
+                    let (held, next) = catalog.holdings_from(&peer, from, to_scan);
                     // A peer without holdings costs a step as well.
-                    looks = looks.saturating_sub(held.len().max(1));
+                    to_scan = to_scan.saturating_sub(held.len().max(1));
                     held.iter().filter(|(_, is_current)| !is_current).for_each(|(file, _)| self.mark(file));
                     self.sweep = Some(Sweep::Peers(Some(peer), next));
                 }

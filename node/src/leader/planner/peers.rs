@@ -121,16 +121,16 @@ impl Peers {
     /// Takes in what a registration says; true if the peer was not live before.
     pub(super) fn upsert(&mut self, view: &PeerView) -> bool {
         let is_new = !self.states.contains_key(&view.id);
-        let mut looks_again = is_new;
+        let mut scans_again = is_new;
         self.change(&view.id, true, |state| {
             state.zone.clone_from(&view.zone);
             if state.capacity_bytes != view.capacity_bytes {
                 state.capacity_bytes = view.capacity_bytes;
                 state.cursor = None;
-                looks_again = true;
+                scans_again = true;
             }
         });
-        if looks_again {
+        if scans_again {
             self.hungry.insert(view.id.clone());
         }
         is_new
@@ -147,12 +147,12 @@ impl Peers {
     /// Takes in the free bytes a heartbeat states. A peer with more room than before, and enough for a file of
     /// `wanted_bytes`, is offered again the files that found no peer.
     pub(super) fn set_free(&mut self, peer: &PeerId, free_bytes: u64, wanted_bytes: u64, now_ms: u64) {
-        let mut looks_again = false;
+        let mut scans_again = false;
         self.change(peer, false, |state| {
             state.free_bytes = Some(free_bytes);
             let room = state.room().unwrap_or(0);
-            looks_again = room >= wanted_bytes && room > state.room_at_retry && now_ms >= state.next_room_retry_ms;
-            if looks_again {
+            scans_again = room >= wanted_bytes && room > state.room_at_retry && now_ms >= state.next_room_retry_ms;
+            if scans_again {
                 state.next_room_retry_ms = now_ms.saturating_add(ROOM_RETRY_MS);
                 state.room_at_retry = room;
                 state.cursor = None;
@@ -160,7 +160,7 @@ impl Peers {
                 state.room_at_retry = state.room_at_retry.min(room);
             }
         });
-        if looks_again {
+        if scans_again {
             self.hungry.insert(peer.clone());
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use client::api::TaskKind;
+use client::contract::TaskKind;
 use raft_store::catalog::Catalog;
 use raft_store::types::{FileName, PeerId};
 

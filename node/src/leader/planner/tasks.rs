@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use client::api::TaskKind;
+use client::contract::TaskKind;
 use raft_store::types::{FileName, PeerId, Version};
 
 /// Time every task has, in milliseconds.

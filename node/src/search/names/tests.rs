@@ -167,6 +167,7 @@ impl Running {
     }
 
     /// Keeps the name index from following until what this returns is dropped.
+    #[expect(clippy::disallowed_methods, reason = "holds one message")]
     async fn hold(&self) -> impl Drop + use<> {
         let (release, released) = mpsc::channel::<()>();
         let (held, holds) = oneshot::channel();

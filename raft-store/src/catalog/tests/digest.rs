@@ -1,5 +1,5 @@
 //! The digest covers every change of the replicated state, and nothing else (D1, N3).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -2,7 +2,7 @@
 //! random values for random histories (`properties`), and samples whose bytes are pinned (`wire`).
 //!
 //! Invariant: random values are drawn from few peers, names, bytes and tokens, so that the steps of a history interact.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 pub(in crate::catalog) use proptest::bool::weighted;
 pub(in crate::catalog) use proptest::collection::vec;

@@ -1,7 +1,6 @@
 //! Commands that tests of several modules use.
 //!
 //! Invariant: every value is valid. A test states what matters to it itself.
-#![allow(clippy::expect_used)]
 
 use crate::catalog::{Holding, Listing, Op, Register};
 use crate::types::{ContentHash, FileName, PeerId};

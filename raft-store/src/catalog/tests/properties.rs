@@ -1,5 +1,5 @@
 //! Properties of random command sequences, for what scripts cannot enumerate.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 use proptest::prelude::*;
 

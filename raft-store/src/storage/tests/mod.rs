@@ -1,5 +1,5 @@
 //! Tests of the storage that need more than one of its files.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 mod crash_sim;
 mod datadir;

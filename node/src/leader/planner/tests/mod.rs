@@ -3,7 +3,7 @@
 mod properties;
 mod scenarios;
 
-use client::api::{FailedTask, TaskKind};
+use client::contract::{FailedTask, TaskKind};
 use raft_store::catalog::{
     Acquire, Announce, Batch, Catalog, Command, Delete, ExpirePeer, Holding, Listing, Op, Register, Reply, SetReplicas,
 };

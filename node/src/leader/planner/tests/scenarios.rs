@@ -204,7 +204,7 @@ fn a_full_peer_gets_nothing_until_it_has_room() {
 }
 
 #[test]
-fn a_failed_task_rests_and_goes_to_someone_else() {
+fn a_failed_task_backs_off_and_goes_to_someone_else() {
     let mut world = World::new();
     world.register("a", &[("f", 1)]);
     world.register("b", &[]);
