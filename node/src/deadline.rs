@@ -45,6 +45,11 @@ impl Deadline {
         Ok(Self { arrived: clock::now(), named })
     }
 
+    /// For a request that arrived now and names none.
+    pub fn unnamed() -> Self {
+        Self { arrived: clock::now(), named: None }
+    }
+
     /// A deadline that the node sets for itself.
     pub fn within(duration: Duration) -> Self {
         Self { arrived: clock::now(), named: Some(duration) }

@@ -91,6 +91,8 @@ async fn reads_check_their_parameters() {
         ("/search?limit=0", 400, "bad_request"),
         ("/search?limit=x", 400, "bad_request"),
         ("/search?mode=regex", 400, "bad_request"),
+        ("/search?mode=bad%20file%20name", 400, "bad_request"),
+        ("/search?consistency=missing%20field%20%60x%60", 400, "bad_request"),
         ("/search?min_index=-1", 400, "bad_request"),
         ("/file", 400, "bad_request"),
         ("/file?name=..", 400, "bad_name"),
@@ -111,6 +113,19 @@ async fn reads_check_their_parameters() {
     for path in ["/healthz", "/readyz", "/metrics", "/"] {
         assert_eq!(cluster.get(0, path).await.status, 200, "{path}");
     }
+}
+
+/// Whoever asks a node about itself gets an answer, whatever else the request says.
+#[tokio::test]
+async fn probes_are_not_refused_for_what_does_not_matter() {
+    let cluster = Cluster::start(1).await;
+    for path in ["/healthz", "/readyz", "/metrics", "/leader", "/cluster", "/cluster/digest", "/openapi.json", "/"] {
+        let request = cluster.http.get(cluster.nodes[0].url(path)).header("Raftshare-Deadline-Ms", "soon");
+        let answer = request.body("x".repeat(9 * 1_024 * 1_024)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    let backup = cluster.http.get(cluster.nodes[0].url("/cluster/backup")).header("Raftshare-Deadline-Ms", "soon");
+    assert_eq!(backup.send().await.unwrap().status(), 400, "a backup takes as long as its caller says");
 }
 
 #[tokio::test]

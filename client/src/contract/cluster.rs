@@ -10,6 +10,7 @@ endpoint! {
     /// The cluster as this node sees it: leader, members, majority.
     Cluster = Get "/cluster" as "cluster", Own;
     answer: Json<ClusterResponse>, "Leader, members, majority.";
+    errors: Unauthorized;
 }
 
 endpoint! {
@@ -19,7 +20,7 @@ endpoint! {
     /// Digests of different `format`s are not comparable.
     Digest = Get "/cluster/digest" as "digest", Own;
     answer: Json<DigestResponse>, "The digest and its log index.";
-    errors: Overloaded;
+    errors: Unauthorized, Overloaded;
 }
 
 endpoint! {

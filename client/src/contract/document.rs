@@ -262,6 +262,19 @@ pub fn openapi() -> Value {
         let path = paths.entry(entry.route.path).or_insert_with(|| json!({}));
         path[entry.route.method.name().to_lowercase()] = operation(entry, &mut errors);
     }
+    let refused = errors_name(403, &[ErrorCode::Forbidden]);
+    errors.entry(refused.clone()).or_insert_with(|| error_response(403, &[ErrorCode::Forbidden]));
+    // Not an endpoint: what speaks HTTP to the path of the nodes' own protocol.
+    paths.insert(
+        "/raft/{path}".to_owned(),
+        json!({"post": {
+            "operationId": "raft",
+            "tags": [Kind::Own.tag()],
+            "summary": "Node to node only: always refused",
+            "parameters": [{"name": "path", "in": "path", "required": true, "schema": {"type": "string"}}],
+            "responses": {"403": {"$ref": format!("#/components/responses/{refused}")}},
+        }}),
+    );
     let (sent, answered) = HEADERS.split_at(STATE_HEADERS.start);
     let mut parameters: Map<_, _> = sent
         .iter()

@@ -97,7 +97,7 @@ impl Kind {
                 Removed,
             ],
             Self::Local => &[Unauthorized, MethodNotAllowed, NotInitialized, StorageFailed, Diverged, Removed],
-            Self::Own => &[Unauthorized, MethodNotAllowed],
+            Self::Own => &[MethodNotAllowed],
         }
     }
 

@@ -9,6 +9,7 @@ endpoint! {
     /// Prometheus metrics.
     Metrics = Get "/metrics" as "metrics", Own;
     answer: MetricsText, "Prometheus text format.";
+    errors: Unauthorized;
 }
 
 endpoint! {

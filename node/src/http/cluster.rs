@@ -16,6 +16,7 @@ use raft_store::types::NodeId;
 use super::error::ApiError;
 use super::handle::{Call, Handle, Sent};
 use super::reply::Reply;
+use super::route::deadline_of;
 use crate::comparison::Checkpoint;
 use crate::condition::Condition;
 use crate::duties::membership;
@@ -148,7 +149,7 @@ impl Handle for Backup {
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<Body>, ApiError> {
         let node = &call.node;
-        let until = call.parts.deadline.named().unwrap_or(now() + BACKUP_DEADLINE);
+        let until = deadline_of(&call.parts.headers)?.named().unwrap_or(now() + BACKUP_DEADLINE);
         if node.identities.cluster().is_none() {
             return Err(ApiError::NotInitialized);
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
@@ -141,7 +142,13 @@ async fn logged<E: Handle>(node: Arc<Node>, request: Request) -> Outcome<E> {
 }
 
 async fn unlogged<E: Handle>(node: Arc<Node>, request: Request) -> Outcome<E> {
-    let call = Call { node, parts: Parts::of(request)?, key: None, waits: E::WAITS };
+    let parts = match (E::METHOD, E::KIND) {
+        (Method::Post, _) => Parts::of(request)?,
+        // What a read is forwarded with is its query; its body has to have arrived whole like any other.
+        (Method::Get, Kind::Read) => Parts { body: Bytes::new(), ..Parts::of(request)? },
+        (Method::Get, Kind::Logged | Kind::Leader | Kind::Local | Kind::Own) => Parts::of_probe(request),
+    };
+    let call = Call { node, parts, key: None, waits: E::WAITS };
     let checked = check::<E>(&call).await?;
     let elsewhere = match E::KIND {
         Kind::Leader => call.forwarded(E::within(&checked, &call.parts)).await?,
@@ -166,7 +173,8 @@ async fn check<E: Handle>(call: &Call) -> Result<E::Checked, ApiError> {
         return E::check(Sent { query, request: parse(b"{}")?, key: call.key.as_ref() });
     }
     let body = call.parts.body.clone();
-    if body.len() < blocking::LARGE_BODY_BYTES {
+    // A sign of life does not wait behind listings, however many tasks it names.
+    if body.len() < blocking::LARGE_BODY_BYTES || E::KIND != Kind::Logged {
         return E::check(Sent { query, request: parse(&body)?, key: call.key.as_ref() });
     }
     let key = call.key.clone();
@@ -181,11 +189,13 @@ fn is<A: 'static, B: 'static>() -> bool {
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
     axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| query.0).map_err(|error| {
         let text = error.body_text();
-        let said = |words: &str| text.find(words).map(|at| &text[at..]);
-        if let Some(reason) = said("bad file name") {
+        // `…: PARAMETER: REASON`. A reason may quote what the caller wrote, so only its beginning says what it is.
+        let said = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        let reason = said.split_once(": ").map_or(said, |(_, reason)| reason);
+        if reason.starts_with("bad file name") {
             ApiError::BadName(reason.to_owned())
-        } else if let Some(field) = said("missing field `").and_then(|text| text.split('`').nth(1)) {
-            ApiError::BadRequest(format!("the parameter `{field}` is missing"))
+        } else if let Some(field) = said.strip_prefix("missing field `") {
+            ApiError::BadRequest(format!("the parameter `{}` is missing", field.trim_end_matches('`')))
         } else {
             ApiError::BadRequest(format!("query: {text}"))
         }

@@ -183,6 +183,11 @@ pub fn json<T: Serialize>(body: &T) -> Response {
     typed::<Json<NoBody>>(serde_json::to_vec(body).unwrap_or_default())
 }
 
+/// An answer that is JSON already.
+pub fn json_text(text: &'static str) -> Response {
+    typed::<Json<NoBody>>(text)
+}
+
 /// Adds `Raftshare-Index`.
 fn with_index(mut response: Response, log_index: u64) -> Response {
     response.headers_mut().insert(INDEX, number(log_index));
