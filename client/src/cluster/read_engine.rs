@@ -58,6 +58,8 @@ pub struct Read<T> {
     pub freshness: Freshness,
     /// `Raftshare-Total`: number of hits before the limit of a search.
     pub total: Option<u64>,
+    /// `Raftshare-Cursor`: where the next page of a search begins, if there is more.
+    pub cursor: Option<String>,
 }
 
 /// Whose state an answer describes, and how old that is (R2).
@@ -82,7 +84,7 @@ pub struct Freshness {
 impl<T> Read<T> {
     /// The same answer with its value converted.
     pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Read<U> {
-        Read { value: convert(self.value), freshness: self.freshness, total: self.total }
+        Read { value: convert(self.value), freshness: self.freshness, total: self.total, cursor: self.cursor }
     }
 }
 
@@ -108,6 +110,7 @@ impl IndexClient {
                         value,
                         freshness: self.freshness(&reply, stale),
                         total: reply.number(headers::TOTAL),
+                        cursor: reply.text(headers::CURSOR).map(str::to_owned),
                     });
                 }
                 Err(failure) => failure,

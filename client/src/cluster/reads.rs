@@ -20,8 +20,20 @@ impl IndexClient {
 
     /// Names that match, best first; an empty query lists by name.
     pub async fn search(&self, query: &str, mode: SearchMode, limit: usize) -> Result<Read<Vec<SearchHit>>, Error> {
+        self.search_page(query, mode, limit, None).await
+    }
+
+    /// Like [`IndexClient::search`], from where an earlier page ended ([`Read::cursor`]).
+    pub async fn search_page(
+        &self,
+        query: &str,
+        mode: SearchMode,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Read<Vec<SearchHit>>, Error> {
         let mode = (mode != SearchMode::default()).then_some(mode);
-        self.ask::<Search>(&SearchQuery { q: Some(query.to_owned()), limit: Some(limit), mode }).await
+        let (q, cursor) = (Some(query.to_owned()), cursor.map(str::to_owned));
+        self.ask::<Search>(&SearchQuery { q, limit: Some(limit), mode, cursor }).await
     }
 
     /// The live holders of a file, stale ones marked. Refused with `not_found` if there is no such file.

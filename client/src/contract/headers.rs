@@ -26,5 +26,7 @@ pub const BOOT: &str = "raftshare-boot";
 pub const INDEX: &str = "raftshare-index";
 /// Number of hits of a search before its limit.
 pub const TOTAL: &str = "raftshare-total";
+/// Where the next page of a search begins; absent on the last one.
+pub const CURSOR: &str = "raftshare-cursor";
 /// Set on forwarded requests, so that a write takes one hop at most (W2).
 pub const FORWARDED: &str = "raftshare-forwarded";

@@ -32,6 +32,9 @@ pub struct SearchQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub mode: Option<SearchMode>,
+    /// Where an earlier page ended, from its `Raftshare-Cursor`; nodes of this version answer in one page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// How a query matches names.

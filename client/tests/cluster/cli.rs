@@ -409,7 +409,7 @@ fn the_shell_of_serve_runs_commands_and_leaves_on_quit() {
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("serving as desk at http://127.0.0.1:") && out.contains("a.txt"), "{out}");
     assert!(err.contains("unrecognized subcommand 'nonsense'"), "{err}");
-    assert!(fake.seen("/peers")[0].query.starts_with("file=a%2Etxt"), "1 is the first row of the search");
+    assert!(fake.seen("/peers")[0].query.starts_with("file=a.txt"), "1 is the first row of the search");
     assert_eq!(fake.seen("/search").len(), 1, "nothing runs after quit");
 }
 

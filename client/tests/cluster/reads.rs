@@ -52,7 +52,7 @@ async fn the_leaders_answer_is_not_stale() {
     assert_eq!((answer.freshness.node, answer.freshness.applied, answer.total), (Some(1), 77, Some(0)));
     assert_eq!(
         first.seen("/search")[0].query,
-        "q=x%20y&limit=5",
+        "q=x+y&limit=5",
         "the node's default: the leader's answer, or a stale one at once"
     );
     assert!(second.seen("/search").is_empty());

@@ -18,6 +18,8 @@ use crate::terminal::figures::{count, remaining, size};
 
 /// Files that are looked up in the index at the same time.
 const LOOKUPS_MAX: usize = 8;
+/// Most files that `list --remote` prints.
+const REMOTE_MAX: usize = 10_000;
 
 /// List the folder's files with their versions, copies and leases.
 #[derive(Debug, Clone, Args)]
@@ -34,10 +36,19 @@ impl List {
     }
 }
 
-/// Lists the files of the index, as far as one answer goes.
+/// Lists the files of the index page by page, up to [`REMOTE_MAX`].
 async fn remote(session: &Session) -> Result<(), Failure> {
     let started = Instant::now();
-    let answer = session.client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
+    let client = &session.client;
+    let mut answer = client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
+    while let Some(cursor) = answer.cursor.take() {
+        if answer.value.len() >= REMOTE_MAX {
+            break;
+        }
+        let page = client.search_page("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX, Some(&cursor)).await?;
+        answer.value.extend(page.value);
+        (answer.cursor, answer.freshness) = (page.cursor, page.freshness);
+    }
     print_hits(session, &answer, started.elapsed());
     let (listed, total) = (answer.value.len() as u64, answer.total.unwrap_or(0));
     if listed < total {
