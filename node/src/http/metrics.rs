@@ -1,4 +1,4 @@
-//! `GET /metrics`: what this process counted and what it knows of itself, in the text format of Prometheus.
+//! `GET /metrics`: this process's counters and gauges in the Prometheus text format.
 
 use client::contract::Metrics;
 use client::contract::headers::STALENESS_UNKNOWN_MS;
@@ -18,7 +18,7 @@ use crate::metrics::register_storage;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 
-/// What all names begin with.
+/// Prefix of all names.
 const PREFIX: &str = "raftshare";
 
 impl Handle for Metrics {
@@ -72,7 +72,7 @@ fn register_index(node: &Node, to: &mut Registry) {
     let stats = stats_of(node);
     gauge(to, "peers", "Live peers", stats.peers);
     gauge(to, "files", "Files whose current version exists", stats.files);
-    // Absent anywhere but at a confirmed leader: zero would say that all is well (R5).
+    // Absent except at a confirmed leader: zero would mean that all is well (R5).
     if let (Some(below), Some(tasks)) = (stats.under_replicated, stats.tasks) {
         gauge(to, "files_below_r", "Files with fewer live copies than wanted; only at the leader", below);
         gauge(to, "replication_tasks", "Tasks given out and not done; only at the leader", tasks);
