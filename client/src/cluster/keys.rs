@@ -1,8 +1,8 @@
 //! Idempotency keys of the form `session:sequence`, and the floor below which no answer is awaited any more (X2).
 //!
 //! Invariant: a key is used for one operation only, and the floor sent with any request never exceeds the sequence of
-//! an operation whose answer is still awaited. Once an operation is given up, later floors pass it. A late copy of it on
-//! the network is then refused with `key_expired` instead of being applied behind the caller's back.
+//! an operation whose answer is still awaited. Once an operation is given up, later floors pass it. A late copy of it
+//! on the network is then refused with `key_expired` instead of being applied behind the caller's back.
 
 use std::collections::BTreeSet;
 

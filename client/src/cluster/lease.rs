@@ -131,7 +131,7 @@ impl LeaseGuard {
         held.client.release(&request).await
     }
 
-    /// Stops the renewals without releasing: for a lease that a publication has ended (F5), or that outlives this process.
+    /// Stops the renewals but does not release: for a lease ended by a publication (F5), or one that outlives it.
     pub fn forget(self) {
         self.renewing.abort();
     }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Invariants: a write is retried only under its idempotency key, or if it certainly was not applied (X3). "Maybe
-//! applied" leaves the library only as [`Error::Unknown`] (W5). An answer that may be old says so ([`Freshness::stale`],
-//! R2).
+//! applied" leaves the library only as [`Error::Unknown`] (W5). An answer that may be old says so
+//! ([`Freshness::stale`], R2).
 
 mod admin;
 mod clock;

@@ -145,8 +145,8 @@ impl IndexClient {
         }
     }
 
-    /// Asks the candidates one after the other. A failed candidate is followed by the next at once, a silent one after the
-    /// hedging delay. The first answer wins, unless it is only second best.
+    /// Asks the candidates one after the other. A failed candidate is followed by the next at once, a silent one after
+    /// the hedging delay. The first answer wins, unless it is only second best.
     async fn race(
         &self,
         mut candidates: VecDeque<Candidate>,
@@ -193,9 +193,9 @@ impl IndexClient {
         }
     }
 
-    /// Whether the answer is only second best: a follower's that misses this client's writes or does not know the object.
-    /// The follower may just have started, and another server may know better. A caller that asked for a stale read takes
-    /// any answer.
+    /// Whether the answer is only second best: it is a follower's that misses this client's writes or did not find the
+    /// object. The follower may just have started, and another server may know better. A caller that asked for a stale
+    /// read takes any answer.
     fn is_second_best(&self, answer: &Result<Reply, Failure>) -> bool {
         self.reading.consistency == Consistency::Auto
             && match answer {
@@ -208,8 +208,8 @@ impl IndexClient {
     fn target(&self, path: &str, query: &str, stale: bool) -> String {
         let consistency = match (stale, self.reading.consistency) {
             (true, _) => Some(Level::Stale),
-            // The node's own default: the leader's answer where it can be had at once, else its own stale one. A server
-            // that led a moment ago then answers for a dead successor without waiting for the next election.
+            // The node's own default: the leader's answer if it comes at once, otherwise its own stale one. So a server
+            // that led a moment ago answers in place of a dead successor, without waiting for the next election.
             (false, Consistency::Auto) => None,
             (false, Consistency::Linearizable) => Some(Level::Linearizable),
             (false, Consistency::Leader | Consistency::Stale) => Some(Level::Leader),

@@ -138,7 +138,7 @@ pub fn next(class: Class, repeat: Repeat, situation: Situation) -> Next {
         Class::NotNow { retry_after: Some(hint) } => {
             hint.min(BACKOFF_MAX).max(backoff(situation.attempts, situation.chance))
         }
-        // The first hint needs no pause: it names the node to ask. Later ones mean that the nodes disagree for a moment.
+        // The first hint needs no pause: it names the node to ask. Further hints mean that the nodes disagree briefly.
         Class::NotLeader if situation.attempts == 1 => Duration::ZERO,
         Class::NotSent | Class::NotLeader | Class::NotNow { retry_after: None } | Class::Unknown => {
             backoff(situation.attempts, situation.chance)

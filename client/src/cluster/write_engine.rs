@@ -184,8 +184,8 @@ impl IndexClient {
         self.shared.routes.lock().in_turn(std::time::Instant::now()).first().copied().unwrap_or(0)
     }
 
-    /// Makes an attempt, and gives it up early if the server stays silent while the others name a newer leader. A paused
-    /// or cut-off leader would otherwise hold the call for its whole time limit.
+    /// Makes an attempt, and gives it up early if the server stays silent while the others name a newer leader. A
+    /// paused or cut-off leader would otherwise hold the call for its whole time limit.
     async fn attempt_watched(
         &self,
         slot: Slot,
