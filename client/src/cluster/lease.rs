@@ -131,7 +131,8 @@ impl LeaseGuard {
         held.client.release(&request).await
     }
 
-    /// Stops the renewals but does not release: for a lease ended by a publication (F5), or one that outlives it.
+    /// Stops the renewals without releasing the lease, because a publication has ended it (F5) or it should outlive this
+    /// process.
     pub fn forget(self) {
         self.renewing.abort();
     }
