@@ -131,8 +131,8 @@ impl LeaseGuard {
         held.client.release(&request).await
     }
 
-    /// Stops the renewals without releasing the lease, because a publication has ended it (F5) or it should outlive this
-    /// process.
+    /// Stops the renewals without releasing the lease, because a publication has ended it (F5) or because it should
+    /// outlive this process.
     pub fn forget(self) {
         self.renewing.abort();
     }
