@@ -82,7 +82,7 @@ impl ReadBody {
                 "the body did not arrive in {} s; send it faster, or send less at a time",
                 BODY_DEADLINE_MIN.as_secs()
             ))),
-            Self::NoMemory => Err(ApiError::Overloaded("the bodies of other requests take all memory for them".into())),
+            Self::NoMemory => Err(ApiError::Overloaded("other requests use all the memory for bodies".into())),
             Self::Broken => Err(ApiError::BadRequest("the body ended early".into())),
         }
     }

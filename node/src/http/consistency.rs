@@ -113,7 +113,9 @@ async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
     if let Some(accepted) = params.params.max_staleness_ms {
         let age = params.source.staleness_ms(node);
         if age > accepted {
-            return Err(ApiError::TooStale(format!("this node's state is {age} ms old, {accepted} ms are accepted")));
+            return Err(ApiError::TooStale(format!(
+                "this node's state is {age} ms old, and the read accepts {accepted} ms"
+            )));
         }
     }
     Ok(Admitted::Here)

@@ -31,10 +31,10 @@ pub enum ApiError {
         limit: usize,
     },
     /// No such path.
-    #[error("no such path; GET /openapi.json lists what there is")]
+    #[error("no such path; GET /openapi.json lists all paths")]
     NoSuchPath,
     /// Wrong method.
-    #[error("this path does not take that method; see the Allow header")]
+    #[error("this path does not support that method; see the Allow header")]
     MethodNotAllowed,
     /// The named file or lease does not exist.
     #[error("{0}")]

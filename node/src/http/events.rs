@@ -23,7 +23,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 type Position = (u64, Option<u32>);
 
 fn position(text: &str) -> Result<Position, ApiError> {
-    let wrong = || ApiError::BadRequest(format!("'{text}' is no event position; expected INDEX or INDEX.SEQ"));
+    let wrong = || ApiError::BadRequest(format!("'{text}' is not an event position; expected INDEX or INDEX.SEQ"));
     match text.split_once('.') {
         None => Ok((text.parse().map_err(|_| wrong())?, None)),
         Some((index, sequence)) => {

@@ -64,7 +64,7 @@ impl Handle for Acquire {
         // Once the peer is in the wait queue, a failure is no longer definite (W5).
         let mut joined = false;
         let unsure = |joined: bool, error: ApiError| match joined {
-            true => ApiError::Unknown(format!("a place in line was taken, then: {error}")),
+            true => ApiError::Unknown(format!("the peer joined the wait queue, then: {error}")),
             false => error,
         };
         loop {

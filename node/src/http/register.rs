@@ -25,9 +25,9 @@ fn check_address(address: &str) -> Result<(), ApiError> {
     if address.len() > limits::ADDRESS_BYTES_MAX {
         return Err(wrong("is longer than 512 bytes"));
     }
-    let url = reqwest::Url::parse(address).map_err(|_| wrong("is no URL"))?;
+    let url = reqwest::Url::parse(address).map_err(|_| wrong("is not a URL"))?;
     let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
-    if plain { Ok(()) } else { Err(wrong("is no http base URL")) }
+    if plain { Ok(()) } else { Err(wrong("is not an http base URL")) }
 }
 
 fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
@@ -141,7 +141,7 @@ fn registration(
 fn partly(chunk: u32, error: ApiError) -> ApiError {
     match chunk {
         0 => error,
-        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were taken in, then: {error}")),
+        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were accepted, then: {error}")),
     }
 }
 

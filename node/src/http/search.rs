@@ -35,7 +35,7 @@ impl Handle for Search {
         let node = call.node.clone();
         let too_many = || {
             ApiError::Overloaded(format!(
-                "more searches wait than {SEARCHES_WAITING_MAX}, or for longer than {TURN_WAIT:?}"
+                "{SEARCHES_WAITING_MAX} searches are already waiting, or this one waited {TURN_WAIT:?}"
             ))
         };
         let turn = node.names.turn().await.ok_or_else(too_many)?;
