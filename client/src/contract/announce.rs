@@ -11,7 +11,7 @@ endpoint! {
     ///
     /// Send either `file`, or `files` to announce many holdings at once; with `files` the answer has one result per
     /// file, in the same order. To publish a new version, pass the token of the file's live lease (F3–F6). If the
-    /// announced version is older than the one the peer holds, nothing changes and the answer names the held version
+    /// announced version is older than the one the peer holds, nothing changes and the answer names the current version
     /// (F4). For an old version of a deleted name the answer has a `REMOVE` task.
     Announce = Post "/announce" as "announce", Logged;
     request: AnnounceRequest;
@@ -55,7 +55,7 @@ pub enum AnnounceAnswer {
 pub struct AnnounceResponse {
     /// Always true.
     pub ok: bool,
-    /// The version the peer now holds or has just published.
+    /// The version the peer now holds or has just published; the current version if nothing changed (F4).
     pub version: Version,
     /// Fencing token of the lease, if the request used one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub struct AnnounceResult {
     pub name: FileName,
     /// Whether the file was accepted.
     pub ok: bool,
-    /// The version the peer now holds; only if the file was accepted.
+    /// As `version` of a single answer; only if the file was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
     /// Error code; only if the file was refused.
