@@ -1,7 +1,7 @@
-//! Looking at the cluster itself and changing its members.
+//! Inspects the cluster and changes its members.
 //!
-//! Invariant: membership changes have no idempotency key, so they are sent once; after a broken connection the caller
-//! gets [`Error::Unknown`] and looks at [`IndexClient::cluster`] before asking again.
+//! Invariant: membership changes have no idempotency key, so they are sent once. After a broken connection the caller
+//! gets [`Error::Unknown`] and checks [`IndexClient::cluster`] before it asks again.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::contract::{
     LeaderInfo, MemberId, NoBody, NoQuery, NodeAddress, Promote, PromoteRequest, Remove, Response, Snapshot, Transfer,
 };
 
-/// A member to be.
+/// A future member.
 pub type NewNode = NodeAddress;
 
 impl IndexClient {
-    /// Who leads. Answered by any node; refused with `no_quorum` while nobody does.
+    /// The leader. Any node answers this; refused with `no_quorum` while there is no leader.
     pub async fn leader(&self) -> Result<LeaderInfo, Error> {
         let answer: Read<LeaderInfo> = self.ask::<Leader>(&NoQuery {}).await?;
         let mut routes = self.shared.routes.lock();
@@ -27,7 +27,7 @@ impl IndexClient {
         Ok(answer.value)
     }
 
-    /// Members, roles, lag and liveness as the node sees them that answers; [`IndexClient::only`] picks the node.
+    /// Members, roles, lag and liveness as the answering node sees them; [`IndexClient::only`] picks the node.
     pub async fn cluster(&self) -> Result<Read<ClusterResponse>, Error> {
         self.ask::<Cluster>(&NoQuery {}).await
     }
@@ -37,7 +37,7 @@ impl IndexClient {
         self.ask::<Digest>(&NoQuery {}).await
     }
 
-    /// Founds the cluster, once (C1); an empty list makes a cluster of the one node that is asked.
+    /// Founds the cluster, once (C1). With an empty list the asked node becomes the only member.
     pub async fn init(&self, nodes: &[NewNode]) -> Result<(), Error> {
         self.change::<Init>(&InitRequest { nodes: Some(nodes.to_vec()).filter(|nodes| !nodes.is_empty()) }).await
     }
@@ -52,7 +52,7 @@ impl IndexClient {
         self.change::<Promote>(&PromoteRequest { id, wait_ms: None }).await
     }
 
-    /// The same, but the cluster waits for the learner to catch up, so long at most. The call may take as much longer.
+    /// Like `promote`, but waits up to `wait` for the learner to catch up. The call's limit grows by the same time.
     pub async fn promote_within(&self, id: NodeId, wait: Duration) -> Result<(), Error> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.change_within::<Promote>(&PromoteRequest { id, wait_ms: Some(wait_ms) }, wait).await
@@ -73,7 +73,7 @@ impl IndexClient {
         self.change::<Transfer>(&MemberId { id }).await
     }
 
-    /// Takes a snapshot now.
+    /// Takes a snapshot on a node now.
     pub async fn snapshot(&self) -> Result<(), Error> {
         self.change::<Snapshot>(&NoBody {}).await
     }
@@ -89,7 +89,7 @@ impl IndexClient {
     where
         Response<E>: DeserializeOwned,
     {
-        // What the answer holds is for people; its status says all.
+        // The status says everything; the body is for people.
         self.post_unkeyed::<E>(request, wait, Repeat::Once).await.map(|_| ())
     }
 }

@@ -1,7 +1,7 @@
-//! The clock that deadlines and lease margins are counted on: it goes on while the machine sleeps (T4, X3).
+//! The clock for deadlines and lease margins; it keeps running while the machine sleeps (T4, X3).
 //!
-//! Invariant: readings never go back, and a laptop that was closed for an hour sees an hour pass. `std::time::Instant`
-//! stands still during sleep on Linux, so a lease would look alive that ended long ago.
+//! Invariant: readings never go back, and a laptop that was closed for an hour sees an hour pass. On Linux
+//! `std::time::Instant` stands still during sleep, so a lease that ended long ago would look alive.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use std::time::Duration;
 pub struct BootTime(Duration);
 
 impl BootTime {
-    /// The present moment.
+    /// The current moment.
     pub fn now() -> Self {
         Self(read())
     }
 
-    /// Time since `self`; zero if `self` lies ahead.
+    /// Time since `self`; zero if `self` is in the future.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
@@ -41,18 +41,18 @@ impl std::ops::Add<Duration> for BootTime {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;
-/// On the other systems the monotonic clock already counts sleep, or there is no better one.
+/// On other systems the monotonic clock already counts sleep, or there is no better clock.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
-// Through the C library and not rustix, which asks the kernel itself: faults of clocks are injected by a preloaded
-// library that takes the place of the C library's functions.
+// Calls the C library rather than rustix, which calls the kernel directly: clock faults are injected by a preloaded
+// library that replaces the C library's functions.
 #[allow(unsafe_code, reason = "the standard library offers no clock that counts sleep")]
 fn read() -> Duration {
     let mut reading = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `reading` is a valid, exclusively borrowed timespec for the length of the call.
+    // SAFETY: `reading` is a valid, exclusively borrowed timespec for the duration of the call.
     let status = unsafe { libc::clock_gettime(CLOCK, &raw mut reading) };
-    // The call fails only for a clock id that the kernel does not know; this one exists since Linux 2.6.39.
+    // The call fails only for a clock id that the kernel does not know; this one has existed since Linux 2.6.39.
     assert_eq!(status, 0, "the system has no clock {CLOCK}");
     Duration::new(reading.tv_sec.unsigned_abs(), reading.tv_nsec.unsigned_abs() as u32)
 }

@@ -1,4 +1,4 @@
-//! How a call to the index cluster can end badly, sorted by what the caller may conclude (W5).
+//! How a call to the index cluster can fail, sorted by what the caller may conclude (W5).
 //!
 //! Invariant: only [`Error::Unknown`] leaves open whether a write was applied; every other variant is definite.
 
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::contract::{ErrorCode, Problem};
 
-/// A failed call. `Display` is the sentence shown to the user: what is wrong, and what to do.
+/// A failed call. `Display` is the sentence shown to the user: what is wrong and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The cluster decided against it; the same request would be refused again. Not applied.
+    /// The cluster refused the request and would refuse it again. Not applied.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
     /// The cluster could not decide before the deadline (no leader, no majority, overloaded). Not applied.
@@ -23,15 +23,15 @@ pub enum Error {
         /// The last failure.
         last: String,
     },
-    /// The write may or may not have been applied, and the time to find out is over (X3).
+    /// The write may or may not have been applied, and there is no time left to find out (X3).
     #[error("whether the request was applied is unknown after {}: {last} (look before you repeat it)", seconds(.after))]
     Unknown {
-        /// How long the library tried, asleep or awake.
+        /// How long the library tried, including sleep of the machine.
         after: Duration,
         /// The last failure.
         last: String,
     },
-    /// A read was not answered before its deadline.
+    /// A read got no answer before its deadline.
     #[error("no answer within {}: {last}", seconds(.after))]
     TimedOut {
         /// How long the library tried.
@@ -42,10 +42,10 @@ pub enum Error {
     /// Every server that answers is further behind than the read accepts (R2, R3).
     #[error("{} (ask again, or accept an older answer)", .0.detail)]
     TooStale(Box<Problem>),
-    /// A read was answered with something that is not the contract's JSON.
+    /// The answer to a read was not the contract's JSON.
     #[error("the server at {server} gave an answer that is not an index server's: {detail}")]
     Protocol {
-        /// Who answered.
+        /// The server that answered.
         server: String,
         /// What was wrong with it.
         detail: String,
@@ -61,7 +61,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The server's own words, where a server spoke.
+    /// The server's own error, if a server answered.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused(problem) | Self::Unavailable(problem) | Self::TooStale(problem) => Some(problem),
@@ -73,7 +73,7 @@ impl Error {
         }
     }
 
-    /// The contract's code, where a server spoke.
+    /// The contract's error code, if a server answered.
     pub fn code(&self) -> Option<ErrorCode> {
         self.problem().map(|problem| problem.code)
     }

@@ -1,8 +1,8 @@
-//! Idempotency keys of the form `session:sequence`, and the floor below which nothing is awaited any more (X2).
+//! Idempotency keys of the form `session:sequence`, and the floor below which no answer is awaited any more (X2).
 //!
 //! Invariant: a key is used for one operation only, and the floor sent with any request never exceeds the sequence of
-//! an operation that is still awaited. Once an operation is given up, later floors pass it, so a late copy of it on the
-//! network is refused with `key_expired` instead of being applied behind the caller's back.
+//! an operation whose answer is still awaited. Once an operation is given up, later floors pass it. A late copy of it
+//! on the network is then refused with `key_expired` instead of being applied behind the caller's back.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ struct State {
     awaited: BTreeSet<u64>,
 }
 
-/// One operation's key. Dropping it says that its answer is not awaited any more.
+/// One operation's key. Drop it once the answer is no longer awaited.
 #[derive(Debug)]
 pub(super) struct Key<'a> {
     keys: &'a Keys,
@@ -44,12 +44,12 @@ impl Keys {
 }
 
 impl Key<'_> {
-    /// The header `Idempotency-Key`.
+    /// Value of the `Idempotency-Key` header.
     pub(super) fn header(&self) -> String {
         format!("{}:{}", self.keys.session, self.sequence)
     }
 
-    /// The header `Idempotency-Floor`, as of now: at most this key's own sequence.
+    /// Current value of the `Idempotency-Floor` header: at most this key's own sequence.
     pub(super) fn floor(&self) -> u64 {
         self.keys.state.lock().awaited.first().copied().unwrap_or(self.sequence)
     }

@@ -1,12 +1,12 @@
-//! A held lease that renews itself, and that knows by its own count when it must no longer be acted on (L7).
+//! A held lease that renews itself, and that knows by its own clock when it must no longer be used (L7).
 //!
 //! ```text
 //!  sent ──────────── TTL/3: renew ──────────── … ──────────── margin (10 %) ── end by the client's count
 //!   └ counted on a clock that runs during sleep (T4)            └ is_safe() turns false, lost() returns
 //! ```
 //!
-//! Invariant: `is_safe()` is false from a margin before the earliest moment at which the cluster may have given the
-//! lease to somebody else; once it was lost it never becomes safe again.
+//! Invariant: `is_safe()` turns false a margin before the earliest moment at which the cluster may give the lease to
+//! another peer. A lost lease never becomes safe again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,18 +19,18 @@ use tokio::task::JoinHandle;
 use super::{BootTime, Error, Grant, IndexClient};
 use crate::contract::{ReleaseRequest, RenewRequest};
 
-/// The margin is this part of the TTL: a tenth.
+/// The safety margin is this fraction of the TTL: a tenth.
 const MARGIN_PART: u32 = 10;
-/// Renewals are sent after this part of the TTL: a third.
+/// Renewals are sent after this fraction of the TTL: a third.
 const RENEW_PART: u32 = 3;
-/// Pause between failed renewals, as part of the TTL.
+/// Pause after a failed renewal, as a fraction of the TTL.
 const RETRY_PART: u32 = 20;
-/// Longest stretch the guard sleeps without looking at the clock that runs during machine sleep.
+/// Longest time the guard sleeps without reading the clock that runs during machine sleep.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// A lease that is kept alive in the background until it is released or dropped.
 ///
-/// Dropping the guard stops renewing, and the lease runs out by itself; [`LeaseGuard::release`] ends it at once.
+/// Dropping the guard stops the renewals, and the lease expires by itself. [`LeaseGuard::release`] ends it at once.
 #[derive(Debug)]
 pub struct LeaseGuard {
     held: Arc<Held>,
@@ -49,7 +49,7 @@ struct Held {
     lost: AtomicBool,
 }
 
-/// When the newest grant was asked for, and for how long it holds.
+/// When the newest grant was requested, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     sent: BootTime,
@@ -61,14 +61,14 @@ impl Span {
         Self { sent: grant.sent, ttl: Duration::from_millis(grant.response.ttl_ms) }
     }
 
-    /// When the client stops acting on the lease.
+    /// When the client stops using the lease.
     fn safe_until(self) -> BootTime {
         self.sent + (self.ttl - self.ttl / MARGIN_PART)
     }
 }
 
 impl LeaseGuard {
-    /// Keeps `grant` alive from now on. Must be called within a tokio runtime.
+    /// Keeps `grant` alive from now on. Must be called in a tokio runtime.
     pub fn start(client: &IndexClient, peer: PeerId, file: FileName, grant: &Grant) -> Self {
         let held = Arc::new(Held {
             // The caller's own key belongs to the acquisition, not to the renewals.
@@ -105,24 +105,24 @@ impl LeaseGuard {
         &self.held.file
     }
 
-    /// Whether the lease may still be acted on.
+    /// Whether the lease may still be used.
     pub fn is_safe(&self) -> bool {
         self.held.is_safe()
     }
 
-    /// How long the lease may still be acted on if no renewal succeeds.
+    /// How long the lease may still be used if no renewal succeeds.
     pub fn remaining(&self) -> Duration {
         if self.held.lost.load(Ordering::Acquire) { Duration::ZERO } else { self.held.safe_until().remaining() }
     }
 
-    /// Returns when the lease must no longer be acted on.
+    /// Returns once the lease must no longer be used.
     pub async fn lost(&self) {
         while self.is_safe() {
             tokio::time::sleep(self.remaining().min(LOOK_MAX)).await;
         }
     }
 
-    /// Stops renewing and ends the lease, so that the next in line gets it at once.
+    /// Stops the renewals and releases the lease, so that the next waiting peer gets it at once.
     pub async fn release(self) -> Result<(), Error> {
         self.renewing.abort();
         let held = &self.held;
@@ -131,7 +131,8 @@ impl LeaseGuard {
         held.client.release(&request).await
     }
 
-    /// Stops renewing without a word: for a lease that a publication has ended (F5), or that outlives this process.
+    /// Stops the renewals without releasing the lease, because a publication has ended it (F5) or because it should
+    /// outlive this process.
     pub fn forget(self) {
         self.renewing.abort();
     }
@@ -160,7 +161,7 @@ impl Held {
     }
 }
 
-/// Renews at a third of the TTL, repeats failed renewals, and ends when the lease is lost.
+/// Renews at a third of the TTL, retries failed renewals, and ends when the lease is lost.
 async fn renew_until_lost(held: Arc<Held>) {
     let mut span = *held.span.lock();
     let mut due = span.sent + span.ttl / RENEW_PART;

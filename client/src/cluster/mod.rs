@@ -1,16 +1,16 @@
-//! The library that talks to an index cluster: finds the leader, repeats what is safe to repeat, and says how fresh an
+//! The library that talks to an index cluster: finds the leader, retries what is safe to retry, and says how fresh an
 //! answer is.
 //!
 //! ```text
 //!  requests (writes.rs, reads.rs, admin.rs)        one method per request of the HTTP contract
 //!        │
-//!  engines (write_engine.rs, read_engine.rs)       loops: pick a server, attempt, learn, repeat or give up
+//!  engines (write_engine.rs, read_engine.rs)       loops: pick a server, attempt, learn, retry or give up
 //!        │            │             │
 //!  routes.rs (who)  retry.rs (whether, when)  transport.rs (one HTTP attempt)        the first two are pure
 //! ```
 //!
-//! Invariants: a write is repeated only under its idempotency key, or when it certainly was not applied (X3); "maybe
-//! applied" leaves the library as [`Error::Unknown`] and as nothing else (W5); an answer that may be old says so
+//! Invariants: a write is retried only under its idempotency key, or if it certainly was not applied (X3). "Maybe
+//! applied" leaves the library only as [`Error::Unknown`] (W5). An answer that may be old says so
 //! ([`Freshness::stale`], R2).
 
 mod admin;
@@ -47,27 +47,27 @@ use keys::Keys;
 use routes::{Routes, Slot};
 use transport::{Call, Failure, Reply};
 
-/// Default limit of one call, repeats included.
+/// Default time limit of one call, retries included.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 /// Silence after which a read is also sent to another server.
 pub const HEDGE_AFTER: Duration = Duration::from_millis(300);
-/// How long the servers have to say who leads.
+/// How long the servers may take to say who leads.
 const DISCOVERY_MAX: Duration = Duration::from_millis(300);
-/// How long the others may still contradict the first server that names a leader.
+/// How long the other servers may still contradict the first one that names a leader.
 const DISCOVERY_EXTRA: Duration = Duration::from_millis(20);
 
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Base URLs of some of its nodes (`http://host:port`); a bare `host:port` is taken as `http`.
+    /// Base URLs of some nodes (`http://host:port`); a bare `host:port` means `http`.
     pub servers: Vec<String>,
-    /// Limit of one call, repeats included; at most five minutes (X3).
+    /// Time limit of one call, retries included; at most five minutes (X3).
     pub deadline: Duration,
     /// Silence after which a read is also sent to another server.
     pub hedge_after: Duration,
-    /// The secret or token to show as `Authorization: Bearer`, if the cluster asks for one.
+    /// The secret or token to send as `Authorization: Bearer`, if the cluster requires one.
     pub token: Option<String>,
-    /// Talk to nodes that the servers name as leader; otherwise only to `servers`, which forward (W2).
+    /// Whether to contact nodes that the servers name as leader; otherwise only `servers` are used, which forward (W2).
     pub follow_hints: bool,
 }
 
@@ -108,7 +108,7 @@ struct Shared {
 }
 
 impl IndexClient {
-    /// Checks the server addresses; connects to nothing yet.
+    /// Checks the server addresses; does not connect yet.
     pub fn new(options: Options) -> Result<Self, Error> {
         let urls = options.servers.iter().map(|server| base_url(server)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = urls.first() else {
@@ -136,14 +136,14 @@ impl IndexClient {
         Self::new(Options::new(servers.split(',').map(str::trim).filter(|server| !server.is_empty())))
     }
 
-    /// The same client with another limit per call.
+    /// The same client with another time limit per call.
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { deadline, ..self.clone() }
     }
 
-    /// The same client with a key of the caller's own for its writes, to be used for one operation only (X1).
+    /// The same client with the caller's own key for its writes. Use it for one operation only (X1).
     ///
-    /// Repeating the operation under the same key, from any client of the same peer, gets the first answer again.
+    /// An operation that is repeated under the same key, by any client of the same peer, gets the first answer again.
     pub fn with_key(&self, key: impl Into<String>) -> Self {
         Self { key: Some(Arc::from(key.into())), ..self.clone() }
     }
@@ -153,7 +153,7 @@ impl IndexClient {
         Self { reading, ..self.clone() }
     }
 
-    /// A client with these options for exactly one server, which it never leaves; for looking at nodes one by one.
+    /// A client with these options that talks only to one server; for inspecting nodes one by one.
     pub fn only(&self, server: &str) -> Result<Self, Error> {
         let token = self.shared.token.read().clone();
         let servers = vec![server.to_owned()];
@@ -161,27 +161,27 @@ impl IndexClient {
         Ok(Self { deadline: self.deadline, reading: self.reading.clone(), ..Self::new(options)? })
     }
 
-    /// Replaces the secret that is shown to the servers.
+    /// Replaces the secret that is sent to the servers.
     pub fn set_token(&self, token: Option<String>) {
         *self.shared.token.write() = token;
     }
 
-    /// The highest log index of this client's acknowledged writes; 0 before the first (R3). Reads use it by themselves.
+    /// The highest log index of this client's acknowledged writes; 0 before the first (R3). Reads use it automatically.
     pub fn last_index(&self) -> u64 {
         self.shared.written.load(Ordering::Acquire)
     }
 
-    /// Every server known by now, comma-separated; for messages.
+    /// All servers known so far, comma-separated; for messages.
     pub fn servers(&self) -> String {
         self.shared.routes.lock().servers()
     }
 
-    /// The limit per call.
+    /// The time limit per call.
     pub fn deadline(&self) -> Duration {
         self.deadline.min(retry::DEADLINE_MAX)
     }
 
-    /// One attempt at one server; what it teaches about the routes is noted.
+    /// Makes one attempt at one server, and updates the routes with what it learns.
     async fn attempt(&self, slot: Slot, call: &Call, limit: Duration) -> Result<Reply, Failure> {
         let url = self.shared.routes.lock().url(slot).to_owned();
         let token = self.shared.token.read().clone();
@@ -218,7 +218,7 @@ impl IndexClient {
         }
     }
 
-    /// The leader as far as it is known or can be found out now.
+    /// The leader, if it is known or can be found now.
     async fn find_leader(&self) -> Option<Slot> {
         if !self.shared.options.follow_hints {
             return None;
@@ -244,7 +244,7 @@ impl IndexClient {
         leader
     }
 
-    /// Asks every ready server but `except` who leads, at once, and notes what they say: the highest term wins.
+    /// Asks all ready servers except `except` at once who leads, and records their answers: the highest term wins.
     async fn ask_for_leader(&self, except: Option<Slot>) {
         let call = Call::get("/leader".into());
         let slots = self.shared.routes.lock().ready(Instant::now());
@@ -271,7 +271,7 @@ impl IndexClient {
     }
 }
 
-/// Checks a server's address and brings it into the form `http://host:port`.
+/// Checks a server's address and normalizes it to `http://host:port`.
 fn base_url(server: &str) -> Result<String, Error> {
     crate::address::base_url(server)
         .map_err(|error| Error::BadServer { server: server.to_owned(), detail: error.to_string() })

@@ -1,7 +1,7 @@
-//! How a read is answered: by the leader if it answers at once, else by a follower, and then it says so (R1, R2, R4).
+//! How a read is answered: by the leader if it answers at once, otherwise by a follower with a mark (R1, R2, R4).
 //!
-//! Invariant: an answer that was asked for with `consistency=stale` is always marked [`Freshness::stale`]; no decision
-//! about a lease rests on a read (R1).
+//! Invariant: an answer that was requested with `consistency=stale` is always marked [`Freshness::stale`]. No decision
+//! about a lease is based on a read (R1).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,41 +20,42 @@ use raft_store::types::NodeId;
 
 use contract::Consistency as Level;
 
-/// How long one server may take for a read before it counts as silent; a strong read without a
-/// majority fails within 5 s.
+/// How long one server may take for a read before it counts as silent. A strong read without a majority fails within
+/// 5 s.
 const READ_ATTEMPT_MAX: Duration = Duration::from_secs(6);
 
 /// How consistent a read has to be (R1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consistency {
-    /// The leader's answer, or a follower's marked as stale if the leader does not answer at once.
+    /// The leader's answer or, if the leader does not answer at once, a follower's that is marked as stale.
     #[default]
     Auto,
-    /// Only the leader's answer, under its lease.
+    /// Only the leader's answer, under its leader lease.
     Leader,
-    /// Confirmed with a majority.
+    /// An answer confirmed by a majority (read index).
     Linearizable,
-    /// Whatever a node has applied.
+    /// What the asked node has applied.
     Stale,
 }
 
 /// What a read accepts.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
-    /// How consistent it has to be.
+    /// The consistency level.
     pub consistency: Consistency,
-    /// The oldest state it accepts (R2).
+    /// The maximum staleness (R2).
     pub max_staleness: Option<Duration>,
-    /// The log index it has to include (R3). The client's own writes are added, except for answers marked as stale.
+    /// The log index that the answer has to include (R3). The client's own writes are included by default, except in
+    /// answers marked as stale.
     pub min_index: Option<u64>,
 }
 
-/// An answer and how fresh it is.
+/// An answer and its freshness.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Read<T> {
     /// The answer.
     pub value: T,
-    /// Whose state it describes, and how old that is.
+    /// Which node's state it describes, and how old that state is.
     pub freshness: Freshness,
     /// `Raftshare-Total`: number of hits before the limit of a search.
     pub total: Option<u64>,
@@ -62,22 +63,22 @@ pub struct Read<T> {
     pub cursor: Option<String>,
 }
 
-/// Whose state an answer describes, and how old that is (R2).
+/// Which node's state an answer describes, and how old that state is (R2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
-    /// The node.
+    /// The node's id.
     pub node: Option<NodeId>,
-    /// leader, follower, learner or candidate; empty if the node did not say.
+    /// The node's role: leader, follower, learner or candidate; empty if the node did not say.
     pub role: String,
-    /// Its term.
+    /// The node's term.
     pub term: u64,
-    /// Its applied log index.
+    /// The node's applied log index.
     pub applied: u64,
-    /// The age of its state in milliseconds.
+    /// Age of the state in milliseconds.
     pub staleness_ms: u64,
-    /// Whether the answer is one that may miss acknowledged writes.
+    /// Whether the answer may miss acknowledged writes.
     pub stale: bool,
-    /// Whether it certainly misses writes of this client.
+    /// Whether the answer certainly misses writes of this client.
     pub misses_own_writes: bool,
 }
 
@@ -96,9 +97,9 @@ struct Candidate {
 }
 
 impl IndexClient {
-    /// Asks an endpoint as consistently as the client's [`ReadOptions`] ask for.
+    /// Asks an endpoint at the consistency level of the client's [`ReadOptions`].
     pub(super) async fn read<E: Endpoint, T: DeserializeOwned>(&self, query: &E::Query) -> Result<Read<T>, Error> {
-        // The contract's queries hold only text and numbers, which always encode.
+        // Queries contain only strings and numbers, which always encode.
         let query = serde_urlencoded::to_string(query).unwrap_or_default();
         let mut effort = Effort::new(self.deadline());
         loop {
@@ -125,7 +126,7 @@ impl IndexClient {
         }
     }
 
-    /// Whom to ask, best first.
+    /// The servers to ask, best first.
     async fn candidates(&self) -> VecDeque<Candidate> {
         let leader = match self.reading.consistency {
             Consistency::Stale | Consistency::Linearizable => None,
@@ -137,18 +138,18 @@ impl IndexClient {
         match self.reading.consistency {
             Consistency::Stale => turn.into_iter().map(stale).collect(),
             Consistency::Linearizable => turn.into_iter().map(strong).collect(),
-            // Without a known leader any server may forward; more than one such request at a time helps nobody.
+            // Without a known leader any server may forward. More than one such request at a time does not help.
             Consistency::Leader => leader.or(turn.first().copied()).map(strong).into_iter().collect(),
             Consistency::Auto => {
                 let others = turn.iter().copied().filter(|&slot| Some(slot) != leader).map(stale);
-                // Cut off from its majority, the leader itself may be the last server that answers.
+                // A leader that is cut off from its majority may be the last server that answers.
                 leader.map(strong).into_iter().chain(others).chain(leader.map(stale)).collect()
             }
         }
     }
 
-    /// Asks the candidates one after the other, without waiting for one that failed, and not longer than the hedging
-    /// delay for one that keeps silent; the first answer wins, unless it is only second best.
+    /// Asks the candidates one after the other. A failed candidate is followed by the next at once, a silent one after
+    /// the hedging delay. The first answer wins, unless it is only second best.
     async fn race(
         &self,
         mut candidates: VecDeque<Candidate>,
@@ -178,7 +179,7 @@ impl IndexClient {
                     }
                     Ok(reply) => return Ok((reply, stale)),
                     Err(failure) if is_final(&failure) => return Err(failure),
-                    // A server's own words say more than a refused connection.
+                    // A server's own error says more than a refused connection.
                     Err(failure @ Failure::NotSent(_)) => {
                         if matches!(last, Failure::NotSent(_)) {
                             last = failure;
@@ -195,8 +196,9 @@ impl IndexClient {
         }
     }
 
-    /// The answer of a follower that misses what this client wrote, or does not know what was asked for: it may have
-    /// been started a moment ago, and somebody else may know better. Who asked for a stale read takes what he gets.
+    /// Whether the answer is only second best: it is a follower's that misses this client's writes or did not find the
+    /// object. The follower may just have started, and another server may know better. A caller that asked for a stale
+    /// read takes any answer.
     fn is_second_best(&self, answer: &Result<Reply, Failure>) -> bool {
         self.reading.consistency == Consistency::Auto
             && match answer {
@@ -209,15 +211,15 @@ impl IndexClient {
     fn target(&self, path: &str, query: &str, stale: bool) -> String {
         let consistency = match (stale, self.reading.consistency) {
             (true, _) => Some(Level::Stale),
-            // The node's own default: the leader's answer where it can be had at once, else its own stale one. A server
-            // that led a moment ago then answers for a dead successor without waiting for the next election.
+            // The node's own default: the leader's answer if it comes at once, otherwise its own stale one. So a server
+            // that led a moment ago answers in place of a dead successor, without waiting for the next election.
             (false, Consistency::Auto) => None,
             (false, Consistency::Linearizable) => Some(Level::Linearizable),
             (false, Consistency::Leader | Consistency::Stale) => Some(Level::Leader),
         };
         let staleness = self.reading.max_staleness;
         let max_staleness_ms = staleness.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        // A leader has every acknowledged write; an answer that may be a follower's says if it misses some.
+        // A leader has every acknowledged write. An answer that may come from a follower says if it misses some.
         let own = if stale || self.reading.consistency == Consistency::Auto { 0 } else { self.last_index() };
         let min_index = self.reading.min_index.unwrap_or(0).max(own);
         let params = ReadParams { consistency, max_staleness_ms, min_index: (min_index > 0).then_some(min_index) };
@@ -242,7 +244,7 @@ impl IndexClient {
     }
 }
 
-/// Whether every other server would say the same.
+/// Whether every other server would answer the same.
 fn is_final(failure: &Failure) -> bool {
     let Failure::Answered { problem, .. } = failure else { return false };
     matches!(retry::classify(problem), Class::Decided | Class::Turned)

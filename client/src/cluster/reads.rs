@@ -1,4 +1,4 @@
-//! The reads of the contract. How consistent they are is set by [`IndexClient::with_reading`].
+//! The reads of the contract. [`IndexClient::with_reading`] sets their consistency.
 
 use raft_store::types::FileName;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use crate::contract::{
 };
 
 impl IndexClient {
-    /// Asks any endpoint that is read.
+    /// Calls any read endpoint.
     pub async fn ask<E: Endpoint>(&self, query: &E::Query) -> Result<Read<Response<E>>, Error>
     where
         Response<E>: DeserializeOwned,
@@ -36,22 +36,22 @@ impl IndexClient {
         self.ask::<Search>(&SearchQuery { q, limit: Some(limit), mode, cursor }).await
     }
 
-    /// The live holders of a file, stale ones marked. Refused with `not_found` if there is no such file.
+    /// The live holders of a file, including marked stale ones. Refused with `not_found` if there is no such file.
     pub async fn file_peers(&self, file: &FileName) -> Result<Read<Vec<FilePeer>>, Error> {
         self.read::<Peers, _>(&PeersQuery { file: Some(file.clone()) }).await
     }
 
-    /// Every live peer.
+    /// All live peers.
     pub async fn peers(&self) -> Result<Read<Vec<PeerEntry>>, Error> {
         self.read::<Peers, _>(&PeersQuery { file: None }).await
     }
 
-    /// One file whole: version, hash, holders, lease. Refused with `not_found` if there is no such file.
+    /// Version, hash, holders and lease of a file. Refused with `not_found` if there is no such file.
     pub async fn file(&self, file: &FileName) -> Result<Read<FileResponse>, Error> {
         self.ask::<File>(&NameParam { name: file.clone() }).await
     }
 
-    /// Who has the lease of a file and who waits for it, for people to look at (R1). `None` if nobody has it.
+    /// The lease of a file and its wait queue, for display only (R1). `None` if nobody has the lease.
     pub async fn lease_status(&self, file: &FileName) -> Result<Option<Read<LeaseStatus>>, Error> {
         match self.ask::<Lease>(&FileParam { file: file.clone() }).await {
             Ok(answer) => Ok(Some(answer)),
@@ -60,12 +60,12 @@ impl IndexClient {
         }
     }
 
-    /// Why a file has the copies it has: rule, holders, tasks, refused candidates.
+    /// Why a file has the copies it has: rule, holders, tasks, and peers without a task.
     pub async fn why(&self, file: &FileName) -> Result<Read<WhyResponse>, Error> {
         self.ask::<Why>(&FileParam { file: file.clone() }).await
     }
 
-    /// Counts and planner state.
+    /// Counts and the planner's state.
     pub async fn stats(&self) -> Result<Read<StatsResponse>, Error> {
         self.ask::<Stats>(&NoQuery {}).await
     }

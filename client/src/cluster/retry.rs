@@ -1,25 +1,25 @@
-//! What to do after a failed attempt: wait and repeat, or give up and say what is known. Pure: time and chance are
-//! arguments.
+//! What to do after a failed attempt: wait and retry, or give up and report what is known. Pure: time and randomness
+//! are arguments.
 //!
-//! Invariants: an attempt that may have been applied is repeated only under the same key (X3); once any
-//! attempt may have been applied, giving up says *unknown* unless the catalog itself decided under that key;
-//! nothing goes on for more than five minutes.
+//! Invariants: an attempt that may have been applied is retried only under the same key (X3). Once any attempt may have
+//! been applied, giving up reports *unknown*, unless the catalog itself decided under that key. No call takes more than
+//! five minutes.
 
 use std::time::Duration;
 
 use crate::contract::{AppliedState, ErrorCode, Problem};
 
-/// Longest time a call may go on, asleep or awake (X3).
+/// Longest time a call may take, including sleep of the machine (X3).
 pub const DEADLINE_MAX: Duration = Duration::from_secs(5 * 60);
 /// First step of the backoff; doubles with every attempt.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Largest step of the backoff.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// While no server could even be connected to, a call gives up after this long: the address is probably wrong.
+/// A call that cannot connect to any server gives up after this long: the address is probably wrong.
 pub const UNREACHABLE_MAX: Duration = Duration::from_secs(3);
 
-/// With less time left than this no further attempt is begun: its answer would hardly arrive, and a failure that is
-/// definite would become one that is not.
+/// With less time left than this, no further attempt is started: its answer would hardly arrive, and a definite failure
+/// would become an unknown outcome.
 pub const ATTEMPT_MIN: Duration = Duration::from_millis(200);
 
 /// What an attempt's failure says about the request.
@@ -27,40 +27,40 @@ pub const ATTEMPT_MIN: Duration = Duration::from_millis(200);
 pub enum Class {
     /// No connection, so nothing was sent.
     NotSent,
-    /// The node does not lead; it did nothing.
+    /// The node does not lead and did nothing.
     NotLeader,
     /// The node did nothing, and may be able to later.
     NotNow {
         /// The node's own estimate, if it gave one.
         retry_after: Option<Duration>,
     },
-    /// A rule of the catalog decided against the request, and that answer is remembered under its key.
+    /// A rule of the catalog refused the request, and that answer is remembered under its key.
     Decided,
-    /// Refused before the catalog saw it (credentials, syntax, size …): this copy was not applied.
+    /// Refused before it reached the catalog (credentials, syntax, size …): this attempt was not applied.
     Turned,
     /// Timed out, cut off, or `outcome_unknown`.
     Unknown,
 }
 
-/// Which requests may be sent again.
+/// Which requests may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// A write with an idempotency key: again under the same key.
+    /// A write with an idempotency key: retry under the same key.
     Keyed,
-    /// Reads and heartbeats: as often as one likes.
+    /// Reads and heartbeats: retry as often as needed.
     Harmless,
-    /// A write without a key: only if it certainly was not applied.
+    /// A write without a key: retry only if it certainly was not applied.
     Once,
 }
 
-/// What is known when an attempt has failed.
+/// What is known after a failed attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     /// Failed attempts so far, this one included; at least 1.
     pub attempts: u32,
     /// Time since the call began.
     pub elapsed: Duration,
-    /// The call's own limit.
+    /// The call's own time limit.
     pub deadline: Duration,
     /// Whether an earlier attempt may have been applied.
     pub maybe_applied: bool,
@@ -73,15 +73,15 @@ pub struct Situation {
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Repeat after this pause.
+    /// Retry after this pause.
     Again(Duration),
-    /// Stop; the request was not applied, or (for a decided one) the answer says what happened.
+    /// Stop; the request was not applied, or the catalog decided and the answer says what happened.
     GiveUp,
     /// Stop; the request may have been applied.
     GiveUpUnknown,
 }
 
-/// Sorts a server's refusal of a write.
+/// Classifies a server's refusal of a write.
 pub fn classify(problem: &Problem) -> Class {
     use ErrorCode as C;
     let retry_after = problem.retry_after_ms.map(Duration::from_millis);
@@ -138,7 +138,7 @@ pub fn next(class: Class, repeat: Repeat, situation: Situation) -> Next {
         Class::NotNow { retry_after: Some(hint) } => {
             hint.min(BACKOFF_MAX).max(backoff(situation.attempts, situation.chance))
         }
-        // The first hint is free: it names the node to ask. Later ones mean that the nodes disagree for a moment.
+        // The first hint needs no pause: it names the node to ask. Further hints mean that the nodes disagree briefly.
         Class::NotLeader if situation.attempts == 1 => Duration::ZERO,
         Class::NotSent | Class::NotLeader | Class::NotNow { retry_after: None } | Class::Unknown => {
             backoff(situation.attempts, situation.chance)
@@ -152,7 +152,7 @@ pub fn next(class: Class, repeat: Repeat, situation: Situation) -> Next {
     }
 }
 
-/// Full jitter: anything between zero and a bound that doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
+/// Full jitter: a random pause between zero and a bound that doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
 fn backoff(attempts: u32, chance: f64) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
     BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX).mul_f64(chance.clamp(0.0, 1.0))

@@ -67,9 +67,9 @@ fn nothing_outlives_its_deadline_or_five_minutes() {
     assert!(matches!(at(9 * SECOND, 10 * SECOND), Next::Again(_)));
     assert_eq!(at(10 * SECOND, 10 * SECOND), Next::GiveUpUnknown);
     assert_eq!(at(DEADLINE_MAX, 2 * DEADLINE_MAX), Next::GiveUpUnknown);
-    // A pause that would end after the deadline is not begun.
+    // A pause that would end after the deadline is not started.
     assert_eq!(at(10 * SECOND - Duration::from_millis(40), 10 * SECOND), Next::GiveUpUnknown);
-    // Nor an attempt that would be cut short: it would make a definite failure an unknown one.
+    // Nor is an attempt that would be cut short: it would turn a definite failure into an unknown one.
     let late = Situation { elapsed: 10 * SECOND - ATTEMPT_MIN, ..situation() };
     assert_eq!(next(Class::NotNow { retry_after: None }, Repeat::Keyed, late), Next::GiveUp);
 }

@@ -1,18 +1,17 @@
-//! Which servers there are, which of them leads, and which are not worth asking right now.
-//! Pure: the time is an argument.
+//! Which servers there are, which of them leads, and which back off right now. Pure: the time is an argument.
 //!
-//! Invariants: a leader is believed only from the highest term heard of; a node whose breaker is open is asked last,
-//! never forgotten, so a cluster whose every node was down for a moment is found again.
+//! Invariants: a leader is believed only for the highest term heard of. A node whose breaker is open is asked last but
+//! never forgotten, so a cluster whose nodes were all down for a moment is found again.
 
 use std::time::{Duration, Instant};
 
-/// How long a node backs off after its first failure in a row; doubles with every further one.
+/// How long a node backs off after its first failure; doubles with each further failure in a row.
 pub(super) const NODE_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest time that a node backs off.
 pub(super) const NODE_BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long "nobody leads" is believed before it is asked again.
+/// How long "nobody leads" is believed before the servers are asked again.
 pub(super) const LEADERLESS_PAUSE: Duration = Duration::from_millis(100);
-/// Servers that are kept, configured or hinted at; more hints than that are ignored.
+/// Most servers that are kept, configured or hinted at; further hints are ignored.
 pub(super) const NODES_MAX: usize = 32;
 
 /// Position of a node in [`Routes`]; never reused.
@@ -53,22 +52,22 @@ impl Routes {
         self.nodes.get(slot).map_or("", |node| node.url.as_str())
     }
 
-    /// All base URLs, for messages.
+    /// All base URLs; for messages.
     pub(super) fn servers(&self) -> String {
         self.nodes.iter().map(|node| node.url.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The leader to send to, unless it backs off or there is none.
+    /// The leader to send to; `None` if there is none or it backs off.
     pub(super) fn leader(&self, now: Instant) -> Option<Slot> {
         self.leader.map(|leader| leader.slot).filter(|&slot| !self.backs_off(slot, now))
     }
 
-    /// Whether a recent round found nobody leading.
+    /// Whether a recent round of questions found no leader.
     pub(super) fn is_leaderless(&self, now: Instant) -> bool {
         self.leaderless_until.is_some_and(|until| now < until)
     }
 
-    /// Every node once: the ready ones first, beginning elsewhere each time; then those that back off.
+    /// Every node once: the ready ones first, starting at another one each time; then those that back off.
     pub(super) fn in_turn(&mut self, now: Instant) -> Vec<Slot> {
         let count = self.nodes.len();
         let start = self.turn;
@@ -79,7 +78,7 @@ impl Routes {
         ready
     }
 
-    /// The nodes whose breaker is closed; all of them if every one is open.
+    /// The nodes whose breaker is closed; all nodes if every breaker is open.
     pub(super) fn ready(&self, now: Instant) -> Vec<Slot> {
         let ready: Vec<_> = (0..self.nodes.len()).filter(|&slot| !self.backs_off(slot, now)).collect();
         if ready.is_empty() { (0..self.nodes.len()).collect() } else { ready }
@@ -97,7 +96,7 @@ impl Routes {
         }
     }
 
-    /// A node could not be reached or kept silent: it backs off for a while.
+    /// A node could not be reached or did not answer: it backs off for a while.
     pub(super) fn failed(&mut self, slot: Slot, now: Instant) {
         if let Some(node) = self.nodes.get_mut(slot) {
             let pause = NODE_BACKOFF_MIN.saturating_mul(1 << node.failures.min(8)).min(NODE_BACKOFF_MAX);
@@ -106,7 +105,7 @@ impl Routes {
         }
     }
 
-    /// A node says of itself that it leads `term`.
+    /// A node says that it leads `term` itself.
     pub(super) fn leads(&mut self, slot: Slot, term: u64) {
         if self.leader.is_none_or(|leader| term >= leader.term) {
             self.leader = Some(Leader { slot, term });
@@ -131,14 +130,14 @@ impl Routes {
         Some(slot)
     }
 
-    /// The node does not lead, whatever was believed.
+    /// A node does not lead, whatever was believed before.
     pub(super) fn not_leading(&mut self, slot: Slot) {
         if self.leader.is_some_and(|leader| leader.slot == slot) {
             self.leader = None;
         }
     }
 
-    /// Asked everybody, and nobody leads.
+    /// All servers were asked, and none leads.
     pub(super) fn nobody_leads(&mut self, now: Instant) {
         self.leader = None;
         self.leaderless_until = Some(now + LEADERLESS_PAUSE);

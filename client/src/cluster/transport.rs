@@ -1,7 +1,7 @@
 //! One attempt: one HTTP request to one server, and what its failure proves.
 //!
-//! Invariant: an attempt counts as not sent only if no connection came about; everything after
-//! that may have reached the server.
+//! Invariant: an attempt counts as not sent only if no connection was established. Everything after that may have
+//! reached the server.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::contract::{ErrorCode, Problem, headers};
 
 /// Largest answer body that is read, in bytes.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long a connection may take to come about; below every attempt's own limit, so that the two can be told apart.
+/// Connect timeout; shorter than every attempt's own limit, so that the two can be told apart.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// The `Raftshare-Role` of who leads.
+/// The `Raftshare-Role` of a leader.
 pub(super) const LEADER: &str = "leader";
 
-/// What is sent; the same for every attempt of a call, except for the floor and the permission to forward.
+/// The request; the same for every attempt of a call, except for the floor and the permission to forward.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
-    /// Path and query, beginning with `/`.
+    /// Path and query, starting with `/`.
     pub(super) target: String,
     /// JSON body of a POST; `None` for a GET.
     pub(super) body: Option<Bytes>,
@@ -35,14 +35,14 @@ pub(super) struct Call {
     pub(super) floor: Option<u64>,
     /// How long the server may take, in milliseconds (W6); for writes.
     pub(super) deadline_ms: Option<u64>,
-    /// Ask for a refusal instead of a hop to the leader (W2).
+    /// Whether to ask for a refusal instead of a hop to the leader (W2).
     pub(super) forward_never: bool,
 }
 
 /// A 2xx answer.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// When the request was sent; leases are counted from here (T4).
+    /// When the request was sent; TTLs count from here (T4).
     pub(super) sent: BootTime,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -51,9 +51,9 @@ pub(super) struct Reply {
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection came about.
+    /// No connection was established.
     NotSent(String),
-    /// The server answered with an error; whether it leads.
+    /// The server answered with an error. Includes whether that server leads.
     Answered { problem: Box<Problem>, by_leader: bool },
     /// No answer in time.
     Silent(Duration),
@@ -148,7 +148,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     Ok(body.freeze())
 }
 
-/// The error body, or a stand-in for whatever else spoke HTTP at that address.
+/// The error body, or a substitute if something other than an index server answered.
 fn problem(status: u16, body: &[u8]) -> Problem {
     serde_json::from_slice(body).unwrap_or_else(|_| {
         let detail = format!("HTTP status {status} without an error body of the index API; is this an index server?");

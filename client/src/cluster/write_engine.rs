@@ -1,7 +1,7 @@
-//! How a write reaches the leader: pick a server, attempt, learn, and repeat as the retry policy says.
+//! How a write reaches the leader: pick a server, attempt, learn, and retry as the retry policy says.
 //!
 //! Invariant: every attempt of a keyed write carries the same key and the same bytes, so that the catalog applies it
-//! once (X1); an attempt that kept silent is never counted as "not applied".
+//! once (X1). An attempt without an answer never counts as "not applied".
 
 use std::time::Duration;
 
@@ -15,15 +15,14 @@ use super::transport::{Call, Failure, Reply};
 use super::{BootTime, Error, IndexClient};
 use crate::contract::{Endpoint, ErrorCode, Problem, Response};
 
-/// How long the first attempt may take beyond the time it is asked to hang; a node without a
-/// majority says so within 5 s.
+/// How long the first attempt may take beyond the wait it asks for. A node without a majority says so within 5 s.
 const ATTEMPT_MAX: Duration = Duration::from_secs(6);
-/// What an answer needs to come back: a server is told to answer by so much less than the time it is waited for.
+/// Time for an answer to travel back: a server is told a deadline that is this much earlier than the client's own.
 const RETURN_MARGIN: Duration = Duration::from_millis(250);
-/// Silence after which the other servers are asked whether another node leads by now.
+/// Silence after which the other servers are asked whether another node leads.
 const SUSPICION: Duration = Duration::from_secs(1);
 
-/// What has happened to a call so far.
+/// The state of a call so far.
 pub(super) struct Effort {
     started: BootTime,
     deadline: Duration,
@@ -49,12 +48,12 @@ impl Effort {
         }
     }
 
-    /// Time left; never zero, so that a last attempt can fail by itself.
+    /// Remaining time; never zero, so that a last attempt can fail by itself.
     pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_sub(self.started.elapsed()).max(Duration::from_millis(1))
     }
 
-    /// Takes a failure into account: `Ok` is the pause before the next attempt, `Err` how the call ends.
+    /// Records a failure: `Ok` is the pause before the next attempt, `Err` how the call ends.
     pub(super) fn failed(&mut self, failure: Failure, repeat: Repeat) -> Result<Duration, Error> {
         let class = match &failure {
             Failure::NotSent(_) => Class::NotSent,
@@ -88,8 +87,8 @@ impl Effort {
         Error::Unknown { after: self.started.elapsed(), last: self.last.clone() }
     }
 
-    /// How the call ends if there is no time for another attempt: one that is cut short would
-    /// leave open what was definite so far.
+    /// How the call ends if there is no time for another attempt. An attempt that is cut short would make a definite
+    /// outcome unknown.
     fn out_of_time(&mut self) -> Option<Error> {
         if self.attempts == 0 || self.remaining() >= retry::ATTEMPT_MIN {
             return None;
@@ -97,7 +96,7 @@ impl Effort {
         Some(if self.maybe_applied { self.unknown() } else { self.definite(self.last_class) })
     }
 
-    /// How a call ends of which it is known that nothing was applied, or which the catalog decided.
+    /// How a call ends if nothing was applied, or if the catalog decided.
     fn definite(&mut self, class: Class) -> Error {
         let after = self.started.elapsed();
         let last = self.last.clone();
@@ -112,7 +111,7 @@ impl Effort {
 }
 
 impl IndexClient {
-    /// Posts a write under an idempotency key. `hang` is how long the server was asked to wait before it answers.
+    /// Posts a write under an idempotency key. `hang` is how long the server is asked to wait before it answers.
     pub(super) async fn write<E: Endpoint, T: DeserializeOwned>(
         &self,
         request: &E::Request,
@@ -125,7 +124,7 @@ impl IndexClient {
         self.post(call, hang, Repeat::Keyed).await
     }
 
-    /// Posts something that has no key.
+    /// Posts a request without a key.
     pub(super) async fn post_unkeyed<E: Endpoint>(
         &self,
         request: &E::Request,
@@ -150,7 +149,7 @@ impl IndexClient {
             let leader = self.find_leader().await;
             call.forward_never = leader.is_some();
             let slot = leader.unwrap_or_else(|| self.next_server());
-            // Finding the leader may have taken what was left.
+            // Finding the leader may have used up the time.
             if let Some(error) = effort.out_of_time() {
                 return Err(self.with_servers(error));
             }
@@ -180,13 +179,13 @@ impl IndexClient {
         }
     }
 
-    /// The next server in turn, when nobody is known to lead.
+    /// The next server in turn, for when no leader is known.
     pub(super) fn next_server(&self) -> Slot {
         self.shared.routes.lock().in_turn(std::time::Instant::now()).first().copied().unwrap_or(0)
     }
 
-    /// An attempt that is given up early if the other servers agree on a newer leader while this one keeps silent: a
-    /// paused or cut-off leader would otherwise hold the call for the whole limit.
+    /// Makes an attempt, and gives it up early if the server stays silent while the others name a newer leader. A
+    /// paused or cut-off leader would otherwise hold the call for its whole time limit.
     async fn attempt_watched(
         &self,
         slot: Slot,
@@ -208,7 +207,7 @@ impl IndexClient {
         }
     }
 
-    /// Returns once another node than `slot` is known to lead; looks for it after `quiet`, then every second.
+    /// Returns once a node other than `slot` is known to lead; asks after `quiet`, then every second.
     async fn superseded(&self, slot: Slot, quiet: Duration) -> Duration {
         let mut waited = quiet;
         tokio::time::sleep(quiet).await;
@@ -234,18 +233,18 @@ impl Call {
     }
 }
 
-/// What a server is told that is waited for so long.
+/// The deadline to tell a server whose answer is awaited for `limit`.
 fn server_deadline_ms(limit: Duration) -> u64 {
     let limit = limit.saturating_sub(RETURN_MARGIN.min(limit / 4));
     u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn encode<B: Serialize>(body: &B) -> Bytes {
-    // The contract's types hold only text, numbers and lists of those, which always encode.
+    // The contract's types contain only strings, numbers and lists of them, which always encode.
     Bytes::from(serde_json::to_vec(body).unwrap_or_default())
 }
 
-/// A 2xx answer that cannot be read leaves open what was applied, except for requests that change nothing.
+/// After a 2xx answer that cannot be read the outcome is unknown, except for requests that change nothing.
 fn decode<T: DeserializeOwned>(reply: &Reply, effort: &Effort, repeat: Repeat) -> Result<(T, BootTime), Error> {
     reply.json().map(|value| (value, reply.sent)).map_err(|detail| {
         let last = format!("the server's answer is not the API's: {detail}");

@@ -1,4 +1,4 @@
-//! Holdings, new files and new versions (F3–F6).
+//! `POST /announce`: holdings, new files and new versions (F3–F6).
 
 use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -9,42 +9,43 @@ use super::{AppliedState, ErrorCode, FileEntry, Json, Task, decode, endpoint};
 endpoint! {
     /// Announce holdings, create a file, or publish a version.
     ///
-    /// Takes `file`, or `files` for many holdings at once. A new version needs the file's live lease, by its token
-    /// (F3–F6). An older version than the peer holds is answered with the current one and changes nothing (F4). An old
-    /// version of a deleted name is answered with a `REMOVE` task. With `files`: a result for each, in order.
+    /// Send either `file`, or `files` to announce many holdings at once; with `files` the answer has one result per
+    /// file, in the same order. To publish a new version, pass the token of the file's live lease (F3–F6). If the
+    /// announced version is older than the one the peer holds, nothing changes and the answer names the current version
+    /// (F4). For an old version of a deleted name the answer has a `REMOVE` task.
     Announce = Post "/announce" as "announce", Logged;
     request: AnnounceRequest;
-    answer: Json<AnnounceAnswer>, "Taken in.";
+    answer: Json<AnnounceAnswer>, "Accepted.";
     errors: BadName, LeaseRequired, LeaseExpired, VersionConflict, HashConflict;
 }
 
-/// `POST /announce`: either `file` or `files`.
+/// Body of `POST /announce`. Exactly one of `file` and `files` is required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnnounceRequest {
-    /// Who announces.
+    /// The announcing peer.
     pub peer_id: PeerId,
-    /// One file.
+    /// One file: a holding, a new file or a new version.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::object")]
     pub file: Option<FileEntry>,
-    /// Many holdings at once.
+    /// Many holdings.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::objects")]
     pub files: Option<Vec<FileEntry>>,
-    /// The lease under which a new version is published (F5).
+    /// Token of the lease under which a new version is published (F5); only with `file`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::any_token_option")]
     pub lease_token: Option<LeaseToken>,
-    /// Keep the lease after publishing.
+    /// Whether to keep the lease after publishing; by default publishing releases it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_lease: Option<bool>,
 }
 
-/// Answer to `POST /announce`: of one file, or of many.
+/// Answer to `POST /announce`; its form follows that of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnnounceAnswer {
-    /// To `file`.
+    /// Answer to a request with `file`.
     One(AnnounceResponse),
-    /// To `files`.
+    /// Answer to a request with `files`.
     Many(AnnounceManyResponse),
 }
 
@@ -54,44 +55,44 @@ pub enum AnnounceAnswer {
 pub struct AnnounceResponse {
     /// Always true.
     pub ok: bool,
-    /// The version the peer now holds, or has published.
+    /// The version the peer now holds or has just published; the current version if nothing changed (F4).
     pub version: Version,
-    /// The lease's fencing token, if one was used.
+    /// Fencing token of the lease, if the request used one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<FencingToken>,
-    /// What the index wants done.
+    /// Tasks for this peer.
     pub tasks: Vec<Task>,
 }
 
 /// Answer to `POST /announce` with `files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AnnounceManyResponse {
-    /// True if every file was taken in.
+    /// True if every file was accepted.
     pub ok: bool,
-    /// One per file, in order (X4).
+    /// One result per file, in the order of the request (X4).
     pub results: Vec<AnnounceResult>,
-    /// What the index wants done.
+    /// Tasks for this peer.
     pub tasks: Vec<Task>,
 }
 
-/// One file's result within `files`.
+/// Result for one file of `files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnnounceResult {
-    /// The name.
+    /// The file's name.
     pub name: FileName,
-    /// Whether it was taken in.
+    /// Whether the file was accepted.
     pub ok: bool,
-    /// The version the peer now holds, where it was.
+    /// As `version` of a single answer; only if the file was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// Why not, where it was not.
+    /// Error code; only if the file was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
-    /// The index's version, where it was not.
+    /// The current version in the index; only if the file was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_version: Option<Version>,
-    /// Whether the refusal is definite (`no`) or the chunk's outcome is `unknown` (W5).
+    /// `no` if the refusal is definite, `unknown` if the file may have been accepted (W5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedState>,
 }

@@ -7,127 +7,128 @@ use utoipa::ToSchema;
 use super::{Done, Json, Octets, endpoint};
 
 endpoint! {
-    /// The cluster as this node sees it: leader, members, majority.
+    /// Show the cluster as this node sees it: leader, members and quorum.
     Cluster = Get "/cluster" as "cluster", Own;
-    answer: Json<ClusterResponse>, "Leader, members, majority.";
+    answer: Json<ClusterResponse>, "The cluster.";
     errors: Unauthorized;
 }
 
 endpoint! {
-    /// A digest of the replicated state (D1).
+    /// Get the digest of the replicated state (D1).
     ///
-    /// SHA-256 over the canonical state at that index, and those at the last checkpoints, up to 8, oldest first (N3).
-    /// Digests of different `format`s are not comparable.
+    /// The digest is a SHA-256 over the canonical state at `appliedIndex`. `checkpoints` has the digests at the last
+    /// checkpoints, oldest first and at most 8 (N3). Digests of different `format`s cannot be compared.
     Digest = Get "/cluster/digest" as "digest", Own;
     answer: Json<DigestResponse>, "The digest and its log index.";
     errors: Unauthorized, Overloaded;
 }
 
 endpoint! {
-    /// The state of the asked node as one file with a checksum of its own.
+    /// Download the state of the asked node as one file.
     ///
-    /// `raftshare-node verify FILE` checks it.
+    /// The file contains its own checksum; `raftshare-node verify FILE` checks it.
     Backup = Get "/cluster/backup" as "backup", Local;
     answer: Octets, "The backup.";
     errors: BadRequest, Overloaded;
 }
 
 endpoint! {
-    /// Take a snapshot now; every node takes its own.
+    /// Take a snapshot on the asked node now.
     Snapshot = Post "/cluster/snapshot" as "takeSnapshot", Local;
-    answer: Json<Done>, "Begun.";
+    answer: Json<Done>, "Started.";
     errors: BadRequest, Forbidden, TooLarge, Overloaded;
 }
 
-/// `GET /cluster`.
+/// Answer to `GET /cluster`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterResponse {
-    /// The cluster's id, 16 hexadecimal digits; `null` before it is born.
+    /// The cluster's id, 16 hexadecimal digits; `null` before the cluster is founded.
     #[schema(required)]
     pub cluster_id: Option<String>,
-    /// The leader's node id; `null` if the asked node knows of none that a majority confirmed a moment ago (R5).
+    /// The leader's node id; `null` if the asked node knows no leader that a majority confirmed recently (R5).
     #[schema(required)]
     pub leader: Option<NodeId>,
-    /// The asked node's term.
+    /// The asked node's current term.
     pub term: u64,
-    /// Every member.
+    /// All members.
     pub nodes: Vec<ClusterNode>,
-    /// What a majority is, and how many voters answer.
+    /// Size of a majority, and how many voters are healthy.
     pub quorum: QuorumInfo,
-    /// What the asked node may do beyond its role, as in `nodes`; `null` from a node that does not say.
+    /// Condition of the asked node, as in `nodes`; `null` if the node does not report one.
     #[serde(default)]
     #[schema(required)]
     pub condition: Option<String>,
-    /// Log index at which the members' states were found to differ without a majority that agrees (N3); `null` if the
-    /// last comparison found none of that.
+    /// Log index of the last comparison, if the members' states differed there and no majority agreed (N3); `null`
+    /// otherwise.
     #[serde(default)]
     #[schema(required)]
     pub digest_alarm: Option<u64>,
 }
 
-/// One member within `GET /cluster`.
+/// One member in the answer to `GET /cluster`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterNode {
-    /// Its node id.
+    /// Node id.
     pub id: NodeId,
-    /// `host:port`.
+    /// Node address, `host:port`.
     pub address: String,
-    /// leader, follower, learner or candidate, in its own words; `null` for a voter that does not answer (R5).
+    /// The role the member reports: leader, follower, learner or candidate; `null` for a voter that does not answer
+    /// (R5).
     #[schema(required)]
     pub role: Option<String>,
-    /// Whether it votes.
+    /// Whether the member is a voter.
     #[serde(default)]
     pub voter: bool,
-    /// Milliseconds since it answered the asked node's probe; `null` if it did not; 0 for the asked node itself.
+    /// Milliseconds since the member answered the asked node's probe; `null` if it did not, 0 for the asked node.
     #[schema(required)]
     pub last_contact_ms: Option<u64>,
-    /// Its applied log index; `null` if it does not answer.
+    /// The member's applied log index; `null` if the member does not answer.
     #[schema(required)]
     pub applied_index: Option<u64>,
-    /// Entries it is behind the leader; `null` if one of the two does not answer or there is no leader.
+    /// Entries behind the leader; `null` if there is no leader, or if the member or the leader does not answer.
     #[schema(required)]
     pub lag: Option<u64>,
-    /// Whether it answered the asked node's probe just now; `null` if the asked node is in no position to tell, because
-    /// it was removed or its data directory is an older copy.
+    /// Whether the member just answered the asked node's probe; `null` if the asked node cannot tell, because it was
+    /// removed or its data directory is an older copy.
     #[schema(required)]
     pub alive: Option<bool>,
-    /// What it may do beyond its role, in its own words: `ok`, `starting`, `older copy`, `removed` or
-    /// `diverged`; `null` if it does not answer.
+    /// The condition the member reports: `ok`, `starting`, `older copy`, `removed` or `diverged`; `null` if the member
+    /// does not answer.
     #[serde(default)]
     #[schema(required)]
     pub condition: Option<String>,
-    /// How much of its name index is loaded, 0 to 1; left out once all is.
+    /// Fraction of the member's name index that is loaded, 0 to 1; absent once the index is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loading: Option<f64>,
-    /// Its software version, where it answered.
+    /// The member's software version; `null` if the member does not answer.
     #[schema(required)]
     pub version: Option<String>,
 }
 
-/// Majority and how many voters answer.
+/// Size of a majority, and how many voters are healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuorumInfo {
     /// Voters needed for a majority.
     pub size: usize,
-    /// Voters that answer and whose condition is `ok`; `null` if the asked node is in no position to tell (R5).
+    /// Voters that answer and whose condition is `ok`; `null` if the asked node cannot tell (R5).
     #[schema(required)]
     pub healthy: Option<usize>,
 }
 
-/// `GET /cluster/digest`.
+/// Answer to `GET /cluster/digest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DigestResponse {
-    /// The log index the digest was taken at.
+    /// Log index of the digested state.
     pub applied_index: u64,
     /// SHA-256 over the canonical state (D1).
     pub digest: ContentHash,
-    /// Digests of different formats are not to be compared: the nodes run different versions.
+    /// Format of the digest. Digests of different formats cannot be compared: the nodes run different versions.
     #[serde(default)]
     pub format: u32,
-    /// The state's digests at the last checkpoints, oldest first: positions that all members have in common (N3).
+    /// Digests at the last checkpoints, oldest first. All members take checkpoints at the same log indexes (N3).
     #[serde(default)]
     pub checkpoints: Vec<CheckpointDigest>,
 }
@@ -137,6 +138,6 @@ pub struct DigestResponse {
 pub struct CheckpointDigest {
     /// Log index of the checkpoint.
     pub index: u64,
-    /// The digest there.
+    /// The digest at that index.
     pub digest: ContentHash,
 }

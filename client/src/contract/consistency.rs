@@ -1,35 +1,35 @@
-//! How consistent a read has to be (R1–R3).
+//! Consistency of reads (R1–R3).
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// Parameters that every read takes.
+/// Query parameters of every read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 pub struct ReadParams {
-    /// How fresh the answer has to be (R1). Left out: `leader` when this node can serve or forward it at once, else
-    /// `stale`.
+    /// Consistency level of the read (R1). Default: `leader` if the asked node can serve or forward the read at once,
+    /// otherwise `stale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub consistency: Option<Consistency>,
-    /// The most staleness a stale read accepts, in milliseconds; beyond it 503 `too_stale` (R2).
+    /// Maximum staleness of a stale read, in milliseconds; 503 `too_stale` if the node's state is older (R2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_staleness_ms: Option<u64>,
-    /// Answer once this log index is applied; not reached within 2 s is 503 `too_stale` (R3).
+    /// Answer only once this log index is applied; 503 `too_stale` if that takes more than 2 s (R3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_index: Option<u64>,
 }
 
-/// Levels of consistency (R1).
+/// Consistency levels (R1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
-    /// Whatever the asked node has applied.
+    /// What the asked node has applied.
     #[serde(alias = "none")]
     Stale,
-    /// Under the leader's lease.
+    /// Served by the leader under its leader lease.
     #[serde(alias = "weak")]
     Leader,
-    /// Confirmed with a majority.
+    /// Confirmed by a majority (read index).
     #[serde(alias = "strong")]
     Linearizable,
 }

@@ -1,11 +1,12 @@
-//! How bodies are read: objects only, and lease tokens of any text.
+//! Deserialization rules of request bodies: structs must be JSON objects, and any string is accepted as a lease token.
 
 use raft_store::types::LeaseToken;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A JSON object. Derived types also read an array of their fields' values in order, which the contract does not know.
+/// A struct that only a JSON object deserializes to. Derived implementations also accept an array of the field values,
+/// which the contract does not allow.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -38,7 +39,7 @@ pub(super) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(objects.map(|objects| objects.into_iter().map(|object| object.0).collect()))
 }
 
-/// A text that is no token of ours is simply a wrong token: the catalog refuses it like any other (F5, L2).
+/// Stands for a string that is not a well-formed token: the catalog refuses it like any wrong token (F5, L2).
 const WRONG_TOKEN: LeaseToken = LeaseToken([0; 16]);
 
 pub(super) fn any_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LeaseToken, D::Error> {

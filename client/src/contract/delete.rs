@@ -1,4 +1,4 @@
-//! Deletion, here or everywhere (F7).
+//! `POST /delete`: drop one copy, or delete the name everywhere (F7).
 
 use raft_store::catalog::{self, Op};
 use raft_store::types::{FileName, LeaseToken, PeerId};
@@ -9,24 +9,27 @@ use super::{NoContent, decode, endpoint};
 
 endpoint! {
     /// Drop this peer's copy, or delete the name everywhere.
+    ///
+    /// Without `everywhere` the peer stops being a holder, and the planner gives the file back only if the peer asks
+    /// for it. With `everywhere` the index writes a tombstone, which needs the file's live lease (F7).
     Delete = Post "/delete" as "delete", Logged;
     request: DeleteRequest;
     answer: NoContent, "Deleted.";
     errors: BadName, NotFound, NotHolder, LeaseRequired, LeaseExpired;
 }
 
-/// `POST /delete`.
+/// Body of `POST /delete`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteRequest {
-    /// Who deletes.
+    /// The deleting peer.
     pub peer_id: PeerId,
-    /// What.
+    /// The file's name.
     pub file_name: FileName,
-    /// Everywhere, as a version of its own (F7).
+    /// Whether to delete the name on all peers; the tombstone is a version of its own (F7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub everywhere: Option<bool>,
-    /// The lease, for `everywhere`.
+    /// Token of the file's live lease; required with `everywhere`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::any_token_option")]
     pub lease_token: Option<LeaseToken>,
 }

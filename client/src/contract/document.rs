@@ -1,6 +1,6 @@
-//! The contract as `openapi.json`; [`markdown`] makes the list in `docs/api.md` of the same entries.
+//! The contract as `openapi.json`. [`markdown`] writes the list in `docs/api.md` from the same entries.
 //!
-//! Invariant: both say what the types say. Nothing about a single endpoint is written here.
+//! Invariant: both documents come from the types. Nothing about a single endpoint is written here.
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,36 +13,36 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::*;
 
-/// Request and response headers by name: what they mean, and the schema of their values.
+/// Request and response headers: name, meaning, schema of the value.
 const HEADERS: [(&str, &str, &str); 13] = [
     (
         "Idempotency-Key",
-        "Makes the write exactly-once: repeated by the same peer it gets the first outcome again (X1). `session:sequence` or any other string.",
+        "Makes the write exactly-once: a repeated request of the same peer gets the first outcome again (X1). `session:sequence` or any other string.",
         r#"{"type":"string","minLength":1,"maxLength":128}"#,
     ),
-    ("Idempotency-Floor", "The lowest sequence the sender still waits for (X2).", NUMBER),
-    ("Raftshare-Forward", "`never`: 403 `not_leader` instead of forwarding (W2).", r#"{"enum":["never"]}"#),
+    ("Idempotency-Floor", "The lowest sequence number whose answer the client still waits for (X2).", NUMBER),
+    ("Raftshare-Forward", "`never`: answer 403 `not_leader` instead of forwarding (W2).", r#"{"enum":["never"]}"#),
     (
         "Raftshare-Deadline-Ms",
-        "The caller waits no longer: what was not begun by then is refused with `applied` = `no` and never done later (W6). 5 s if absent.",
+        "How long the caller waits, in milliseconds; 5 s if absent. A write that was not started by then is refused with `applied` = `no` and never carried out later (W6).",
         r#"{"type":"integer","minimum":1,"maximum":300000}"#,
     ),
-    ("Raftshare-Node", "Which node's state gave the answer.", NUMBER),
+    ("Raftshare-Node", "Id of the node whose state gave the answer.", NUMBER),
     ("Raftshare-Role", "That node's role.", r#"{"enum":["leader","follower","learner","candidate"]}"#),
     ("Raftshare-Term", "Its term.", NUMBER),
-    ("Raftshare-Applied", "Its applied log index.", NUMBER),
-    ("Raftshare-Staleness-Ms", "The age of its state (R2).", NUMBER),
-    ("Raftshare-Boot", "Random per process.", r#"{"type":"string"}"#),
-    ("Raftshare-Index", "Log index of the write, to be passed as `min_index` (R3).", NUMBER),
-    ("Raftshare-Total", "Hits in all, before the limit.", NUMBER),
-    ("Retry-After", "Seconds after which trying again makes sense.", NUMBER),
+    ("Raftshare-Applied", "That node's applied log index.", NUMBER),
+    ("Raftshare-Staleness-Ms", "Age of that node's state in milliseconds (R2).", NUMBER),
+    ("Raftshare-Boot", "Random value that changes with each start of the process.", r#"{"type":"string"}"#),
+    ("Raftshare-Index", "Log index of the write; pass it as `min_index` to read your own write (R3).", NUMBER),
+    ("Raftshare-Total", "Number of hits before the limit.", NUMBER),
+    ("Retry-After", "Seconds to wait before trying again.", NUMBER),
 ];
 const NUMBER: &str = r#"{"type":"integer","format":"int64","minimum":0}"#;
 
-/// The first of [`HEADERS`] that every answer carries, and how many follow it.
+/// Position of the first of [`HEADERS`] that every answer carries, and the number of such headers.
 const STATE_HEADERS: std::ops::Range<usize> = 4..10;
 
-/// An endpoint with all that the documents say about it.
+/// An endpoint with everything that the documents say about it.
 pub(super) struct Entry {
     pub(super) route: Route,
     pub(super) id: &'static str,
@@ -58,7 +58,7 @@ pub(super) struct Entry {
 
 pub(super) type Schemas = BTreeMap<String, Value>;
 
-/// A reference to a type's schema, which is added to the others; in place if it has no name of its own.
+/// A reference to a type's schema, which is added to `schemas`; the schema itself if the type has no name of its own.
 fn schema_of<T: ToSchema + 'static>(schemas: &mut Schemas) -> Value {
     let mut found: Vec<(String, RefOr<Schema>)> = Vec::new();
     T::schemas(&mut found);
@@ -74,12 +74,12 @@ fn schema_of<T: ToSchema + 'static>(schemas: &mut Schemas) -> Value {
     reference
 }
 
-/// As JSON, with descriptions in one line and without the form that rustdoc gives to links.
+/// A schema as JSON, with descriptions in one line and without rustdoc's link syntax.
 fn to_value(value: impl serde::Serialize) -> Value {
     fn tidy(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                // An alias of a number has no name of its own.
+                // A number alias has no named schema.
                 if map.get("$ref").is_some_and(|name| name == "#/components/schemas/u64") {
                     map.remove("$ref");
                     map.extend(parsed(NUMBER));
@@ -102,7 +102,7 @@ fn parsed(schema: &str) -> Map<String, Value> {
     serde_json::from_str(schema).unwrap_or_default()
 }
 
-/// Lines of documentation as one paragraph.
+/// Joins the lines of a doc comment into one paragraph.
 pub(super) fn prose<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<_> = lines.into_iter().map(str::trim).filter(|line| !line.is_empty()).collect();
     words.join(" ").replace("[`", "`").replace("`]", "`")
@@ -130,7 +130,7 @@ fn entry<E: Endpoint>(schemas: &mut Schemas) -> Entry {
     }
 }
 
-/// All endpoints, and the schemas that they name.
+/// All endpoints, and the schemas they refer to.
 pub(super) fn entries() -> (Vec<Entry>, Schemas) {
     let mut schemas = Schemas::new();
     schema_of::<Problem>(&mut schemas);
@@ -138,7 +138,7 @@ pub(super) fn entries() -> (Vec<Entry>, Schemas) {
         ($($(#$mark:ident)? $endpoint:ident),+) => { vec![$(entry::<$endpoint>(&mut schemas)),+] };
     }
     let entries = crate::for_each_endpoint!(all);
-    // The code of whatever another version may answer: no node says it.
+    // `unknown` stands for the codes of other versions; no node sends it.
     if let Some(codes) = schemas.get_mut("ErrorCode").and_then(|schema| schema["enum"].as_array_mut()) {
         codes.retain(|code| *code != ErrorCode::Unknown.name());
     }
@@ -155,7 +155,7 @@ fn state_headers() -> impl Iterator<Item = &'static str> {
     HEADERS[STATE_HEADERS].iter().map(|(name, ..)| *name)
 }
 
-/// Errors of one status: the name of their shared description.
+/// Name of the shared response that describes the errors of one status.
 fn errors_name(status: u16, codes: &[ErrorCode]) -> String {
     let words = codes.iter().flat_map(|code| code.name().split('_').map(capital).collect::<Vec<_>>());
     format!("Error{status}{}", words.collect::<String>())
@@ -170,7 +170,7 @@ pub(super) fn quoted(codes: &[ErrorCode]) -> String {
     codes.iter().map(|code| format!("`{}`", code.name())).collect::<Vec<_>>().join(", ")
 }
 
-/// The codes of an endpoint by status.
+/// An endpoint's error codes by status.
 fn by_status(errors: &BTreeSet<ErrorCode>) -> BTreeMap<u16, Vec<ErrorCode>> {
     let mut by_status = BTreeMap::<_, Vec<_>>::new();
     for code in errors {
@@ -193,7 +193,7 @@ fn error_response(status: u16, codes: &[ErrorCode]) -> Value {
     })
 }
 
-/// Parameters in headers, by kind.
+/// Header parameters of the endpoints of a kind.
 fn header_params(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Logged => &["Idempotency-Key", "Idempotency-Floor", "Raftshare-Forward", "Raftshare-Deadline-Ms"],

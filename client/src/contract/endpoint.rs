@@ -1,7 +1,7 @@
-//! What an endpoint of the HTTP contract is: method, path, kind, and the types that go in and come out.
+//! What an endpoint of the HTTP contract is: method, path, kind, request and response types.
 //!
 //! Invariant: each fact about an endpoint is stated once, in its own file, through [`endpoint!`]. The node's router and
-//! its metrics, the client's calls, `openapi.json` and the tables of `docs/api.md` are made from it.
+//! metrics, the client's calls, `openapi.json` and the tables of `docs/api.md` are generated from it.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Its name in a request.
+    /// The method's name in a request line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -31,7 +31,7 @@ impl Method {
 /// Who answers a request, and under which rules. Decides "here or at the leader?" for every endpoint at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Goes through the Raft log at the leader; exactly once under an `Idempotency-Key` (X1).
+    /// Goes through the Raft log at the leader; exactly-once under an `Idempotency-Key` (X1).
     Logged,
     /// Reads the replicated state at one of three consistency levels (R1).
     Read,
@@ -44,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What may go wrong with every request of this kind.
+    /// Errors that every request of this kind may get.
     pub const fn errors(self) -> &'static [ErrorCode] {
         use ErrorCode::*;
         match self {
@@ -104,17 +104,17 @@ impl Kind {
     /// The kind in a sentence, for the documents.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Logged => "Logged writes: exactly once under an `Idempotency-Key` (X1).",
-            Self::Read => "Reads of the index, at one of three consistency levels (R1).",
-            Self::Leader => "Answered by the leader outside the log; without an `Idempotency-Key`.",
+            Self::Logged => "Writes that go through the Raft log; exactly-once under an `Idempotency-Key` (X1).",
+            Self::Read => "Reads of the index at one of three consistency levels (R1).",
+            Self::Leader => "Answered by the leader outside the log, without an `Idempotency-Key`.",
             Self::Local => {
                 "Answered by the asked node from its own state, unless it was removed or its state is wrong."
             }
-            Self::Own => "About the asked node itself, whatever its condition.",
+            Self::Own => "Answered by the asked node about itself, whatever its condition.",
         }
     }
 
-    /// Its name in the documents.
+    /// The kind's name in the documents.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Logged => "logged",
@@ -125,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// The kind as a tag of `openapi.json`.
+    /// The kind's tag in `openapi.json`.
     pub const fn tag(self) -> &'static str {
         match self {
             Self::Logged => "writes",
@@ -136,42 +136,42 @@ impl Kind {
     }
 }
 
-/// One endpoint. Implemented by `endpoint!` for a type that only names it.
+/// One endpoint. `endpoint!` implements it for an empty type that names the endpoint.
 pub trait Endpoint: 'static {
-    /// Its method.
+    /// HTTP method.
     const METHOD: Method;
-    /// Its path, without parameters.
+    /// Path, without parameters.
     const PATH: &'static str;
     /// Who answers it.
     const KIND: Kind;
-    /// Its name in generated clients.
+    /// Operation id: the endpoint's name in generated clients.
     const ID: &'static str;
-    /// What it does: the lines of its documentation, the first of which is a sentence that stands alone.
+    /// Lines of the endpoint's documentation. The first line is a sentence that stands alone.
     const TEXT: &'static [&'static str];
-    /// What its answer says.
+    /// Description of the successful answer.
     const ANSWERED: &'static str;
-    /// What may go wrong beside [`Kind::errors`].
+    /// Errors in addition to [`Kind::errors`].
     const ERRORS: &'static [ErrorCode];
-    /// Its query parameters, beside those that all endpoints of its kind take.
+    /// Query parameters, in addition to those of all endpoints of the kind.
     type Query: Serialize + DeserializeOwned + IntoParams + Send + 'static;
-    /// Its body.
+    /// Request body.
     type Request: Serialize + DeserializeOwned + ToSchema + Send + 'static;
-    /// The form of its answer.
+    /// Form of the answer.
     type Answer: AnswerForm;
 }
 
-/// What a client gets from an endpoint.
+/// What a client gets back from an endpoint.
 pub type Response<E> = <<E as Endpoint>::Answer as AnswerForm>::Body;
 
 /// The form of a successful answer: its status and its body.
 pub trait AnswerForm: 'static {
-    /// The status.
+    /// The HTTP status.
     const STATUS: u16;
-    /// The media type of the body, if there is one.
+    /// Media type of the body, if there is a body.
     const MEDIA: Option<&'static str>;
     /// What the body holds.
     type Body: Send + 'static;
-    /// Whose schema describes the body, or each item of a list.
+    /// The type whose schema describes the body, or each item of a list.
     type Schema: ToSchema + 'static;
     /// Whether the body is a list.
     const IS_LIST: bool = false;
@@ -187,14 +187,14 @@ pub struct NoContent;
 pub struct Text;
 /// The text format of Prometheus.
 pub struct MetricsText;
-/// A page for a browser.
+/// An HTML page.
 pub struct Html;
-/// A file.
+/// A file download.
 pub struct Octets;
 /// Server-sent events, each with data of this type.
 pub struct EventStream<T>(std::marker::PhantomData<T>);
 
-/// Says what an answer form is.
+/// Implements [`AnswerForm`].
 macro_rules! answer_form {
     ($type:ty $(where $param:ident)?, $status:literal, $media:expr, $body:ty) => {
         impl$(<$param: ToSchema + Send + 'static>)? AnswerForm for $type {
@@ -228,7 +228,7 @@ pub struct NoQuery {}
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NoBody {}
 
-/// Where an endpoint is found, and who answers it: what a router and the metrics need to know.
+/// Method, path and kind of an endpoint: what the router and the metrics need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The method.
@@ -245,7 +245,7 @@ impl Route {
         Self::place_of(path).and_then(|place| super::ROUTES.get(place))
     }
 
-    /// The place of that route in [`ROUTES`](super::ROUTES).
+    /// The position of that route in [`ROUTES`](super::ROUTES).
     pub fn place_of(path: &str) -> Option<usize> {
         super::ROUTES.iter().position(|route| route.path == path)
     }
@@ -256,7 +256,7 @@ impl Route {
     }
 }
 
-/// States an endpoint: its documentation, `Name = METHOD "path" as "id", Kind;`, and what goes in and comes out.
+/// Declares an endpoint: its documentation, `Name = METHOD "path" as "id", Kind;`, its request and its answer.
 macro_rules! endpoint {
     (
         $(#[doc = $doc:literal])+

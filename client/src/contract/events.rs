@@ -1,4 +1,4 @@
-//! What happens in the index, as a stream (L7).
+//! `GET /events`: the events of the index as a stream (L7).
 
 use raft_store::types::{ContentHash, FencingToken, FileName, Incarnation, NodeId, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use utoipa::{IntoParams, ToSchema};
 use super::{EventStream, endpoint};
 
 endpoint! {
-    /// Follow what happens, in log order.
+    /// Stream the events of the index in log order.
     ///
-    /// Server-sent events: peer, file, lease, replication and membership events, each with `id: INDEX.SEQ`. `from` and
-    /// `Last-Event-ID` take `INDEX` or `INDEX.SEQ` and resume after it; 410 where that is compacted. Without a position
-    /// the stream begins with what happens next.
+    /// The answer is a stream of server-sent events about peers, files, leases, replication and members, each with
+    /// `id: INDEX.SEQ`. Pass `INDEX` or `INDEX.SEQ` as `from` or in `Last-Event-ID` to resume after that position; 410
+    /// `compacted` if it is no longer available. Without a position the stream starts with the next event.
     Events = Get "/events" as "events", Local;
     query: EventsQuery;
-    answer: EventStream<IndexEvent>, "Events, as long as the connection lasts.";
+    answer: EventStream<IndexEvent>, "Events, until the connection ends.";
     errors: BadRequest, Compacted;
 }
 
 /// Query of `GET /events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 pub struct EventsQuery {
-    /// Resume after this position, `INDEX` or `INDEX.SEQ`; a `Last-Event-ID` header goes before it.
+    /// Resume after this position, `INDEX` or `INDEX.SEQ`. A `Last-Event-ID` header takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
 
-/// Defines the events: a struct each, and the enum of all.
+/// Defines a struct for each event, and the enum of all events.
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $what:literal])+ $field:ident: $type:ty,)+ })+) => {
         $(
@@ -44,7 +44,7 @@ macro_rules! events {
             }
         )+
 
-        /// What happened (L7): the kind is the event's name, the rest its data.
+        /// An event (L7): `event` is its name, `data` its fields.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[serde(tag = "event", content = "data", rename_all = "kebab-case")]
         pub enum IndexEvent {
@@ -58,22 +58,22 @@ events! {
     PeerRegistered {
         /// The peer.
         peer_id: PeerId,
-        /// Its registration.
+        /// The number of this registration.
         incarnation: Incarnation,
-        /// Whether it counts as live.
+        /// Whether the peer counts as live.
         live: bool,
     }
-    /// A peer's listing is complete.
+    /// A peer completed its listing.
     PeerListed {
         /// The peer.
         peer_id: PeerId,
     }
-    /// A peer fell silent.
+    /// A peer expired: it was silent for too long.
     PeerExpired {
         /// The peer.
         peer_id: PeerId,
     }
-    /// A silent peer's record was dropped.
+    /// A peer that was gone for the retention time was forgotten, with its holdings.
     PeerForgotten {
         /// The peer.
         peer_id: PeerId,
@@ -82,9 +82,9 @@ events! {
     FilePublished {
         /// The file.
         file: FileName,
-        /// The version.
+        /// The published version.
         version: Version,
-        /// Its hash.
+        /// SHA-256 of the bytes.
         hash: ContentHash,
         /// The peer.
         peer_id: PeerId,
@@ -95,12 +95,12 @@ events! {
     FileDeleted {
         /// The file.
         file: FileName,
-        /// The version.
+        /// The tombstone's version.
         version: Version,
-        /// The peer.
+        /// The deleting peer.
         peer_id: PeerId,
     }
-    /// A peer holds a version.
+    /// A peer became a holder of a version.
     HolderAdded {
         /// The file.
         file: FileName,
@@ -108,16 +108,16 @@ events! {
         peer_id: PeerId,
         /// The version.
         version: Version,
-        /// Whether that is the current one.
+        /// Whether this is the current version.
         current: bool,
     }
-    /// A peer holds a file no more; `refused` if its user deleted it there.
+    /// A peer is no longer a holder of a file.
     HolderDropped {
         /// The file.
         file: FileName,
         /// The peer.
         peer_id: PeerId,
-        /// Whether its user deleted the copy.
+        /// Whether the peer's user deleted the copy.
         refused: bool,
     }
     /// A lease was granted.
@@ -129,7 +129,7 @@ events! {
         /// The fencing token of the grant.
         fencing_token: FencingToken,
     }
-    /// A lease was extended.
+    /// A lease was renewed.
     LeaseRenewed {
         /// The file.
         file: FileName,
@@ -146,44 +146,44 @@ events! {
         peer_id: PeerId,
         /// The fencing token of the grant.
         fencing_token: FencingToken,
-        /// Why.
+        /// Why the lease ended.
         cause: LeaseEndCause,
     }
-    /// A peer joined a line.
+    /// A peer joined the wait queue for a lease.
     LineJoined {
         /// The file.
         file: FileName,
         /// The peer.
         peer_id: PeerId,
-        /// Its number in the line.
+        /// The peer's number in the wait queue.
         ticket: u64,
     }
-    /// The head of a line may claim the lease.
+    /// The head of a wait queue may claim the lease.
     LeaseOffered {
         /// The file.
         file: FileName,
         /// The peer.
         peer_id: PeerId,
     }
-    /// A peer left a line.
+    /// A peer left a wait queue.
     LineLeft {
         /// The file.
         file: FileName,
         /// The peer.
         peer_id: PeerId,
-        /// Why.
+        /// Why the peer left.
         cause: LineEndCause,
     }
-    /// The number of copies wanted was set.
+    /// The replication factor was set.
     ReplicasSet {
-        /// Live copies wanted.
+        /// Live copies wanted of every file.
         replicas: u32,
     }
     /// The members of the cluster changed.
     MembersChanged {
-        /// The voters.
+        /// The voters now.
         voters: Vec<NodeId>,
-        /// The learners.
+        /// The learners now.
         learners: Vec<NodeId>,
     }
 }
@@ -192,26 +192,26 @@ events! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseEndCause {
-    /// Its time was over.
+    /// Its TTL ran out.
     Expired,
-    /// Its holder gave it back.
+    /// Its holder released it.
     Released,
-    /// A version was published under it.
+    /// A version was published under the lease.
     Published,
-    /// Its holder's registration was replaced.
+    /// A newer incarnation of its holder took it over.
     TakenOver,
 }
 
-/// Why a peer left a line.
+/// Why a peer left a wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LineEndCause {
-    /// It said so.
+    /// It asked to leave.
     Left,
-    /// It did not ask again in time.
+    /// It did not poll in time.
     Silent,
     /// It did not claim its grant in time.
     PassedOver,
-    /// Its record was dropped.
+    /// The peer was forgotten.
     Forgotten,
 }

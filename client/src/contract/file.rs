@@ -1,4 +1,4 @@
-//! One file whole.
+//! `GET /file`: everything about one file.
 
 use raft_store::types::{ContentHash, FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Json, LeaseStatus, endpoint};
 
 endpoint! {
-    /// One file whole: version, hash, holders, lease.
+    /// Look up a file: version, hash, holders and lease.
     File = Get "/file" as "file", Read;
     query: NameParam;
     answer: Json<FileResponse>, "The file.";
@@ -21,47 +21,47 @@ pub struct NameParam {
     pub name: FileName,
 }
 
-/// `GET /file?name=NAME`.
+/// Answer to `GET /file`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FileResponse {
-    /// The name.
+    /// The file's name.
     pub name: FileName,
     /// Current version.
     pub version: Version,
-    /// Size in bytes.
+    /// Size of the current version in bytes.
     pub size: u64,
-    /// Its hash.
+    /// SHA-256 of the current version.
     pub hash: ContentHash,
-    /// Everybody with a remembered version.
+    /// Peers that hold the current or an older remembered version.
     pub holders: Vec<HolderEntry>,
-    /// The live lease, or `null`.
+    /// The live lease or unclaimed grant; `null` if there is none.
     #[schema(required)]
     pub lease: Option<LeaseStatus>,
-    /// Copies wanted and counted.
+    /// Wanted and live copies.
     pub replicas: ReplicaCount,
-    /// Free-form attributes; empty.
+    /// Reserved for attributes of the file; always empty.
     pub attributes: serde_json::Map<String, serde_json::Value>,
 }
 
-/// One holder within `GET /file`.
+/// One holder in the answer to `GET /file`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HolderEntry {
-    /// Its id.
+    /// The peer's id.
     pub id: PeerId,
-    /// Base URL.
+    /// Base URL of the peer.
     pub address: String,
-    /// The version it holds.
+    /// The version the peer holds.
     pub version: Version,
-    /// Whether that is the current one.
+    /// Whether this is the current version.
     pub current: bool,
     /// Whether the peer is live.
     pub live: bool,
 }
 
-/// Copies wanted and counted.
+/// Wanted and live copies of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaCount {
-    /// R of this file.
+    /// Live copies wanted of this file (R).
     pub desired: u32,
     /// Live holders of the current version.
     pub live: u32,

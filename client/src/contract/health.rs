@@ -1,19 +1,19 @@
-//! Whether a node lives, and whether it is of use.
+//! Liveness and readiness of a node.
 
 use super::{Text, endpoint};
 
 endpoint! {
-    /// Whether the process lives.
+    /// Check that the process is alive.
     Healthz = Get "/healthz" as "healthz", Own;
     answer: Text, "`ok`.";
 }
 
 endpoint! {
-    /// Whether the node can serve linearizable reads and writes.
+    /// Check that the node can serve writes and linearizable reads.
     ///
-    /// A follower is ready that reaches the leader and has applied what was committed when it was asked. 503 with the
-    /// reason otherwise.
+    /// A follower is ready if it reaches the leader and has applied everything that was committed when the request
+    /// arrived. Otherwise the answer is 503 with the reason.
     Readyz = Get "/readyz" as "readyz", Own;
-    answer: Text, "It can.";
+    answer: Text, "The node is ready.";
     errors: NoQuorum, Loading, NotInitialized, StorageFailed, Diverged, Removed;
 }

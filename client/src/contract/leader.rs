@@ -1,11 +1,11 @@
-//! Who leads.
+//! `GET /leader`: which node leads.
 
 use super::{Json, LeaderInfo, endpoint};
 
 endpoint! {
-    /// Who leads, from any node.
+    /// Ask any node which node leads.
     ///
-    /// 503 `no_quorum` while there is none that a majority confirmed a moment ago (R5).
+    /// 503 `no_quorum` if the asked node knows no leader that a majority confirmed recently (R5).
     Leader = Get "/leader" as "leader", Local;
     answer: Json<LeaderInfo>, "The leader.";
     errors: NoQuorum;

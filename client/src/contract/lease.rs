@@ -1,4 +1,4 @@
-//! Leases and their line (L1–L7): acquire, renew, release, leave, look.
+//! Leases and their wait queue (L1–L7): acquire, renew, release, leave, look up.
 
 use raft_store::catalog::{self, Op};
 use raft_store::types::{FencingToken, FileName, LeaseToken, PeerId, Version};
@@ -8,29 +8,29 @@ use utoipa::ToSchema;
 use super::{FileParam, Json, NoContent, decode, endpoint};
 
 endpoint! {
-    /// Ask for the lease of a file, join its line, poll the place, claim the grant.
+    /// Ask for the lease of a file, join its wait queue, poll, or claim the grant.
     ///
-    /// `wait` joins the line if the lease is taken. `waitMs` (at most 60,000) is how long this request may hang before
-    /// it answers `granted: false` with the `position` (1 = next). Repeating the request is the poll (L5); a poll that
-    /// is not logged carries no `Raftshare-Index`.
+    /// With `wait` the peer joins the wait queue if the lease is taken. `waitMs` (at most 60,000) is how long the
+    /// request may wait before it is answered `granted: false` with the peer's `position` (1 = next). To poll, repeat
+    /// the request (L5). An answer to a poll that was not logged has no `Raftshare-Index`.
     Acquire = Post "/lease" as "acquireLease", Logged;
     request: LeaseRequest;
-    answer: Json<LeaseResponse>, "Granted or denied, told apart by `granted`.";
+    answer: Json<LeaseResponse>, "A grant or a refusal; `granted` tells which.";
     errors: BadName;
 }
 
 endpoint! {
-    /// Extend a live lease; both tokens are kept.
+    /// Renew a live lease; both tokens stay the same.
     Renew = Post "/lease/renew" as "renewLease", Logged;
     request: RenewRequest;
-    answer: Json<GrantResponse>, "Extended.";
+    answer: Json<GrantResponse>, "Renewed.";
     errors: BadName, LeaseExpired;
 }
 
 endpoint! {
-    /// End a live lease.
+    /// Release a live lease.
     ///
-    /// Any token that is not the live lease's is refused with `lease_expired`.
+    /// Any token other than the live lease's is refused with `lease_expired`.
     Release = Post "/lease/release" as "releaseLease", Logged;
     request: ReleaseRequest;
     answer: NoContent, "Released.";
@@ -38,86 +38,86 @@ endpoint! {
 }
 
 endpoint! {
-    /// Leave the line; fine if not in it.
+    /// Leave the wait queue; succeeds even if the peer is not in it.
     Leave = Post "/lease/leave" as "leaveLine", Logged;
     request: LeaveRequest;
-    answer: NoContent, "Not in line.";
+    answer: NoContent, "The peer is not in the wait queue.";
     errors: BadName;
 }
 
 endpoint! {
-    /// The lease on a name and its line.
+    /// Look up the lease of a file and its wait queue.
     Lease = Get "/lease" as "leaseStatus", Read;
     query: FileParam;
-    answer: Json<LeaseStatus>, "The lease, or the pending grant.";
+    answer: Json<LeaseStatus>, "The lease, or the unclaimed grant.";
     errors: BadName, NotFound;
 }
 
-/// `POST /lease`.
+/// Body of `POST /lease`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseRequest {
-    /// Who asks.
+    /// The requesting peer.
     pub peer_id: PeerId,
-    /// For which name.
+    /// The file's name; the file need not exist yet (L6).
     pub file_name: FileName,
-    /// Duration in milliseconds (L1).
+    /// TTL in milliseconds (L1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
-    /// Join the line if the lease is taken (L5).
+    /// Whether to join the wait queue if the lease is taken (L5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,
-    /// How long this request may hang, in milliseconds.
+    /// How long this request may wait for the lease, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
 }
 
-/// `POST /lease/renew`.
+/// Body of `POST /lease/renew`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewRequest {
-    /// The holder.
+    /// The lease's holder.
     pub peer_id: PeerId,
-    /// The leased name.
+    /// The leased file.
     pub file_name: FileName,
-    /// The grant's secret.
+    /// The secret token of the grant.
     #[serde(deserialize_with = "decode::any_token")]
     pub lease_token: LeaseToken,
-    /// New duration in milliseconds; the granted one if absent.
+    /// New TTL in milliseconds; the granted one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
 }
 
-/// `POST /lease/release`.
+/// Body of `POST /lease/release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseRequest {
-    /// The holder.
+    /// The lease's holder.
     pub peer_id: PeerId,
-    /// The leased name.
+    /// The leased file.
     pub file_name: FileName,
-    /// The grant's secret.
+    /// The secret token of the grant.
     #[serde(deserialize_with = "decode::any_token")]
     pub lease_token: LeaseToken,
 }
 
-/// `POST /lease/leave`.
+/// Body of `POST /lease/leave`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaveRequest {
-    /// Who leaves.
+    /// The leaving peer.
     pub peer_id: PeerId,
-    /// Whose line.
+    /// The file whose wait queue it leaves.
     pub file_name: FileName,
 }
 
-/// Answer to `POST /lease` and `/lease/renew`: a grant or a refusal, told apart by `granted`.
+/// Answer to `POST /lease`: a grant or a refusal; `granted` tells which.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum LeaseResponse {
-    /// The lease is the caller's.
+    /// The caller has the lease.
     Granted(GrantResponse),
-    /// It is somebody else's.
+    /// Another peer has the lease.
     Denied(DeniedResponse),
 }
 
@@ -127,13 +127,13 @@ pub enum LeaseResponse {
 pub struct GrantResponse {
     /// Always true.
     pub granted: bool,
-    /// When it ends, Unix seconds; for people (T4).
+    /// When the lease ends, in Unix seconds; for display only (T4).
     pub expiration: u64,
-    /// The secret to renew, release and publish with.
+    /// The secret token that renew, release and publish require.
     pub lease_token: LeaseToken,
     /// Greater than every earlier grant's (L2).
     pub fencing_token: FencingToken,
-    /// Remaining duration in milliseconds, to be counted from the moment the request was sent (T4).
+    /// Remaining TTL in milliseconds; count it from the moment the request was sent (T4).
     pub ttl_ms: u64,
     /// The file's current version; 0 if it does not exist yet.
     pub version: Version,
@@ -145,45 +145,45 @@ pub struct GrantResponse {
 pub struct DeniedResponse {
     /// Always false.
     pub granted: bool,
-    /// Who has it.
+    /// The peer that has the lease.
     pub holder: PeerId,
-    /// When it ends, Unix seconds; for people (T4).
+    /// When the lease ends, in Unix seconds; for display only (T4).
     pub expiration: u64,
-    /// How long it still lives, in milliseconds.
+    /// Remaining time of the lease in milliseconds.
     pub remaining_ms: u64,
-    /// The caller's place in line (1 = next), if it waits.
+    /// The caller's position in the wait queue (1 = next), if it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
 }
 
-/// `GET /lease?file=NAME`.
+/// Answer to `GET /lease`, and the `lease` field of `GET /file`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseStatus {
-    /// The name.
+    /// The file's name.
     pub file_name: FileName,
-    /// Who has it, or whose turn it is to claim it.
+    /// The peer that has the lease, or whose turn it is to claim it.
     pub holder: PeerId,
-    /// Its fencing token; 0 while the grant is unclaimed.
+    /// The lease's fencing token; 0 while the grant is unclaimed.
     pub fencing_token: FencingToken,
-    /// When it ends, Unix seconds; for people (T4). `null` if the asked node knows no leader,
-    /// whose time it would be (R5).
+    /// When the lease ends, in Unix seconds; for display only (T4). `null` if the asked node knows no leader, because
+    /// lease time stands still without one (R5).
     #[schema(required)]
     pub expiration: Option<u64>,
-    /// How long it still lives, in milliseconds; `null` as above.
+    /// Remaining time in milliseconds; `null` if the asked node knows no leader.
     #[schema(required)]
     pub remaining_ms: Option<u64>,
-    /// Who waits, next first.
+    /// The wait queue, next peer first.
     pub line: Vec<LinePlace>,
 }
 
-/// One place in a line.
+/// One place in a wait queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinePlace {
-    /// Who.
+    /// The waiting peer.
     pub peer_id: PeerId,
-    /// 1 = next.
+    /// Position in the queue; 1 = next.
     pub position: u64,
 }
 

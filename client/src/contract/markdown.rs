@@ -9,12 +9,12 @@ use super::{ErrorCode, Kind};
 
 /// Width of the text, in columns.
 const WIDTH: usize = 120;
-/// How deep the form of a body shows what is in it.
+/// Nesting depth to which the shape of a body is shown.
 const DEPTH_MAX: usize = 3;
-/// Values of an enumeration that are shown; of a longer one, none.
+/// Most values of an enumeration that are shown; a longer enumeration is shown without values.
 const VALUES_MAX: usize = 6;
 
-/// One line for each endpoint: method, path, kind, what it does.
+/// The table of endpoints: one line each with method, path, kind and summary.
 pub fn table() -> String {
     let mut out = String::from("| method | path | kind | what it does |\n| --- | --- | --- | --- |\n");
     for entry in entries().0 {
@@ -25,7 +25,7 @@ pub fn table() -> String {
     out
 }
 
-/// Every endpoint: what it does, what goes in, what comes out.
+/// The list of endpoints: description, request and answer of each.
 pub fn endpoints() -> String {
     let (entries, schemas) = entries();
     let schemas = Value::Object(schemas.into_iter().collect());
@@ -82,7 +82,7 @@ fn describe(out: &mut String, entry: &Entry, schemas: &Value) {
     }
 }
 
-/// The form of a body in short: names of fields, `?` after those that may be left out.
+/// The shape of a body in short: field names, with `?` after optional ones.
 fn shape(schema: &Value, schemas: &Value, depth: usize) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();
@@ -120,7 +120,7 @@ fn shape(schema: &Value, schemas: &Value, depth: usize) -> String {
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
-/// A block of code, broken after commas.
+/// A code block, wrapped after commas.
 fn block(form: &str) -> String {
     format!("```text\n{}\n```", fill(form, ", ", ","))
 }
@@ -129,7 +129,7 @@ fn wrapped(text: &str) -> String {
     fill(text, " ", "")
 }
 
-/// Breaks a text between its parts, so that no line is wider than [`WIDTH`].
+/// Wraps a text between its parts, so that no line is wider than [`WIDTH`].
 fn fill(text: &str, between: &str, kept: &str) -> String {
     let mut lines = vec![String::new()];
     for part in text.split(between) {

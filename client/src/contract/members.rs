@@ -1,4 +1,4 @@
-//! Founding a cluster, and changing its members (C1, C2, C6).
+//! Founding a cluster and changing its members (C1, C2, C6).
 
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::{Done, Json, decode, endpoint};
 endpoint! {
     /// Found the cluster, once (C1).
     ///
-    /// An empty body founds a cluster of the one node that is asked.
+    /// With an empty body the asked node founds a cluster of its own, as the only member.
     Init = Post "/cluster/init" as "clusterInit", Local;
     request: InitRequest;
     answer: Json<InitResponse>, "Founded.";
@@ -17,75 +17,75 @@ endpoint! {
 }
 
 endpoint! {
-    /// Add a learner (a shadow).
+    /// Add a learner (a read replica).
     ///
-    /// 409 `membership_refused` at once, with the reason, when the target does not answer or lags, or the cluster could
-    /// not commit the change (C6).
+    /// If the target does not answer or lags, or if the cluster could not commit the change, the answer is an immediate
+    /// 409 `membership_refused` with the reason (C6).
     AddLearner = Post "/cluster/learners" as "addLearner", Leader;
     request: NodeAddress;
-    answer: Json<Done>, "Done.";
+    answer: Json<Done>, "The change is committed.";
     errors: MembershipRefused;
 }
 
 endpoint! {
     /// Make a learner a voter.
     ///
-    /// 409 `membership_refused` at once, with the reason, when the target does not answer or lags, or the cluster could
-    /// not commit the change (C6). `waitMs` (at most
-    /// 60,000) is how long to wait until the learner has caught up.
+    /// If the target does not answer or lags, or if the cluster could not commit the change, the answer is an immediate
+    /// 409 `membership_refused` with the reason (C6).
+    /// `waitMs` (at most 60,000) is how long to wait for the learner to catch up.
     Promote = Post "/cluster/promote" as "promote", Leader;
     request: PromoteRequest;
-    answer: Json<Done>, "Done.";
+    answer: Json<Done>, "The change is committed.";
     errors: MembershipRefused;
 }
 
 endpoint! {
     /// Make a voter a learner.
     ///
-    /// 409 `membership_refused` at once, with the reason, when the target does not answer or lags, or the cluster could
-    /// not commit the change (C6).
+    /// If the target does not answer or lags, or if the cluster could not commit the change, the answer is an immediate
+    /// 409 `membership_refused` with the reason (C6).
     Demote = Post "/cluster/demote" as "demote", Leader;
     request: MemberId;
-    answer: Json<Done>, "Done.";
+    answer: Json<Done>, "The change is committed.";
     errors: MembershipRefused;
 }
 
 endpoint! {
     /// Remove a member.
     ///
-    /// 409 `membership_refused` at once, with the reason, when the target does not answer or lags, or the cluster could
-    /// not commit the change (C6).
+    /// If the target does not answer or lags, or if the cluster could not commit the change, the answer is an immediate
+    /// 409 `membership_refused` with the reason (C6).
     Remove = Post "/cluster/remove" as "remove", Leader;
     request: MemberId;
-    answer: Json<Done>, "Done.";
+    answer: Json<Done>, "The change is committed.";
     errors: MembershipRefused;
 }
 
 endpoint! {
     /// Hand leadership to a voter.
     ///
-    /// 409 `membership_refused` at once, with the reason, when the target does not answer or lags, or the cluster could
-    /// not commit the change (C6).
+    /// If the target does not answer or lags, or if the cluster could not commit the change, the answer is an immediate
+    /// 409 `membership_refused` with the reason (C6).
     Transfer = Post "/cluster/transfer" as "transfer", Leader;
     request: MemberId;
-    answer: Json<Done>, "Done.";
+    answer: Json<Done>, "The change is committed.";
     errors: MembershipRefused;
 }
 
-/// `POST /cluster/init`.
+/// Body of `POST /cluster/init`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InitRequest {
-    /// The founding members; the asked node alone if left out or empty.
+    /// The founding members; only the asked node if absent or empty.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::objects")]
     pub nodes: Option<Vec<NodeAddress>>,
 }
 
-/// A node and where it is.
+/// A node and its address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeAddress {
-    /// Its node id.
+    /// The node's id.
     pub id: NodeId,
-    /// `host:port`.
+    /// Node address, `host:port`.
     pub address: String,
 }
 
@@ -103,17 +103,17 @@ pub struct InitResponse {
 /// A member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemberId {
-    /// Its node id.
+    /// The node's id.
     pub id: NodeId,
 }
 
-/// `POST /cluster/promote`.
+/// Body of `POST /cluster/promote`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PromoteRequest {
-    /// Its node id.
+    /// The node's id.
     pub id: NodeId,
-    /// How long to wait until it has caught up, in milliseconds; not at all if left out.
+    /// How long to wait for the learner to catch up, in milliseconds; by default the request does not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
 }

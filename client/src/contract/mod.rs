@@ -1,15 +1,15 @@
-//! The HTTP contract: every endpoint with its types, stated once. Both sides of every connection use these.
+//! The HTTP contract: every endpoint with its types, stated once and used by both client and node.
 //!
 //! ```text
 //! endpoint.rs          what an endpoint is: method, path, kind, types         problem.rs, headers.rs   errors, headers
-//! register.rs …        one file for an endpoint, or for a few that share types
-//! document.rs markdown.rs      openapi.json and the list in docs/api.md, made from the above
+//! register.rs …        one file per endpoint, or per group of endpoints that share types
+//! document.rs markdown.rs      openapi.json and the list in docs/api.md, generated from the above
 //! ```
 //!
 //! A new endpoint is a file of its own and a line in [`for_each_endpoint!`](crate::for_each_endpoint).
 //!
 //! Invariant: field names and shapes are those of `docs/api.md`; nothing here is stored, so the contract and the log
-//! format can change apart.
+//! format can change independently.
 
 mod announce;
 mod cluster;
@@ -64,10 +64,10 @@ pub use site::*;
 pub use stats::*;
 pub use why::*;
 
-/// Hands all endpoints of the contract to a macro, in the order of the documents.
+/// Passes all endpoints of the contract to a macro, in the order of the documents.
 ///
-/// `#command` marks a logged write whose request is one command of the catalog and whose answer is empty: a node serves
-/// it without code of its own.
+/// `#command` marks a logged write whose request is one command of the catalog and whose answer is empty. A node needs
+/// no code for such an endpoint.
 #[macro_export]
 macro_rules! for_each_endpoint {
     ($callback:ident) => {

@@ -1,4 +1,4 @@
-//! Peers, and the holders of a file.
+//! `GET /peers`: live peers, and the live holders of a file.
 
 use raft_store::types::{FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Json, endpoint};
 
 endpoint! {
-    /// Every live peer, or the live holders of a file.
+    /// List all live peers, or the live holders of a file.
     ///
-    /// With `file`: its live holders, stale ones with `current: false`.
+    /// With `file`, holders of an older version are listed with `current: false`.
     Peers = Get "/peers" as "peers", Read;
     query: PeersQuery;
     answer: Json<PeersAnswer>, "The peers.";
@@ -19,18 +19,18 @@ endpoint! {
 /// Query of `GET /peers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 pub struct PeersQuery {
-    /// Only the holders of this file.
+    /// List only the holders of this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileName>,
 }
 
-/// Answer to `GET /peers`: without, and with `file`.
+/// Answer to `GET /peers`; its form depends on whether the request names a `file`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum PeersAnswer {
-    /// The live holders of `file`.
+    /// The live holders of the file.
     Holders(Vec<FilePeer>),
-    /// Every live peer.
+    /// All live peers.
     All(Vec<PeerEntry>),
 }
 
@@ -38,16 +38,16 @@ pub enum PeersAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FilePeer {
-    /// Its id.
+    /// The peer's id.
     pub id: PeerId,
-    /// Base URL.
+    /// Base URL of the peer.
     pub address: String,
-    /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    /// Last sign of life in Unix seconds; for display only (T4). `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub last_seen: Option<u64>,
-    /// The version it holds.
+    /// The version the peer holds.
     pub version: Version,
-    /// Whether that is the current one.
+    /// Whether this is the current version.
     pub current: bool,
 }
 
@@ -55,16 +55,16 @@ pub struct FilePeer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerEntry {
-    /// Its id.
+    /// The peer's id.
     pub id: PeerId,
-    /// Base URL.
+    /// Base URL of the peer.
     pub address: String,
-    /// Failure zone, or `null`.
+    /// Failure zone of the peer; `null` if it has none.
     #[schema(required)]
     pub zone: Option<String>,
-    /// Unix seconds; for people (T4). `null` anywhere but at a confirmed leader (R5).
+    /// Last sign of life in Unix seconds; for display only (T4). `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub last_seen: Option<u64>,
-    /// Number of its holdings.
+    /// Number of files the peer holds.
     pub files: u64,
 }

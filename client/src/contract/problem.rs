@@ -11,75 +11,75 @@ use super::LeaderInfo;
 /// Media type of error bodies.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Every code of the contract.
+/// Error codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// Broken JSON, wrong types, values out of range.
+    /// Invalid JSON, wrong types, or values out of range.
     BadRequest,
-    /// A file name that breaks F1.
+    /// The file name breaks rule F1.
     BadName,
-    /// Credentials missing or wrong.
+    /// Credentials are missing or wrong.
     Unauthorized,
     /// This node does not lead, and the caller asked not to be forwarded.
     NotLeader,
-    /// The peer holds no copy.
+    /// The peer holds no copy of the file.
     NotHolder,
-    /// No lease token, or a wrong one.
+    /// The lease token is missing or wrong.
     LeaseRequired,
-    /// The lease is over.
+    /// The lease has ended.
     LeaseExpired,
-    /// Not allowed.
+    /// The request is not allowed.
     Forbidden,
-    /// This node takes no writes.
+    /// This node accepts no writes.
     ReadOnly,
-    /// No such thing.
+    /// The requested path, file or lease does not exist.
     NotFound,
-    /// Wrong method; see `Allow`.
+    /// The path does not support this method; see the `Allow` header.
     MethodNotAllowed,
     /// The peer is not registered.
     UnknownPeer,
-    /// Not the version that comes next.
+    /// The version is not the next one, or another peer created the file first.
     VersionConflict,
-    /// Bytes of no remembered version.
+    /// The hash is that of no remembered version.
     HashConflict,
-    /// The idempotency key lies below its floor.
+    /// The idempotency key is below its session's floor.
     KeyExpired,
-    /// The cluster exists already.
+    /// The cluster already exists.
     AlreadyInitialized,
-    /// An unsafe or impossible membership change.
+    /// The membership change is unsafe or impossible.
     MembershipRefused,
-    /// Compacted away.
+    /// The requested events are no longer available.
     Compacted,
-    /// The body is over the limit.
+    /// The body exceeds the size limit.
     TooLarge,
-    /// The idempotency key was used for another request.
+    /// The idempotency key was already used for another request.
     KeyReused,
     /// A queue or table is full; try again later.
     Overloaded,
-    /// No leader, or the leader reaches no majority.
+    /// There is no leader, or the leader cannot reach a majority.
     NoQuorum,
     /// The write may or may not have been applied; repeat it with the same key.
     OutcomeUnknown,
-    /// The state is older than the read accepts.
+    /// The node's state is older than the read accepts.
     TooStale,
-    /// The node belongs to no cluster yet.
+    /// The node does not belong to a cluster yet.
     NotInitialized,
-    /// The node's disk failed.
+    /// The node's storage failed.
     StorageFailed,
-    /// The node has not loaded yet what the answer comes from; see `progress`.
+    /// The node is still loading the data for this answer; see `progress`.
     Loading,
-    /// The node's state is not the cluster's.
+    /// The node's state differs from the cluster's.
     Diverged,
     /// The node was removed from the cluster.
     Removed,
-    /// A code this build does not know.
+    /// A code that this version does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl ErrorCode {
-    /// Its HTTP status. The only place that gives errors their status.
+    /// The code's HTTP status. This is the only place that maps errors to statuses.
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest | Self::BadName => 400,
@@ -114,7 +114,7 @@ impl ErrorCode {
         }
     }
 
-    /// Its name in an error body.
+    /// The code as it appears in an error body.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => name,
@@ -127,58 +127,58 @@ impl ErrorCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppliedState {
-    /// It was not and will not be.
+    /// It was not applied and never will be.
     No,
-    /// It may have been; repeat it with the same key.
+    /// It may have been applied; repeat it with the same key.
     Unknown,
 }
 
-/// The error body.
+/// Error body (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// A URI reference that names the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words.
+    /// The kind of problem in words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened here, and what to do.
+    /// What happened and what to do about it.
     pub detail: String,
-    /// For programs.
+    /// Error code for programs.
     pub code: ErrorCode,
-    /// On failed writes.
+    /// Whether a failed write was applied; only for writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedState>,
-    /// Where to send it instead.
+    /// The leader, to which the request should be sent instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderInfo>,
-    /// The index's version.
+    /// The file's current version in the index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_version: Option<Version>,
-    /// Its hash.
+    /// SHA-256 of the current version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<ContentHash>,
-    /// Its size in bytes.
+    /// Size of the current version in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Who has the lease.
+    /// The peer that has the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Fencing token of the lease that is over.
+    /// Fencing token of the ended lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<FencingToken>,
-    /// How much of a loading node's work is done, 0 to 1.
+    /// Fraction that a loading node has loaded, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
-    /// When trying again makes sense, in milliseconds.
+    /// How long to wait before trying again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Problem {
-    /// A problem with a status, a code and words; the rest is absent.
+    /// A problem with status, code, title and detail; all other fields are absent.
     pub fn new(status: u16, code: ErrorCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank".to_owned(),

@@ -1,4 +1,4 @@
-//! A peer, and what it holds (P1, P2).
+//! `POST /register`: a peer and its holdings (P1, P2).
 
 use raft_store::types::{ContentHash, FileName, Incarnation, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -9,52 +9,52 @@ use super::{FileEntry, Json, Task, decode, endpoint};
 endpoint! {
     /// Create or refresh a peer and state its holdings.
     ///
-    /// State `files`, or `digest` with `count` if the holdings have not changed. Without `listing` the request is the
-    /// whole listing and is answered `accepted` (P1, P2).
-    /// `listing` marks `files` as one page, and `last` completes it. `wanted` asks for the whole listing.
+    /// Send `files`, or `digest` and `count` if the holdings have not changed. Without `listing` the request contains
+    /// the whole listing (P1, P2). With `listing` it contains one page, and `last` marks the final page. If the answer
+    /// has `listing: wanted`, send the whole listing: the digest did not match, or a newer listing replaced this one.
     Register = Post "/register" as "register", Logged;
     request: RegisterRequest;
     answer: Json<RegisterResponse>, "Registered.";
     errors: BadName;
 }
 
-/// `POST /register`.
+/// Body of `POST /register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegisterRequest {
-    /// Who registers.
+    /// The registering peer.
     pub peer_id: PeerId,
-    /// Base URL of its HTTP server.
+    /// Base URL of the peer's HTTP server.
     pub address: String,
-    /// Its holdings, or one page of them; may be left out with `digest`.
+    /// The peer's holdings, or one page of them; optional with `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::objects")]
     pub files: Option<Vec<FileEntry>>,
-    /// Failure zone.
+    /// Failure zone of the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Bytes it is willing to hold.
+    /// Bytes the peer is willing to store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
     /// Marks `files` as one page of a listing (P2).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::object")]
     pub listing: Option<ListingPage>,
-    /// SHA-256 over unchanged holdings (P2).
+    /// SHA-256 over all holdings, in place of `files` if they have not changed (P2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<ContentHash>,
-    /// Number of holdings behind `digest`.
+    /// Number of holdings that `digest` covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// False for a peer that only writes and serves no files; its holdings do not count.
+    /// False for a peer that writes but serves no files; its holdings do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving: Option<bool>,
 }
 
-/// Which page of which listing.
+/// The listing that a page belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListingPage {
     /// The listing's id, chosen by the peer.
     pub id: String,
-    /// Whether this page completes it.
+    /// Whether this page completes the listing.
     pub last: bool,
 }
 
@@ -64,13 +64,13 @@ pub struct ListingPage {
 pub struct RegisterResponse {
     /// Always true.
     pub ok: bool,
-    /// This registration.
+    /// The number of this registration (P1).
     pub incarnation: Incarnation,
-    /// What the index wants done.
+    /// Tasks for this peer.
     pub tasks: Vec<Task>,
-    /// `accepted`, `unchanged` or `wanted` (P2).
+    /// What became of the listing (P2).
     pub listing: ListingAnswer,
-    /// Stated holdings that contradict the index (F4).
+    /// Holdings that contradict the index (F4).
     pub conflicts: Vec<ConflictEntry>,
 }
 
@@ -78,23 +78,23 @@ pub struct RegisterResponse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ListingAnswer {
-    /// Taken in.
+    /// The listing was accepted.
     Accepted,
-    /// The digest matched.
+    /// The digest matched; nothing changed.
     Unchanged,
-    /// Send the whole listing.
+    /// The digest did not match, or a newer listing replaced this one; send the whole listing.
     Wanted,
 }
 
-/// A stated holding that contradicts the index.
+/// A holding that contradicts the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConflictEntry {
-    /// The name.
+    /// The file's name.
     pub name: FileName,
-    /// What the index has.
+    /// The current version in the index.
     pub current_version: Version,
-    /// Its hash; `null` for a tombstone.
+    /// SHA-256 of the current version; `null` for a tombstone.
     #[schema(required)]
     pub hash: Option<ContentHash>,
 }

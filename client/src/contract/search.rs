@@ -1,4 +1,4 @@
-//! Search by name (R1).
+//! `GET /search`: search by name (R1).
 
 use raft_store::types::{ContentHash, FileName, Version};
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,10 @@ use super::{JsonList, PeerAddress, endpoint};
 endpoint! {
     /// Search file names.
     ///
-    /// Best first, files with a live holder only. `Raftshare-Total` is the number of hits before the limit. 503
-    /// `loading` with `progress` (0…1) after a start or the installation of a snapshot, until the node's name index is
-    /// loaded; without `consistency` the leader is asked instead, if it can be reached.
+    /// Hits come best first and include only files with a live holder. `Raftshare-Total` is the number of hits before
+    /// the limit. After a start or the installation of a snapshot the answer is 503 `loading` with `progress` (0…1)
+    /// until the node's name index is loaded. Without `consistency` the node meanwhile forwards the search to the
+    /// leader, if it can reach it.
     Search = Get "/search" as "search", Read;
     query: SearchQuery;
     answer: JsonList<SearchHit>, "Hits, best first.";
@@ -21,14 +22,15 @@ endpoint! {
 /// Query of `GET /search`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 pub struct SearchQuery {
-    /// What to look for; empty lists by name.
+    /// What to search for; an empty query lists all files by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
-    /// Hits to answer: 1 to 1,000, 50 if left out.
+    /// Maximum number of hits, 1 to 1,000; 50 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// `fuzzy` if left out: case does not matter, and words of five letters and more match with one missing, extra,
-    /// wrong or swapped letter. `substring`: every word occurs. `prefix`: the name begins with the query.
+    /// How names match; `fuzzy` by default. `fuzzy`: case is ignored, and words of five or more letters may have one
+    /// missing, extra, wrong or swapped letter. `substring`: every word occurs in the name. `prefix`: the name begins
+    /// with the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub mode: Option<SearchMode>,
@@ -41,7 +43,7 @@ pub struct SearchQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchMode {
-    /// Case does not matter, words of 5 letters and more match with one missing, extra, wrong or swapped letter.
+    /// Case is ignored, and words of five or more letters may have one missing, extra, wrong or swapped letter.
     #[default]
     Fuzzy,
     /// The query occurs in the name.
@@ -54,15 +56,15 @@ pub enum SearchMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchHit {
-    /// The name.
+    /// The file's name.
     pub file_name: FileName,
-    /// Current version.
+    /// The current version.
     pub version: Version,
-    /// Size in bytes.
+    /// Size of the current version in bytes.
     pub size: u64,
-    /// Its hash.
+    /// SHA-256 of the current version.
     pub hash: ContentHash,
-    /// Between 0 and 1; best first.
+    /// How well the name matches, between 0 and 1.
     pub score: f64,
     /// Live holders of the current version.
     pub peers: Vec<PeerAddress>,

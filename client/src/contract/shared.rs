@@ -1,15 +1,15 @@
-//! Types that several endpoints have in common.
+//! Types that several endpoints share.
 
 use raft_store::types::{ContentHash, FencingToken, FileName, NodeId, PeerId, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// One file of a registration or an announcement.
+/// One file in a registration or an announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FileEntry {
-    /// The name (F1).
+    /// The file's name (F1).
     pub name: FileName,
-    /// The version the peer believes it has (F6).
+    /// The version the peer believes it holds or wants to publish; optional (F5, F6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
     /// Size in bytes.
@@ -19,33 +19,33 @@ pub struct FileEntry {
     pub hash: ContentHash,
 }
 
-/// What a peer should do (M3, F8).
+/// A task for a peer (M3, F8).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
-    /// Names the task in `working` and `failed`.
+    /// The task's id, for `working` and `failed` of heartbeats.
     pub id: String,
     /// What to do.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// With which file.
+    /// The file's name.
     pub file: FileName,
-    /// The version to fetch, or the tombstone's.
+    /// The version to fetch, or the tombstone's version.
     pub version: Version,
-    /// Its size in bytes; 0 if no holder stated it, and for removals.
+    /// Size of that version in bytes; 0 if unknown, and for removals.
     pub size: u64,
-    /// Its hash; `null` for removals.
+    /// SHA-256 of that version; `null` for removals.
     #[schema(required)]
     pub hash: Option<ContentHash>,
-    /// The grant under which that version was published; a peer refuses a lower one than it has seen (L8).
+    /// Fencing token under which that version was published. A peer refuses a lower one than it has seen (L8).
     pub fencing_token: FencingToken,
-    /// One live holder's base URL; empty for removals.
+    /// Base URL of one live holder; empty for removals.
     pub source: String,
-    /// Every live holder's base URL.
+    /// Base URLs of all live holders.
     pub sources: Vec<String>,
 }
 
-/// Kinds of tasks.
+/// Kind of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskKind {
@@ -57,47 +57,47 @@ pub enum TaskKind {
     Remove,
 }
 
-/// A peer and where it serves.
+/// A peer and its address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerAddress {
-    /// Its id.
+    /// The peer's id.
     pub id: PeerId,
-    /// Base URL.
+    /// Base URL of the peer.
     pub address: String,
 }
 
-/// `GET /leader`, and the `leader` field of errors.
+/// Answer to `GET /leader`, and the `leader` field of errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaderInfo {
-    /// Its node id.
+    /// The leader's node id.
     pub id: NodeId,
-    /// `host:port`.
+    /// Node address, `host:port`.
     pub address: String,
-    /// The term it leads.
+    /// The term in which it leads.
     pub term: u64,
 }
 
 /// One file of a peer's own `GET /files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SharedFile {
-    /// The name.
+    /// The file's name.
     pub name: FileName,
     /// Size in bytes.
     pub size: u64,
-    /// The version the index knows this peer to hold.
+    /// The version that this peer holds according to the index.
     pub version: Version,
     /// SHA-256 of the bytes.
     pub hash: ContentHash,
 }
 
-/// Query of the endpoints about one file.
+/// Query of endpoints about one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 pub struct FileParam {
     /// The file's name.
     pub file: FileName,
 }
 
-/// A change that was made.
+/// Confirmation of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {
     /// Always true.

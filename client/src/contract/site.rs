@@ -1,4 +1,4 @@
-//! What a node serves besides the index: metrics, its description, the console.
+//! What a node serves besides the index: metrics, the OpenAPI document and the console.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,22 +6,22 @@ use utoipa::ToSchema;
 use super::{Html, Json, MetricsText, endpoint};
 
 endpoint! {
-    /// Prometheus metrics.
+    /// Get the node's Prometheus metrics.
     Metrics = Get "/metrics" as "metrics", Own;
     answer: MetricsText, "Prometheus text format.";
     errors: Unauthorized;
 }
 
 endpoint! {
-    /// This description.
+    /// Get this OpenAPI document.
     Openapi = Get "/openapi.json" as "openapi", Own;
-    answer: Json<Description>, "OpenAPI 3.1.";
+    answer: Json<Description>, "The OpenAPI 3.1 document.";
 }
 
 endpoint! {
-    /// The web console.
+    /// Open the web console.
     Console = Get "/" as "console", Own;
-    answer: Html, "One page.";
+    answer: Html, "The console, a single page.";
 }
 
 /// An OpenAPI document.

@@ -1,4 +1,4 @@
-//! Counts, and the state of the planner.
+//! `GET /stats`: counts and the state of the planner.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,45 +6,44 @@ use utoipa::ToSchema;
 use super::{Json, endpoint};
 
 endpoint! {
-    /// Counts and planner state.
+    /// Get counts and the planner's state.
     ///
-    /// Planner figures are the leader's; a stale answer of another node has `null` there.
+    /// Only the leader knows the planner's figures; in a stale answer of another node they are `null`.
     Stats = Get "/stats" as "stats", Read;
     answer: Json<StatsResponse>, "The figures.";
 }
 
-/// `GET /stats`.
+/// Answer to `GET /stats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatsResponse {
-    /// Live peers.
+    /// Number of live peers.
     pub peers: u64,
-    /// Files whose current version exists.
+    /// Number of files whose current version is not a tombstone.
     pub files: u64,
-    /// Bytes of all current versions, each counted once.
+    /// Total size of all current versions in bytes, each counted once.
     pub bytes: u64,
-    /// Files with fewer live copies than wanted; `null` anywhere but at a confirmed leader (R5).
+    /// Files with fewer live copies than wanted; `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub under_replicated: Option<u64>,
-    /// Tasks given out and not yet done; `null` as above.
+    /// Tasks assigned and not yet done; `null` except at a confirmed leader.
     #[schema(required)]
     pub tasks: Option<u64>,
-    /// Live leases.
+    /// Number of live leases.
     pub leases: u64,
-    /// Peers waiting in lines.
+    /// Peers in wait queues.
     pub waiting: u64,
-    /// Remembered answers (X5).
+    /// Answers in the idempotency table (X5).
     pub answers: u64,
-    /// Bytes of the log on disk.
+    /// Size of the log on disk in bytes.
     pub log_bytes: u64,
-    /// Log entries between the purged prefix and the end.
+    /// Entries in the log that are not purged.
     pub log_entries: u64,
-    /// Bytes of the newest snapshot.
+    /// Size of the newest snapshot in bytes.
     pub snapshot_bytes: u64,
     /// Log index of the newest snapshot.
     pub snapshot_index: u64,
-    /// What is left of the planner's grace period (P4), in milliseconds; `null` anywhere but at
-    /// a confirmed leader (R5).
+    /// Remaining time of the planner's grace period in milliseconds (P4); `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub grace_remaining_ms: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Holds the documents against the code: every route, every error code, every field of the contract's types.
+//! Compares the documents with the code: every route, every error code, every field of the contract's types.
 
 use std::collections::BTreeSet;
 
@@ -86,7 +86,7 @@ fn every_reference_leads_somewhere() {
     walk(&document, &document);
 }
 
-/// A sample with every field of the schema is read into the type and written again: neither side may know more.
+/// Reads a sample with every field of the schema into the type and writes it again: neither side may know more fields.
 fn fields_agree<T: DeserializeOwned + Serialize>(schema: &str, sample: Value) {
     let document = document();
     let described = document["components"]["schemas"][schema]["properties"].as_object().expect(schema).clone();

@@ -1,4 +1,4 @@
-//! Why a file has the copies it has.
+//! `GET /why`: why a file has the copies it has.
 
 use raft_store::types::{FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
@@ -7,12 +7,14 @@ use utoipa::ToSchema;
 use super::{FileParam, Json, TaskKind, endpoint};
 
 endpoint! {
-    /// Why a file has the copies it has: the rule, the holders, tasks under way, peers without one and the reason each.
+    /// Explain why a file has the copies it has.
     ///
-    /// Only the leader plans: at level `linearizable` it answers, and a stale answer of another node has `null` there.
+    /// The answer has the replication rule, the holders, the tasks under way, and the peers that got no task, with the
+    /// reason for each. Only the leader plans: it answers `linearizable` reads, and in a stale answer of another node
+    /// `tasks` and `refused` are `null`.
     Why = Get "/why" as "why", Read;
     query: FileParam;
-    answer: Json<WhyResponse>, "The rule, the holders, the tasks, and the peers without one.";
+    answer: Json<WhyResponse>, "The explanation.";
     errors: BadName, NotFound;
 }
 
@@ -20,16 +22,16 @@ endpoint! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhyResponse {
-    /// The file.
+    /// The file's name.
     pub name: FileName,
-    /// What is wanted, and how far it is.
+    /// The replication rule, and how far it is fulfilled.
     pub rule: ReplicationRule,
-    /// Everybody with a remembered version.
+    /// Peers that hold the current or an older remembered version.
     pub holders: Vec<WhyHolder>,
-    /// Tasks under way; `null` on a node that does not plan (R5).
+    /// Tasks under way; `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub tasks: Option<Vec<WhyTask>>,
-    /// Live peers that could have, or should have, a task and have none, and the reason each; `null` as above.
+    /// Live peers that could have a task but have none, and the reason for each; `null` except at a confirmed leader.
     #[schema(required)]
     pub refused: Option<Vec<RefusedPeer>>,
 }
@@ -42,22 +44,22 @@ pub struct ReplicationRule {
     pub desired: u64,
     /// Live copies of the current version.
     pub live: u64,
-    /// Copies that count as under way (M2); `null` on a node that does not plan (R5).
+    /// Copies that count as under way (M2); `null` except at a confirmed leader (R5).
     #[schema(required)]
     pub under_way: Option<u64>,
-    /// The state in a sentence.
+    /// The state in one sentence.
     pub summary: String,
 }
 
-/// One holder.
+/// One holder in the answer to `GET /why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhyHolder {
-    /// Who.
+    /// The peer's id.
     pub id: PeerId,
-    /// Which version it has.
+    /// The version the peer holds.
     pub version: Version,
-    /// Whether that is the current one.
+    /// Whether this is the current version.
     pub current: bool,
     /// Whether the peer is live.
     pub live: bool,
@@ -69,23 +71,23 @@ pub struct WhyHolder {
 pub struct WhyTask {
     /// The task's id.
     pub id: String,
-    /// Whose.
+    /// The peer that has the task.
     pub peer: PeerId,
-    /// What.
+    /// What to do.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// Which version.
+    /// The version to fetch, or the tombstone's version.
     pub version: Version,
-    /// Whether the peer says it works on it.
+    /// Whether the peer reports that it is working on the task.
     pub working: bool,
 }
 
-/// A live peer that gets no copy now.
+/// A live peer that gets no task now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedPeer {
-    /// Who.
+    /// The peer's id.
     pub peer: PeerId,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }

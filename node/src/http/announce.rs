@@ -1,7 +1,7 @@
-//! `POST /announce`: one file, perhaps under a lease, or many.
+//! `POST /announce`: one file, optionally under a lease, or many holdings.
 //!
-//! Invariant: many files that need several entries are answered file by file; what follows a
-//! failed entry is not tried (R4).
+//! Invariant: if many files need several entries, each file has its own result, and nothing after a failed entry is
+//! tried (R4).
 
 use client::contract::{
     self, AnnounceAnswer, AnnounceManyResponse, AnnounceResponse, AnnounceResult, AppliedState, FileEntry,
@@ -16,7 +16,7 @@ use super::writes::unexpected;
 use crate::propose::Committed;
 use crate::propose::cut;
 
-/// A file as the catalog takes it.
+/// Converts a file to the catalog's form.
 pub(super) fn holding(entry: FileEntry) -> Result<Holding, ApiError> {
     if entry.version == Some(0) {
         return Err(ApiError::BadRequest(format!("version of {} must be 1 or greater", entry.name)));
@@ -24,11 +24,11 @@ pub(super) fn holding(entry: FileEntry) -> Result<Holding, ApiError> {
     Ok(Holding { name: entry.name, version: entry.version, size: entry.size, hash: entry.hash })
 }
 
-/// An announcement that was checked.
+/// A checked announcement.
 pub enum Checked {
-    /// Of one file, perhaps under a lease.
+    /// One file, optionally under a lease.
     One(Announce),
-    /// Of many holdings.
+    /// Many holdings.
     Many(PeerId, Vec<Holding>),
 }
 
@@ -69,7 +69,7 @@ async fn announce_one(call: &Call, announce: Announce) -> Result<Reply<AnnounceA
     match outcome.result {
         Err(rejection) => Ok(Reply::Refused(rejection, log_index)),
         Ok(Committal::Announced { version, fencing_token }) => {
-            // A copy that is current asks nothing of its holder; another one may, as soon as the planner has seen it.
+            // A current copy gives its holder no task. Any other copy may, once the planner has seen it.
             let is_current = call.node.catalog().current_version(&name) == Some(version);
             let tasks = if is_current { call.tasks_now(&peer) } else { call.tasks(&peer, log_index).await };
             let answer = AnnounceResponse { ok: true, version, fencing_token, tasks };
@@ -82,7 +82,7 @@ async fn announce_one(call: &Call, announce: Announce) -> Result<Reply<AnnounceA
 async fn announce_many(call: &Call, peer: PeerId, files: Vec<Holding>) -> Result<Reply<AnnounceAnswer>, ApiError> {
     let mut results = Vec::with_capacity(files.len());
     let mut log_index = 0;
-    // Set by the first chunk that failed: what follows it is not tried, so that no request hangs once per chunk (R4).
+    // Set by the first failed chunk. Later chunks are not tried, so that a request does not hang once per chunk (R4).
     let mut stopped = false;
     for (chunk, files) in (0..).zip(cut::chunks(files, cut::ANNOUNCE_BYTES_MAX)) {
         let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
@@ -91,7 +91,7 @@ async fn announce_many(call: &Call, peer: PeerId, files: Vec<Holding>) -> Result
             continue;
         }
         match call.propose(Op::AnnounceMany(AnnounceMany { peer: peer.clone(), files }), chunk).await {
-            // Nothing before it was applied: the whole request can still fail as one.
+            // No earlier chunk was applied, so the request can still fail as a whole.
             Err(error) if chunk == 0 => return Err(error),
             Err(error) => {
                 stopped = true;

@@ -1,22 +1,22 @@
-//! The blocking pool: work on large bodies, away from the threads that serve everybody.
+//! The blocking pool: work on large bodies, off the async threads.
 //!
-//! Invariant: work that takes longer than handling a small request does not run on an async thread. Only a few such
-//! tasks run at a time, which bounds their threads and their memory.
+//! Invariant: work that takes longer than a small request never runs on an async thread. Only a few such tasks run at a
+//! time, which bounds their threads and memory.
 
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 
-/// Bodies from this size on, in bytes, are parsed, hashed and cut on a thread of their own; a smaller one takes less
-/// than the change of threads is worth.
+/// Bodies of at least this many bytes are parsed, hashed and cut on the blocking pool. For a smaller one the switch of
+/// threads would cost more than the work.
 pub const LARGE_BODY_BYTES: usize = 64 * 1_024;
 
-/// Works on large bodies that run at a time; more wait for their turn. One may hold some ten times the body's bytes.
+/// Tasks on large bodies that run at a time; further ones wait. A task may hold some ten times the body's bytes.
 pub const LARGE_BODIES_AT_A_TIME: usize = 2;
 
 static PLACES: Semaphore = Semaphore::const_new(LARGE_BODIES_AT_A_TIME);
 
-/// Runs work on a body of that many bytes.
+/// Runs work on a body of `bytes` bytes, on the blocking pool if the body is large.
 pub async fn run<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
@@ -27,7 +27,7 @@ pub async fn run<T: Send + 'static>(
     let refused = |why: String| ApiError::Overloaded(why);
     let place = PLACES.acquire().await.map_err(|closed| refused(closed.to_string()))?;
     let done = tokio::task::spawn_blocking(move || {
-        // Kept until the work ends, also if nobody waits for it any more.
+        // Held until the work ends, even if nobody waits for the result any more.
         let _place = place;
         work()
     });

@@ -1,9 +1,9 @@
-//! Request bodies: read whole before anything is routed, so that every refusal still reaches its sender, then parsed
-//! and checked.
+//! Request bodies: read completely before routing, so that every refusal still reaches its sender; then parsed and
+//! checked.
 //!
 //! Invariants (N4)
-//! * Bodies that arrive in several pieces hold at most [`BODIES_BYTES_MAX`] together, whoever sends them.
-//! * A body that arrives too slowly is given up, and its share of the memory is released.
+//! * Bodies that arrive in several pieces together hold at most [`BODIES_BYTES_MAX`].
+//! * A body that arrives too slowly is dropped, and its share of the memory is released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +24,18 @@ use super::error::ApiError;
 use crate::config::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_MAX};
 use crate::sys::clock;
 
-/// What all bodies of more than one piece may hold together, in bytes. One piece is what a connection reads at a time.
+/// Memory for all bodies of more than one piece together, in bytes. A piece is what a connection reads at a time.
 pub const BODIES_BYTES_MAX: usize = 128 * 1_024 * 1_024;
-/// How long a body may take, its wait for memory included.
+/// How long any body may take, including its wait for memory.
 const BODY_DEADLINE_MIN: Duration = Duration::from_secs(10);
-/// What it may take beyond that for what has arrived: bytes per second.
+/// Minimum rate in bytes per second: for each so many bytes that have arrived, a body gets one more second.
 const BODY_BYTES_PER_SECOND_MIN: u64 = 64 * 1_024;
-/// How long a body may stop in between.
+/// How long a body may pause between two pieces.
 const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Bytes by which shares are counted.
+/// Bytes per unit of a share.
 const SHARE_UNIT_BYTES: usize = 1_024;
 
-/// The memory for bodies of all connections. Cheap to clone.
+/// The memory budget for the bodies of all connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BodyMemory(Arc<Semaphore>);
 
@@ -50,23 +50,23 @@ impl BodyMemory {
         Self(Arc::new(Semaphore::new(bytes / SHARE_UNIT_BYTES)))
     }
 
-    /// Waits for a share; the whole of what a body may come to, so that no two wait for each other.
+    /// Waits for a share as large as the body may become, so that no two bodies wait for each other.
     async fn share(&self, bytes: usize, until: Instant) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(SHARE_UNIT_BYTES)).ok()?;
         timeout_at(until, self.0.clone().acquire_many_owned(units)).await.ok()?.ok()
     }
 }
 
-/// What a request's body was, kept in its extensions.
+/// The outcome of reading a request's body, kept in the request's extensions.
 #[derive(Debug, Clone)]
 pub enum ReadBody {
-    /// All of it.
+    /// The complete body.
     Whole(Bytes),
-    /// Over the limit; thrown away.
+    /// It exceeded the limit and was discarded.
     TooLarge,
-    /// It came too slowly.
+    /// It arrived too slowly.
     TooSlow,
-    /// There was no memory for it in time.
+    /// No memory became free in time.
     NoMemory,
     /// The connection broke while it was read.
     Broken,
@@ -82,14 +82,14 @@ impl ReadBody {
                 "the body did not arrive in {} s; send it faster, or send less at a time",
                 BODY_DEADLINE_MIN.as_secs()
             ))),
-            Self::NoMemory => Err(ApiError::Overloaded("the bodies of other requests take all memory for them".into())),
+            Self::NoMemory => Err(ApiError::Overloaded("other requests use all the memory for bodies".into())),
             Self::Broken => Err(ApiError::BadRequest("the body ended early".into())),
         }
     }
 }
 
-/// Reads a body to its end, keeping what is within the limit, with its share of the memory. A small one arrives in one
-/// piece, and is neither copied nor counted.
+/// Reads a body to its end and keeps it with its share of the memory, unless it exceeds the limit. A small body arrives
+/// in one piece and is neither copied nor counted.
 pub async fn collect(
     mut body: impl hyper::body::Body<Data = Bytes> + Unpin,
     memory: &BodyMemory,
@@ -99,12 +99,12 @@ pub async fn collect(
     (read, share)
 }
 
-/// How long a body may take, from the moment when it was waited for first.
+/// The deadline of a body, counted from the first wait for it.
 #[derive(Debug, Default)]
 struct Patience(Option<Instant>);
 
 impl Patience {
-    /// When it is over, if so many bytes have arrived.
+    /// The deadline if `bytes` bytes have arrived.
     fn until(&mut self, bytes: usize) -> Instant {
         let begun = *self.0.get_or_insert_with(clock::now);
         begun + BODY_DEADLINE_MIN + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND_MIN)
@@ -123,10 +123,10 @@ async fn read(
     let mut kept: Option<Vec<u8>> = None;
     let mut total = 0;
     loop {
-        // A small body is there with its head, and costs no look at the clock.
+        // A small body arrives with the head and needs no reading of the clock.
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
-            // One that stops has its memory taken away, however much it brought before.
+            // A body that stops loses its memory, however much has arrived before.
             None => match timeout_at(patience.until(total).min(clock::now() + BODY_SILENCE_MAX), body.frame()).await {
                 Ok(frame) => frame,
                 Err(_) => return ReadBody::TooSlow,
@@ -163,7 +163,7 @@ async fn read(
     }
 }
 
-/// Parses a JSON body; names and hashes are checked on the way.
+/// Parses a JSON body; file names and hashes are checked while parsing.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map(|Object(body)| body).map_err(|error| {
         let text = error.to_string();
@@ -177,7 +177,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// The idempotency key of a write, with the hash of what it stands for (X1).
+/// The idempotency key of a write, with the hash of its request (X1).
 pub fn key_tag(request: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<KeyTag>, ApiError> {
     let floor = match request.get(headers::IDEMPOTENCY_FLOOR) {
         None => None,
@@ -199,7 +199,7 @@ pub fn key_tag(request: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Ke
 mod tests {
     use super::*;
 
-    /// A body of these pieces that then ends, or never says anything more.
+    /// A body of these pieces that then ends, or stays silent.
     fn pieces(sizes: &[usize], ends: bool) -> axum::body::Body {
         let sizes: Vec<_> =
             sizes.iter().map(|bytes| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *bytes]))).collect();

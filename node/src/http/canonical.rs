@@ -1,9 +1,9 @@
-//! When two bodies are "the same" (X1): equal JSON on the same path, without regard to the
-//! order of fields and white space.
+//! Decides whether two bodies are "the same" (X1): equal JSON on the same path, regardless of field order and white
+//! space.
 //!
-//! Invariant: the hashed bytes are those that `serde_json` writes for the body read as a `Value`: fields in
-//! order, the last of duplicate ones. They are produced here without a `Value`, which would allocate for
-//! each name and text of every keyed write.
+//! Invariant: the hashed bytes are those that `serde_json` writes for the body read as a `Value`: fields sorted by
+//! name, the last one of duplicates. They are produced here without a `Value`, which would allocate for each name and
+//! string of every keyed write.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,10 +14,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// Fields of most objects.
+/// Capacity reserved for the fields of an object; most objects have no more.
 const FIELDS: usize = 8;
 
-/// The hash of a path and a body in canonical form; of the bytes as they are if they are no JSON.
+/// Hashes a path and a body in canonical form; a body that is not JSON is hashed as it is.
 pub fn canonical_hash(path: &str, body: &[u8]) -> ContentHash {
     let mut hasher = Sha256::new();
     hasher.update(path.as_bytes());
@@ -32,12 +32,12 @@ pub fn canonical_hash(path: &str, body: &[u8]) -> ContentHash {
 fn canonical_form(body: &[u8]) -> Option<Vec<u8>> {
     let json: Json<'_> = serde_json::from_slice(body).ok()?;
     let mut form = Vec::with_capacity(body.len());
-    // What was read can be written.
+    // A value that was read can always be written.
     serde_json::to_writer(&mut form, &json).ok()?;
     Some(form)
 }
 
-/// JSON that borrows its texts from where it was read.
+/// A JSON value that borrows its strings from the input.
 enum Json<'a> {
     Null,
     Bool(bool),
@@ -46,11 +46,11 @@ enum Json<'a> {
     Float(f64),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
-    /// In order of names, which differ.
+    /// Sorted by name, without duplicates.
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
-/// A name that is borrowed if it can be; a plain `Cow` never is.
+/// A string that is borrowed where possible; serde never borrows into a plain `Cow`.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for Form {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
-        // Nothing for an empty object: a large body may be made of them.
+        // No allocation for an empty object: a large body may consist of them.
         let mut fields = Vec::new();
         while let Some((Name(name), value)) = access.next_entry()? {
             if fields.is_empty() {
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for Form {
             }
             fields.push((name, value));
         }
-        // Stable: of equal names the last one read is the last one here as well, and the one that stays.
+        // The sort is stable: among equal names the one read last stays last, and is the one that is kept.
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         fields.dedup_by(|later, earlier| {
             let is_again = later.0 == earlier.0;
@@ -183,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_form_is_that_of_a_value(fields in proptest::collection::vec(("[a-c\"\\\\\u{e9}]{0,2}", json()), 0..8)) {
-            // Written by hand: names may come twice, and in any order.
+            // Written by hand, because names may repeat and come in any order.
             let field = |(name, value): &(String, Value)| format!("{} : {value}", Value::from(name.as_str()));
             let text = format!("{{ {} }}", fields.iter().map(field).collect::<Vec<_>>().join(" , "));
             let value: Value = serde_json::from_str(&text).expect("it is JSON");

@@ -24,12 +24,12 @@ use crate::node::Node;
 use crate::sys::clock::now;
 use crate::transport::{NodeStatus, Request, Response as NodeResponse};
 
-/// How long another member may take to say how it is.
+/// How long another member may take to report its status.
 pub const STATUS_DEADLINE: Duration = Duration::from_millis(300);
-/// How long a backup may wait for its snapshot.
+/// How long a backup may wait for a snapshot.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Only one that a majority confirmed a moment ago (R5).
+/// The leader, if a majority confirmed it recently (R5).
 impl Handle for Leader {
     type Checked = ();
 
@@ -43,7 +43,7 @@ impl Handle for Leader {
     }
 }
 
-/// What the members say of themselves now, and `null` where one says nothing (R5).
+/// What the members report of themselves now; `null` for those that do not answer (R5).
 impl Handle for Cluster {
     type Checked = ();
 
@@ -56,7 +56,7 @@ impl Handle for Cluster {
         let members = node.members();
         let voters = membership::voters(node);
         let condition = node.condition.get();
-        // A node that is no member, or no longer the one it was, is refused by the others. That tells nothing of them.
+        // The others refuse a node that is not a member or whose identity changed. A refusal says nothing about them.
         let can_tell = !matches!(condition, Condition::Removed { .. } | Condition::OlderCopy { .. });
         let (leader, term) = match node.confirmed_leader() {
             Some(leader) if can_tell => (Some(leader.id), leader.term),
@@ -86,7 +86,7 @@ impl Handle for Cluster {
                 version: status.map(|status| status.version.clone()),
             }
         };
-        // A removed node is no member, whatever the last membership that it saw says.
+        // A removed node is not a member, even if the last membership that it saw includes it.
         let removed = matches!(condition, Condition::Removed { .. });
         let nodes: Vec<_> = members.iter().filter(|(id, _)| !removed || **id != node.config.id).map(entry).collect();
         let healthy =
@@ -130,7 +130,7 @@ impl Handle for Digest {
     async fn answer(call: &Call, (): ()) -> Result<Reply<DigestResponse>, ApiError> {
         let image = call.node.state.read().digest_image();
         let applied_index = image.last_applied().map_or(0, |log_id| log_id.index);
-        // Hashes what was written since it was asked last: not under the catalog's lock.
+        // Hashes everything written since the last request, so it must not run under the catalog lock.
         let taken = tokio::task::spawn_blocking(move || image.digest()).await;
         let digest = taken.map_err(|error| ApiError::Overloaded(error.to_string()))?;
         let of = |checkpoint: Checkpoint| CheckpointDigest { index: checkpoint.index, digest: checkpoint.digest };
@@ -139,7 +139,7 @@ impl Handle for Digest {
     }
 }
 
-/// A snapshot file of this node's state now; it carries its own checksum.
+/// A snapshot file of this node's current state; it contains its own checksum.
 impl Handle for Backup {
     type Checked = ();
 

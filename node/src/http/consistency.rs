@@ -1,8 +1,8 @@
-//! Read consistency (R1–R4): decides whether this node may answer a read now, has to wait, or sends it on.
+//! Read consistency (R1–R4): decides whether this node answers a read now, waits first, or forwards it.
 //!
 //! Invariant: a `linearizable` read is answered only from a state at or past a read index that a majority confirmed
-//! after the read arrived; a `stale` read never leaves the asked node. The source of the answer, the catalog or state
-//! derived from it ([`Source`]), must have followed the log that far.
+//! after the read arrived. A `stale` read is never forwarded. The source of the answer ([`Source`]), which is the
+//! catalog or state derived from it, must have followed the log that far.
 
 use std::time::Duration;
 
@@ -20,26 +20,26 @@ use crate::search::names::NotYet;
 use crate::sys::clock;
 use crate::transport::{Request, Response as NodeResponse};
 
-/// A default read is forwarded only while the leader was heard from this recently; else it is answered stale at once.
+/// A default read is forwarded only if the leader was heard from this recently; otherwise it is answered stale at once.
 const LEADER_HEARD_MAX_MS: u64 = 400;
-/// What a hop takes on top of the leader's own wait.
+/// Time for a hop on top of the leader's own wait.
 const HOP_MARGIN: Duration = Duration::from_millis(500);
-/// How long a default read waits for the leader it is forwarded to.
+/// How long a default read waits for the leader's answer.
 const DEFAULT_FORWARD_DEADLINE: Duration = Duration::from_millis(500);
 
-/// What an answer comes from.
+/// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The catalog alone.
     Catalog,
     /// The name index, which follows the catalog.
     Names,
-    /// What a leader plans, which follows the catalog as well.
+    /// The leader's plan, which also follows the catalog.
     Planner,
 }
 
 impl Source {
-    /// Waits until the source has come to a log index.
+    /// Waits until the source has reached a log index.
     async fn reach(self, node: &Node, log_index: u64, within: Duration) -> Result<(), ApiError> {
         let behind = |what: &str, at: u64| {
             Err(ApiError::TooStale(format!("{what} of this node is at log index {at}, the read asks for {log_index}")))
@@ -70,7 +70,7 @@ impl Source {
     }
 }
 
-/// A read's parameters, what it is answered from, and when it came.
+/// A read's parameters, source and time of arrival.
 #[derive(Clone, Copy)]
 struct Timed {
     params: ReadParams,
@@ -79,7 +79,7 @@ struct Timed {
 }
 
 impl Timed {
-    /// A hop may take as long as the leader waits for `min_index`; otherwise there is time for another leader.
+    /// Time for a hop: as long as the leader may wait for `min_index`; without one, short enough to try another leader.
     fn hop_deadline(&self) -> Instant {
         let hop = if self.params.min_index.is_some() { MIN_INDEX_WAIT + HOP_MARGIN } else { REQUEST_DEADLINE / 3 };
         (clock::now() + hop).min(self.started + REQUEST_DEADLINE)
@@ -88,19 +88,19 @@ impl Timed {
 
 /// What to do with a read.
 pub enum Admitted {
-    /// Answer it from this node's state now.
+    /// Answer from this node's state now.
     Here,
-    /// The leader's answer.
+    /// The leader answered; pass its answer on.
     Answered(Response),
 }
 
-/// Admits a read, forwards it, or refuses it in bounded time.
+/// Admits a read, forwards it, or refuses it, in bounded time.
 pub async fn admit(node: &Node, parts: &Parts, params: ReadParams, source: Source) -> Result<Admitted, ApiError> {
-    // One wait for `min_index` however many levels are tried.
+    // One wait for `min_index`, however many levels are tried.
     let params = Timed { params, source, started: clock::now() };
     match params.params.consistency {
         Some(Consistency::Stale) => stale(node, params).await,
-        // Only a leader plans: what its followers would answer is that they do not know.
+        // Only the leader plans; a follower could only answer that it does not know.
         Some(Consistency::Linearizable) if source == Source::Planner => at_leader(node, parts, params).await,
         Some(Consistency::Linearizable) => confirmed(node, params).await,
         Some(Consistency::Leader) => at_leader(node, parts, params).await,
@@ -113,13 +113,15 @@ async fn stale(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
     if let Some(accepted) = params.params.max_staleness_ms {
         let age = params.source.staleness_ms(node);
         if age > accepted {
-            return Err(ApiError::TooStale(format!("this node's state is {age} ms old, {accepted} ms are accepted")));
+            return Err(ApiError::TooStale(format!(
+                "this node's state is {age} ms old, and the read accepts {accepted} ms"
+            )));
         }
     }
     Ok(Admitted::Here)
 }
 
-/// Waits for what the caller asks for; an index that has not been loaded has come nowhere.
+/// Waits for the log index that the caller asks for. A name index that is not loaded has reached none.
 async fn wait_min_index(node: &Node, params: Timed) -> Result<(), ApiError> {
     let left = (params.started + MIN_INDEX_WAIT).saturating_duration_since(clock::now());
     params.source.reach(node, params.params.min_index.unwrap_or(0), left).await
@@ -135,7 +137,7 @@ async fn confirmed(node: &Node, params: Timed) -> Result<Admitted, ApiError> {
 async fn linearizable(node: &Node, source: Source) -> Result<(), ApiError> {
     let started = clock::now();
     let until = started + LEADER_WAIT;
-    // The whole read is answered within the time of a request (R4).
+    // The whole read must be answered within the time limit of a request (R4).
     let at_most = |usual: Duration| usual.min(left(started + REQUEST_DEADLINE));
     loop {
         let place = place(node, until).await?;
@@ -161,7 +163,7 @@ async fn under_lease(node: &Node, params: Timed) -> Result<(), ApiError> {
     wait_min_index(node, params).await
 }
 
-/// Answers here if this node leads, else with the leader's answer; a leader looks as far as the level asks for.
+/// Answers here if this node leads, otherwise with the leader's answer. A leader checks what the level requires.
 async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     let until = clock::now() + LEADER_WAIT;
     loop {
@@ -182,15 +184,15 @@ async fn at_leader(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted
     }
 }
 
-/// `leader` when this node can serve or forward it at once, else `stale`: a plain request always gets an answer, unless
-/// the node is loading what it would answer from and the leader cannot be asked.
+/// A read without a level: `leader` if this node can serve or forward it at once, otherwise `stale`. So a plain request
+/// always gets an answer, unless this node is still loading and the leader cannot be reached.
 async fn default(node: &Node, parts: &Parts, params: Timed) -> Result<Admitted, ApiError> {
     if node.leads() {
         if under_lease(node, params).await.is_ok() {
             return Ok(Admitted::Here);
         }
     } else if !parts.was_forwarded() && !parts.wants_no_hop() {
-        // A node that cannot answer by itself has nothing better to do than to wait for the leader.
+        // A node that cannot answer by itself can only wait for the leader.
         let (leader, until) = if params.source.is_loading(node) {
             (another_leader(node), params.hop_deadline())
         } else {

@@ -1,4 +1,4 @@
-//! Failures and their HTTP form: which code of the contract each has. The status of a code is the contract's.
+//! Failures and their HTTP form: maps each failure to a code of the contract, which gives the code its status.
 //!
 //! Invariant: every failed write says whether it was applied (W5), and only [`ApiError::Unknown`] says `unknown`.
 
@@ -18,45 +18,45 @@ use crate::propose::ProposeError;
 /// A request that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
-    /// Broken JSON, wrong types, values out of range.
+    /// Invalid JSON, wrong types, or values out of range.
     #[error("{0}")]
     BadRequest(String),
-    /// A file name that breaks F1.
+    /// The file name breaks rule F1.
     #[error("{0}")]
     BadName(String),
-    /// The body is over the limit.
+    /// The body exceeds the limit.
     #[error("the body is over the limit of {limit} bytes; send the listing or the files in several requests")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
     /// No such path.
-    #[error("no such path; GET /openapi.json lists what there is")]
+    #[error("no such path; GET /openapi.json lists all paths")]
     NoSuchPath,
     /// Wrong method.
-    #[error("this path does not take that method; see the Allow header")]
+    #[error("this path does not support that method; see the Allow header")]
     MethodNotAllowed,
-    /// No such thing.
+    /// The named file or lease does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// Not allowed to anybody from outside.
+    /// Not allowed to any outside caller.
     #[error("{0}")]
     Forbidden(String),
-    /// A refusal of the catalog.
+    /// The catalog refused the request.
     #[error("{0}")]
     Refused(#[from] Rejection),
-    /// This node does not lead, and the request was not to be forwarded (W2).
+    /// This node does not lead, and the caller asked not to be forwarded (W2).
     #[error("this node does not lead; send the request to the leader")]
     NotLeader(Option<LeaderInfo>),
-    /// No leader, or it reaches no majority (R4).
+    /// There is no leader, or the leader cannot reach a majority (R4).
     #[error("no leader is confirmed by a majority of the voters; try again, or read with consistency=stale")]
     NoQuorum,
-    /// The node belongs to no cluster yet.
+    /// The node does not belong to a cluster yet.
     #[error(
         "this node belongs to no cluster yet; run: raftshare-node init --node http://THIS-NODE --members 1=HOST:PORT,…"
     )]
     NotInitialized,
-    /// The outcome of a write is not known (X3).
+    /// The outcome of a write is unknown (X3).
     #[error("{0}; it may have been applied: repeat it with the same Idempotency-Key")]
     Unknown(String),
     /// A queue is full.
@@ -65,13 +65,13 @@ pub enum ApiError {
     /// The state is older than the read accepts (R2, R3).
     #[error("{0}")]
     TooStale(String),
-    /// What the answer comes from is not loaded yet (R1).
+    /// The source of the answer is not loaded yet (R1).
     #[error("this node is still loading: {:.0} % done; ask another node, or again in a moment", progress * 100.0)]
     Loading {
-        /// How much is done, 0 to 1.
+        /// Fraction that is loaded, 0 to 1.
         progress: f64,
     },
-    /// This node's state is not the cluster's (C3, N3).
+    /// This node's state differs from the cluster's (C3, N3).
     #[error("{0}")]
     Diverged(String),
     /// This node was removed from the cluster (C6).
@@ -80,28 +80,28 @@ pub enum ApiError {
          take it in again"
     )]
     Removed {
-        /// Log index of the membership without it.
+        /// Log index of the membership that does not include this node.
         as_of: u64,
     },
-    /// The node's disk failed (W4).
+    /// The node's storage failed (W4).
     #[error("this node's storage failed and it is about to stop: {0}")]
     StorageFailed(String),
-    /// The cluster exists already (C1).
+    /// The cluster already exists (C1).
     #[error("{0}")]
     AlreadyInitialized(String),
-    /// An unsafe or impossible membership change (C2).
+    /// The membership change is unsafe or impossible (C2).
     #[error("{0}")]
     MembershipRefused(String),
-    /// Compacted away.
+    /// The requested events are no longer available.
     #[error("{0}")]
     Compacted(String),
 }
 
-/// Milliseconds after which a client should try again, where that makes sense.
+/// How long a client should wait before trying again, in milliseconds.
 const RETRY_AFTER_MS: u64 = 200;
 
 impl ApiError {
-    /// Its code in the contract.
+    /// The failure's code in the contract.
     pub fn code(&self) -> ErrorCode {
         use ErrorCode as Code;
         match self {
@@ -128,7 +128,7 @@ impl ApiError {
         }
     }
 
-    /// The error body; `write` adds whether the write was applied.
+    /// The error body; with `write` it says whether the write was applied.
     pub fn problem(&self, write: bool) -> Problem {
         let code = self.code();
         let name = code.name();
@@ -148,12 +148,12 @@ impl ApiError {
         problem
     }
 
-    /// The whole answer.
+    /// The complete answer.
     pub fn response(&self, write: bool) -> Response {
         render(&self.problem(write))
     }
 
-    /// The answer to a failed read, with a detail of its own.
+    /// The answer to a failed read, with its own detail.
     pub fn response_saying(&self, detail: String) -> Response {
         render(&Problem { detail, ..self.problem(false) })
     }
@@ -187,7 +187,7 @@ impl From<ProposeError> for ApiError {
             ProposeError::Expired => Self::NoQuorum,
             ProposeError::Paused => Self::Overloaded(error.to_string()),
             ProposeError::Unknown(_) => Self::Unknown(error.to_string()),
-            // Raft may have sent the entry before the disk failed: not definite.
+            // Raft may have sent the entry before the disk failed, so the outcome is unknown.
             ProposeError::Storage(_) => Self::Unknown(error.to_string()),
         }
     }
@@ -237,7 +237,7 @@ impl From<KnownLeader> for LeaderInfo {
     }
 }
 
-/// The code of a refusal by the catalog.
+/// The code of a rejection by the catalog.
 pub fn code_of(rejection: &Rejection) -> ErrorCode {
     use ErrorCode as Code;
     match rejection {

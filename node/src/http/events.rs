@@ -1,4 +1,4 @@
-//! `GET /events`: the applied events as server-sent events, resumable exactly (L7).
+//! `GET /events`: the applied events as server-sent events, which resume without gaps or repeats (L7).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::reply::Reply;
 use crate::events::LoggedEvent;
 use crate::node::Node;
 
-/// Events sent in one piece.
+/// Most events sent in one piece.
 const PIECE_EVENTS: usize = 256;
-/// A comment keeps an idle connection open this often.
+/// Interval of the comments that keep an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 type Position = (u64, Option<u32>);
 
 fn position(text: &str) -> Result<Position, ApiError> {
-    let wrong = || ApiError::BadRequest(format!("'{text}' is no event position; expected INDEX or INDEX.SEQ"));
+    let wrong = || ApiError::BadRequest(format!("'{text}' is not an event position; expected INDEX or INDEX.SEQ"));
     match text.split_once('.') {
         None => Ok((text.parse().map_err(|_| wrong())?, None)),
         Some((index, sequence)) => {
@@ -33,7 +33,7 @@ fn position(text: &str) -> Result<Position, ApiError> {
 }
 
 impl Handle for Events {
-    /// Where the query says to resume.
+    /// The position to resume after.
     type Checked = Option<String>;
 
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
@@ -47,7 +47,7 @@ impl Handle for Events {
             Some(text) => position(text)?,
             None => (node.events.newest(), None),
         };
-        // Asked once before the answer begins, so that a compacted position is a 410 and not a broken stream.
+        // Checked once before the answer starts, so that a compacted position gets a 410 and not a broken stream.
         node.events.after(from, 1).map_err(|compacted| ApiError::Compacted(compacted.to_string()))?;
         Ok(Reply::Answer(Body::from_stream(follow(node.clone(), from))))
     }
@@ -61,7 +61,7 @@ fn follow(node: Arc<Node>, from: Position) -> impl Stream<Item = Result<Bytes, I
         }
         loop {
             watch.borrow_and_update();
-            // A reader that fell behind what is kept has to read the state and start over: its stream ends.
+            // The stream of a reader that fell too far behind ends: it has to read the state and start over.
             let events = node.events.after(from, PIECE_EVENTS).ok()?;
             if let Some(last) = events.last() {
                 from = (last.log_index, Some(last.sequence));
@@ -80,7 +80,7 @@ fn render(events: &[LoggedEvent]) -> Bytes {
     let mut text = String::new();
     for event in events {
         let LoggedEvent { log_index, sequence, .. } = event;
-        // The contract's events hold only text, numbers and lists of those, which always encode.
+        // Events contain only strings, numbers and lists of them, which always encode.
         let form = serde_json::to_value(in_contract(event.event().clone())).unwrap_or_default();
         let (kind, data) = (form["event"].as_str().unwrap_or_default(), &form["data"]);
         text.push_str(&format!("id: {log_index}.{sequence}\nevent: {kind}\ndata: {data}\n\n"));
@@ -88,7 +88,7 @@ fn render(events: &[LoggedEvent]) -> Bytes {
     text.into()
 }
 
-/// An event as the contract has it; the log's own encoding never leaves the node.
+/// Converts an event to the contract's form; the encoding of the log never leaves the node.
 fn in_contract(event: Event) -> IndexEvent {
     match event {
         Event::PeerRegistered { peer, incarnation, live } => {

@@ -1,4 +1,4 @@
-//! `GET /file`: one file whole.
+//! `GET /file`: everything about one file.
 
 use client::contract::{File, FileResponse, HolderEntry, ReplicaCount};
 use raft_store::catalog::{Catalog, FileView};

@@ -1,11 +1,11 @@
-//! How endpoints are served: the kind of an endpoint decides who answers it, the endpoint only how.
+//! How endpoints are served: an endpoint's kind decides which node answers, the endpoint itself only what it answers.
 //!
 //! ```text
 //! request ─► take apart ─► check ─► here or at the leader? ─► answer ─► render
 //!            (deadline, key)   ^ the endpoint     (its kind)      ^ the endpoint
 //! ```
 //!
-//! Invariant: nothing is forwarded, proposed or changed before the whole request was checked.
+//! Invariant: nothing is forwarded, proposed or changed before the whole request is checked.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -30,55 +30,55 @@ use super::writes::go_elsewhere;
 use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
 
-/// A request that was taken apart.
+/// A request, taken apart.
 pub struct Call {
     /// The node.
     pub node: Arc<Node>,
     /// Method, path, headers, body and deadline.
     pub parts: Parts,
-    /// Its idempotency key, if it is a logged write.
+    /// The idempotency key; only for logged writes.
     pub key: Option<KeyTag>,
-    /// Whether it asked to wait before it is decided.
+    /// Whether the request asked to wait before it is decided.
     pub waits: bool,
 }
 
-/// What a request says, in the contract's types.
+/// The content of a request, in the contract's types.
 pub struct Sent<'a, E: Endpoint> {
-    /// Its query.
+    /// The query.
     pub query: E::Query,
-    /// Its body.
+    /// The body.
     pub request: E::Request,
-    /// Its idempotency key.
+    /// The idempotency key.
     pub key: Option<&'a KeyTag>,
 }
 
 /// How one endpoint is answered.
 pub trait Handle: Endpoint<Answer: Render> {
-    /// What is to be done, once the request was checked.
+    /// The checked request: what is to be done.
     type Checked: Send + 'static;
-    /// For reads: what the answer comes from.
+    /// For reads: where the answer comes from.
     const SOURCE: Source = Source::Catalog;
     /// Whether a request may ask to wait before it is decided.
     const WAITS: bool = false;
 
-    /// Checks the request; no I/O, as the body of a large one is checked on a thread of its own.
+    /// Checks the request. Does no I/O, because large bodies are checked on the blocking pool.
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError>
     where
         Self: Sized;
 
-    /// How long the leader may take, where the request goes to the leader.
+    /// How long the leader may take if the request goes to the leader.
     fn within(_checked: &Self::Checked, _parts: &Parts) -> Duration {
         REQUEST_DEADLINE
     }
 
-    /// Answers, on the node that its kind asks for.
+    /// Answers the request, on the node that the endpoint's kind demands.
     fn answer(
         call: &Call,
         checked: Self::Checked,
     ) -> impl Future<Output = Result<Reply<<Self::Answer as Render>::Out>, ApiError>> + Send;
 }
 
-/// Logged writes that are one command and are answered with nothing: their request is all there is to say.
+/// Logged writes that are a single command and have an empty answer. Their request type alone describes them.
 macro_rules! commands {
     ($($(#$mark:ident)? $endpoint:ident),+) => { $(commands!(@ $($mark)? $endpoint);)+ };
     (@ command $endpoint:ident) => {
@@ -185,7 +185,7 @@ fn is<A: 'static, B: 'static>() -> bool {
     TypeId::of::<A>() == TypeId::of::<B>()
 }
 
-/// Query parameters; unknown ones are ignored, wrong values of known ones are refused.
+/// Parses query parameters: unknown ones are ignored, wrong values of known ones are refused.
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
     axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| query.0).map_err(|error| {
         let text = error.body_text();
@@ -203,7 +203,7 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
 }
 
 impl Call {
-    /// The leader's answer if this node does not lead; `within` bounds how long that may take.
+    /// The leader's answer, if this node does not lead; `within` limits the wait.
     pub async fn forwarded(&self, within: Duration) -> Result<Option<Response>, ApiError> {
         to_leader(&self.node, &self.parts, within).await
     }

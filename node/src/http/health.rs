@@ -1,4 +1,4 @@
-//! Whether this node lives, and whether it can serve.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness of this node.
 
 use client::contract::{Healthz, Readyz};
 
@@ -22,7 +22,7 @@ impl Handle for Healthz {
     }
 }
 
-/// Can it serve linearizable reads and writes?
+/// Checks whether the node can serve writes and linearizable reads.
 impl Handle for Readyz {
     type Checked = ();
 
@@ -39,7 +39,7 @@ impl Handle for Readyz {
             let reason = "no majority of the voters has recorded the start of this node yet";
             return Ok(not_ready(&ApiError::NoQuorum, reason));
         }
-        // One that answers searches with `loading` would be sent requests in place of others that can answer them.
+        // A node that still answers searches with `loading` is not ready: others can answer them.
         if let Some(progress) = node.names.loading().filter(|_| node.identities.cluster().is_some()) {
             let error = ApiError::Loading { progress };
             return Ok(not_ready(&error, &error.to_string()));
@@ -49,7 +49,7 @@ impl Handle for Readyz {
             Ok(Place::Here) if node.leads_confirmed() => return Ok(Reply::Answer("ready: leading".to_owned())),
             Ok(Place::Here) => "leading, but no majority confirms it".to_owned(),
             Ok(Place::There(leader)) => match node.ask(&leader, &Request::ReadIndex, 2 * STATUS_DEADLINE).await {
-                // One that was started a moment ago has nothing to show before it has caught up.
+                // A node that has just started is not ready before it has caught up.
                 Ok(NodeResponse::ReadIndex(index)) if node.wait_applied(index, STATUS_DEADLINE).await => {
                     return Ok(Reply::Answer(format!("ready: node {} leads", leader.id)));
                 }

@@ -1,6 +1,6 @@
 //! `POST /heartbeat`: the leader's soft state, never logged (P3, P6, M3).
 //!
-//! Invariant: answered, and tasks given, only by a leader whose majority was confirmed within its lease.
+//! Invariant: only a leader that a majority has confirmed within its leader lease answers and gives tasks.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::config::REQUEST_DEADLINE;
 use crate::node::Node;
 use crate::sys::clock::now;
 
-/// A waiting heartbeat is a sign of life at least this often (P3).
+/// A waiting heartbeat counts as a sign of life at least this often (P3).
 const LIFE_SLICE: Duration = Duration::from_secs(5);
-/// Tasks a heartbeat may name as under way or failed.
+/// Most tasks that a heartbeat may name as under way or failed.
 const NAMED_TASKS_MAX: usize = 10_000;
 
 impl Handle for Heartbeat {
-    /// The request, and until when it may hang.
+    /// The request, and until when it may wait.
     type Checked = (HeartbeatRequest, Instant);
 
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
@@ -56,7 +56,7 @@ impl Handle for Heartbeat {
     }
 }
 
-/// What an unknown, expired or replaced peer is told (P5, P6).
+/// The answer to an unknown, expired or replaced peer (P5, P6).
 fn refusal(node: &Node, peer: &PeerId, incarnation: Option<Incarnation>) -> Option<HeartbeatResponse> {
     let refused = |reason: Option<&str>| {
         Some(HeartbeatResponse { ok: false, reason: reason.map(str::to_owned), tasks: Vec::new() })
@@ -78,7 +78,7 @@ async fn wait_for_tasks(
 ) -> Result<HeartbeatResponse, ApiError> {
     let notify = node.leadership.task_notify(peer);
     loop {
-        // Armed before the look, so that a task planned in between is not missed.
+        // Armed before the check, so that a task planned in between is not missed.
         let woken = notify.notified();
         let tasks = fresh_tasks(node, peer, working);
         let remaining = until.saturating_duration_since(now());
@@ -96,7 +96,7 @@ async fn wait_for_tasks(
     }
 }
 
-/// Tasks that `working` does not name.
+/// The tasks that `working` does not name.
 fn fresh_tasks(node: &Node, peer: &PeerId, working: &[String]) -> Vec<Task> {
     let catalog = node.catalog();
     let mut tasks = node.leadership.tasks_for(&catalog, peer);

@@ -1,7 +1,7 @@
-//! Leases: acquire with its wait queue, renew, look (L1–L7).
+//! Leases: acquire with its wait queue, renew, look up (L1–L7).
 //!
-//! Invariant: a wait is one operation under one key; only joining and claiming are logged, polling is a read at the
-//! leader (L5). Remaining times are measured against the leader's log time when the answer is made (T4).
+//! Invariant: a wait is one operation under one key. Only joining and claiming are logged; a poll is a read at the
+//! leader (L5). Remaining times are measured against the leader's log time when the answer is built (T4).
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::config::{REQUEST_DEADLINE, WAIT_MS_MAX};
 use crate::node::Node;
 use crate::sys::clock::{millis, now, unix_seconds};
 
-/// A hanging request counts as a poll at least this often (L5).
+/// A waiting request counts as a poll at least this often (L5).
 const POLL_SLICE: Duration = Duration::from_secs(4);
 
 fn check_ttl(ttl_ms: Option<u64>) -> Result<(), ApiError> {
@@ -33,7 +33,7 @@ fn check_ttl(ttl_ms: Option<u64>) -> Result<(), ApiError> {
     }
 }
 
-/// Checks how long a request may hang.
+/// Checks how long a request may wait.
 pub fn check_wait(wait_ms: Option<u64>) -> Result<Duration, ApiError> {
     match wait_ms.unwrap_or(0) {
         wait_ms if wait_ms > WAIT_MS_MAX => {
@@ -44,7 +44,7 @@ pub fn check_wait(wait_ms: Option<u64>) -> Result<Duration, ApiError> {
 }
 
 impl Handle for Acquire {
-    /// The request, and until when it may hang.
+    /// The request, and until when it may wait.
     type Checked = (LeaseRequest, Instant);
     const WAITS: bool = true;
 
@@ -61,10 +61,10 @@ impl Handle for Acquire {
     async fn answer(call: &Call, checked: Self::Checked) -> Result<Reply<LeaseResponse>, ApiError> {
         let (request, wait_until) = &checked;
         let ttl_ms = request.ttl_ms.unwrap_or(millis(call.node.config.lease_ttl));
-        // Once a place in line was taken, a failure is not definite any more (W5).
+        // Once the peer is in the wait queue, a failure is no longer definite (W5).
         let mut joined = false;
         let unsure = |joined: bool, error: ApiError| match joined {
-            true => ApiError::Unknown(format!("a place in line was taken, then: {error}")),
+            true => ApiError::Unknown(format!("the peer joined the wait queue, then: {error}")),
             false => error,
         };
         loop {
@@ -81,7 +81,7 @@ impl Handle for Acquire {
                     Asked::InLine(_) => joined = true,
                 },
             }
-            // Leadership may have moved meanwhile.
+            // Leadership may have moved in the meantime.
             let forwarded = call.forwarded(Self::within(&checked, &call.parts)).await;
             if let Some(answer) = forwarded.map_err(|error| unsure(joined, error))? {
                 return Ok(Reply::Whole(answer));
@@ -131,10 +131,10 @@ impl Handle for Lease {
     }
 }
 
-/// A lease as a read shows it.
+/// A lease in the form that reads return.
 pub fn lease_status(node: &Node, lease: LeaseView) -> LeaseStatus {
     let applied = node.catalog().now();
-    // Log time goes on with the leader; without one this node does not know how much is left (R5).
+    // Log time advances with the leader; without one this node does not know the remaining time (R5).
     let known = node.confirmed_leader().is_some();
     let remaining_ms = known.then(|| lease.deadline.saturating_sub(node.clock.now(applied)));
     LeaseStatus {
@@ -148,13 +148,13 @@ pub fn lease_status(node: &Node, lease: LeaseView) -> LeaseStatus {
 }
 
 enum Asked {
-    /// Final.
+    /// The final answer.
     Answer(Reply<LeaseResponse>),
-    /// Not yet; the answer to give if there is no time left to wait.
+    /// Not decided yet; the answer to give if there is no time left to wait.
     InLine(Reply<LeaseResponse>),
 }
 
-/// Proposes the acquisition: a grant, a claim, a place in line, or a refusal.
+/// Proposes the acquisition. The result is a grant, a claim, a place in the wait queue, or a refusal.
 async fn ask(call: &Call, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, ApiError> {
     let (file, peer) = (request.file_name.clone(), request.peer_id.clone());
     let wait = request.wait == Some(true);
@@ -177,21 +177,21 @@ async fn ask(call: &Call, request: &LeaseRequest, ttl_ms: u64) -> Result<Asked, 
 }
 
 enum Turn {
-    /// Propose: not in line, or it is this waiter's turn.
+    /// Propose: the peer is not in the queue, or it is its turn.
     Ask,
     /// Leadership moved while waiting.
     Moved,
-    /// Still in line, and the request's time is over.
+    /// The peer is still in the queue, and the request's time is over.
     TimeUp(DeniedResponse),
 }
 
-/// Polls the line at the leader, woken by the events that end the wait.
+/// Polls the wait queue at the leader; events that end the wait wake it.
 async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Instant) -> Turn {
-    // Dropped after `notify`, also when the caller disconnects and this future is dropped midway.
+    // Dropped after `notify`, even if the caller disconnects and this future is dropped midway.
     let _registered = TurnRegistration { node, file, peer };
     let notify = node.leadership.turn_notify(file, peer);
     loop {
-        // Armed before the look, so that a grant offered in between is not missed.
+        // Armed before the check, so that a grant offered in between is not missed.
         let woken = notify.notified();
         let position = {
             let catalog = node.catalog();
@@ -219,7 +219,7 @@ async fn wait_for_turn(node: &Node, file: &FileName, peer: &PeerId, until: Insta
     }
 }
 
-/// Keeps the table of waiters as large as the number of requests that wait.
+/// Removes the waiter's entry when dropped, so that the table has no more entries than there are waiting requests.
 struct TurnRegistration<'a> {
     node: &'a Node,
     file: &'a FileName,
@@ -237,11 +237,11 @@ fn remaining_ms(node: &Node, deadline: LogTime) -> u64 {
     deadline.saturating_sub(node.clock.now(applied))
 }
 
-/// A grant with the time that is left of it, or that it is over by now.
+/// A grant with its remaining time, or the refusal that it has ended.
 fn granted(node: &Node, grant: Grant, replayed: bool) -> Result<GrantResponse, Rejection> {
     let remaining = remaining_ms(node, grant.deadline);
-    // A fresh grant may be counted from the moment it was asked for; a remembered one only from now on (X1, T4), and
-    // where this node only guesses the time, for as little as that can be.
+    // A fresh grant counts from the moment it was requested. A remembered one counts only from now (X1, T4), and where
+    // this node can only estimate the time, with the shortest remainder that is possible.
     let ttl_ms = if replayed { remaining.max(1) } else { remaining.max(grant.ttl_ms) };
     if replayed && grant.deadline <= node.clock.reached(node.catalog().now()) {
         return Err(Rejection::LeaseExpired {

@@ -1,10 +1,10 @@
-//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each a slot.
+//! The listener: tells node-to-node connections from HTTP by their first bytes, and gives each connection a slot.
 //!
 //! Invariants (N4)
 //! * Every accepted connection has a slot of its kind. Silent and idle connections are closed to make room, and clients
 //!   never take the slots of other nodes.
-//! * The first bytes of a connection and the head of a request have a deadline. A failed accept
-//!   is retried with a growing pause.
+//! * The first bytes of a connection and the head of a request have a deadline. A failed accept is retried after a
+//!   growing pause.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -34,20 +34,20 @@ use crate::transport::{self, MAGIC};
 
 /// How long a connection may take to send its first bytes.
 const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
-/// How often it is looked for heads of requests that do not end; one may take two to three times as long.
+/// Interval of the scan for unfinished request heads; a head may take two to three times as long.
 const HEAD_SCAN: Duration = Duration::from_secs(5);
-/// Longest head of a request, and most of a body that is read at a time, in bytes.
+/// Longest head of a request, and most of a body that is read at once, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// How long writing a refusal may take.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-/// Answers up to this size, in bytes, are with the system as soon as they are given; a larger one keeps
-/// its connection busy until it is sent.
+/// The system's send buffer takes answers up to this size, in bytes, at once. A larger one keeps its connection busy
+/// until it is sent.
 const SMALL_ANSWER_BYTES: u64 = 64 * 1_024;
-/// Pause after an accept error, such as too many open files; each further one in a row is twice as long.
+/// Pause after an accept error such as too many open files; doubles with each further error in a row.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Longest pause.
+/// Longest such pause.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// What a client hears for which there is no slot.
+/// Answer to a client for which there is no slot.
 const NO_PLACE: &str = concat!(
     "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n",
     "connection: close\r\ncontent-length: 195\r\n\r\n",
@@ -72,7 +72,7 @@ pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
         nodes: Arc::new(Semaphore::new(budget.nodes)),
     });
     let clients = room.clients.clone();
-    // Ends with this task.
+    // Aborted when this task ends.
     let mut scanning = JoinSet::new();
     scanning.spawn(async move {
         loop {
@@ -85,7 +85,7 @@ pub async fn accept<L: Listener>(node: Arc<Node>, mut listener: L) {
         match listener.next().await {
             Ok(stream) => {
                 pause = ACCEPT_PAUSE_MIN;
-                // The longest silent one makes room; nobody is busy here.
+                // The connection that has been silent longest makes room; none of these is busy.
                 let Some(undecided) = room.undecided.take(None) else { continue };
                 let address = L::address(&stream);
                 tokio::spawn(connection(node.clone(), edge.clone(), room.clone(), undecided, address, stream));
@@ -136,18 +136,18 @@ async fn connection(
     }
 }
 
-/// Tells a client that there is no slot, if it takes that at once.
+/// Tells a client that there is no slot, if it reads that in time.
 async fn refuse(node: &Node, mut stream: impl Stream) {
     node.metrics.mishap(Mishap::Refused);
     let said = async {
         stream.write_all(NO_PLACE.as_bytes()).await?;
         stream.shutdown().await
     };
-    // It is gone, or does not read.
+    // If this fails, the client is gone or does not read.
     let _ = timeout(REFUSAL_DEADLINE, said).await;
 }
 
-/// What was read to tell the two kinds apart, and how much of it was given back.
+/// The bytes read to tell the two kinds apart, and how many of them were read again.
 struct FirstBytes {
     bytes: [u8; MAGIC.len()],
     read: usize,
@@ -155,7 +155,7 @@ struct FirstBytes {
 }
 
 impl FirstBytes {
-    /// As many bytes as it takes to decide; `None` if the connection ends before.
+    /// Reads as many bytes as it takes to decide; `None` if the connection ends first.
     async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
         let mut first = Self { bytes: [0; MAGIC.len()], read: 0, given: 0 };
         while first.read < MAGIC.len() && MAGIC.starts_with(first.rest()) {
@@ -172,15 +172,15 @@ impl FirstBytes {
     }
 }
 
-/// A connection whose first bytes were read, and are read again.
+/// A connection whose first bytes are replayed.
 struct Rewound<S> {
     first: FirstBytes,
     stream: S,
-    /// Told of what arrives; not of HTTP/2, whose connections speak between requests as well.
+    /// Notified of arriving bytes; not for HTTP/2, whose connections also send frames between requests.
     activity: Option<Activity>,
 }
 
-/// How HTTP/2 goes on after its first byte.
+/// The HTTP/2 preface after its first byte.
 const HTTP2_BEGINS: &[u8] = b"RI * HTTP/2";
 
 impl<S: Stream> AsyncRead for Rewound<S> {
@@ -219,7 +219,7 @@ impl<S: Stream> AsyncWrite for Rewound<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
-    /// No: answers are small, and copying head and body together costs less than the system's handling of two pieces.
+    /// No vectored writes: answers are small, and copying head and body together costs less than writing two pieces.
     fn is_write_vectored(&self) -> bool {
         false
     }
@@ -249,7 +249,7 @@ async fn http(node: &Node, edge: Edge, mut slot: ConnectionSlot, first: FirstByt
             if !slot.is_busy() {
                 return Poll::Ready(Ok(()));
             }
-            // A request came in between.
+            // A request arrived in between.
             served.as_mut().graceful_shutdown();
             context.waker().wake_by_ref();
         }
@@ -260,7 +260,7 @@ async fn http(node: &Node, edge: Edge, mut slot: ConnectionSlot, first: FirstByt
     }
 }
 
-/// Keeps the connection busy until a large answer, or one without an end, is sent.
+/// Keeps the connection busy until a large or endless answer is sent.
 fn until_sent(response: Response, busy: Busy) -> Response {
     if response.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL_ANSWER_BYTES) {
         return response;
@@ -268,7 +268,7 @@ fn until_sent(response: Response, busy: Busy) -> Response {
     response.map(|body| Body::new(Answering { body, _busy: busy }))
 }
 
-/// The body of an answer, and the mark that its connection is busy.
+/// The body of an answer, and the guard that marks its connection as busy.
 struct Answering {
     body: Body,
     _busy: Busy,

@@ -1,6 +1,6 @@
-//! Founding the cluster, and changes of its members (C1, C2, C6).
+//! Founding the cluster and changing its members (C1, C2, C6).
 //!
-//! Invariant: a change that was begun is carried through, whatever becomes of its caller.
+//! Invariant: a change that was started is completed, whatever happens to its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::duties::membership::{self, ChangeError};
 use crate::node::Node;
 
 impl Handle for Init {
-    /// The founding members; empty for the asked node alone.
+    /// The founding members; empty if only the asked node founds the cluster.
     type Checked = Vec<MemberSpec>;
 
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
@@ -46,7 +46,7 @@ impl Handle for Init {
     }
 }
 
-/// One member named twice would found another cluster than was meant.
+/// Checks the list: a member that is named twice would found a different cluster than intended.
 fn check_distinct(members: &[MemberSpec]) -> Result<(), ApiError> {
     for (at, member) in members.iter().enumerate() {
         let earlier = &members[..at];
@@ -63,7 +63,8 @@ fn check_distinct(members: &[MemberSpec]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Makes a change on a task of its own: a caller that disconnects must not leave it halfway, in a joint configuration.
+/// Makes a change on its own task, so that a caller that disconnects does not leave it halfway, in a joint
+/// configuration.
 async fn carried_through<F>(call: &Call, change: impl FnOnce(Arc<Node>) -> F) -> Result<Reply<Done>, ApiError>
 where
     F: Future<Output = Result<(), ChangeError>> + Send + 'static,
@@ -94,7 +95,7 @@ impl Handle for AddLearner {
 }
 
 impl Handle for Promote {
-    /// Who, and how long to wait for it.
+    /// The member, and how long to wait for it.
     type Checked = (NodeId, Duration);
 
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
@@ -111,7 +112,7 @@ impl Handle for Promote {
     }
 }
 
-/// Changes of one member that is named by its id.
+/// Changes of one member, named by its id.
 macro_rules! member_change {
     ($($endpoint:ident => $change:path),+) => { $(
         impl Handle for $endpoint {

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what this process counted and what it knows of itself, in the text format of Prometheus.
+//! `GET /metrics`: this process's counters and gauges in the Prometheus text format.
 
 use client::contract::Metrics;
 use client::contract::headers::STALENESS_UNKNOWN_MS;
@@ -18,7 +18,7 @@ use crate::metrics::register_storage;
 use crate::node::Node;
 use crate::sys::logging::dropped_lines;
 
-/// What all names begin with.
+/// Prefix of all names.
 const PREFIX: &str = "raftshare";
 
 impl Handle for Metrics {
@@ -72,13 +72,13 @@ fn register_index(node: &Node, to: &mut Registry) {
     let stats = stats_of(node);
     gauge(to, "peers", "Live peers", stats.peers);
     gauge(to, "files", "Files whose current version exists", stats.files);
-    // Absent anywhere but at a confirmed leader: zero would say that all is well (R5).
+    // Absent except at a confirmed leader: zero would mean that all is well (R5).
     if let (Some(below), Some(tasks)) = (stats.under_replicated, stats.tasks) {
         gauge(to, "files_below_r", "Files with fewer live copies than wanted; only at the leader", below);
-        gauge(to, "replication_tasks", "Tasks given out and not done; only at the leader", tasks);
+        gauge(to, "replication_tasks", "Tasks assigned and not done; only at the leader", tasks);
     }
     gauge(to, "lease_active", "Live leases", stats.leases);
-    gauge(to, "lease_waiting", "Peers waiting in lines", stats.waiting);
+    gauge(to, "lease_waiting", "Peers in wait queues", stats.waiting);
     gauge(to, "answers_remembered", "Remembered answers of idempotency keys", stats.answers);
 }
 
@@ -87,5 +87,5 @@ fn register_comparisons(node: &Node, to: &mut Registry) {
     gauge(to, "diverged", "1 while the state of this node differs from the majority's (N3)", diverged);
     gauge(to, "digest_alarm", "1 while the members' states differ and no majority agrees (N3)", alarm);
     counter(to, "digest_comparisons", "Comparisons of the members' states", node.divergence.comparisons());
-    counter(to, "digest_disagreements", "Those that found different states", node.divergence.disagreements());
+    counter(to, "digest_disagreements", "Comparisons that found different states", node.divergence.disagreements());
 }

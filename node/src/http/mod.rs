@@ -1,15 +1,15 @@
 //! The HTTP API: the only place that names axum, statuses and [`ApiError`].
 //!
 //! ```text
-//! listen.rs  connections ─► mod.rs  Edge ─► handle.rs  by kind ─► one file an endpoint: check, answer
+//! listen.rs  connections ─► mod.rs  Edge ─► handle.rs  by kind ─► one file per endpoint: check, answer
 //!                                             │
 //!                   route.rs (here or at the leader?)  consistency.rs (reads)  writes.rs (propose)
 //!                   body.rs, canonical.rs, blocking.rs (what came in)  reply.rs, error.rs (what goes out)
 //! ```
 //!
-//! Which endpoints there are, and all that is known of them, is stated in [`client::contract`].
+//! [`client::contract`] states which endpoints there are, with all their types and documentation.
 //!
-//! Invariant: the body is read before anything is decided, and every answer says whose state gave it.
+//! Invariant: the body is read before anything is decided, and every answer names the node whose state gave it.
 
 mod announce;
 mod blocking;
@@ -66,13 +66,13 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-/// Node-to-node traffic has a protocol of its own on this port.
+/// Node-to-node traffic uses its own protocol on this port.
 async fn raft_only() -> Response {
     ApiError::Forbidden("node-to-node traffic uses a binary protocol on this port, not HTTP".into()).response(true)
 }
 
-/// The API as a connection sees it. What every request needs is done here, by plain calls: as layers of the router each
-/// would cost every request several allocations. Cheap to clone.
+/// The API as a connection sees it. Steps that every request needs are plain calls here: as layers of the router, each
+/// would cost several allocations per request. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
     node: Arc<Node>,
@@ -87,13 +87,13 @@ impl Edge {
         Self { router: router(node.clone()), boot: reply::boot(&node), memory: body::BodyMemory::default(), node }
     }
 
-    /// Reads the body, has the request answered, and says whose state gave the answer.
+    /// Reads the body, gets the request answered, and adds which node's state gave the answer.
     pub async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
         let begun = clock::now();
         let place = Route::place_of(request.uri().path());
         let route = place.and_then(|place| ROUTES.get(place));
         let (parts, body) = request.into_parts();
-        // Its share of the memory is held until the request is answered.
+        // The body's share of the memory is held until the request is answered.
         let (body, _share) = body::collect(body, &self.memory).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
@@ -102,8 +102,8 @@ impl Edge {
         } else {
             self.node.condition.refusal().map(ApiError::from)
         };
-        // What came while this process was paused waited somewhere in the system, and its
-        // caller may have given up (W6).
+        // A request that arrived while this process was paused has waited in the system's buffers, and its caller may
+        // have given up (W6).
         let refusal = match refusal {
             None if !request.method().is_safe() && self.node.pulse.was_paused() => Some(ApiError::Overloaded(
                 "this node was paused a moment ago, and the request may have waited since; nothing was done".into(),
@@ -112,7 +112,7 @@ impl Edge {
         };
         let mut response = match refusal {
             Some(error) => error.response(is_write(&request)),
-            // A router is always ready.
+            // `poll_ready` is not needed: a router is always ready.
             None => self.router.clone().call(request).await.unwrap_or_default(),
         };
         reply::describe(&self.node, &self.boot, &mut response);

@@ -1,7 +1,7 @@
-//! `POST /register`: a peer, and what it holds.
+//! `POST /register`: a peer and its holdings.
 //!
-//! Invariant: a listing that does not fit an entry is taken in as pages of one listing; the last one is handed in only
-//! when all others were taken in. A failure after the first page is not definite (X4).
+//! Invariant: a listing that does not fit into one entry is proposed as pages. The last page is proposed only after all
+//! others were accepted. A failure after the first page is not definite (X4).
 
 use std::collections::VecDeque;
 
@@ -25,9 +25,9 @@ fn check_address(address: &str) -> Result<(), ApiError> {
     if address.len() > limits::ADDRESS_BYTES_MAX {
         return Err(wrong("is longer than 512 bytes"));
     }
-    let url = reqwest::Url::parse(address).map_err(|_| wrong("is no URL"))?;
+    let url = reqwest::Url::parse(address).map_err(|_| wrong("is not a URL"))?;
     let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
-    if plain { Ok(()) } else { Err(wrong("is no http base URL")) }
+    if plain { Ok(()) } else { Err(wrong("is not an http base URL")) }
 }
 
 fn check_register(request: &RegisterRequest) -> Result<(), ApiError> {
@@ -53,7 +53,7 @@ impl Handle for contract::Register {
 
     async fn answer(call: &Call, (request, listings): Self::Checked) -> Result<Reply<RegisterResponse>, ApiError> {
         if request.digest.is_some() {
-            // Applying the command then has it at hand; whether it still holds is decided there.
+            // Computed ahead, so that applying the command finds it ready; `apply` decides whether it still holds.
             digests::compute(&call.node, &request.peer_id).await;
         }
         let register = |listing| Register {
@@ -105,19 +105,20 @@ impl Handle for contract::Register {
     }
 }
 
-/// Pages handed in at a time while nobody else writes: about as many as fit into one entry.
+/// Pages proposed together while nobody else writes: about as many as fit into one entry.
 const PAGES_TOGETHER: usize = 12;
 
-/// How many of the pages that are left go next, in one request. A large listing is more work than all that others
-/// write; beside them it takes one place in an entry like anybody else.
+/// How many of the remaining pages go next, together. A large listing is more work than everything others write, so
+/// beside other writers it takes one slot of an entry, like any other command.
 ///
-/// The last page goes when all others are in: it may complete the listing, and must not where one is missing. The first
-/// one goes alone as well, as nobody knows yet who else writes; the order of those between is of no consequence.
+/// The last page goes alone, after all others: it completes the listing, which must not happen while a page is missing.
+/// The first page goes alone too, because it is not yet known who else writes. The order of the pages between does not
+/// matter.
 fn turn(left: usize, alone: bool) -> usize {
     if alone { PAGES_TOGETHER.min(left - 1).max(1) } else { 1 }
 }
 
-/// A registration, and its holdings as they travel in the log.
+/// A registration, and its holdings in the form of the log.
 fn registration(
     mut request: RegisterRequest,
     key: Option<&KeyTag>,
@@ -128,7 +129,7 @@ fn registration(
     let listings = match (request.digest, request.listing.take()) {
         (Some(digest), _) => vec![Listing::Unchanged { digest, count: request.count }],
         (None, page) => {
-            // By name, so that a listing never depends on the order of a directory.
+            // Sorted by name, so that a listing never depends on the order of a directory.
             files.sort_by(|a, b| a.name.cmp(&b.name));
             listing_chunks(files, page, key)
         }
@@ -136,15 +137,15 @@ fn registration(
     Ok((request, listings))
 }
 
-/// A failure after earlier chunks were applied is not definite for the request as a whole (W5, X4).
+/// If earlier chunks were applied, a failure is not definite for the request as a whole (W5, X4).
 fn partly(chunk: u32, error: ApiError) -> ApiError {
     match chunk {
         0 => error,
-        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were taken in, then: {error}")),
+        _ => ApiError::Unknown(format!("the first {chunk} pages of the listing were accepted, then: {error}")),
     }
 }
 
-/// The listing as it travels in the log: in one piece if it fits an entry, else in pages of one listing (X4).
+/// The listing in the form of the log: in one piece if it fits into an entry, otherwise as pages of one listing (X4).
 fn listing_chunks(files: Vec<Holding>, page: Option<contract::ListingPage>, key: Option<&KeyTag>) -> Vec<Listing> {
     let mut chunks = cut::chunks(files, cut::PAGE_BYTES_MAX);
     let last = chunks.len() - 1;
@@ -157,7 +158,8 @@ fn listing_chunks(files: Vec<Holding>, page: Option<contract::ListingPage>, key:
     pages.map(|(n, files)| Listing::Page { id: id.clone(), last: completes && n == last, files }).collect()
 }
 
-/// The same request repeated under its key must continue the same listing, or its remembered pages would void it.
+/// A request that is repeated under its key must continue the same listing; otherwise its remembered pages would void
+/// that listing.
 fn own_listing_id(key: Option<&KeyTag>) -> String {
     match key {
         Some(key) => {
@@ -184,7 +186,7 @@ fn conflict_entry(conflict: Conflict) -> ConflictEntry {
 mod tests {
     use super::*;
 
-    /// The turns of a request with so many pages while nobody else writes.
+    /// The turns of a request with this many pages while nobody else writes.
     fn turns(pages: usize) -> Vec<usize> {
         let (mut left, mut alone, mut turns) = (pages, false, Vec::new());
         while left > 0 {

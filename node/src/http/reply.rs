@@ -1,4 +1,4 @@
-//! Answers: their forms, and the headers that every answer carries (R2).
+//! Answers: their forms, and the headers of every answer (R2).
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ use super::error::ApiError;
 use crate::freshness::age_ms;
 use crate::node::Node;
 
-// Checked when this is compiled, not with each answer.
+// Checked at compile time, not with each answer.
 const INDEX: HeaderName = HeaderName::from_static(headers::INDEX);
 const NODE: HeaderName = HeaderName::from_static(headers::NODE);
 const ROLE: HeaderName = HeaderName::from_static(headers::ROLE);
@@ -25,14 +25,14 @@ const TERM: HeaderName = HeaderName::from_static(headers::TERM);
 const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 const STALENESS_MS: HeaderName = HeaderName::from_static(headers::STALENESS_MS);
 const BOOT: HeaderName = HeaderName::from_static(headers::BOOT);
-/// Headers of most answers: those of the state, what the body is, and the index.
+/// Number of headers that most answers have: those of the state, the content type and the index.
 const HEADERS: usize = 8;
-/// Numbers whose header values a thread keeps.
+/// Number of header values that a thread caches.
 const NUMBERS_KEPT: usize = 16;
 
 thread_local! {
-    /// Values of numbers lately stated: answers to one entry's writes name the same ones, and
-    /// each value is memory of its own.
+    /// Header values of recent numbers. Answers to the writes of one entry carry the same numbers, and each value would
+    /// be an allocation.
     static NUMBERS: RefCell<[Option<(u64, HeaderValue)>; NUMBERS_KEPT]> = const { RefCell::new([const { None }; NUMBERS_KEPT]) };
 }
 
@@ -46,31 +46,31 @@ fn number(number: u64) -> HeaderValue {
     })
 }
 
-/// What an answer comes from that is not the catalog itself: it has a position and an age of its own.
+/// Position and age of derived state from which an answer comes.
 #[derive(Debug, Clone, Copy)]
 pub struct DerivedFrom {
-    /// The log index it had come to.
+    /// The log index up to which the state had followed the log.
     pub applied: u64,
-    /// When the newest moment was at which a majority had confirmed what lies at or below that index.
+    /// The newest moment at which a majority had confirmed a state at or below that index.
     pub as_of: Option<Instant>,
 }
 
-/// What an endpoint answers.
+/// The answer of an endpoint.
 pub enum Reply<T> {
     /// The body.
     Answer(T),
     /// The body of a logged write, and its log index.
     Logged(T, u64),
-    /// The body, and what it comes from.
+    /// The body, and the derived state it comes from.
     Derived(T, DerivedFrom),
     /// A refusal that was committed, and its log index.
     Refused(Rejection, u64),
-    /// A whole answer: the leader's, or one that has headers of its own.
+    /// A complete answer: the leader's, or one with its own headers.
     Whole(Response),
 }
 
 impl<T> Reply<T> {
-    /// The whole answer, but for the headers that every answer has.
+    /// The complete answer, except for the headers that every answer has.
     pub fn render<A: Render<Out = T>>(self) -> Response {
         match self {
             Self::Answer(body) => A::render(body),
@@ -86,9 +86,9 @@ impl<T> Reply<T> {
     }
 }
 
-/// How a form of answer is written.
+/// Renders a form of answer.
 pub trait Render: AnswerForm {
-    /// What the endpoint hands over.
+    /// What the endpoint returns.
     type Out: Send;
 
     /// The answer without further headers.
@@ -165,7 +165,7 @@ impl<T: ToSchema + Send + 'static> Render for EventStream<T> {
 
 fn response(body: Body) -> Response {
     let mut response = Response::new(body);
-    // All at once: growing moves what is there.
+    // Reserved at once: growing would move the headers.
     response.headers_mut().reserve(HEADERS);
     response
 }
@@ -178,7 +178,7 @@ fn typed<A: AnswerForm>(body: impl Into<Body>) -> Response {
     response
 }
 
-/// A JSON answer that gets headers of its own.
+/// A JSON answer to which headers can be added.
 pub fn json<T: Serialize>(body: &T) -> Response {
     typed::<Json<NoBody>>(serde_json::to_vec(body).unwrap_or_default())
 }
@@ -194,7 +194,7 @@ fn with_index(mut response: Response, log_index: u64) -> Response {
     response
 }
 
-/// Says whose state answered. A forwarded answer keeps the leader's headers.
+/// Adds the headers that say which node's state answered. A forwarded answer keeps the leader's headers.
 pub fn describe(node: &Node, boot: &HeaderValue, response: &mut Response) {
     if !response.headers().contains_key(NODE) {
         let derived = response.extensions_mut().remove::<DerivedFrom>();
@@ -208,12 +208,12 @@ pub fn boot(node: &Node) -> HeaderValue {
 }
 
 fn add_state(node: &Node, boot: &HeaderValue, derived: Option<DerivedFrom>, out: &mut HeaderMap) {
-    // Asked for once: every answer pays for it.
+    // Read once, because every answer pays for it.
     let confirmation = node.leader_confirmation();
     let (applied, staleness) = match derived {
         Some(DerivedFrom { applied, as_of }) => (applied, age_ms(as_of)),
         None => {
-            // The applied index is read before the age: the age must hold for the state named here.
+            // The applied index is read before the age, so that the age holds for the state named here.
             let applied = node.applied();
             (applied, node.staleness_ms_as(confirmation.as_ref()))
         }

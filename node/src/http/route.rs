@@ -1,6 +1,6 @@
-//! Where a request is answered: here, or by the leader; and how long anybody waits for a leader (R4, W2).
+//! Where a request is answered, here or at the leader, and how long a request waits for a leader (R4, W2).
 //!
-//! Invariant: a request is forwarded one hop at most, and a write without a key is never sent twice (X3).
+//! Invariant: a request is forwarded at most one hop, and a write without a key is never sent twice (X3).
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::node::{KnownLeader, Node};
 use crate::sys::clock;
 use crate::sys::net::Undelivered;
 
-/// Pause before asking again who leads.
+/// Pause before checking again who leads.
 const ROLE_POLL: Duration = Duration::from_millis(10);
-/// Pause before a leader that could not be reached is tried again.
+/// Pause before retrying a leader that could not be reached.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
-/// How often a waiting hop looks whether its leader was replaced.
+/// How often a waiting hop checks whether its leader was replaced.
 const REPLACED_POLL: Duration = Duration::from_millis(50);
-/// A leader that no majority confirmed for this long takes no writes: they would only hang.
+/// A leader that no majority has confirmed for this long accepts no writes, because they would only hang.
 const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
 
-/// Request headers that travel along when a request is forwarded.
+/// Request headers that are passed on when a request is forwarded.
 const FORWARDED_HEADERS: [&str; 3] = [headers::IDEMPOTENCY_KEY, headers::IDEMPOTENCY_FLOOR, "authorization"];
 
-/// Who should answer.
+/// The node that should answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// This node leads and may propose.
@@ -50,12 +50,12 @@ pub struct Parts {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// How long its caller waits.
+    /// How long the caller waits.
     pub deadline: Deadline,
 }
 
 impl Parts {
-    /// Takes a request apart; fails if its body was too large or ended early.
+    /// Takes a request apart; fails if its body is too large or ended early.
     pub fn of(request: Request<Body>) -> Result<Self, ApiError> {
         let (mut parts, _) = request.into_parts();
         let body = parts.extensions.remove::<ReadBody>().unwrap_or(ReadBody::Broken).whole()?;
@@ -75,23 +75,23 @@ impl Parts {
         self.headers.contains_key(headers::IDEMPOTENCY_KEY)
     }
 
-    /// Whether another node forwarded it here.
+    /// Whether another node forwarded the request.
     pub fn was_forwarded(&self) -> bool {
         self.headers.contains_key(headers::FORWARDED)
     }
 
-    /// Whether the caller wants 403 `not_leader` rather than a hop (W2).
+    /// Whether the caller prefers 403 `not_leader` to a hop (W2).
     pub fn wants_no_hop(&self) -> bool {
         self.headers.get(headers::FORWARD).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"never"))
     }
 }
 
-/// The deadline of a request that arrived now.
+/// The deadline of a request that has just arrived.
 pub fn deadline_of(headers: &HeaderMap) -> Result<Deadline, BadDeadline> {
     Deadline::of(headers.get(headers::DEADLINE_MS).map(HeaderValue::as_bytes))
 }
 
-/// Whether this node leads and may propose; refused if it leads and no majority confirms it.
+/// Whether this node leads and may propose; an error if it leads but no majority confirms it.
 fn leads_here(node: &Node) -> Result<bool, ApiError> {
     if let Some(reason) = node.fatal.get() {
         return Err(ApiError::StorageFailed(reason.to_string()));
@@ -105,13 +105,13 @@ fn leads_here(node: &Node) -> Result<bool, ApiError> {
     }
 }
 
-/// Waits for a leader, `until` at the latest.
+/// Waits for a leader, at most until `until`.
 pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
     loop {
         if leads_here(node)? {
             return Ok(Place::Here);
         }
-        // One that fell silent may be paused or gone: what is sent to it is neither refused nor done (R5).
+        // A leader that fell silent may be paused or gone. What is sent to it is neither refused nor done (R5).
         match node.confirmed_leader() {
             Some(leader) if leader.id != node.config.id => return Ok(Place::There(leader)),
             _ => {}
@@ -128,9 +128,9 @@ pub async fn place(node: &Node, until: Instant) -> Result<Place, ApiError> {
 
 /// Decides where a write is answered: `None` here, or the leader's forwarded answer.
 ///
-/// Once a hop was lost the write may have been applied, and no later failure is definite any more (W5).
+/// Once a hop is lost, the write may have been applied, and no later failure is definite (W5).
 pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<Option<Response>, ApiError> {
-    // Nearly every write of a leader ends here: no deadline is computed for it.
+    // Nearly every write at a leader returns here, so no deadline is computed for it.
     if leads_here(node)? {
         return Ok(None);
     }
@@ -152,7 +152,7 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
                 Some(lost) if speaks_of_one_attempt(response.status()) => return Err(lost),
                 _ => return Ok(Some(response)),
             },
-            // The leader is gone or moved.
+            // The leader is gone or has moved.
             Hop::NotSent => {}
             Hop::Lost(reason) => {
                 let words = format!("forwarded to node {} and got no answer: {reason}", leader.id);
@@ -170,13 +170,13 @@ pub async fn to_leader(node: &Node, parts: &Parts, within: Duration) -> Result<O
     Err(lost.unwrap_or(ApiError::NoQuorum))
 }
 
-/// Whether an answer says that this attempt was refused, and nothing about an earlier one under the same key.
+/// Whether an answer says only that this attempt was refused, and nothing about an earlier one under the same key.
 fn speaks_of_one_attempt(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Waits until this node knows another leader than the one that could not be reached, or until that one may be tried
-/// again: many requests wait here at once, and each attempt is a connection.
+/// Waits until this node knows another leader than the one that could not be reached, or until that one may be retried.
+/// Many requests may wait here at once, and each attempt opens a connection.
 async fn another_leader(node: &Node, unreachable: &KnownLeader) {
     let again = clock::now() + UNREACHABLE_PAUSE;
     while clock::now() < again && node.leader().as_ref().is_none_or(|known| known == unreachable) {
@@ -189,13 +189,13 @@ async fn another_leader(node: &Node, unreachable: &KnownLeader) {
 pub enum Hop {
     /// The leader's own answer.
     Answered(Response),
-    /// Definite: nothing was applied.
+    /// Nothing was applied for certain.
     NotSent,
     /// It may have been applied.
     Lost(String),
 }
 
-/// Sends a request to the leader and takes its answer over, headers included.
+/// Sends a request to the leader and passes its answer on, headers included.
 pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline: Instant) -> Hop {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let url = format!("http://{}{path}", leader.member.address);
@@ -220,18 +220,17 @@ pub async fn forward(node: &Node, parts: &Parts, leader: &KnownLeader, deadline:
     };
     tokio::select! {
         hop = hop => hop,
-        // A leader that was paused or cut off would hold the caller until the deadline, long
-        // after its successor serves.
+        // A paused or cut-off leader would hold the caller until the deadline, long after its successor serves.
         () = replaced(node, leader) => Hop::Lost("another node leads now".into()),
     }
 }
 
-/// Resolves once another leader than this one has led for a moment.
+/// Resolves once another node has led for a moment.
 async fn replaced(node: &Node, leader: &KnownLeader) {
     loop {
         tokio::time::sleep(REPLACED_POLL).await;
         if node.leader().is_some_and(|now| now.term > leader.term) {
-            // What the old leader still answered is on its way.
+            // Leaves time for an answer of the old leader that is already on its way.
             return tokio::time::sleep(REPLACED_POLL).await;
         }
     }

@@ -1,4 +1,4 @@
-//! `GET /search`: by the name index, and what the catalog says of each hit.
+//! `GET /search`: hits from the name index, with the catalog's data for each.
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -15,11 +15,11 @@ use crate::node::Node;
 use crate::search::Mode;
 use crate::search::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
 
-/// Hits of a search that does not say.
+/// Default limit of a search.
 const SEARCH_LIMIT_DEFAULT: usize = 50;
 
 impl Handle for Search {
-    /// The query, and how many hits to answer.
+    /// The query, and the maximum number of hits.
     type Checked = (SearchQuery, usize);
     const SOURCE: Source = Source::Names;
 
@@ -35,11 +35,11 @@ impl Handle for Search {
         let node = call.node.clone();
         let too_many = || {
             ApiError::Overloaded(format!(
-                "more searches wait than {SEARCHES_WAITING_MAX}, or for longer than {TURN_WAIT:?}"
+                "{SEARCHES_WAITING_MAX} searches are already waiting, or this one waited {TURN_WAIT:?}"
             ))
         };
         let turn = node.names.turn().await.ok_or_else(too_many)?;
-        // A scan of many names is not work for a thread that answers heartbeats.
+        // A scan of many names would block a thread that answers heartbeats.
         let executor = node.executor.clone();
         let answered = executor.compute(move || {
             let _turn = turn;
@@ -49,10 +49,10 @@ impl Handle for Search {
     }
 }
 
-/// Files without a live holder leave search results (P5): the catalog decides, at or past the index's position.
+/// Leaves out files without a live holder (P5). The catalog decides that, at or past the position of the name index.
 fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response, ApiError> {
     let opened = node.names.open(query, mode).map_err(|progress| ApiError::Loading { progress })?;
-    // Now: by the end of the search the index may be newer than what is searched.
+    // Taken now: by the end of the search the index may be newer than what was searched.
     let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
     let found = opened.finish(limit, |name| node.catalog().is_found(name));
     let hits: Vec<_> = {

@@ -1,4 +1,4 @@
-//! What a node serves besides the index: the API's description and the console. `/metrics` is in [`super::metrics`].
+//! What a node serves besides the index: the OpenAPI document and the console. `/metrics` is in [`super::metrics`].
 
 use client::contract::{Console, Description, Openapi};
 
@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::handle::{Call, Handle, Sent};
 use super::reply::{Reply, json_text};
 
-/// The description; a test holds it against the contract.
+/// The OpenAPI document; a test compares it with the contract.
 const OPENAPI: &str = include_str!("openapi.json");
 
 impl Handle for Openapi {

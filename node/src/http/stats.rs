@@ -1,4 +1,4 @@
-//! `GET /stats`: counts, and the state of the planner.
+//! `GET /stats`: counts and the state of the planner.
 
 use client::contract::{Stats, StatsResponse};
 
@@ -22,7 +22,8 @@ impl Handle for Stats {
     }
 }
 
-/// How far the plan has come: everything that follows the log has come as far as the events, which come last.
+/// How far the plan has followed the log. Events are published last, so everything that follows the log has come at
+/// least as far.
 pub fn planned_from(node: &Node) -> DerivedFrom {
     let applied = node.events.newest();
     DerivedFrom { applied, as_of: node.names_as_of(applied) }

@@ -23,7 +23,7 @@ impl Handle for Why {
         let derived = planned_from(node);
         let catalog = node.catalog();
         existing(&catalog, &wanted)?;
-        // Only the leader plans; a follower that answers stale knows the holders and says that it plans nothing.
+        // Only the leader plans. A follower's stale answer has the holders and says that it knows of no tasks.
         match node.leadership.why(&catalog, &wanted, node.leads_confirmed()) {
             Some(why) => Ok(Reply::Derived(why, derived)),
             None => Err(ApiError::NotFound(format!("no file named {wanted}"))),

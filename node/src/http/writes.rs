@@ -1,4 +1,4 @@
-//! What logged writes have in common: propose under the request's key, in its time, and answer with the peer's tasks.
+//! The common part of logged writes: propose under the request's key and deadline, and answer with the peer's tasks.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::config::REQUEST_DEADLINE;
 use crate::propose::{Committed, Due};
 use crate::sys::clock;
 
-/// How long an answer waits for the planner to have seen its write, so that the tasks in it are current (M3).
+/// How long an answer waits until the planner has seen its write, so that its tasks are current (M3).
 const PLANNER_WAIT: Duration = Duration::from_millis(50);
-/// Pause before a write whose leader was lost looks for the next one.
+/// Pause before a write that lost its leader looks for the next one.
 const ELSEWHERE_PAUSE: Duration = Duration::from_millis(5);
-/// How long after its arrival a write may still set out for another leader; finding one may take `LEADER_WAIT`, and all
-/// of it has to fit into the 5 s of R4.
+/// How long after its arrival a write may still look for another leader. Finding one may take `LEADER_WAIT`, and the
+/// whole write has to fit into the 5 s of R4.
 const ELSEWHERE_WITHIN: Duration = Duration::from_millis(1_500);
 
-/// Leadership may have left this node between the look at who leads and the proposal, which is definite: the request
-/// then goes to the next leader, unless its sender wants to find that itself. Waits a moment before that.
+/// Handles a refusal because leadership left this node between the check and the proposal. Nothing was applied, so the
+/// request goes to the next leader after a short pause, unless its sender wants to find that leader itself.
 pub async fn go_elsewhere(call: &Call, refusal: ApiError) -> Result<(), ApiError> {
     if call.parts.was_forwarded() || call.parts.wants_no_hop() || call.node.config.reject_writes_on_followers {
         return Err(refusal);
@@ -35,7 +35,7 @@ pub async fn go_elsewhere(call: &Call, refusal: ApiError) -> Result<(), ApiError
 }
 
 impl Call {
-    /// Proposes a command under this request's key, as its chunk number `chunk`.
+    /// Proposes a command under this request's key, as chunk number `chunk`.
     pub async fn propose(&self, op: Op, chunk: u32) -> Result<Committed, ApiError> {
         let peer = op.peer().cloned();
         let key = self.key.clone().map(|key| KeyTag { chunk, ..key });
@@ -46,7 +46,7 @@ impl Call {
         Ok(committed)
     }
 
-    /// Proposes a command that is answered with nothing.
+    /// Proposes a command with an empty answer.
     pub async fn command(&self, op: Op) -> Result<Reply<()>, ApiError> {
         let committed = self.propose(op, 0).await?;
         Ok(match committed.outcome.result {
@@ -55,13 +55,13 @@ impl Call {
         })
     }
 
-    /// When a command of this request is answered at the latest. Later pages of a listing, and commands after a wait
-    /// that the request asked for, have the usual time of their own, within the deadline that the caller named (W6).
+    /// The latest time at which a command of this request is answered. Later pages of a listing, and commands after a
+    /// wait that the request asked for, each get the usual time, within the deadline that the caller named (W6).
     fn due(&self, chunk: u32) -> Due {
         match self.parts.deadline.named() {
             Some(named) => Due::named(named.min(clock::now() + REQUEST_DEADLINE)),
             None if chunk > 0 || self.waits => Due::usual(clock::now() + REQUEST_DEADLINE),
-            // The usual case costs no look at the clock.
+            // The usual case needs no reading of the clock.
             None => Due::usual(self.parts.deadline.arrived() + REQUEST_DEADLINE),
         }
     }
@@ -73,14 +73,14 @@ impl Call {
         self.tasks_now(peer)
     }
 
-    /// The peer's tasks as the planner knows them.
+    /// The peer's tasks according to the planner.
     pub fn tasks_now(&self, peer: &PeerId) -> Vec<Task> {
         let catalog = self.node.catalog();
         self.node.leadership.tasks_for(&catalog, peer)
     }
 }
 
-/// A reply that does not belong to its command: a defect, reported as an unknown outcome rather than hidden.
+/// A reply that does not match its command: a defect, reported as an unknown outcome rather than hidden.
 pub fn unexpected(reply: &Committal) -> ApiError {
     ApiError::Unknown(format!("the index answered {reply:?}"))
 }
