@@ -5,9 +5,9 @@
 //!
 //! ```text
 //!  scenario (data) ── schedule (seed → actions) ── nemesis ──► cluster   kill, stop, restart
-//!        │                                            └──────► fault     links, disks, files, clocks, …
-//!        │                                                       ▲
-//!        └── workload (library clients, zombies, readers) ─ HTTP ┘
+//!        │                                            └──► fault       links, disks, files, clocks
+//!        │                                                   ▲
+//!        └── workload (library clients, zombies, readers) ───┘ HTTP
 //!                 │ every request and answer
 //!                 ▼
 //!  history, recorder ── model ── checker (one property per file) ── report

@@ -11,7 +11,7 @@
 //!            files ── atomic writes, stamps and hashes, part files
 //! terminal   terminal ── exit codes, failures, tables, environment variables: shared with `raftshare-node`
 //! library    cluster ── finds the leader, repeats what is safe to repeat, keeps leases alive
-//! contract   contract ── requests, answers and errors of the HTTP contract       address ── HOST:PORT and base URLs
+//! contract   contract ── requests, answers and errors of the HTTP contract   address ── HOST:PORT and base URLs
 //! ```
 //!
 //! A program that only talks to a cluster takes `library`, with default features off. `app` is the default, because

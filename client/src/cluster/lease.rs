@@ -1,8 +1,9 @@
 //! A held lease that renews itself, and that knows by its own clock when it must no longer be used (L7).
 //!
 //! ```text
-//!  sent ──────────── TTL/3: renew ──────────── … ──────────── margin (10 %) ── end by the client's count
-//!   └ counted on a clock that runs during sleep (T4)            └ is_safe() turns false, lost() returns
+//!  sent ── TTL/3: renew ── … ── margin (10 %) ── end by the client's count
+//!   │                            └ is_safe() turns false, lost() returns
+//!   └ counted on a clock that runs during sleep (T4)
 //! ```
 //!
 //! Invariant: `is_safe()` turns false a margin before the earliest moment at which the cluster may give the lease to

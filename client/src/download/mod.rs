@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fetch ── small or unknown size ──► single: one GET, hashed as it arrives
-//!    └──── large ──► chunked: plan (pure) ⇄ executor ── ranges from several holders ──► writer: hashes behind them
+//!    └── large ──► chunked: plan (pure) ⇄ executor ── ranges of several holders ─► writer: hashes behind them
 //! ```
 //! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.
 //! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A

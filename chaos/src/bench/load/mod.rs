@@ -1,7 +1,7 @@
 //! A load generator that costs little: raw HTTP/1.1 over kept-alive connections, one per client, buffers reused.
 //!
 //! ```text
-//!  drive (closed or open loop, warm-up) ──► peers (whose turn, which file, which key) ──► connection (bytes)
+//!  drive (closed or open loop, warm-up) ─► peers (whose turn, which file and key) ─► connection (bytes)
 //!     └──► tally (histograms by kind, failures by code)      └── mix (what next)
 //! ```
 //!

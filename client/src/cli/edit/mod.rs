@@ -2,9 +2,9 @@
 //! as the next version.
 //!
 //! ```text
-//! lease ─► current content ─► edit a copy ─► in place ─► publish under the token ─┬► done, lease over (F5)
-//!            (renewed in the background all the while, L7)                        ├► refused: conflict copy, exit 5
-//!                                                                                 └► unknown: reported, exit 8
+//! lease ─► current content ─► edit a copy ─► in place ─► publish ─┬► done, lease over (F5)
+//!            (renewed in the background all the while, L7)        ├► refused: conflict copy, exit 5
+//!                                                                 └► unknown: reported, exit 8
 //! ```
 //! Invariant: an edit is never lost. What cannot be published is kept as `NAME.conflict-PEER-TIME` next to the file.
 
