@@ -14,7 +14,7 @@ use raft_store::raft::Member;
 use raft_store::types::NodeId;
 
 use super::error::ApiError;
-use super::handle::{Call, Handle, Sent};
+use super::handle::{Call, Handle, nothing_to_check};
 use super::reply::Reply;
 use super::route::deadline_of;
 use crate::comparison::Checkpoint;
@@ -31,11 +31,7 @@ const BACKUP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The leader, if a majority confirmed it recently (R5).
 impl Handle for Leader {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<LeaderInfo>, ApiError> {
         let leader = call.node.confirmed_leader().ok_or(ApiError::NoQuorum)?;
@@ -45,11 +41,7 @@ impl Handle for Leader {
 
 /// What the members report of themselves now; `null` for those that do not answer (R5).
 impl Handle for Cluster {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<ClusterResponse>, ApiError> {
         let node = &call.node;
@@ -121,11 +113,7 @@ async fn status_of(node: &Node, id: NodeId, member: &Member) -> Option<NodeStatu
 }
 
 impl Handle for Digest {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<DigestResponse>, ApiError> {
         let image = call.node.state.read().digest_image();
@@ -141,11 +129,7 @@ impl Handle for Digest {
 
 /// A snapshot file of this node's current state; it contains its own checksum.
 impl Handle for Backup {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<Body>, ApiError> {
         let node = &call.node;
@@ -171,11 +155,7 @@ impl Handle for Backup {
 }
 
 impl Handle for Snapshot {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<Done>, ApiError> {
         let begun = call.node.raft.trigger().snapshot().await;

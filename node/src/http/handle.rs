@@ -16,7 +16,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
-use client::contract::{self, Endpoint, Kind, Method, NoBody, NoQuery, ReadParams};
+use client::contract::{self, Endpoint, Kind, Method, NoBody, ReadParams};
 use raft_store::catalog::{KeyTag, Op};
 use serde::de::DeserializeOwned;
 
@@ -98,6 +98,18 @@ macro_rules! commands {
 }
 client::for_each_endpoint!(commands);
 
+/// In an `impl Handle`: the request has neither a query nor a body that needs checking.
+macro_rules! nothing_to_check {
+    () => {
+        type Checked = ();
+
+        fn check(_sent: $crate::http::handle::Sent<'_, Self>) -> Result<(), ApiError> {
+            Ok(())
+        }
+    };
+}
+pub(super) use nothing_to_check;
+
 /// Adds an endpoint to a router.
 pub fn mount<E: Handle>(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
     let method = match E::METHOD {
@@ -168,8 +180,8 @@ async fn unlogged<E: Handle>(node: Arc<Node>, request: Request) -> Outcome<E> {
 }
 
 async fn check<E: Handle>(call: &Call) -> Result<E::Checked, ApiError> {
-    let query = if is::<E::Query, NoQuery>() { parse(b"{}")? } else { query(&call.parts)? };
-    if is::<E::Request, NoBody>() {
+    let query = query(&call.parts)?;
+    if TypeId::of::<E::Request>() == TypeId::of::<NoBody>() {
         return E::check(Sent { query, request: parse(b"{}")?, key: call.key.as_ref() });
     }
     let body = call.parts.body.clone();
@@ -179,10 +191,6 @@ async fn check<E: Handle>(call: &Call) -> Result<E::Checked, ApiError> {
     }
     let key = call.key.clone();
     blocking::run(body.len(), move || E::check(Sent { query, request: parse(&body)?, key: key.as_ref() })).await
-}
-
-fn is<A: 'static, B: 'static>() -> bool {
-    TypeId::of::<A>() == TypeId::of::<B>()
 }
 
 /// Parses query parameters: unknown ones are ignored, wrong values of known ones are refused.

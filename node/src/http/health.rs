@@ -4,18 +4,14 @@ use client::contract::{Healthz, Readyz};
 
 use super::cluster::STATUS_DEADLINE;
 use super::error::ApiError;
-use super::handle::{Call, Handle, Sent};
+use super::handle::{Call, Handle, nothing_to_check};
 use super::reply::Reply;
 use super::route::{Place, place};
 use crate::sys::clock::now;
 use crate::transport::{Request, Response as NodeResponse};
 
 impl Handle for Healthz {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(_call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
         Ok(Reply::Answer("ok".to_owned()))
@@ -24,11 +20,7 @@ impl Handle for Healthz {
 
 /// Checks whether the node can serve writes and linearizable reads.
 impl Handle for Readyz {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
         let node = &call.node;

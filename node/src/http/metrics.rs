@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use raft_store::raft::LogId;
 
 use super::error::ApiError;
-use super::handle::{Call, Handle, Sent};
+use super::handle::{Call, Handle, nothing_to_check};
 use super::reply::Reply;
 use super::stats::stats_of;
 use crate::duties::divergence::is_diverged;
@@ -22,11 +22,7 @@ use crate::sys::logging::dropped_lines;
 const PREFIX: &str = "raftshare";
 
 impl Handle for Metrics {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(call: &Call, (): ()) -> Result<Reply<String>, ApiError> {
         Ok(Reply::Answer(render(&call.node)))

@@ -3,18 +3,14 @@
 use client::contract::{Console, Description, Openapi};
 
 use super::error::ApiError;
-use super::handle::{Call, Handle, Sent};
+use super::handle::{Call, Handle, nothing_to_check};
 use super::reply::{Reply, json_text};
 
 /// The OpenAPI document; a test compares it with the contract.
 const OPENAPI: &str = include_str!("openapi.json");
 
 impl Handle for Openapi {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(_call: &Call, (): ()) -> Result<Reply<Description>, ApiError> {
         Ok(Reply::Whole(json_text(OPENAPI)))
@@ -22,11 +18,7 @@ impl Handle for Openapi {
 }
 
 impl Handle for Console {
-    type Checked = ();
-
-    fn check(_sent: Sent<'_, Self>) -> Result<(), ApiError> {
-        Ok(())
-    }
+    nothing_to_check!();
 
     async fn answer(_call: &Call, (): ()) -> Result<Reply<&'static str>, ApiError> {
         Ok(Reply::Answer(include_str!("console.html")))
