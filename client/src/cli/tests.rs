@@ -171,3 +171,12 @@ fn every_setting_refuses_wrong_values() {
     }
     assert!(rows.is_empty(), "no such settings: {rows:?}");
 }
+
+#[test]
+fn the_verbose_flag_wins_over_the_variable() {
+    let filter = |verbose, variable: &str| super::log_filter(verbose, Some(variable.to_owned())).to_string();
+    assert_eq!(filter(0, "error"), "error");
+    assert_eq!(filter(0, "=="), "warn", "a filter that cannot be read");
+    assert!(filter(1, "error").contains("client=debug"));
+    assert!(filter(2, "error").contains("client=trace"));
+}

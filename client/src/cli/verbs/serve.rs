@@ -23,7 +23,8 @@ use crate::terminal::{Exit, Failure, Output, variables};
 /// Share the folder, keep its copies up to date, and open an interactive shell.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
-    /// Address to listen on for other peers; `:PORT` means loopback, and port 0 picks a free port.
+    /// Address to listen on for other peers; `:PORT` means loopback, or every address with --insecure, and port 0
+    /// picks a free port.
     #[arg(long, value_name = "HOST:PORT", env = variables::BIND, value_parser = bind, default_value = "127.0.0.1:0")]
     pub bind: String,
     /// Address that other peers should use, if it differs from --bind.
