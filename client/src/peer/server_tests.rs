@@ -23,7 +23,7 @@ async fn serve() -> Served {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let stop = CancellationToken::new();
-    tokio::spawn(run(listener, Arc::clone(&folder), stop.clone()));
+    tokio::spawn(run(listener, Arc::clone(&folder), None, stop.clone()));
     Served { folder, dir, url, _stop: stop.drop_guard() }
 }
 
