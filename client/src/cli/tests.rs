@@ -190,7 +190,8 @@ fn every_setting_refuses_wrong_values() {
             });
             // What else the command needs.
             if arg.get_long().is_some()
-                && ["get", "exists", "update", "append", "rm", "lease", "why"].contains(&words.first().map_or("", String::as_str))
+                && ["get", "exists", "update", "append", "rm", "lease", "why"]
+                    .contains(&words.first().map_or("", String::as_str))
             {
                 line.push("a.txt".to_owned());
             }

@@ -109,12 +109,7 @@ pub(super) async fn attempt(
     }
 }
 
-async fn exchange(
-    http: &reqwest::Client,
-    server: Server<'_>,
-    call: &Call,
-    sent: BootTime,
-) -> Result<Reply, Failure> {
+async fn exchange(http: &reqwest::Client, server: Server<'_>, call: &Call, sent: BootTime) -> Result<Reply, Failure> {
     let url = format!("{}{}", server.url, call.target);
     let mut request = match &call.body {
         Some(body) => http.post(url).header(CONTENT_TYPE, "application/json").body(body.clone()),

@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raft_store::types::{ContentHash, FileName, Version};
 use parking_lot::Mutex;
+use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
 
 use crate::files::{self, PartFile, Staged};
