@@ -256,11 +256,11 @@ mod tests {
         assert_eq!(routes.leader(now), None);
         assert_eq!(routes.in_turn(now), [0, 2, 1]);
         assert_eq!(routes.ready(now), [0, 2]);
-        assert_eq!(routes.claim_probes(now), []);
+        assert!(routes.claim_probes(now).is_empty());
         let later = now + PAUSE_MIN;
         assert_eq!(routes.leader(later), None, "no request is sent there before the probe is answered");
         assert_eq!(routes.claim_probes(later), [1]);
-        assert_eq!(routes.claim_probes(later), []);
+        assert!(routes.claim_probes(later).is_empty());
         routes.answered(1);
         assert_eq!(routes.leader(later), Some(1));
     }

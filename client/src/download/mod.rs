@@ -470,3 +470,6 @@ impl<'a> Job<'a> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod churn_tests;

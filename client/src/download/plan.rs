@@ -198,7 +198,13 @@ impl Plan {
     }
 
     fn active(&self) -> Vec<SourceId> {
-        (0..self.sources.len()).filter(|&source| !self.sources[source].dead).take(SOURCES_MAX).collect()
+        // Those at work first: a source that was revived or added waits until there is a place.
+        let live = || (0..self.sources.len()).filter(|&source| !self.sources[source].dead);
+        let at_work = live().filter(|&source| self.sources[source].running > 0);
+        let idle = live().filter(|&source| self.sources[source].running == 0);
+        let mut active: Vec<_> = at_work.chain(idle).take(SOURCES_MAX).collect();
+        active.sort_unstable();
+        active
     }
 
     fn has_other(&self, source: SourceId) -> bool {
