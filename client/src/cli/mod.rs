@@ -3,6 +3,7 @@
 //! ```text
 //! command_line.rs  options of every verb       verbs/   one file for each verb
 //! session.rs       cluster, folder and peer    shell/   the verbs, typed into a running `serve`
+//! reading.rs       consistency of reads        servers.rs   what `--discover` has learned
 //!                                              edit/, fetch.rs, leases.rs   what several verbs share
 //! ```
 
@@ -11,6 +12,8 @@ mod edit;
 mod failures;
 mod fetch;
 mod leases;
+mod reading;
+mod servers;
 mod session;
 mod shell;
 mod values;
@@ -62,6 +65,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 async fn run_verb(cli: Cli) -> Result<(), Failure> {
     let session = Session::new(&cli.common)?;
+    if cli.common.discover {
+        session.discover().await;
+    }
     cli.verb.run(&session).await
 }
 

@@ -37,6 +37,12 @@ fn every_documented_command_parses() {
         "raftshare lease release ./a.txt",
         "raftshare lease status a.txt",
         "raftshare lease queue a.txt",
+        "raftshare lease queue a.txt --consistency linearizable -o json",
+        "raftshare exists a.txt b.txt --ask --max-staleness 5s",
+        "raftshare get a.txt --allow-peers laptop,10.0.0.7,http://10.0.0.8:9001",
+        "raftshare append a.txt hello --allow-peers laptop",
+        "raftshare serve --allow-peers laptop --discover",
+        "raftshare list --remote --consistency stale",
         "raftshare peers",
         "raftshare peers a.txt -o plain",
         "raftshare status --timeout 1s",
@@ -82,6 +88,11 @@ fn wait_takes_a_duration_only_with_an_equals_sign() {
     assert_eq!(wait("raftshare append a").0, None);
 }
 
+/// Wrong values of options that several commands have.
+const LEVEL: &[&str] = &["", "strong"];
+const AGE: &[&str] = &["", "old", "-1s", "5"];
+const ALLOW: &[&str] = &["", ",", "https://a:1", "10.0.0.7:x", "a\tb"];
+
 /// Settings, as `COMMAND --option` or `COMMAND NAME`, and the values that each must refuse. An empty row means that any
 /// text is valid, such as any path.
 const WRONG: &[(&str, &[&str])] = &[
@@ -94,19 +105,31 @@ const WRONG: &[(&str, &[&str])] = &[
     ("serve --bind", &["", "localhost", "::1", "::1:80", "9001", "http://a:1", "a:99999", "a:-1"]),
     ("serve --advertise", &["", "a", "0.0.0.0:1", "[::]:1", "a:0", "https://a:1", "http://a:1/x"]),
     ("serve --zone", &["", "a\tb"]),
+    ("serve --allow-peers", ALLOW),
     ("serve --capacity", &["", "-1", "1.5", "many", "18446744073709551616"]),
     ("search query", &[]),
     ("search --limit", &["", "0", "-1", "1001", "x"]),
     ("search --mode", &["", "regex"]),
-    ("search --consistency", &["", "strong"]),
+    ("search --consistency", LEVEL),
+    ("search --max-staleness", AGE),
     ("get names", &["", "/a", "../a", "a//b", "a\\b", "sub/.raftshare/identity.json", ".RAFTSHARE/x"]),
     ("get --out", &[]),
+    ("get --allow-peers", ALLOW),
+    ("get --consistency", LEVEL),
+    ("get --max-staleness", AGE),
+    ("exists names", &["", "/a", "../a"]),
+    ("exists --consistency", LEVEL),
+    ("exists --max-staleness", AGE),
+    ("list --consistency", LEVEL),
+    ("list --max-staleness", AGE),
     ("update name", &["", "/a", ".raftshare/x"]),
     ("update --editor", &["", " "]),
     ("update --from", &[]),
     ("update --exec", &["", " "]),
     ("update --wait", &["", "soon", "-1s"]),
     ("update --ttl", &["", "0s", "99ms", "1000d", "60", "soon"]),
+    ("update --allow-peers", ALLOW),
+    ("append --allow-peers", ALLOW),
     ("append name", &["", "/a"]),
     ("append text", &[]),
     ("append --wait", &["", "soon"]),
@@ -121,9 +144,17 @@ const WRONG: &[(&str, &[&str])] = &[
     ("lease renew --ttl", &["", "0s", "25h"]),
     ("lease release name", &["", "/a"]),
     ("lease status name", &["", "/a"]),
+    ("lease status --consistency", LEVEL),
+    ("lease status --max-staleness", AGE),
     ("lease queue name", &["", "/a"]),
+    ("lease queue --consistency", LEVEL),
+    ("lease queue --max-staleness", AGE),
     ("peers name", &["", "/a"]),
+    ("peers --consistency", LEVEL),
+    ("peers --max-staleness", AGE),
     ("why name", &["", "/a"]),
+    ("why --consistency", LEVEL),
+    ("why --max-staleness", AGE),
 ];
 
 /// Every argument with a value: the words of its command, the clap argument, and its name in the table.
@@ -159,7 +190,8 @@ fn every_setting_refuses_wrong_values() {
             });
             // What else the command needs.
             if arg.get_long().is_some()
-                && ["get", "update", "append", "rm", "lease"].contains(&words.first().map_or("", String::as_str))
+                && ["get", "exists", "update", "append", "rm", "lease", "why"]
+                    .contains(&words.first().map_or("", String::as_str))
             {
                 line.push("a.txt".to_owned());
             }

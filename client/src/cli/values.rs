@@ -6,6 +6,7 @@ use raft_store::types::{FileName, PeerId, limits};
 
 use super::verbs::search::SEARCH_LIMIT_MAX;
 use crate::address;
+use crate::download::allow::AllowList;
 
 /// How long to wait in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,14 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
     let limit = Duration::from_millis;
     within(text, limit(limits::LEASE_TTL_MS_MIN), limit(limits::LEASE_TTL_MS_MAX))
+}
+
+pub(super) fn staleness(text: &str) -> Result<Duration, String> {
+    duration(text)
+}
+
+pub(super) fn allow_list(text: &str) -> Result<AllowList, String> {
+    text.parse()
 }
 
 pub(super) fn servers(text: &str) -> Result<String, String> {

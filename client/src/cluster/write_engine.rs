@@ -146,6 +146,7 @@ impl IndexClient {
         let mut effort = Effort::new(self.deadline().saturating_add(hang));
         let mut patience = ATTEMPT_MAX;
         loop {
+            self.prepare().await;
             let leader = self.find_leader().await;
             call.forward_never = leader.is_some();
             let slot = leader.unwrap_or_else(|| self.next_server());

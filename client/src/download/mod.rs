@@ -3,24 +3,33 @@
 //! ```text
 //! fetch ── small or unknown size ──► single: one GET, hashed as it arrives
 //!    └── large ──► chunked: plan (pure) ⇄ executor ── ranges of several holders ─► writer: hashes behind them
+//!                                            ▲
+//!                              holders: asks the index again when a source is lost, and now and then
 //! ```
 //! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.
 //! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A
 //! failed download leaves nothing behind. A holder that sends wrong bytes costs time and is reported, but does no harm.
 
+pub mod allow;
 mod chunked;
+pub mod holders;
 pub mod plan;
+mod read;
 mod single;
 pub mod source;
 
+pub use read::{READ_BYTES_MAX, ReadAt};
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
 
 use crate::files::{self, PartFile, Staged};
+use holders::{Holders, Lookup};
 use source::{Limits, SourceError, Target};
 
 /// Files of at most this many bytes are fetched with one request.
@@ -110,6 +119,37 @@ pub enum DownloadError {
         /// The version.
         version: Version,
     },
+    /// Live peers hold the version, but the allow list names none of them.
+    #[error(
+        "no allowed peer holds version {version} of {name}; it is held by {}. Add one of them to --allow-peers",
+        .holders.join(", ")
+    )]
+    NotAllowed {
+        /// The file.
+        name: FileName,
+        /// The version.
+        version: Version,
+        /// The holders that were left out.
+        holders: Vec<String>,
+    },
+    /// A newer version was published meanwhile, and no holder of this one answers any more.
+    #[error("a newer version of {name} was published, and no holder of version {version} is left; try again")]
+    Superseded {
+        /// The file.
+        name: FileName,
+        /// The version.
+        version: Version,
+    },
+    /// A position at or beyond the end of the file was asked for.
+    #[error("{name} has {size} bytes, so there is nothing at position {position}")]
+    BeyondEnd {
+        /// The file.
+        name: FileName,
+        /// The position, counted from 0.
+        position: u64,
+        /// Size of the file in bytes.
+        size: u64,
+    },
     /// Every source failed.
     #[error("{name} could not be fetched from any of its holders: {}", join(.reasons))]
     AllFailed {
@@ -166,10 +206,24 @@ impl DownloadError {
         if full { Self::DiskFull { path, size: 0 } } else { Self::Io { path, source } }
     }
 
+    /// Whether other sources, or the same ones later, may deliver.
+    fn is_about_sources(&self) -> bool {
+        match self {
+            Self::NoSources { .. } | Self::AllFailed { .. } | Self::NotAllowed { .. } | Self::Superseded { .. } => true,
+            Self::TooSlow { .. }
+            | Self::Mismatch { .. }
+            | Self::BeyondEnd { .. }
+            | Self::DiskFull { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+
     /// A short code, for a heartbeat's `failed`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoSources { .. } | Self::AllFailed { .. } => "unreachable",
+            Self::NoSources { .. } | Self::AllFailed { .. } | Self::Superseded { .. } => "unreachable",
+            Self::NotAllowed { .. } => "not_allowed",
+            Self::BeyondEnd { .. } => "beyond_end",
             Self::TooSlow { .. } => "too_slow",
             Self::Mismatch { .. } => "hash_mismatch",
             Self::DiskFull { .. } => "disk_full",
@@ -217,6 +271,17 @@ impl Downloader {
         Self { http: builder.build().expect("a client without TLS has nothing to load"), bearer, limits }
     }
 
+    /// What the requests for one version share.
+    fn target(&self, request: &FetchRequest) -> Target {
+        Target {
+            http: self.http.clone(),
+            bearer: self.bearer.clone(),
+            limits: self.limits,
+            path: Target::path(&request.name, request.version),
+            hash: request.hash,
+        }
+    }
+
     /// Fetches one version into a part file in `tmp`, which should be on the same file system as the final path.
     ///
     /// Dropping the future cancels the download and removes the part file.
@@ -226,11 +291,49 @@ impl Downloader {
         tmp: &Path,
         progress: Option<ProgressFn>,
     ) -> Result<Fetched, DownloadError> {
-        let job = Job::new(self, request, tmp, progress)?;
+        self.fetch_finding(request, tmp, progress, None).await
+    }
+
+    /// Like [`Downloader::fetch`], with a way to look the holders up again: sources that fail are replaced by those that
+    /// appeared meanwhile, and asked again when they are back. Without any source that answers, the download waits for
+    /// [`Lookup::patience`].
+    pub async fn fetch_finding(
+        &self,
+        request: &FetchRequest,
+        tmp: &Path,
+        progress: Option<ProgressFn>,
+        lookup: Option<Lookup>,
+    ) -> Result<Fetched, DownloadError> {
+        let mut job = Job::new(self, request, tmp, progress, lookup);
         let limit = self.limits.time_for(job.stated_size().unwrap_or(single::UNSIZED_BYTES_MAX));
-        match tokio::time::timeout(limit, self.fetch_for(&job)).await {
+        match tokio::time::timeout(limit, self.fetch_waiting(&mut job)).await {
             Ok(result) => result,
             Err(_) => Err(DownloadError::TooSlow { name: request.name.clone(), limit }),
+        }
+    }
+
+    /// Fetches, and if no source delivers, looks the holders up and tries again until the patience is over.
+    async fn fetch_waiting(&self, job: &mut Job<'_>) -> Result<Fetched, DownloadError> {
+        let patience = job.lookup.as_ref().map_or(Duration::ZERO, |lookup| lookup.patience);
+        let until = Instant::now() + patience;
+        let mut pause = holders::PAUSE_MIN;
+        loop {
+            let result = match job.sources.is_empty() {
+                true => Err(job.give_up(Failed::Sources(Vec::new()))),
+                false => self.fetch_for(job).await,
+            };
+            let (error, found) = match (result, &job.lookup) {
+                (Err(error), Some(lookup)) if error.is_about_sources() => (error, lookup.find()),
+                (result, _) => return result,
+            };
+            if Instant::now() + pause >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(holders::PAUSE_MAX);
+            if let Some(found) = found.await {
+                job.found(found);
+            }
         }
     }
 
@@ -266,6 +369,15 @@ impl Downloader {
     }
 }
 
+/// Each source once, in random order.
+fn in_random_order(sources: &[String]) -> Vec<String> {
+    let mut sources = sources.to_vec();
+    sources.sort();
+    sources.dedup();
+    sources.shuffle(&mut rand::rng());
+    sources
+}
+
 /// One download and what all ways of fetching need for it.
 struct Job<'a> {
     target: Target,
@@ -274,6 +386,11 @@ struct Job<'a> {
     sources: Vec<String>,
     tmp: &'a Path,
     progress: Option<ProgressFn>,
+    lookup: Option<Lookup>,
+    /// The last answer to a lookup.
+    seen: Mutex<Holders>,
+    /// Sources that were found while the download was running.
+    added: Mutex<Vec<String>>,
 }
 
 impl<'a> Job<'a> {
@@ -282,23 +399,31 @@ impl<'a> Job<'a> {
         request: &'a FetchRequest,
         tmp: &'a Path,
         progress: Option<ProgressFn>,
-    ) -> Result<Self, DownloadError> {
-        let (name, version) = (request.name.clone(), request.version);
-        let target = Target {
-            http: downloader.http.clone(),
-            bearer: downloader.bearer.clone(),
-            limits: downloader.limits,
-            path: Target::path(&name, version),
-            hash: request.hash,
-        };
-        let mut sources = request.sources.clone();
-        sources.sort();
-        sources.dedup();
-        sources.shuffle(&mut rand::rng());
-        if sources.is_empty() {
-            return Err(DownloadError::NoSources { name, version });
+        lookup: Option<Lookup>,
+    ) -> Self {
+        let target = downloader.target(request);
+        let sources = in_random_order(&request.sources);
+        Self { target, request, sources, tmp, progress, lookup, seen: Mutex::default(), added: Mutex::default() }
+    }
+
+    /// The sources of the beginning, and those that were found since.
+    fn all_sources(&self) -> Vec<String> {
+        let added = self.added.lock();
+        self.sources.iter().chain(added.iter()).cloned().collect()
+    }
+
+    /// The holders of this moment, for the next attempt.
+    fn found(&mut self, found: Holders) {
+        if !found.sources.is_empty() {
+            self.sources = in_random_order(&found.sources);
+            self.added.lock().clear();
         }
-        Ok(Self { target, request, sources, tmp, progress })
+        self.note(found);
+    }
+
+    /// Keeps the last answer to a lookup, which explains why no source is left.
+    fn note(&self, found: Holders) {
+        *self.seen.lock() = found;
     }
 
     /// The size in the index, which is an upper limit.
@@ -321,13 +446,21 @@ impl<'a> Job<'a> {
     }
 
     fn give_up(&self, failed: Failed) -> DownloadError {
-        let name = self.request.name.clone();
+        let (name, version) = (self.request.name.clone(), self.request.version);
         match failed {
             Failed::Final(error) => error,
-            Failed::Sources(reasons) => DownloadError::AllFailed { name, reasons },
+            Failed::Sources(reasons) => {
+                let seen = self.seen.lock();
+                match (seen.sources.is_empty(), seen.left_out.is_empty()) {
+                    (true, false) => DownloadError::NotAllowed { name, version, holders: seen.left_out.clone() },
+                    (true, true) if seen.superseded => DownloadError::Superseded { name, version },
+                    _ if reasons.is_empty() => DownloadError::NoSources { name, version },
+                    _ => DownloadError::AllFailed { name, reasons },
+                }
+            }
             Failed::Mismatch(suspects) => DownloadError::Mismatch { name, suspects },
             Failed::OtherSize(size) => {
-                let reasons = self.sources.iter().map(|source| (source.clone(), SourceError::OtherSize(size)));
+                let reasons = self.all_sources().into_iter().map(|source| (source, SourceError::OtherSize(size)));
                 DownloadError::AllFailed { name, reasons: reasons.collect() }
             }
         }
@@ -337,3 +470,6 @@ impl<'a> Job<'a> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod churn_tests;

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod cli;
+mod cli_lookups;
 mod fake;
 mod lease;
 mod reads;
+mod servers;
 mod writes;

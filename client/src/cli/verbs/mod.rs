@@ -82,6 +82,7 @@ verbs! {
     both:
         search::Search,
         get::Get,
+        exists::Exists,
         list::List,
         update::Update,
         append::Append,

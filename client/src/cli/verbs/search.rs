@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 
 use crate::contract::SearchHit;
 use crate::cli::Session;
+use crate::cli::reading::Reading;
 use crate::cli::values::limit;
-use crate::cluster::{Consistency, Freshness, Read, ReadOptions, SearchMode};
+use crate::cluster::{Freshness, Read, SearchMode};
 use crate::terminal::figures::{count, size};
-use crate::terminal::{Failure, variables};
+use crate::terminal::Failure;
 
 /// Most hits of one search.
 pub(in crate::cli) const SEARCH_LIMIT_MAX: usize = 1_000;
@@ -25,9 +26,9 @@ pub struct Search {
     /// How the query matches.
     #[arg(long, value_enum, default_value = "fuzzy")]
     pub mode: Mode,
-    /// How consistent the answer must be; `auto` accepts a follower's answer if the leader is silent, and says so.
-    #[arg(long, value_enum, env = variables::CONSISTENCY, default_value = "auto")]
-    pub consistency: Level,
+    /// How fresh the answer has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// How a query matches.
@@ -41,34 +42,15 @@ pub enum Mode {
     Prefix,
 }
 
-/// How consistent a read must be (R1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Level {
-    /// The leader's answer if it comes at once, otherwise a follower's.
-    Auto,
-    /// The leader's answer.
-    Leader,
-    /// The leader's answer, confirmed by a majority.
-    Linearizable,
-    /// Any node's answer.
-    Stale,
-}
-
 impl Search {
     /// Prints the hits. A search without hits prints an empty list and succeeds.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
-        let consistency = match self.consistency {
-            Level::Auto => Consistency::Auto,
-            Level::Leader => Consistency::Leader,
-            Level::Linearizable => Consistency::Linearizable,
-            Level::Stale => Consistency::Stale,
-        };
         let mode = match self.mode {
             Mode::Fuzzy => SearchMode::Fuzzy,
             Mode::Substring => SearchMode::Substring,
             Mode::Prefix => SearchMode::Prefix,
         };
-        let client = session.client.with_reading(ReadOptions { consistency, ..ReadOptions::default() });
+        let client = self.reading.client(session);
         let started = Instant::now();
         let answer = client.search(&self.query.join(" "), mode, self.limit).await?;
         print_hits(session, &answer, started.elapsed());

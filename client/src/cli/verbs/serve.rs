@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Session;
+use crate::cli::fetch::Known;
 use crate::cli::shell::{Printer, Prompt, Shell};
 use crate::cli::values::{advertise, bind, zone};
 use crate::peer::{Events, Peer, PeerEvent, ServeConfig};
@@ -39,6 +40,9 @@ pub struct Serve {
     /// Listen on addresses beyond loopback, where anyone can read the shared files.
     #[arg(long)]
     pub insecure: bool,
+    /// Whom to fetch from; only the machines of these peers get files from this one.
+    #[command(flatten)]
+    pub known: Known,
     /// Share without the interactive shell.
     #[arg(long)]
     pub no_shell: bool,
@@ -47,7 +51,9 @@ pub struct Serve {
 impl Serve {
     /// Runs until the user quits or the process is told to stop.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let session = &session.allowing(self.known.allow_peers.as_ref());
         let config = ServeConfig {
+            allow: session.allow.clone(),
             advertise: self.advertise.clone(),
             peer_id: session.peer_id(),
             zone: self.zone.clone(),
