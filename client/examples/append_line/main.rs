@@ -16,7 +16,7 @@ use std::time::Instant;
 use turns::{Clerk, Turn};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), turns::Failure> {
     let usage = "usage: append_line SERVER,SERVER CLIENTS LINES";
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [servers, clients, lines] = arguments.as_slice() else { return Err(usage.into()) };

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::cluster::{Consistency, Error, Grant, IndexClient, LeaseAnswer, LeaseGuard, ReadOptions};
-use client::contract::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry, FileResponse, LeaseRequest};
+use client::contract::{AnnounceRequest, AnnounceResponse, CurrentVersion, ErrorCode, FileEntry, LeaseRequest};
 use client::download::holders::Lookup;
 use client::download::{Downloader, FetchRequest};
 use client::peer::{Events, Folder, Peer, Publishing, ServeConfig};
@@ -198,22 +198,23 @@ impl Clerk {
         if version == 0 {
             return Ok(Vec::new());
         }
-        let file = self.entry(name, version).await?;
-        let request =
-            FetchRequest { name: name.clone(), version, hash: file.hash, size: Some(file.size), sources: Vec::new() };
-        let lookup = Lookup::in_index(&self.index, name.clone(), version, file.hash, None, PATIENCE);
+        let CurrentVersion { size, hash, .. } = self.entry(name, version).await?;
+        let request = FetchRequest { name: name.clone(), version, hash, size: Some(size), sources: Vec::new() };
+        let lookup = Lookup::in_index(&self.index, name.clone(), version, hash, None, PATIENCE);
         let fetched = self.downloader.fetch_finding(&request, &self.folder.tmp_dir(), None, Some(lookup)).await?;
         Ok(std::fs::read(fetched.staged.part.path())?)
     }
 
     /// What the leader knows of the file. A new leader may have to apply that version first.
-    async fn entry(&self, name: &FileName, version: Version) -> Result<FileResponse, Failure> {
+    async fn entry(&self, name: &FileName, version: Version) -> Result<CurrentVersion, Failure> {
         let reading = ReadOptions { consistency: Consistency::Linearizable, ..ReadOptions::default() };
         let reader = self.index.with_reading(reading);
         loop {
             match reader.file(name).await {
-                Ok(answer) if answer.value.version >= version => return Ok(answer.value),
-                Ok(_) => tokio::time::sleep(PAUSE).await,
+                Ok(answer) => match answer.value.current() {
+                    Some(current) if current.version >= version => return Ok(current),
+                    _ => tokio::time::sleep(PAUSE).await,
+                },
                 Err(error) if may_pass(&error) => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
             }

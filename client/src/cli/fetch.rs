@@ -10,11 +10,11 @@ use raft_store::types::FileName;
 
 use super::session::Session;
 use super::values::allow_list;
-use crate::contract::FileResponse;
+use crate::contract::{CurrentVersion, FileResponse};
 use crate::download::allow::AllowList;
 use crate::download::holders::{self, Holders, Lookup};
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
-use crate::terminal::{Failure, Format};
+use crate::terminal::{Exit, Failure, Format};
 
 /// Time between two progress lines in JSON.
 const JSON_PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -27,16 +27,23 @@ pub struct Known {
     pub allow_peers: Option<AllowList>,
 }
 
+/// The current version of a file. A record has none (K1).
+pub fn current(file: &FileResponse) -> Result<CurrentVersion, Failure> {
+    let record = || Failure::new(Exit::NotFound, format!("{} is a record: it has attributes and no bytes", file.name));
+    file.current().ok_or_else(record)
+}
+
 /// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that come and go
 /// meanwhile are found by themselves. If none can be reached, they are looked up and tried again for a while, within the
 /// time limit of a request: a new version has only one holder at first, which may just be restarting.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
-    let (name, version, hash) = (file.name.clone(), file.version, file.hash);
+    let CurrentVersion { version, size, hash } = current(file)?;
+    let name = file.name.clone();
     let now = Holders::of(file, version, hash, session.allow.as_deref());
     if now.sources.is_empty() && !now.left_out.is_empty() {
         return Err(DownloadError::NotAllowed { name, version, holders: now.left_out }.into());
     }
-    let request = FetchRequest { name: name.clone(), version, hash, size: Some(file.size), sources: now.sources };
+    let request = FetchRequest { name: name.clone(), version, hash, size: Some(size), sources: now.sources };
     let patience = holders::PATIENCE.min(session.timeout);
     let lookup = Lookup::in_index(&session.client, name, version, hash, session.allow.clone(), patience);
     let (progress, bar) = progress(session, file);
@@ -58,7 +65,7 @@ fn progress(session: &Session, file: &FileResponse) -> (Option<ProgressFn>, Opti
     if !session.output.draws_progress() {
         return (None, None);
     }
-    let bar = ProgressBar::new(file.size);
+    let bar = ProgressBar::new(file.size.unwrap_or(0));
     let layout = "{msg}  {bar:30}  {percent}%  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
     if let Ok(style) = ProgressStyle::with_template(layout) {
         bar.set_style(style.progress_chars("━╸─"));

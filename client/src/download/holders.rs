@@ -39,7 +39,8 @@ pub struct Holders {
 impl Holders {
     /// The live holders of a version, as a file's entry in the index names them.
     pub fn of(file: &FileResponse, version: Version, hash: ContentHash, allowed: Option<&AllowList>) -> Self {
-        let mut holders = Self { superseded: file.version != version || file.hash != hash, ..Self::default() };
+        let mut holders =
+            Self { superseded: (file.version, file.hash) != (Some(version), Some(hash)), ..Self::default() };
         for holder in file.holders.iter().filter(|holder| holder.live && holder.version == version) {
             if allowed.is_none_or(|list| list.allows(&holder.id, &holder.address)) {
                 holders.sources.push(holder.address.clone());

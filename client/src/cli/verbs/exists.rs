@@ -5,7 +5,7 @@ use futures::StreamExt;
 use raft_store::types::{ContentHash, FileName, PeerId, Version};
 use serde::Serialize;
 
-use crate::contract::{ErrorCode, FileResponse};
+use crate::contract::{CurrentVersion, ErrorCode, FileResponse};
 use crate::cli::Session;
 use crate::cli::reading::Reading;
 use crate::cli::values::file_name;
@@ -56,8 +56,9 @@ struct Holder {
 }
 
 impl Found {
-    fn can_be_fetched(&self) -> bool {
-        self.holders.iter().any(|holder| holder.has != Some(false))
+    /// Whether there are bytes that no live peer has. A record has none (K1).
+    fn is_out_of_reach(&self) -> bool {
+        self.version.is_some() && self.holders.iter().all(|holder| holder.has == Some(false))
     }
 }
 
@@ -98,14 +99,9 @@ async fn found(file: FileResponse, ask: bool) -> Found {
         why: None,
     };
     let mut holders: Vec<_> = file.holders.iter().filter(|entry| entry.live && entry.current).map(holder).collect();
-    if ask {
-        let request = FetchRequest {
-            name: file.name.clone(),
-            version: file.version,
-            hash: file.hash,
-            size: Some(file.size),
-            sources: Vec::new(),
-        };
+    if let Some(CurrentVersion { version, size, hash }) = file.current().filter(|_| ask) {
+        let request =
+            FetchRequest { name: file.name.clone(), version, hash, size: Some(size), sources: Vec::new() };
         let downloader = Downloader::new(None);
         let asked = futures::stream::iter(holders).map(|mut holder| {
             let (downloader, request) = (&downloader, &request);
@@ -117,8 +113,8 @@ async fn found(file: FileResponse, ask: bool) -> Found {
         });
         holders = asked.buffered(ASKED_MAX).collect().await;
     }
-    let (version, size, hash) = (Some(file.version), Some(file.size), Some(file.hash));
-    Found { name: file.name, exists: true, version, size, hash, holders }
+    let FileResponse { name, version, size, hash, .. } = file;
+    Found { name, exists: true, version, size, hash, holders }
 }
 
 fn row(found: &Found) -> Vec<String> {
@@ -138,7 +134,7 @@ fn conclude(all: &[Found]) -> Result<(), Failure> {
         return Err(Failure::new(Exit::NotFound, format!("{} does not exist", missing.name))
             .hint("list all files:  raftshare search ''"));
     }
-    match all.iter().find(|found| !found.can_be_fetched()) {
+    match all.iter().find(|found| found.is_out_of_reach()) {
         Some(away) => Err(Failure::new(Exit::Unavailable, format!("{} exists, but no live peer has it", away.name))
             .hint("try again when one of its holders is back")),
         None => Ok(()),
