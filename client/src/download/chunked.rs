@@ -152,7 +152,8 @@ impl<'a> Executor<'a> {
 
     /// Whether a stuck download may still wait for a source.
     fn may_wait(&self) -> bool {
-        self.job.lookup.as_ref().is_some_and(|lookup| self.last_chunk.elapsed() < lookup.patience)
+        let patient = self.job.lookup.as_ref().is_some_and(|lookup| self.last_chunk.elapsed() < lookup.patience);
+        patient && !self.job.seen.lock().is_over()
     }
 
     /// Begins a lookup if one is due: soon after a source was lost, and every few seconds otherwise.

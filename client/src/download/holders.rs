@@ -39,7 +39,8 @@ pub struct Holders {
 impl Holders {
     /// The live holders of a version, as a file's entry in the index names them.
     pub fn of(file: &FileResponse, version: Version, hash: ContentHash, allowed: Option<&AllowList>) -> Self {
-        let mut holders = Self { superseded: file.version != version || file.hash != hash, ..Self::default() };
+        let superseded = file.version > version || (file.version == version && file.hash != hash);
+        let mut holders = Self { superseded, ..Self::default() };
         for holder in file.holders.iter().filter(|holder| holder.live && holder.version == version) {
             if allowed.is_none_or(|list| list.allows(&holder.id, &holder.address)) {
                 holders.sources.push(holder.address.clone());
@@ -48,6 +49,11 @@ impl Holders {
             }
         }
         holders
+    }
+
+    /// Whether nobody has the version any more, and nobody will.
+    pub(super) fn is_over(&self) -> bool {
+        self.superseded && self.sources.is_empty()
     }
 }
 
