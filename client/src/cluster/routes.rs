@@ -1,8 +1,8 @@
 //! Which servers there are, which of them leads, and to which of them requests are sent now. Pure: the time is an
 //! argument.
 //!
-//! Invariants: a leader is believed only for the highest term heard of. A node whose breaker is not closed is asked last
-//! but never forgotten, so a cluster whose nodes were all down for a moment is found again.
+//! Invariants: a leader is believed only for the highest term heard of. A node whose breaker is not closed is asked
+//! last but never forgotten, so a cluster whose nodes were all down for a moment is found again.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! Fetches ranges from several sources at once: executes the plan, and writes and hashes what arrives.
 //!
-//! A source that is lost is replaced: the holders are looked up again at once, and every few seconds anyway. Chunks that
-//! are complete stay, whoever sent them.
+//! A source that is lost is replaced: the holders are looked up again at once, and every few seconds anyway. Chunks
+//! that are complete stay, whoever sent them.
 //!
 //! Invariants: one writer thread writes each chunk once and whole. If a chunk is fetched twice (end game), the first
 //! complete fetch counts. Memory is limited to the connections times the chunk size, plus a short queue to the writer.

@@ -172,9 +172,9 @@ impl Downloader {
         self.fetch_finding(request, tmp, progress, None).await
     }
 
-    /// Like [`Downloader::fetch`], with a way to look the holders up again: sources that fail are replaced by those that
-    /// appeared meanwhile, and asked again when they are back. Without any source that answers, the download waits for
-    /// [`Lookup::patience`].
+    /// Like [`Downloader::fetch`], with a way to look the holders up again: sources that fail are replaced by those
+    /// that appeared meanwhile, and asked again when they are back. Without any source that answers, the download
+    /// waits for [`Lookup::patience`].
     pub async fn fetch_finding(
         &self,
         request: &FetchRequest,
