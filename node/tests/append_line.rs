@@ -1,6 +1,6 @@
 //! The lock server as its users know it: clients append to one file in turn while leaders die, and a queue that anybody
 //! can look at. Real node processes, and real peers that serve the file to each other.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 #[path = "../../client/examples/append_line/turns.rs"]

@@ -1,13 +1,13 @@
 //! What one client of the shared file does, and the check at the end.
 //!
 //! ```text
-//! wait in line ─► granted: fencing token ─► current content from its holder ─► one line more ─► publish under the lease
+//! wait in line ─► fencing token ─► current content from its holder ─► one line more ─► publish under the lease
 //!      ▲                                                                                        │
 //!      └──────────────── certainly not published (the lease was lost): take another turn ◄──────┘
 //! ```
 //!
-//! Invariant: a line is published under a grant of its own, and again only if the cluster refused it. An outcome that is
-//! not known is asked for under the same key until it is known, so no line is written twice and none is lost.
+//! Invariant: a line is published under a grant of its own, and again only if the cluster refused it. An outcome that
+//! is not known is asked for under the same key until it is known, so no line is written twice and none is lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -34,8 +34,8 @@ pub fn current(file: &FileResponse) -> Result<CurrentVersion, Failure> {
 }
 
 /// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that come and go
-/// meanwhile are found by themselves. If none can be reached, they are looked up and tried again for a while, within the
-/// time limit of a request: a new version has only one holder at first, which may just be restarting.
+/// meanwhile are found by themselves. If none can be reached, they are looked up and tried again for a while, within
+/// the time limit of a request: a new version has only one holder at first, which may just be restarting.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
     let CurrentVersion { version, size, hash } = current(file)?;
     let name = file.name.clone();

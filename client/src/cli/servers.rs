@@ -1,7 +1,7 @@
 //! The servers that `--discover` has learned, kept for the next command in `.raftshare/servers.json`.
 //!
-//! Invariant: these are hints. A command runs the same without them, as long as a configured server answers, and looking
-//! something up never makes a directory a shared folder.
+//! Invariant: these are hints. A command runs the same without them, as long as a configured server answers, and
+//! looking something up never makes a directory a shared folder.
 
 use std::path::{Path, PathBuf};
 

@@ -5,8 +5,8 @@
 //!             http://10.0.0.1:8080 ──GET /cluster──► every member (with `discover`, or when the caller asks)
 //! ```
 //!
-//! Invariants: no request waits for this, except the first one for the names in the configuration. What was found before
-//! stays when a lookup fails. A client that was told to talk to one server only looks nothing up.
+//! Invariants: no request waits for this, except the first one for the names in the configuration. What was found
+//! before stays when a lookup fails. A client that was told to talk to one server only looks nothing up.
 
 use std::fmt;
 use std::net::SocketAddr;

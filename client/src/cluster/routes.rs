@@ -1,8 +1,8 @@
 //! Which servers there are, which of them leads, and to which of them requests are sent now. Pure: the time is an
 //! argument.
 //!
-//! Invariants: a leader is believed only for the highest term heard of. A node whose breaker is not closed is asked last
-//! but never forgotten, so a cluster whose nodes were all down for a moment is found again.
+//! Invariants: a leader is believed only for the highest term heard of. A node whose breaker is not closed is asked
+//! last but never forgotten, so a cluster whose nodes were all down for a moment is found again.
 
 use std::time::{Duration, Instant};
 
@@ -91,11 +91,10 @@ impl Routes {
     /// Every used node once: first those whose breaker is closed, starting at another one each time; then those that
     /// wait for a probe, and then those that are left alone.
     pub(super) fn in_turn(&mut self, now: Instant) -> Vec<Slot> {
-        let count = self.nodes.len();
-        let start = self.turn;
+        let mut slots: Vec<_> = (0..self.nodes.len()).filter(|&slot| self.nodes[slot].used).collect();
+        let start = self.turn % slots.len().max(1);
         self.turn = self.turn.wrapping_add(1);
-        let mut slots: Vec<_> = (0..count).map(|step| start.wrapping_add(step) % count).collect();
-        slots.retain(|&slot| self.nodes[slot].used);
+        slots.rotate_left(start);
         slots.sort_by_key(|&slot| match self.state(slot, now) {
             State::Closed => 0,
             State::HalfOpen => 1,

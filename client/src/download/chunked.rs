@@ -1,7 +1,7 @@
 //! Fetches ranges from several sources at once: executes the plan, and writes and hashes what arrives.
 //!
-//! A source that is lost is replaced: the holders are looked up again at once, and every few seconds anyway. Chunks that
-//! are complete stay, whoever sent them.
+//! A source that is lost is replaced: the holders are looked up again at once, and every few seconds anyway. Chunks
+//! that are complete stay, whoever sent them.
 //!
 //! Invariants: one writer thread writes each chunk once and whole. If a chunk is fetched twice (end game), the first
 //! complete fetch counts. Memory is limited to the connections times the chunk size, plus a short queue to the writer.
@@ -152,7 +152,8 @@ impl<'a> Executor<'a> {
 
     /// Whether a stuck download may still wait for a source.
     fn may_wait(&self) -> bool {
-        self.job.lookup.as_ref().is_some_and(|lookup| self.last_chunk.elapsed() < lookup.patience)
+        let patient = self.job.lookup.as_ref().is_some_and(|lookup| self.last_chunk.elapsed() < lookup.patience);
+        patient && !self.job.seen.lock().is_over()
     }
 
     /// Begins a lookup if one is due: soon after a source was lost, and every few seconds otherwise.

@@ -39,8 +39,10 @@ pub struct Holders {
 impl Holders {
     /// The live holders of a version, as a file's entry in the index names them.
     pub fn of(file: &FileResponse, version: Version, hash: ContentHash, allowed: Option<&AllowList>) -> Self {
-        let mut holders =
-            Self { superseded: (file.version, file.hash) != (Some(version), Some(hash)), ..Self::default() };
+        let superseded = file
+            .current()
+            .is_none_or(|current| current.version > version || (current.version == version && current.hash != hash));
+        let mut holders = Self { superseded, ..Self::default() };
         for holder in file.holders.iter().filter(|holder| holder.live && holder.version == version) {
             if allowed.is_none_or(|list| list.allows(&holder.id, &holder.address)) {
                 holders.sources.push(holder.address.clone());
@@ -49,6 +51,11 @@ impl Holders {
             }
         }
         holders
+    }
+
+    /// Whether nobody has the version any more, and nobody will.
+    pub(super) fn is_over(&self) -> bool {
+        self.superseded && self.sources.is_empty()
     }
 }
 

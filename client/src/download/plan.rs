@@ -2,8 +2,8 @@
 //!
 //! Invariants, checked by property tests: a chunk has one fetcher, or two in the end game, when no chunk is unassigned
 //! and a connection would idle. A source never runs more than [`CONNECTIONS_PER_SOURCE`] fetches, and at most
-//! [`SOURCES_MAX`] sources work at once. The plan ends, with every chunk done if one source keeps answering. Sources may
-//! come and go: a plan without a source is stuck only until one is added or revived.
+//! [`SOURCES_MAX`] sources work at once. The plan ends, with every chunk done if one source keeps answering. Sources
+//! may come and go: a plan without a source is stuck only until one is added or revived.
 
 use std::collections::BTreeSet;
 
