@@ -2,7 +2,7 @@
 //! answer is.
 //!
 //! ```text
-//!  requests (writes.rs, reads.rs, admin.rs)        one method per request of the HTTP contract
+//!  requests (writes.rs, txn.rs, reads.rs, admin.rs)    one method per request of the HTTP contract
 //!        │
 //!  engines (write_engine.rs, read_engine.rs)       loops: pick a server, attempt, learn, retry or give up
 //!        │            │             │
@@ -23,6 +23,7 @@ mod reads;
 pub mod retry;
 mod routes;
 mod transport;
+mod txn;
 mod write_engine;
 mod writes;
 
@@ -40,6 +41,8 @@ pub use clock::BootTime;
 pub use error::Error;
 pub use lease::LeaseGuard;
 pub use read_engine::{Consistency, Freshness, Read, ReadOptions};
+
+pub use txn::{Branch, Change, Check, IntoAttribute, Txn, TxnAnswer, TxnBuilder, TxnError, lease_token_of, name_of};
 pub use writes::{Grant, LeaseAnswer};
 
 use crate::contract::{LeaderInfo, headers};

@@ -7,4 +7,5 @@ mod cli;
 mod fake;
 mod lease;
 mod reads;
+mod txn;
 mod writes;
