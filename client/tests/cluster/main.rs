@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod cli;
+mod cli_attributes;
 mod fake;
 mod lease;
 mod reads;
