@@ -77,8 +77,8 @@ pub enum Command {
     },
     /// Buy one product or a basket of several: everything or nothing.
     Buy {
-        /// PRODUCT, PRODUCT=QUANTITY or PRODUCT=QUANTITY@PRICE; you never pay more than PRICE, or than the price that is
-        /// shown when you order.
+        /// PRODUCT, PRODUCT=QUANTITY or PRODUCT=QUANTITY@PRICE; you never pay more than PRICE, or than the price that
+        /// is found when you order.
         #[arg(required = true, value_name = "ITEM")]
         items: Vec<Wanted>,
         #[command(flatten)]

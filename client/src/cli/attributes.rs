@@ -15,9 +15,12 @@ use std::sync::Arc;
 use raft_store::types::{AttributeKey, AttributeValue, Attributes, Comparison, ContentHash, FileName, LeaseToken};
 
 use super::leases::all_kept;
+use super::session::Session;
 use super::values::file_name;
-use crate::cluster::{lease_token_of, name_of};
-use crate::contract::{TxnAdd, TxnCondition, TxnDelete, TxnOperation, TxnRequest, TxnSet, TxnUnset};
+use crate::cluster::{Read, lease_token_of, name_of};
+use crate::contract::{
+    ErrorCode, FileResponse, TxnAdd, TxnCondition, TxnDelete, TxnOperation, TxnRequest, TxnSet, TxnUnset,
+};
 use crate::peer::Folder;
 use crate::terminal::Failure;
 
@@ -176,6 +179,14 @@ fn last_word(text: &str) -> Option<(&str, &str)> {
 pub(super) fn shown(attributes: &Attributes) -> String {
     let one = |(key, value): (&AttributeKey, &AttributeValue)| format!("{key}={value}");
     if attributes.is_empty() { "-".to_owned() } else { attributes.iter().map(one).collect::<Vec<_>>().join(" ") }
+}
+
+/// What the index knows about a file or a record.
+pub(super) async fn look_up(session: &Session, name: &FileName) -> Result<Read<FileResponse>, Failure> {
+    session.client.file(name).await.map_err(|error| match error.code() {
+        Some(ErrorCode::NotFound) => Failure::from(error).hint("find names:  raftshare search --records"),
+        _ => error.into(),
+    })
 }
 
 /// Shows the tokens of the leases that the folder keeps with each operation on a leased name (K4).

@@ -36,8 +36,8 @@ impl IndexClient {
         self.search_with(&SearchQuery { q, limit: Some(limit), mode, cursor, ..SearchQuery::default() }).await
     }
 
-    /// Like [`IndexClient::search`], with all filters: `records`, `under` and `attr` find records and compare attributes
-    /// (K1).
+    /// Like [`IndexClient::search`], with all filters: `records`, `under` and `attr` find records and compare
+    /// attributes (K1).
     pub async fn search_with(&self, query: &SearchQuery) -> Result<Read<Vec<SearchHit>>, Error> {
         self.ask::<Search>(query).await
     }

@@ -6,8 +6,8 @@
 //!        .prepare()             a Txn, which the caller may send again while the outcome is unknown
 //! ```
 //!
-//! Invariants: all attempts of one [`Txn`] carry one key and the same bytes, so it is applied at most once (X1). While a
-//! [`Txn`] exists, its answer is not dropped by later writes of this client (X2).
+//! Invariants: all attempts of one [`Txn`] carry one key and the same bytes, so it is applied at most once (X1). While
+//! a [`Txn`] exists, its answer is not dropped by later writes of this client (X2).
 
 use std::time::Duration;
 

@@ -105,11 +105,11 @@ fn refusals_have_their_exit_code_and_say_what_to_do() {
     let add = ["attr", "add", "a", "n", "-3", "--min", "0"];
     for (server, args, code, advice) in [
         (bounds.url(), &add[..], 5, "out_of_bounds"),
-        (leased.url(), &add, 5, "lease acquire"),
+        (leased.url(), &add, 5, "lease acquire 'a'"),
         (unknown.url(), &["txn", "--key", "k7", "--then", "set a:n 1", "--timeout", "300ms"], 8, "--key k7"),
         (forgotten.url(), &["txn", "--id", "9.0"], 3, "does not know transaction 9.0"),
-        (forgotten.url(), &["attr", "get", "a"], 3, "raftshare search"),
-        (forgotten.url(), &["info", "a"], 3, "raftshare search"),
+        (forgotten.url(), &["attr", "get", "a"], 3, "search --records"),
+        (forgotten.url(), &["info", "a"], 3, "search --records"),
         (dead_url(), &["txn"], 2, "the transaction is empty"),
         (dead_url(), &["txn", "--if", "a>=3"], 2, "market/a:stock>=3"),
         (dead_url(), &["attr", "add", "a", "n", "1", "--min", "3", "--max", "2"], 2, "greater"),

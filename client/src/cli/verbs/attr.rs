@@ -5,7 +5,7 @@ use raft_store::types::{AttributeKey, AttributeValue, Attributes, FileName};
 
 use super::txn;
 use crate::cli::Session;
-use crate::cli::attributes::{integer, key, value};
+use crate::cli::attributes::{integer, key, look_up, value};
 use crate::cli::values::file_name;
 use crate::contract::{TxnAdd, TxnName, TxnOperation, TxnSet, TxnUnset};
 use crate::terminal::{Exit, Failure};
@@ -98,7 +98,7 @@ impl Attr {
 }
 
 async fn get(session: &Session, name: &FileName, key: Option<&AttributeKey>) -> Result<(), Failure> {
-    let answer = session.client.file(name).await?;
+    let answer = look_up(session, name).await?;
     session.output.freshness(&answer.freshness);
     let attributes = answer.value.attributes;
     let Some(key) = key else {

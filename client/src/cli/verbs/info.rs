@@ -4,6 +4,7 @@ use clap::Args;
 use raft_store::types::FileName;
 
 use crate::cli::Session;
+use crate::cli::attributes::look_up;
 use crate::cli::values::file_name;
 use crate::contract::FileResponse;
 use crate::terminal::Failure;
@@ -20,7 +21,7 @@ pub struct Info {
 impl Info {
     /// Prints it.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
-        let answer = session.client.file(&self.name).await?;
+        let answer = look_up(session, &self.name).await?;
         session.output.sentence(&answer.value, &described(&answer.value));
         session.output.freshness(&answer.freshness);
         Ok(())

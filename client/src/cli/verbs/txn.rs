@@ -198,9 +198,11 @@ async fn forget_ended(session: &Session, folder: &Arc<Folder>, request: &TxnRequ
             ended.push(name.to_string());
         }
     }
+    let leased = error.problem().and_then(|problem| problem.name.clone());
     let failure = Failure::from(error);
     if ended.is_empty() {
-        return failure.hint("take the lease:  raftshare lease acquire NAME");
+        let name = leased.map_or_else(|| "NAME".to_owned(), |name| format!("'{name}'"));
+        return failure.hint(format!("take the lease:  raftshare lease acquire {name}"));
     }
     failure.hint(format!("the lease that this folder kept is over ({}); look, then repeat", ended.join(", ")))
 }
