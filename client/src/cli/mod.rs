@@ -4,9 +4,10 @@
 //! command_line.rs  options of every verb       verbs/   one file for each verb
 //! session.rs       cluster, folder and peer    shell/   the verbs, typed into a running `serve`
 //! reading.rs       consistency of reads        servers.rs   what `--discover` has learned
-//!                                              edit/, fetch.rs, leases.rs   what several verbs share
+//!                                              edit/, fetch.rs, leases.rs, attributes.rs   what several verbs share
 //! ```
 
+mod attributes;
 mod command_line;
 mod edit;
 mod failures;

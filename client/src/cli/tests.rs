@@ -47,6 +47,16 @@ fn every_documented_command_parses() {
         "raftshare peers a.txt -o plain",
         "raftshare status --timeout 1s",
         "raftshare why a.txt",
+        "raftshare info a.txt",
+        "raftshare search --records --under market/ --attr stock>=5 --attr unit=kg",
+        "raftshare txn -",
+        "raftshare txn --json --must-hold",
+        "raftshare txn --id 1204.0",
+        "raftshare attr get a.txt",
+        "raftshare attr get a.txt price -o json",
+        "raftshare attr set a.txt balance -5",
+        "raftshare attr add market/a stock -3 --min 0 --max=100",
+        "raftshare attr unset market/a price stock",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
@@ -149,6 +159,27 @@ const WRONG: &[(&str, &[&str])] = &[
     ("lease queue name", &["", "/a"]),
     ("lease queue --consistency", LEVEL),
     ("lease queue --max-staleness", AGE),
+    ("attr get name", &["", "/a"]),
+    ("attr get key", &["", "a key", "a:b"]),
+    ("attr set name", &["", "/a"]),
+    ("attr set key", &["", "a key"]),
+    ("attr set value", &["99999999999999999999", "\"open"]),
+    ("attr add name", &["", "/a"]),
+    ("attr add key", &["", "a key"]),
+    ("attr add by", &["", "1.5", "x", "9223372036854775808"]),
+    ("attr add --min", &["", "x"]),
+    ("attr add --max", &["", "x"]),
+    ("attr unset name", &["", "/a"]),
+    ("attr unset keys", &["", "a key"]),
+    ("txn file", &[]),
+    ("txn --if", &["", "a", "a>=1", "version a", "exists /a"]),
+    ("txn --then", &["", "set a", "set a:k", "add a:k x", "put a:k 1"]),
+    ("txn --else", &["", "unset a", "delete /a"]),
+    ("txn --key", &["", "a b"]),
+    ("txn --id", &["", "1", "1.", "a.b"]),
+    ("info name", &["", "/a"]),
+    ("search --under", &["", "/", "/a", "a//b"]),
+    ("search --attr", &["", "stock", ">=5", "a key=1"]),
     ("peers name", &["", "/a"]),
     ("peers --consistency", LEVEL),
     ("peers --max-staleness", AGE),
@@ -189,6 +220,16 @@ fn every_setting_refuses_wrong_values() {
                 None => (*value).to_owned(),
             });
             // What else the command needs.
+            match (words.join(" ").as_str(), arg.get_id().as_str()) {
+                ("attr add", "min" | "max") => line.extend(["a".into(), "k".into(), "1".into()]),
+                ("attr get", "key") => line.insert(line.len() - 1, "a".into()),
+                ("attr set", "key") => line.splice(3..3, ["a".into()]).for_each(drop),
+                ("attr set", "value") | ("attr add", "by") => {
+                    line.splice(3..3, ["a".into(), "k".into()]).for_each(drop)
+                }
+                ("attr add", "key") | ("attr unset", "keys") => line.insert(line.len() - 1, "a".into()),
+                _ => {}
+            }
             if arg.get_long().is_some()
                 && ["get", "exists", "update", "append", "rm", "lease", "why"]
                     .contains(&words.first().map_or("", String::as_str))

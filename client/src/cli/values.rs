@@ -29,6 +29,11 @@ pub(super) fn file_name(text: &str) -> Result<FileName, String> {
     FileName::parse(text.strip_prefix("./").unwrap_or(text)).map_err(|error| error.to_string())
 }
 
+/// A folder of the index, with or without a `/` at its end.
+pub(super) fn folder_name(text: &str) -> Result<String, String> {
+    file_name(text.strip_suffix('/').unwrap_or(text)).map(|name| format!("{name}/"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; examples: 250ms, 5s, 2h"))
 }

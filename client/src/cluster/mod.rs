@@ -2,7 +2,7 @@
 //! answer is.
 //!
 //! ```text
-//!  requests (writes.rs, reads.rs, admin.rs)        one method per request of the HTTP contract
+//!  requests (writes.rs, txn.rs, reads.rs, admin.rs)    one method per request of the HTTP contract
 //!        │
 //!  engines (write_engine.rs, read_engine.rs)       loops: pick a server, attempt, learn, retry or give up
 //!        │            │             │
@@ -27,6 +27,7 @@ mod reads;
 pub mod retry;
 mod routes;
 mod transport;
+mod txn;
 mod write_engine;
 mod writes;
 
@@ -45,6 +46,8 @@ pub use error::Error;
 pub use lease::LeaseGuard;
 pub use members::{LOOKUP_EVERY, Resolver};
 pub use read_engine::{Consistency, Freshness, Read, ReadOptions};
+
+pub use txn::{Branch, Change, Check, IntoAttribute, Txn, TxnAnswer, TxnBuilder, TxnError, lease_token_of, name_of};
 pub use writes::{Grant, LeaseAnswer};
 
 use crate::contract::{LeaderInfo, headers};

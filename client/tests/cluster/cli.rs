@@ -23,7 +23,7 @@ pub fn raftshare(server: &str, dir: &Path, args: &[&str]) -> Output {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program is run without the settings of this shell")]
-fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
+pub fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftshare"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RAFTSHARE_")) {
         command.env_remove(name);

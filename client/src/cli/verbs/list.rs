@@ -53,7 +53,7 @@ async fn remote(session: &Session, client: &IndexClient) -> Result<(), Failure> 
         answer.value.extend(page.value);
         (answer.cursor, answer.freshness) = (page.cursor, page.freshness);
     }
-    print_hits(session, &answer, started.elapsed());
+    print_hits(session, &answer, started.elapsed(), false);
     let (listed, total) = (answer.value.len() as u64, answer.total.unwrap_or(0));
     if listed < total {
         let (listed, total) = (count(listed), count(total));

@@ -88,6 +88,9 @@ verbs! {
         append::Append,
         rm::Rm,
         lease::Lease,
+        attr::Attr,
+        txn::Txn,
+        info::Info,
         peers::Peers,
         status::Status,
         why::Why;

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::contract::SearchHit;
 use crate::cli::Session;
+use crate::cli::attributes::{filter, shown};
 use crate::cli::reading::Reading;
-use crate::cli::values::limit;
+use crate::cli::values::{folder_name, limit};
 use crate::cluster::{Freshness, Read, SearchMode};
+use crate::contract::{SearchHit, SearchQuery};
 use crate::terminal::figures::{count, size};
 use crate::terminal::Failure;
 
@@ -26,6 +27,15 @@ pub struct Search {
     /// How the query matches.
     #[arg(long, value_enum, default_value = "fuzzy")]
     pub mode: Mode,
+    /// Find records too: names that have attributes and no version.
+    #[arg(long)]
+    pub records: bool,
+    /// Only names in this folder, at any depth.
+    #[arg(long, value_name = "FOLDER", value_parser = folder_name)]
+    pub under: Option<String>,
+    /// Only names with such an attribute: KEY=VALUE, or with != < <= > >=; may be repeated. With --records for records.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub attr: Vec<String>,
     /// How fresh the answer has to be.
     #[command(flatten)]
     pub reading: Reading,
@@ -51,19 +61,33 @@ impl Search {
             Mode::Prefix => SearchMode::Prefix,
         };
         let client = self.reading.client(session);
+        let query = SearchQuery {
+            q: Some(self.query.join(" ")),
+            limit: Some(self.limit),
+            mode: (mode != SearchMode::default()).then_some(mode),
+            records: self.records.then_some(true),
+            under: self.under.clone(),
+            attr: self.attr.clone(),
+            ..SearchQuery::default()
+        };
         let started = Instant::now();
-        let answer = client.search(&self.query.join(" "), mode, self.limit).await?;
-        print_hits(session, &answer, started.elapsed());
+        let answer = client.search_with(&query).await?;
+        print_hits(session, &answer, started.elapsed(), self.records || !self.attr.is_empty());
         Ok(())
     }
 }
 
 /// Prints hits, and keeps them so that numbers in the shell can refer to them.
-pub(super) fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration) {
+pub(super) fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration, with_attributes: bool) {
     let hits = &answer.value;
     session.keep_rows(hits.iter().map(|hit| hit.file_name.clone()));
-    let rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
-    session.output.result(hits, &["#", "NAME", "VER", "SIZE", "COPIES", "HOLDERS"], &rows);
+    let mut rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
+    let mut header = vec!["#", "NAME", "VER", "SIZE", "COPIES", "HOLDERS"];
+    if with_attributes {
+        header.push("ATTRIBUTES");
+        rows.iter_mut().zip(hits).for_each(|(row, hit)| row.push(shown(&hit.attributes)));
+    }
+    session.output.result(hits, &header, &rows);
     let total = answer.total.unwrap_or(hits.len() as u64);
     session.output.remark(&format!(
         "{} of {} matches, {} ms{}",
