@@ -9,7 +9,7 @@ use crate::catalog::event::FileNumber;
 use crate::catalog::records::{FileRecord, Holder, PeerRecord};
 use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::Id;
-use crate::types::{FileName, LogTime, PeerId, Version};
+use crate::types::{FileName, LeaseToken, LogTime, PeerId, Version};
 
 impl Catalog {
     /// The log clock, in milliseconds (T1).
@@ -108,6 +108,14 @@ impl Catalog {
     /// The lease or pending grant on a name; `None` if it has neither now.
     pub fn lease(&self, file: &FileName) -> Option<LeaseView> {
         self.lease_view(self.file_id(file)?)
+    }
+
+    /// The secret of the peer's live lease on a name. For a node that acts for callers which know no secrets; it never
+    /// leaves the node.
+    pub fn lease_token(&self, file: &FileName, peer: &PeerId) -> Option<LeaseToken> {
+        let lease = self.files[self.file_id(file)?].lease()?;
+        let is_own = self.peer_slot(peer) == Some(lease.peer) && !self.is_over(lease.deadline);
+        is_own.then_some(lease.token)
     }
 
     /// Every live lease and pending grant, in name order.

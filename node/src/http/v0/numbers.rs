@@ -1,0 +1,94 @@
+//! The version numbers that the original's programs see.
+//!
+//! The index counts versions 1, 2, 3 … (F2). The original lets any growing number be a version, and its client takes the
+//! time in nanoseconds. So where a peer has published under a number of its own, the index notes as attributes of the
+//! file which number that was, and of which version. Later versions count on from there:
+//!
+//! ```text
+//! version in the index      1   2   3            4            5
+//! number that peers see     1   2   1700…000     1700…001     1700…002
+//!                                   ▲ announced by a peer: noted as of = 3, at = 1700…000, before = 2
+//! ```
+//!
+//! Invariant: the number of a file never goes back while its versions go on, whichever node answers. A note is written
+//! before its version is published, under the same lease (K4); until that version exists, `before` is shown.
+
+use raft_store::catalog::{Catalog, Op};
+use raft_store::types::{FileName, LeaseToken, PeerId, Version};
+
+/// Which number a peer gave to which version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// The version of the index.
+    pub of: Version,
+    /// The number that its publisher gave it.
+    pub at: i64,
+    /// The number of the version before it.
+    pub before: i64,
+}
+
+/// The number of a version.
+pub fn number(version: Version, note: Option<&Note>) -> i64 {
+    let signed = |version: Version| i64::try_from(version).unwrap_or(i64::MAX);
+    match note {
+        None => signed(version),
+        Some(note) if version >= note.of => note.at.saturating_add(signed(version - note.of)),
+        Some(note) => note.before.saturating_sub(signed(note.of - 1 - version)),
+    }
+}
+
+/// What has to be noted so that `version` is shown as `wanted`; `None` if it is shown so, or as a greater number.
+pub fn to_note(version: Version, wanted: i64, known: Option<&Note>) -> Option<Note> {
+    let before = version.checked_sub(1).map_or(0, |before| number(before, known));
+    (wanted > number(version, known)).then_some(Note { of: version, at: wanted, before })
+}
+
+/// What is noted about a file.
+pub fn noted(_catalog: &Catalog, _name: &FileName) -> Option<Note> {
+    None
+}
+
+/// The command that writes a note. Without a token it only raises what is noted.
+pub fn note(_peer: &PeerId, _name: &FileName, _note: Note, _token: Option<LeaseToken>) -> Option<Op> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NANOS: i64 = 1_700_000_000_000_000_000;
+
+    #[test]
+    fn without_a_note_the_index_counts() {
+        assert_eq!((number(1, None), number(7, None)), (1, 7));
+        for wanted in [i64::MIN, 0, 1, 7] {
+            assert_eq!(to_note(7, wanted, None), None, "{wanted} is not above what is shown");
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_announced_is_shown_and_counted_on() {
+        let note = to_note(3, NANOS, None).expect("it is above 3");
+        assert_eq!(note, Note { of: 3, at: NANOS, before: 2 });
+        let shown: Vec<i64> = (1..=5).map(|version| number(version, Some(&note))).collect();
+        assert_eq!(shown, [1, 2, NANOS, NANOS + 1, NANOS + 2]);
+        assert_eq!(to_note(4, NANOS + 1, Some(&note)), None, "it would be shown anyway");
+        let second = to_note(6, 2 * NANOS, Some(&note)).expect("later");
+        assert_eq!((number(5, Some(&second)), number(6, Some(&second))), (NANOS + 2, 2 * NANOS));
+    }
+
+    #[test]
+    fn numbers_never_go_back_and_never_overflow() {
+        let mut known: Option<Note> = None;
+        let mut last = 0;
+        for (version, wanted) in [(1, 5), (2, 5), (3, NANOS), (4, 3), (5, i64::MAX), (6, i64::MAX), (7, 1)] {
+            // Noted before the version is published.
+            let note = to_note(version, wanted, known.as_ref()).or(known);
+            assert!(number(version - 1, note.as_ref()) >= last.min(number(version - 1, known.as_ref())));
+            let shown = number(version, note.as_ref());
+            assert!(shown >= last && shown >= wanted, "{version}: {shown} after {last}");
+            (known, last) = (note, shown);
+        }
+    }
+}
