@@ -104,14 +104,18 @@ async fn a_higher_version_takes_the_callers_live_lease() {
     assert_eq!(announce("b", "y", 3).await.status, 403);
     assert_eq!(announce("a", "x", 3).await.status, 403, "the lease ended with the version");
     let found = old.get(&server, "/peers?file=ver.txt").await;
-    assert_eq!((&found.json["file"], ids(&found.json["peers"])), (&json!({"name": "ver.txt", "size": 100, "hash": "", "version": 2}), vec!["a"]));
+    assert_eq!(
+        (&found.json["file"], ids(&found.json["peers"])),
+        (&json!({"name": "ver.txt", "size": 100, "hash": "", "version": 2}), vec!["a"])
+    );
     // The versions before it are holdings, whoever announces them.
     assert_eq!(announce("b", "y", 1).await.status, 204);
     assert_eq!(announce("b", "y", 2).await.status, 204);
     // A lease may come before the file, and before the peer.
     let body = json!({"peerId": "c", "fileName": "new.txt"});
     assert_eq!(old.post(&server, "/lease", &body).await.json["granted"], true);
-    let new = |id: &str| json!({"peer": peer(id), "file": {"name": "new.txt", "size": 1, "hash": hash("x"), "version": 1}});
+    let new =
+        |id: &str| json!({"peer": peer(id), "file": {"name": "new.txt", "size": 1, "hash": hash("x"), "version": 1}});
     assert_eq!(old.post(&server, "/announce", &new("b")).await.status, 403);
     assert_eq!(old.post(&server, "/announce", &new("c")).await.status, 204);
 }

@@ -63,7 +63,9 @@ impl Original {
             "update" => format!("update {}", named()),
             "delete" => format!("rm --local {}", named()),
             "list" => "list".to_owned(),
-            other => return Err(format!("-cmd {other}: the original knew serve, search, get, update, delete and list")),
+            other => {
+                return Err(format!("-cmd {other}: the original knew serve, search, get, update, delete and list"));
+            }
         };
         let servers = self.value("server").split(',').map(|server| server.trim().trim_end_matches('/'));
         let servers: Vec<_> = servers.map(|server| server.trim_end_matches("/v0")).collect();
@@ -168,7 +170,10 @@ mod tests {
                 "-bind :9001 -addr http://localhost:9001",
                 "raftshare serve --server http://localhost:8080 --dir shared --bind :9001",
             ),
-            ("-cmd search -dir d annual report", "raftshare search annual report --server http://localhost:8080 --dir d"),
+            (
+                "-cmd search -dir d annual report",
+                "raftshare search annual report --server http://localhost:8080 --dir d",
+            ),
             ("-cmd get -server http://a:1 -dir d doc.txt", "raftshare get doc.txt --server http://a:1 --dir d"),
             ("-cmd update -dir d doc.txt", "raftshare update doc.txt --server http://localhost:8080 --dir d"),
             ("-cmd delete -dir d doc.txt", "raftshare rm --local doc.txt --server http://localhost:8080 --dir d"),
@@ -185,14 +190,18 @@ mod tests {
 
     #[test]
     fn todays_command_lines_are_left_alone() {
-        for line in ["serve --dir d --bind :9001", "append a.txt -- -cmd", "search -o json x", "-q status", "--help", ""] {
+        for line in
+            ["serve --dir d --bind :9001", "append a.txt -- -cmd", "search -o json x", "-q status", "--help", ""]
+        {
             assert_eq!(answered(line), None, "{line}");
         }
     }
 
     #[test]
     fn words_are_quoted_for_a_shell() {
-        for (word, expected) in [("a.txt", "a.txt"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")] {
+        for (word, expected) in
+            [("a.txt", "a.txt"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
             assert_eq!(quoted(word), expected);
         }
     }

@@ -7,7 +7,6 @@ use clap::{CommandFactory, Parser};
 use super::command_line::Cli;
 use super::values::Patience;
 use super::verbs::{CommandLineVerb, Verb};
-use crate::terminal::Format;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())

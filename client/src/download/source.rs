@@ -189,12 +189,7 @@ impl Target {
         Ok(response)
     }
 
-    async fn ask(
-        &self,
-        url: reqwest::Url,
-        range: Option<(u64, u64)>,
-        by_hash: bool,
-    ) -> Result<Response, SourceError> {
+    async fn ask(&self, url: reqwest::Url, range: Option<(u64, u64)>, by_hash: bool) -> Result<Response, SourceError> {
         let mut request = self.http.get(url);
         if by_hash {
             request = request.header(header::IF_MATCH, format!("\"{}\"", self.hash));

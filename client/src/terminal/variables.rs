@@ -93,10 +93,7 @@ pub fn with_original(args: Vec<OsString>, output: Output) -> Vec<OsString> {
     args
 }
 
-fn taken_from_original(
-    mut args: Vec<OsString>,
-    read: impl Fn(&str) -> Option<String>,
-) -> (Vec<OsString>, Vec<String>) {
+fn taken_from_original(mut args: Vec<OsString>, read: impl Fn(&str) -> Option<String>) -> (Vec<OsString>, Vec<String>) {
     let mut notices = Vec::new();
     if args.get(1).is_none_or(|command| command != "start") {
         return (args, notices);

@@ -60,9 +60,7 @@ impl OldPeer {
 
     /// What its registration says: each file with its hash, and without a version.
     pub fn registration(&self) -> Value {
-        let file = |(name, content): (&String, &String)| {
-            json!({"name": name, "size": content.len(), "hash": hash(content), "version": 0})
-        };
+        let file = |(name, content): (&String, &String)| json!({"name": name, "size": content.len(), "hash": hash(content), "version": 0});
         let files: Vec<Value> = self.files.lock().iter().map(file).collect();
         // A folder without files is a nil slice in Go.
         let files = if files.is_empty() { Value::Null } else { files.into() };

@@ -48,10 +48,11 @@ impl V0 {
 }
 
 fn plan(catalog: &Catalog, peer: &PeerId, file: &Stated) -> Result<Plan, ApiError> {
-    let current = Current::of(catalog, &file.name);
+    let view = catalog.file(&file.name);
+    let current = view.as_ref().and_then(Current::of_view);
+    let last = view.as_ref().map_or(0, |view| view.version);
+    let known = view.as_ref().and_then(numbers::noted);
     let token = lease::own_token(catalog, &file.name, peer);
-    let last = catalog.file(&file.name).map_or(0, |known| known.version);
-    let known = numbers::noted(catalog, &file.name);
     let is_newer = current.is_none_or(|current| file.version > current.number);
     if is_newer && token.is_none() && last > 0 {
         let lease_required = Rejection::LeaseRequired { current_version: last, holder: None };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use client::contract::{FailedTask, Task, TaskKind};
 use parking_lot::Mutex;
+use raft_store::catalog::HolderView;
 use raft_store::types::PeerId;
 use tokio::time::Instant;
 
@@ -74,11 +75,10 @@ impl Given {
 
 /// A task in the original's format; `None` if the file has moved on since it was planned.
 fn rendered(node: &Node, task: &Task) -> Option<ReplicationTask> {
-    let catalog = node.catalog();
-    let current = Current::of(&catalog, &task.file).filter(|current| current.version == task.version)?;
-    let holders = catalog.file(&task.file)?.holders;
-    drop(catalog);
-    let source = holders.iter().find(|holder| holder.live && holder.current && *holder.address == *task.source)?;
+    let file = node.catalog().file(&task.file)?;
+    let current = Current::of_view(&file).filter(|current| current.version == task.version)?;
+    let is_source = |holder: &&HolderView| holder.live && holder.current && *holder.address == *task.source;
+    let source = file.holders.iter().find(is_source)?;
     let source_peer = peer_info(node, &source.peer, &source.address);
     Some(ReplicationTask { file: current.info(&task.file), source_peer })
 }

@@ -113,10 +113,9 @@ impl Hashing {
 
 /// The current version and the peer's address, if the peer holds it and nobody has stated its hash.
 fn unproven(node: &Node, peer: &PeerId, name: &FileName) -> Option<(Current, Arc<str>)> {
-    let catalog = node.catalog();
-    let current = Current::of(&catalog, name).filter(Current::is_unproven)?;
-    let holders = catalog.file(name)?.holders;
-    let holder = holders.into_iter().find(|holder| holder.peer == *peer && holder.live && holder.current)?;
+    let file = node.catalog().file(name)?;
+    let current = Current::of_view(&file).filter(Current::is_unproven)?;
+    let holder = file.holders.into_iter().find(|holder| holder.peer == *peer && holder.live && holder.current)?;
     Some((current, holder.address))
 }
 

@@ -32,7 +32,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use raft_store::catalog::{Catalog, Rejection};
+use raft_store::catalog::{Catalog, FileView, Rejection};
 use raft_store::types::{ContentHash, FileName, PeerId, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -209,8 +209,11 @@ struct Current {
 impl Current {
     /// `None` if the file does not exist.
     fn of(catalog: &Catalog, name: &FileName) -> Option<Self> {
-        let file = catalog.file(name)?;
-        let number = numbers::number(file.version, numbers::noted(catalog, name).as_ref());
+        Self::of_view(&catalog.file(name)?)
+    }
+
+    fn of_view(file: &FileView) -> Option<Self> {
+        let number = numbers::number(file.version, numbers::noted(file).as_ref());
         Some(Self { version: file.version, hash: file.hash?, size: file.size, number })
     }
 

@@ -13,7 +13,7 @@
 //! Invariant: the number of a file never goes back while its versions go on, whichever node answers. A note is written
 //! before its version is published, under the same lease (K4); until that version exists, `before` is shown.
 
-use raft_store::catalog::{Catalog, Op};
+use raft_store::catalog::{FileView, Op};
 use raft_store::types::{FileName, LeaseToken, PeerId, Version};
 
 /// Which number a peer gave to which version.
@@ -44,7 +44,7 @@ pub fn to_note(version: Version, wanted: i64, known: Option<&Note>) -> Option<No
 }
 
 /// What is noted about a file.
-pub fn noted(_catalog: &Catalog, _name: &FileName) -> Option<Note> {
+pub fn noted(_file: &FileView) -> Option<Note> {
     None
 }
 

@@ -10,8 +10,8 @@ use axum::extract::{Query, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
 use client::contract::ReadParams;
-use raft_store::catalog::Catalog;
-use raft_store::types::{FileName, PeerId};
+use raft_store::catalog::FileView;
+use raft_store::types::FileName;
 use serde::Deserialize;
 
 use super::wire::{SearchMatch, SearchResponse};
@@ -64,34 +64,31 @@ fn found(node: &Node, query: &str) -> Result<Response, ApiError> {
     let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
     // The index finds names that have each word of the query; here the query counts as it was typed.
     let is_match = |name: &FileName| name.as_str().to_lowercase().contains(&wanted) && node.catalog().is_found(name);
-    let mut names: Vec<FileName> =
-        opened.finish(SEARCH_LIMIT_MAX, is_match).hits.into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    let matches = names.iter().filter_map(|name| matched(node, name)).collect();
+    let hits = opened.finish(SEARCH_LIMIT_MAX, is_match).hits;
+    let mut files: Vec<FileView> = {
+        let catalog = node.catalog();
+        hits.iter().filter_map(|(name, _)| catalog.file(name)).collect()
+    };
+    files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let matches = files.iter().filter_map(|file| matched(node, file)).collect();
     let mut response = answered(&SearchResponse { matches });
     response.extensions_mut().insert(derived);
     Ok(response)
 }
 
 fn peers(node: &Node, name: &str) -> Response {
-    let found = FileName::parse(name).ok().and_then(|name| matched(node, &name));
+    let file = FileName::parse(name).ok().and_then(|name| node.catalog().file(&name));
+    let found = file.and_then(|file| matched(node, &file));
     found.map_or_else(|| text(StatusCode::NOT_FOUND, "not found"), |found| answered(&found))
 }
 
 /// A file with its peers; `None` if the original would have forgotten it, since no live peer has it.
-fn matched(node: &Node, name: &FileName) -> Option<SearchMatch> {
-    let (current, holders) = {
-        let catalog = node.catalog();
-        (Current::of(&catalog, name)?, holders(&catalog, name)?)
-    };
-    let peers = holders.iter().map(|(peer, address)| peer_info(node, peer, address)).collect();
-    Some(SearchMatch { file: current.info(name), peers })
-}
-
-fn holders(catalog: &Catalog, name: &FileName) -> Option<Vec<(PeerId, Arc<str>)>> {
-    if !catalog.is_found(name) {
+fn matched(node: &Node, file: &FileView) -> Option<SearchMatch> {
+    let current = Current::of_view(file)?;
+    if !file.holders.iter().any(|holder| holder.live) {
         return None;
     }
-    let holders = catalog.file(name)?.holders.into_iter();
-    Some(holders.filter(|holder| holder.live && holder.current).map(|holder| (holder.peer, holder.address)).collect())
+    let peers = file.holders.iter().filter(|holder| holder.live && holder.current);
+    let peers = peers.map(|holder| peer_info(node, &holder.peer, &holder.address)).collect();
+    Some(SearchMatch { file: current.info(&file.name), peers })
 }

@@ -34,8 +34,9 @@ pub struct Stated {
 impl Stated {
     pub fn check(file: FileInfo) -> Result<Self, ApiError> {
         let name = file_name(&file.name)?;
-        let size = u64::try_from(file.size)
-            .map_err(|_| ApiError::BadRequest(format!("the size of {name} is {}; it must not be negative", file.size)))?;
+        let size = u64::try_from(file.size).map_err(|_| {
+            ApiError::BadRequest(format!("the size of {name} is {}; it must not be negative", file.size))
+        })?;
         Ok(Self { name, size, hash: file.hash, version: file.version })
     }
 
@@ -136,9 +137,10 @@ impl V0 {
         let wanted: Vec<Op> = {
             let catalog = call.node.catalog();
             let op = |file: &Stated| {
-                let current = Current::of(&catalog, &file.name)?;
+                let view = catalog.file(&file.name)?;
+                let current = Current::of_view(&view)?;
                 let holds = file.hash_beside(Some(&current)) == current.hash;
-                let known = numbers::noted(&catalog, &file.name);
+                let known = numbers::noted(&view);
                 let note = numbers::to_note(current.version, file.version, known.as_ref()).filter(|_| holds)?;
                 numbers::note(peer, &file.name, note, None)
             };
