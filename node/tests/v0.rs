@@ -1,4 +1,4 @@
-//! The wire format of the original under `/v0`: its scenarios, its mistakes, and its peers beside those of this version.
+//! The wire format of the original under `/v0`: its scenarios, its mistakes, its peers beside those of this version.
 #![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 #[path = "v0/mixed.rs"]

@@ -11,8 +11,8 @@
 //!
 //! Invariants
 //! * An adapter over the same commands: whatever is decided is decided by the catalog, and all rules hold.
-//! * A caller of these paths names a peer and shows no token. So it can use only leases that were taken here (`lease.rs`
-//!   marks their tokens), never one that a client of this version has.
+//! * A caller of these paths names a peer and shows no token. So it can use only leases that were taken here
+//!   (`lease.rs` marks their tokens), never one that a client of this version has.
 
 mod announce;
 mod given;

@@ -1,8 +1,8 @@
 //! The version numbers that the original's programs see.
 //!
-//! The index counts versions 1, 2, 3 … (F2). The original lets any growing number be a version, and its client takes the
-//! time in nanoseconds. So where a peer has published under a number of its own, the index notes as attributes of the
-//! file which number that was, and of which version. Later versions count on from there:
+//! The index counts versions 1, 2, 3 … (F2). The original lets any growing number be a version, and its client takes
+//! the time in nanoseconds. So where a peer has published under a number of its own, the index notes as attributes of
+//! the file which number that was, and of which version. Later versions count on from there:
 //!
 //! ```text
 //! version in the index      1   2   3            4            5
@@ -13,8 +13,15 @@
 //! Invariant: the number of a file never goes back while its versions go on, whichever node answers. A note is written
 //! before its version is published, under the same lease (K4); until that version exists, `before` is shown.
 
-use raft_store::catalog::{FileView, Op};
-use raft_store::types::{FileName, LeaseToken, PeerId, Version};
+use raft_store::catalog::{Action, FileView, Op, Test, Txn};
+use raft_store::types::{AttributeKey, Comparison, FileName, LeaseToken, PeerId, Version};
+
+/// The attribute with [`Note::at`].
+const AT: &str = "v0.at";
+/// The attribute with [`Note::of`].
+const OF: &str = "v0.of";
+/// The attribute with [`Note::before`].
+const BEFORE: &str = "v0.before";
 
 /// Which number a peer gave to which version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +50,32 @@ pub fn to_note(version: Version, wanted: i64, known: Option<&Note>) -> Option<No
     (wanted > number(version, known)).then_some(Note { of: version, at: wanted, before })
 }
 
-/// What is noted about a file.
-pub fn noted(_file: &FileView) -> Option<Note> {
-    None
+/// What is noted about a file. Attributes of these names that somebody else has written are as good as none.
+pub fn noted(file: &FileView) -> Option<Note> {
+    let integer = |key: &str| file.attributes.get(key)?.as_integer();
+    let of = Version::try_from(integer(OF)?).ok().filter(|of| *of > 0)?;
+    Some(Note { of, at: integer(AT)?, before: integer(BEFORE)? })
 }
 
-/// The command that writes a note. Without a token it only raises what is noted.
-pub fn note(_peer: &PeerId, _name: &FileName, _note: Note, _token: Option<LeaseToken>) -> Option<Op> {
-    None
+/// The command that writes a note, under the file's lease if there is one. Without a token it only raises what is noted.
+pub fn note(peer: &PeerId, name: &FileName, note: Note, token: Option<LeaseToken>) -> Option<Op> {
+    let of = i64::try_from(note.of).ok()?;
+    let mut txn = Txn::new(peer.clone());
+    if token.is_none() {
+        for (key, value) in [(AT, note.at), (OF, of)] {
+            let is = Comparison::GreaterOrEqual;
+            let test = Test::Attribute { key: AttributeKey::parse(key).ok()?, is, value: value.into() };
+            txn.require(name.clone(), test);
+        }
+    }
+    for (key, value) in [(AT, note.at), (OF, of), (BEFORE, note.before)] {
+        let set = Action::Set { key: AttributeKey::parse(key).ok()?, value: value.into() };
+        match token {
+            Some(_) => txn.then(name.clone(), set, token),
+            None => txn.otherwise(name.clone(), set, None),
+        }
+    }
+    Some(Op::Txn(txn))
 }
 
 #[cfg(test)]
@@ -58,6 +83,16 @@ mod tests {
     use super::*;
 
     const NANOS: i64 = 1_700_000_000_000_000_000;
+
+    #[test]
+    fn every_attribute_has_a_valid_key() {
+        let (peer, name) = (PeerId::parse("p").expect("valid"), FileName::parse("f").expect("valid"));
+        let some = Note { of: 3, at: NANOS, before: 2 };
+        for token in [None, Some(LeaseToken([1; 16]))] {
+            assert!(note(&peer, &name, some, token).is_some());
+        }
+        assert!(note(&peer, &name, Note { of: u64::MAX, ..some }, None).is_none(), "no version is as high");
+    }
 
     #[test]
     fn without_a_note_the_index_counts() {

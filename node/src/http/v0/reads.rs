@@ -63,7 +63,9 @@ fn found(node: &Node, query: &str) -> Result<Response, ApiError> {
     let opened = node.names.open(query, Mode::Substring).map_err(|progress| ApiError::Loading { progress })?;
     let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
     // The index finds names that have each word of the query; here the query counts as it was typed.
-    let is_match = |name: &FileName| name.as_str().to_lowercase().contains(&wanted) && node.catalog().is_found(name);
+    let is_match = |name: &FileName| {
+        name.as_str().to_lowercase().contains(&wanted) && node.catalog().is_found(name, false, |_| true)
+    };
     let hits = opened.finish(SEARCH_LIMIT_MAX, is_match).hits;
     let mut files: Vec<FileView> = {
         let catalog = node.catalog();
