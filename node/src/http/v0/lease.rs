@@ -4,7 +4,7 @@
 //! token, so nobody can publish under the lease of a client that keeps its token to itself.
 
 use axum::response::Response;
-use raft_store::catalog::{Acquire, Catalog, Grant, Op, Rejection, Renew, Reply as Committal};
+use raft_store::catalog::{Acquire, Catalog, Grant, LeaseView, Op, Rejection, Renew, Reply as Committal};
 use raft_store::types::{FileName, LeaseToken, LogTime, PeerId};
 
 use super::register::ensure_registered;
@@ -35,7 +35,16 @@ pub fn own_token(catalog: &Catalog, file: &FileName, peer: &PeerId) -> Option<Le
 pub async fn lease(call: &Call, peer: &PeerId, file: &FileName) -> Result<Response, ApiError> {
     ensure_registered(call, peer, None).await?;
     let ttl_ms = millis(call.node.config.lease_ttl);
-    let own = own_token(&call.node.catalog(), file, peer);
+    let (own, foreign) = {
+        let catalog = call.node.catalog();
+        let own = own_token(&catalog, file, peer);
+        // A newer incarnation of the holder would take it over (L4), and whoever names the peer here can be one.
+        let is_own = |lease: &LeaseView| lease.holder == *peer && lease.fencing_token.is_some();
+        (own, catalog.lease(file).filter(|lease| own.is_none() && is_own(lease)))
+    };
+    if let Some(lease) = foreign {
+        return Ok(denied(&call.node, &lease.holder, lease.deadline));
+    }
     if let Some(token) = own {
         let renew = Renew { peer: peer.clone(), file: file.clone(), token, ttl_ms: Some(ttl_ms) };
         match call.propose(Op::Renew(renew), 0).await?.outcome.result {
@@ -49,13 +58,14 @@ pub async fn lease(call: &Call, peer: &PeerId, file: &FileName) -> Result<Respon
     let acquire = Acquire { peer: peer.clone(), file: file.clone(), ttl_ms, wait: false, token: draw_token() };
     match call.propose(Op::Acquire(acquire), 0).await?.outcome.result? {
         Committal::Granted(grant) => Ok(granted(&call.node, &grant)),
-        Committal::Denied { holder, deadline, .. } => Ok(answered(&LeaseResponse {
-            granted: false,
-            expiration: expiration(&call.node, deadline),
-            message: format!("Lease currently held by {holder}"),
-        })),
+        Committal::Denied { holder, deadline, .. } => Ok(denied(&call.node, &holder, deadline)),
         other => Err(unexpected(&other)),
     }
+}
+
+fn denied(node: &Node, holder: &PeerId, deadline: LogTime) -> Response {
+    let message = format!("Lease currently held by {holder}");
+    answered(&LeaseResponse { granted: false, expiration: expiration(node, deadline), message })
 }
 
 fn granted(node: &Node, grant: &Grant) -> Response {

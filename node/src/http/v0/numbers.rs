@@ -57,7 +57,8 @@ pub fn noted(file: &FileView) -> Option<Note> {
     Some(Note { of, at: integer(AT)?, before: integer(BEFORE)? })
 }
 
-/// The command that writes a note, under the file's lease if there is one. Without a token it only raises what is noted.
+/// The command that writes a note, under the file's lease if there is one. Without a token it only raises what is
+/// noted.
 pub fn note(peer: &PeerId, name: &FileName, note: Note, token: Option<LeaseToken>) -> Option<Op> {
     let of = i64::try_from(note.of).ok()?;
     let mut txn = Txn::new(peer.clone());
