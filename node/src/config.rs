@@ -202,6 +202,8 @@ pub struct Config {
     pub snapshot_every: Option<u64>,
     /// Answer 403 `not_leader` instead of forwarding (W2).
     pub reject_writes_on_followers: bool,
+    /// Serve the wire format of the original under `/v0`.
+    pub v0: bool,
     /// Serve beyond loopback without credentials.
     pub insecure: bool,
 }

@@ -187,3 +187,26 @@ fn results_onto_a_closed_pipe_end_quietly_and_onto_a_full_disk_with_an_error() {
         assert!(String::from_utf8_lossy(&full.stderr).contains("standard output"), "{arguments:?}: {full:?}");
     }
 }
+
+#[test]
+fn variables_of_the_original_are_taken_with_a_notice_or_explained() {
+    let data = tempfile::tempdir().expect("a directory");
+    let port = node::testbed::free_ports(1).expect("a free port")[0];
+    let mut command = program();
+    command.args(["start", "--id", "1", "--data"]).arg(data.path().join("n1")).env_remove("RAFTSHARE_HTTP");
+    command.env("NAPSTER_SERVER_ADDR", format!(":{port}")).env("NAPSTER_SHADOW_ADDR", "http://localhost:8081");
+    let log = data.path().join("log");
+    command.stdout(Stdio::piped()).stderr(File::create(&log).expect("a file"));
+    let child = command.spawn().expect("the program starts");
+    let mut node = Running { child, _data: data };
+    assert_eq!(node.address(), format!("127.0.0.1:{port}"), "this machine only, without --insecure");
+    let told = std::fs::read_to_string(&log).expect("text");
+    assert!(told.contains(&format!("NAPSTER_SERVER_ADDR=:{port} is taken as --listen 127.0.0.1:{port}")), "{told}");
+    assert!(told.contains("there is no shadow any more") && told.contains("--server http://a:8080"), "{told}");
+
+    // The original's server had no arguments at all.
+    let alone = program().env("NAPSTER_SERVER_ADDR", ":8081").output().expect("it runs");
+    let told = String::from_utf8_lossy(&alone.stderr);
+    assert_eq!(alone.status.code(), Some(2), "{told}");
+    assert!(told.contains("raftshare-node start --id 1 --data n1 --listen 127.0.0.1:8081"), "{told}");
+}

@@ -82,6 +82,7 @@ impl Hosted {
             election: (Duration::from_millis(120), Duration::from_millis(240)),
             snapshot_every: None,
             reject_writes_on_followers: false,
+            v0: true,
             insecure: false,
         };
         let listener = TcpListener::bind(config.listen).await.context("cannot listen in the follower's place")?;

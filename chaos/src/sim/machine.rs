@@ -123,6 +123,7 @@ fn config(id: u64, plan: &Plan) -> Config {
         election: (Duration::from_millis(150), Duration::from_millis(300)),
         snapshot_every: Some(plan.snapshot_every),
         reject_writes_on_followers: false,
+        v0: true,
         insecure: true,
     }
 }

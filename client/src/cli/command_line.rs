@@ -1,4 +1,4 @@
-//! The options of every verb, and the translation of the spelling of earlier versions.
+//! The options of every verb.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,22 +59,4 @@ pub struct Common {
     /// Log to the standard error; repeat for more detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-}
-
-/// Translates `-cmd serve -server URL …`, the spelling of earlier versions.
-pub fn modernise(mut args: Vec<String>) -> Vec<String> {
-    let Some(position) = args.iter().position(|arg| arg == "-cmd" || arg == "--cmd") else { return args };
-    args.remove(position);
-    if position >= args.len() {
-        return args;
-    }
-    let command = args.remove(position);
-    for arg in args.iter_mut().skip(1) {
-        let is_long = arg.len() > 2 && arg.starts_with('-') && !arg.starts_with("--");
-        if is_long && arg.as_bytes()[1].is_ascii_alphabetic() {
-            arg.insert(0, '-');
-        }
-    }
-    args.insert(1, command);
-    args
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command_line.rs  options of every verb       verbs/   one file for each verb
+//! original.rs      the original's flags
 //! session.rs       cluster, folder and peer    shell/   the verbs, typed into a running `serve`
 //! reading.rs       consistency of reads        servers.rs   what `--discover` has learned
 //!                                              edit/, fetch.rs, leases.rs, attributes.rs   what several verbs share
@@ -13,6 +14,7 @@ mod edit;
 mod failures;
 mod fetch;
 mod leases;
+mod original;
 mod reading;
 mod servers;
 mod session;
@@ -25,9 +27,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use self::command_line::{Cli, modernise};
+use self::command_line::Cli;
 use self::session::Session;
-use crate::terminal::{Exit, Failure, Output, conclude, print_failure, print_usage, variables};
+use crate::terminal::{Exit, Failure, Format, Output, conclude, print_failure, print_usage, variables};
 
 /// The clap definition of the command line, for tests that go through all verbs.
 pub fn command() -> clap::Command {
@@ -37,7 +39,11 @@ pub fn command() -> clap::Command {
 /// Runs the program and returns its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let cli = match Cli::try_parse_from(modernise(args)) {
+    if let Some(failure) = original::answer(args.get(1..).unwrap_or_default()) {
+        print_failure(Output { format: Format::Table, quiet: false }, &failure);
+        return failure.exit as u8;
+    }
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, std::env::args_os()),
     };

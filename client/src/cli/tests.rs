@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::command_line::{Cli, modernise};
+use super::command_line::Cli;
 use super::values::Patience;
 use super::verbs::{CommandLineVerb, Verb};
-use crate::terminal::Format;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(modernise(line.split_whitespace().map(str::to_owned).collect()))
+    Cli::try_parse_from(line.split_whitespace())
 }
 
 #[test]
@@ -76,15 +75,6 @@ fn names_and_durations_are_checked_with_their_rule() {
         let error = parse(line).expect_err(line).to_string();
         assert!(error.contains(expected), "{line}: {error}");
     }
-}
-
-#[test]
-fn the_earlier_spelling_is_understood() {
-    let cli = parse("raftshare -cmd serve -server http://a:1 -dir tmp/p1 -bind :9001").expect("the old spelling");
-    assert_eq!((cli.common.server.as_str(), cli.common.dir.to_str()), ("http://a:1", Some("tmp/p1")));
-    assert!(matches!(cli.verb, CommandLineVerb::Serve(serve) if serve.bind == ":9001"));
-    let short = parse("raftshare -cmd search -server http://a:1 -o json x").expect("one-letter options stay");
-    assert_eq!(short.common.output, Format::Json);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use raft_store::types::{ContentHash, FileName, Version};
 use reqwest::{Method, Response, StatusCode, header};
 
 use super::plan::Outcome;
+use crate::contract::PROBLEM_JSON;
 
 /// Characters of a path segment that need no encoding (RFC 3986 "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -169,16 +170,11 @@ impl Target {
         let base = source.trim_end_matches('/');
         let url = reqwest::Url::parse(&format!("{base}{}", self.path)).map_err(|_| SourceError::BadAddress)?;
         // A holder whose announcement is still in flight serves bytes that are named by their hash.
-        let mut request = self.http.request(method, url).header(header::IF_MATCH, format!("\"{}\"", self.hash));
-        if let Some(token) = &self.bearer {
-            request = request.bearer_auth(token);
+        let mut response = self.ask(method.clone(), url.clone(), range, true).await?;
+        if response.status() == StatusCode::PRECONDITION_FAILED && !is_problem(&response) {
+            // The original's peers know no entity tags, and so none that matches.
+            response = self.ask(method, url, range, false).await?;
         }
-        if let Some((first, last)) = range {
-            request = request.header(header::RANGE, format!("bytes={first}-{last}"));
-        }
-        let answer = tokio::time::timeout(self.limits.idle, request.send()).await;
-        let response = answer.map_err(|_| SourceError::Idle(self.limits.idle))?;
-        let response = response.map_err(|error| SourceError::connection(&error))?;
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(SourceError::Busy(status.as_u16()));
@@ -198,6 +194,28 @@ impl Target {
         let response = self.send(Method::HEAD, source, None).await?;
         let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         length.and_then(|length| length.parse().ok()).ok_or(SourceError::NoRanges)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: reqwest::Url,
+        range: Option<(u64, u64)>,
+        by_hash: bool,
+    ) -> Result<Response, SourceError> {
+        let mut request = self.http.request(method, url);
+        if by_hash {
+            request = request.header(header::IF_MATCH, format!("\"{}\"", self.hash));
+        }
+        if let Some(token) = &self.bearer {
+            request = request.bearer_auth(token);
+        }
+        if let Some((first, last)) = range {
+            request = request.header(header::RANGE, format!("bytes={first}-{last}"));
+        }
+        let answer = tokio::time::timeout(self.limits.idle, request.send()).await;
+        let response = answer.map_err(|_| SourceError::Idle(self.limits.idle))?;
+        response.map_err(|error| SourceError::connection(&error))
     }
 
     /// Starts fetching the whole file.
@@ -241,6 +259,11 @@ impl Target {
         }
         if bytes.len() == length { Ok(bytes) } else { Err(SourceError::Connection("the response was cut off".into())) }
     }
+}
+
+/// Whether a peer of this project gave the answer.
+fn is_problem(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes() == PROBLEM_JSON.as_bytes())
 }
 
 /// A body that is being received.

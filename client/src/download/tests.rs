@@ -31,6 +31,8 @@ enum Manner {
     Endless,
     /// Sends a byte at a time, each within the idle limit.
     Dripping,
+    /// A peer of the original: serves ranges, knows no entity tags, and so refuses every `If-Match`.
+    Original,
 }
 
 struct Holder {
@@ -75,7 +77,10 @@ fn answer(content: &Bytes, manner: Manner, headers: &HeaderMap) -> Response {
             let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(content.clone()));
             return Body::from_stream(endless).into_response();
         }
-        Manner::Honest | Manner::Lying | Manner::Dying | Manner::Stalling | Manner::Dripping => {}
+        Manner::Original if headers.contains_key(header::IF_MATCH) => {
+            return StatusCode::PRECONDITION_FAILED.into_response();
+        }
+        Manner::Original | Manner::Honest | Manner::Lying | Manner::Dying | Manner::Stalling | Manner::Dripping => {}
     }
     let part = range::select(wanted, None, &etag, size);
     let (offset, length) = part.span(size);
@@ -96,7 +101,10 @@ fn answer(content: &Bytes, manner: Manner, headers: &HeaderMap) -> Response {
         }
         _ => Body::from(bytes),
     };
-    let mut response = Response::builder().header(header::ETAG, etag).header(header::CONTENT_LENGTH, length);
+    let mut response = Response::builder().header(header::CONTENT_LENGTH, length);
+    if manner != Manner::Original {
+        response = response.header(header::ETAG, etag);
+    }
     if let Part::Range { first, last } = part {
         response = response.status(206).header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
     }
@@ -204,6 +212,22 @@ async fn a_source_without_ranges_and_lengths_will_do() {
         let (fetched, _dir) = fetch(&request(&bytes, stated, &[&plain])).await;
         assert_bytes(&fetched.expect("fetched whole"), &bytes);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_of_the_original_are_sources_like_others() {
+    for size in [0, 5_000, 3_000_000] {
+        let bytes = content(size);
+        let (original, honest) = (holder(&bytes, Manner::Original).await, holder(&bytes, Manner::Honest).await);
+        for holders in [&[&original][..], &[&original, &honest]] {
+            let (fetched, _dir) = fetch(&request(&bytes, Some(size as u64), holders)).await;
+            assert_bytes(&fetched.expect("fetched"), &bytes);
+        }
+    }
+    let bytes = content(5_000);
+    let wrong = holder(&content(5_000)[1..], Manner::Original).await;
+    let (failed, _dir) = fetch(&request(&bytes, Some(5_000), &[&wrong])).await;
+    assert!(matches!(failed, Err(DownloadError::Mismatch { .. })), "the hash of the whole decides: {failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

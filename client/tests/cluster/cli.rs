@@ -427,3 +427,14 @@ fn a_dead_leader_does_not_stop_a_search() {
     assert_eq!((code, out.as_str()), (0, "[]\n"));
     assert!(err.contains("! stale answer"), "{err}");
 }
+
+#[test]
+fn the_flags_of_the_original_do_nothing_and_name_todays_command() {
+    let fake = index(|_| no_quorum());
+    let url = fake.url();
+    let args = ["-cmd", "serve", "-server", &url, "-dir", "my files", "-bind", ":9001"];
+    let (code, out, err) = told(&raftshare(&url, folder().path(), &args));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains(&format!("raftshare serve --server {url} --dir 'my files' --bind :9001\n")), "{err}");
+    assert!(fake.seen("/register").is_empty() && fake.seen("/search").is_empty(), "nothing was asked");
+}

@@ -102,6 +102,9 @@ pub(super) struct StartArgs {
     /// What a follower does with writes
     #[arg(long, value_parser = ["forward", "reject"], default_value = "forward")]
     pub(super) follower_writes: String,
+    /// Serve the wire format of the original Go programs under /v0; its callers show no token
+    #[arg(long, value_parser = ["on", "off"], default_value = "on")]
+    pub(super) v0: String,
     /// Serve beyond loopback without asking for credentials
     #[arg(long)]
     pub(super) insecure: bool,
@@ -247,6 +250,7 @@ impl StartArgs {
             election: self.election,
             snapshot_every: self.snapshot_every,
             reject_writes_on_followers: self.follower_writes == "reject",
+            v0: self.v0 == "on",
             insecure: self.insecure,
         };
         config.validate()?;

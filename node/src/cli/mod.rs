@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use client::cluster::NewNode;
-use client::terminal::{self, Exit, Failure, Format, Output, print_usage, variables};
+use client::terminal::{self, Exit, Failure, Format, Output, print_failure, print_usage, variables};
 
 use self::args::{Cli, Command, TargetArgs, VerifyArgs};
 use self::operate::Change;
@@ -23,7 +23,13 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let plain = Output { format: Format::Table, quiet: false };
+    let args: Vec<_> = std::env::args_os().collect();
+    if let Some(failure) = variables::start_like_original(&args) {
+        print_failure(plain, &failure);
+        return ExitCode::from(failure.exit as u8);
+    }
+    let cli = match Cli::try_parse_from(variables::with_original(args, plain)) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(print_usage(&error, std::env::args_os())),
     };
@@ -33,7 +39,7 @@ pub fn main() -> ExitCode {
         _ => ("warn", LogFormat::Text),
     };
     let logging = Logging::start(filter, format);
-    variables::warn_about_unknown(Output { format: Format::Table, quiet: false });
+    variables::warn_about_unknown(plain);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(&logging, output, Err(operate::failure(&error.into()))),

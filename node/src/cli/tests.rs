@@ -89,6 +89,7 @@ const WRONG: &[(&str, &[(&str, &str)])] = &[
     ("election", &[("200ms", "SHORTEST..LONGEST"), ("1s..2h", "--election"), ("0s..0s", "election")]),
     ("snapshot-every", &[("0", "--snapshot-every"), ("many", "invalid")]),
     ("follower-writes", &[("drop", "forward")]),
+    ("v0", &[("yes", "on, off")]),
     ("insecure", &[]),
 ];
 

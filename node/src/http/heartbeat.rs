@@ -57,7 +57,7 @@ impl Handle for Heartbeat {
 }
 
 /// The answer to an unknown, expired or replaced peer (P5, P6).
-fn refusal(node: &Node, peer: &PeerId, incarnation: Option<Incarnation>) -> Option<HeartbeatResponse> {
+pub(super) fn refusal(node: &Node, peer: &PeerId, incarnation: Option<Incarnation>) -> Option<HeartbeatResponse> {
     let refused = |reason: Option<&str>| {
         Some(HeartbeatResponse { ok: false, reason: reason.map(str::to_owned), tasks: Vec::new() })
     };
@@ -97,7 +97,7 @@ async fn wait_for_tasks(
 }
 
 /// The tasks that `working` does not name.
-fn fresh_tasks(node: &Node, peer: &PeerId, working: &[String]) -> Vec<Task> {
+pub(super) fn fresh_tasks(node: &Node, peer: &PeerId, working: &[String]) -> Vec<Task> {
     let catalog = node.catalog();
     let mut tasks = node.leadership.tasks_for(&catalog, peer);
     tasks.retain(|task| !working.contains(&task.id));

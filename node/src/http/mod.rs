@@ -36,6 +36,7 @@ mod search;
 mod site;
 mod stats;
 mod txn;
+mod v0;
 mod why;
 mod writes;
 
@@ -47,10 +48,11 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::any;
-use client::contract::{Kind, ROUTES, Route};
+use client::contract::{Kind, ROUTES};
 use tower::Service;
 
 use self::error::ApiError;
+use crate::metrics::Requests;
 use crate::node::Node;
 use crate::sys::clock;
 
@@ -61,7 +63,9 @@ fn router(node: Arc<Node>) -> Router {
         ($($(#$mark:ident)? $endpoint:ident),+) => { $(router = handle::mount::<client::contract::$endpoint>(router);)+ };
     }
     client::for_each_endpoint!(mount_all);
+    let v0 = v0::V0::new(node.clone());
     router
+        .route("/v0/{*rest}", any(move |request| v0.serve(request)))
         .route("/raft/{*rest}", any(raft_only))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -92,18 +96,16 @@ impl Edge {
     /// Reads the body, gets the request answered, and adds which node's state gave the answer.
     pub async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
         let begun = clock::now();
-        let place = Route::place_of(request.uri().path());
+        let is_v0 = request.uri().path().starts_with("/v0/");
+        let place = Requests::place_of(request.uri().path());
         let route = place.and_then(|place| ROUTES.get(place));
+        let is_own = route.is_some_and(|route| route.kind == Kind::Own) || request.uri().path() == "/v0/healthz";
         let (parts, body) = request.into_parts();
         // The body's share of the memory is held until the request is answered.
         let (body, _share) = body::collect(body, &self.memory).await;
         let mut request = Request::from_parts(parts, Body::empty());
         request.extensions_mut().insert(body);
-        let refusal = if route.is_some_and(|route| route.kind == Kind::Own) {
-            None
-        } else {
-            self.node.condition.refusal().map(ApiError::from)
-        };
+        let refusal = if is_own { None } else { self.node.condition.refusal().map(ApiError::from) };
         // A request that arrived while this process was paused has waited in the system's buffers, and its caller may
         // have given up (W6).
         let refusal = match refusal {
@@ -113,6 +115,7 @@ impl Edge {
             refusal => refusal,
         };
         let mut response = match refusal {
+            Some(error) if is_v0 => v0::refused(&error, false),
             Some(error) => error.response(is_write(&request)),
             // `poll_ready` is not needed: a router is always ready.
             None => self.router.clone().call(request).await.unwrap_or_default(),

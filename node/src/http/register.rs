@@ -19,7 +19,7 @@ use super::writes::unexpected;
 use crate::duties::digests;
 use crate::propose::cut;
 
-fn check_address(address: &str) -> Result<(), ApiError> {
+pub(super) fn check_address(address: &str) -> Result<(), ApiError> {
     let wrong =
         |what: &str| ApiError::BadRequest(format!("address {what}; expected a base URL such as http://10.0.0.5:9001"));
     if address.len() > limits::ADDRESS_BYTES_MAX {

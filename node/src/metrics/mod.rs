@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 pub use self::connections::Mishap;
 use self::connections::Mishaps;
-use self::requests::Requests;
+pub use self::requests::Requests;
 pub use self::storage::register as register_storage;
 use self::transfers::Transfers;
 use crate::sys::clock::{self, millis};

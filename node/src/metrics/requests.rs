@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::contract::ROUTES;
+use client::contract::{ROUTES, Route};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::{Registry, Unit};
@@ -14,7 +14,18 @@ use raft_store::histogram::{Histogram, micros};
 
 use super::encode::{Observed, Rows};
 
-/// The label of paths that are none of the contract's.
+/// Paths that a node serves beside the contract: the wire format of the original.
+const V0: [&str; 8] = [
+    "/v0/register",
+    "/v0/announce",
+    "/v0/heartbeat",
+    "/v0/lease",
+    "/v0/delete",
+    "/v0/search",
+    "/v0/peers",
+    "/v0/healthz",
+];
+/// The label of all other paths.
 const OTHER: &str = "other";
 /// Status codes have three digits; these are the first one and the number of them.
 const CODE_MIN: u16 = 100;
@@ -30,8 +41,8 @@ static SECONDS_BOUNDS: [u64; 16] = micros([
 
 /// Answers by route and status.
 pub struct Requests {
-    /// One for each route of the contract, in its order, and one for all other paths. Routes that differ only in their
-    /// method share the row of the first.
+    /// One for each route of the contract, in its order, one for each of [`V0`], and one for all other paths. Routes
+    /// that differ only in their method share the row of the first.
     rows: Box<[Row]>,
 }
 
@@ -52,7 +63,7 @@ impl Default for Row {
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { rows: std::iter::repeat_with(Row::default).take(ROUTES.len() + 1).collect() }
+        Self { rows: std::iter::repeat_with(Row::default).take(ROUTES.len() + V0.len() + 1).collect() }
     }
 }
 
@@ -69,7 +80,13 @@ struct Class {
 }
 
 impl Requests {
-    /// Counts an answer; `route` is the place of its path in [`ROUTES`], if it has one.
+    /// The row of a path, if it has one of its own. Rows of the contract's routes are at their place in [`ROUTES`].
+    pub fn place_of(path: &str) -> Option<usize> {
+        let v0 = || V0.iter().position(|known| *known == path).map(|place| ROUTES.len() + place);
+        Route::place_of(path).or_else(v0)
+    }
+
+    /// Counts an answer; `route` is what [`Requests::place_of`] says of its path.
     pub fn answered(&self, route: Option<usize>, status: u16, took: Duration) {
         let row = route.and_then(|route| self.rows.get(route)).or(self.rows.last());
         let Some((row, code)) = row.zip(status.checked_sub(CODE_MIN).map(usize::from)) else { return };
@@ -81,7 +98,7 @@ impl Requests {
 
     /// Rows with their labels.
     fn labelled(&self) -> impl Iterator<Item = (&'static str, &Row)> {
-        ROUTES.iter().map(|route| route.path).chain([OTHER]).zip(&self.rows)
+        ROUTES.iter().map(|route| route.path).chain(V0).chain([OTHER]).zip(&self.rows)
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -134,7 +151,8 @@ mod tests {
         requests.answered(stats, 200, took);
         requests.answered(stats, 204, took);
         requests.answered(stats, 503, took);
-        requests.answered(None, 404, took);
+        requests.answered(Requests::place_of("/v0/lease"), 200, took);
+        requests.answered(Requests::place_of("/v0/other"), 404, took);
         requests.answered(Some(usize::MAX), 404, took);
         // No status, but nothing goes wrong either.
         for status in [0, 99, 600, u16::MAX] {
@@ -146,6 +164,7 @@ mod tests {
             "raftshare_http_requests_total{route=\"/stats\",code=\"204\"} 1",
             "raftshare_http_requests_total{route=\"/stats\",code=\"503\"} 1",
             "raftshare_http_requests_total{route=\"other\",code=\"404\"} 2",
+            "raftshare_http_requests_total{route=\"/v0/lease\",code=\"200\"} 1",
             "raftshare_http_request_duration_seconds_bucket{route=\"/stats\",status=\"2xx\",le=\"0.0025\"} 0",
             "raftshare_http_request_duration_seconds_bucket{route=\"/stats\",status=\"2xx\",le=\"0.005\"} 2",
             "raftshare_http_request_duration_seconds_sum{route=\"/stats\",status=\"2xx\"} 0.006",

@@ -220,7 +220,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    async fn of(answer: reqwest::Response) -> Self {
+    pub async fn of(answer: reqwest::Response) -> Self {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.unwrap();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);

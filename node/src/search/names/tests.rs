@@ -249,6 +249,7 @@ fn config(id: u64, listen: SocketAddr, members: Vec<MemberSpec>, data: &Path) ->
         election: (Duration::from_millis(300), Duration::from_millis(600)),
         snapshot_every: None,
         reject_writes_on_followers: false,
+        v0: true,
         insecure: true,
     }
 }

@@ -10,7 +10,7 @@ use crate::catalog::records::{FileRecord, Holder, PeerRecord};
 use crate::catalog::reply::TxnOutcome;
 use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::Id;
-use crate::types::{Attributes, FileName, LogTime, PeerId, TxnId, Version};
+use crate::types::{Attributes, FileName, LeaseToken, LogTime, PeerId, TxnId, Version};
 
 impl Catalog {
     /// The log clock, in milliseconds (T1).
@@ -125,6 +125,14 @@ impl Catalog {
     /// The lease or pending grant on a name; `None` if it has neither now.
     pub fn lease(&self, file: &FileName) -> Option<LeaseView> {
         self.lease_view(self.file_id(file)?)
+    }
+
+    /// The secret of the peer's live lease on a name. For a node that acts for callers which know no secrets; it never
+    /// leaves the node.
+    pub fn lease_token(&self, file: &FileName, peer: &PeerId) -> Option<LeaseToken> {
+        let lease = self.files[self.file_id(file)?].lease()?;
+        let is_own = self.peer_slot(peer) == Some(lease.peer) && !self.is_over(lease.deadline);
+        is_own.then_some(lease.token)
     }
 
     /// Every live lease and pending grant, in name order.
