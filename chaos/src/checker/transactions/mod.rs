@@ -17,6 +17,8 @@
 mod answers;
 mod bounds;
 mod gather;
+#[cfg(test)]
+mod in_memory;
 mod leases;
 mod replay;
 mod slots;

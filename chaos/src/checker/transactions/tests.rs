@@ -1,6 +1,7 @@
 //! A good history of transfers, and what must be caught in broken ones.
 
 use super::super::sample::*;
+use super::in_memory::Bug;
 use super::*;
 use crate::history::{
     Action, After, Answer, AttributeValue, Branch, Change, Comparison, Condition, Level, Op, Seen, Txn,
@@ -250,4 +251,41 @@ fn without_reads_after_healing_nothing_is_decided() {
     let mut sample = Sample::default();
     sample.op((1, 2), Op::Txn(deposit(0, "x", 1)), applied("1.0", Branch::Then, &[("x", &state(1, &[0]))]));
     assert_eq!(sample.check(&CHECKER).undecided.len(), 1);
+}
+
+/// Runs the workload's clients on an index in memory, for some seeds.
+fn runs(bug: Bug) -> Vec<Findings> {
+    let seeds = if bug == Bug::None { 1..9 } else { 1..4 };
+    let run = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let local = tokio::task::LocalSet::new();
+        let model = local.block_on(&runtime.expect("a runtime"), in_memory::history(seed, bug));
+        (CHECKER.check)(&model)
+    };
+    seeds.map(run).collect()
+}
+
+#[test]
+fn histories_of_a_right_index_are_accepted() {
+    for found in runs(Bug::None) {
+        assert_eq!((found.first, found.undecided), (vec![], vec![]));
+        assert!(found.checks > 2_000, "{}", found.checks);
+    }
+}
+
+#[test]
+fn every_bug_of_an_index_is_caught() {
+    for bug in [
+        Bug::LosesAnOperation,
+        Bug::ForgetsKeys,
+        Bug::HalfOfARefusedOne,
+        Bug::StaleReads,
+        Bug::OtherBranch,
+        Bug::RefusesTooMuch,
+        Bug::LosesAcknowledged,
+    ] {
+        for found in runs(bug) {
+            assert!(found.violations > 0, "{bug:?} was not caught: {:?}", found.undecided);
+        }
+    }
 }
