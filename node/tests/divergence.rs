@@ -5,7 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use raft_store::catalog::{Batch, Catalog, Command, Listing, Op, Register};
+use raft_store::catalog::{Batch, Catalog, Command, EntryId, Listing, Op, Register};
 use raft_store::types::PeerId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,8 @@ fn add_a_ghost(path: &Path) {
         serving: true,
         listing: Listing::Whole(Vec::new()),
     });
-    let applied = catalog.apply(1, &Batch { stamp: None, commands: vec![Command { key: None, op }] });
+    let applied =
+        catalog.apply(EntryId { term: 1, index: 1 }, &Batch { stamp: None, commands: vec![Command { key: None, op }] });
     assert!(applied.replies[0].result.is_ok());
     let body = [meta, &catalog.encode()].concat();
     let mut changed = file[..16].to_vec();

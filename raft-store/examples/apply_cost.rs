@@ -13,8 +13,8 @@ use std::io;
 use std::time::Instant;
 
 use raft_store::catalog::{
-    Acquire, Announce, Batch, Catalog, Command, Holding, KeyTag, Listing, ListingState, Op, Register, Release, Reply,
-    Stamp,
+    Acquire, Announce, Batch, Catalog, Command, EntryId, Holding, KeyTag, Listing, ListingState, Op, Register, Release,
+    Reply, Stamp,
 };
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
 
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     fn apply(&mut self, entry: &Batch) {
-        let applied = self.catalog.apply(TERM, entry);
+        let applied = self.catalog.apply(EntryId { term: TERM, index: self.sequence }, entry);
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "refused: {:?}", applied.replies);
     }
 
@@ -77,7 +77,9 @@ impl Bench {
         let peer = PeerId::parse("large").expect("a valid id");
         let register = Register { peer, address, zone: None, capacity_bytes: None, serving: true, listing };
         let command = Command { key: None, op: Op::Register(register) };
-        let applied = self.catalog.apply(TERM, &Batch { stamp: None, commands: vec![command] });
+        let applied = self
+            .catalog
+            .apply(EntryId { term: TERM, index: self.sequence }, &Batch { stamp: None, commands: vec![command] });
         match &applied.replies[0].result {
             Ok(Reply::Registered { listing, .. }) => *listing,
             other => panic!("refused: {other:?}"),

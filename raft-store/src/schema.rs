@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::types::{ContentHash, FileName, LeaseToken, PeerId, limits};
+use crate::types::{
+    AttributeKey, AttributeValue, Attributes, Comparison, ContentHash, FileName, LeaseToken, PeerId, TxnId, limits,
+};
 
 macro_rules! text_schema {
     ($type:ident, $description:literal, $build:expr) => {
@@ -42,3 +46,40 @@ text_schema!(
     "The secret of a lease: 32 hexadecimal digits. A text of another form is a wrong token, not a bad request.",
     |text| text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
 );
+text_schema!(AttributeKey, "The key of an attribute (K1): 1 to 64 letters, digits, `.`, `_` and `-`.", |text| {
+    text.pattern(Some("^[A-Za-z0-9._-]{1,64}$")).examples(["stock"])
+});
+text_schema!(Comparison, "A comparison (K3).", |text| { text.enum_values(Some(["=", "!=", "<", "<=", ">", ">="])) });
+text_schema!(TxnId, "Id of an applied transaction (K5): `INDEX.N`.", |text| {
+    text.pattern(Some("^[0-9]+\\.[0-9]+$")).examples(["1204.0"])
+});
+
+impl PartialSchema for AttributeValue {
+    fn schema() -> RefOr<Schema> {
+        let integer =
+            ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(limits::ATTRIBUTE_TEXT_BYTES_MAX));
+        let description = "The value of an attribute (K1): a 64-bit signed integer, or a string of up to 1,024 bytes.";
+        OneOfBuilder::new().item(integer).item(text).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for AttributeValue {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("AttributeValue")
+    }
+}
+
+impl PartialSchema for Attributes {
+    fn schema() -> RefOr<Schema> {
+        let values = AdditionalProperties::RefOr(AttributeValue::schema());
+        let description = "The attributes of a name by their keys (K1), at most 32.";
+        ObjectBuilder::new().additional_properties(Some(values)).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Attributes {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Attributes")
+    }
+}

@@ -10,6 +10,10 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+mod attributes;
+
+pub use attributes::{Attribute, AttributeKey, AttributeValue, Attributes, Comparison, TxnId};
+
 /// Limits that several crates have to agree on.
 pub mod limits {
     /// Longest file name, in bytes (F1).
@@ -45,6 +49,20 @@ pub mod limits {
     pub const PEER_RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     /// Peers that may wait for one file.
     pub const LINE_LENGTH_MAX: usize = 10_000;
+    /// Attributes of one name (K1).
+    pub const ATTRIBUTES_PER_NAME_MAX: usize = 32;
+    /// Longest key of an attribute, in bytes (K1).
+    pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
+    /// Longest string that is the value of an attribute, in bytes (K1).
+    pub const ATTRIBUTE_TEXT_BYTES_MAX: usize = 1_024;
+    /// Conditions of one transaction (K2).
+    pub const TXN_CONDITIONS_MAX: usize = 64;
+    /// Operations in each branch of a transaction (K2).
+    pub const TXN_OPERATIONS_MAX: usize = 64;
+    /// Encoded size of a transaction's command, in bytes; leaves room in an entry for its key and stamp.
+    pub const TXN_BYTES_MAX: usize = 48 * 1_024;
+    /// Encoded size of a transaction's answer, in bytes: it is remembered under the key.
+    pub const TXN_ANSWER_BYTES_MAX: usize = 64 * 1_024;
     /// Commands in one log entry.
     pub const ENTRY_COMMANDS_MAX: usize = 256;
     /// Encoded size of one log entry, in bytes. sled would keep larger values outside its log (see ARCHITECTURE.md).
@@ -79,6 +97,15 @@ pub enum InvalidValue {
     /// Not 32 lower-case hexadecimal digits.
     #[error("bad lease token: expected the 32 hexadecimal digits that the grant answered")]
     LeaseToken,
+    /// The key of an attribute is empty, too long or has other characters (K1).
+    #[error("bad attribute key: {0}")]
+    AttributeKey(&'static str),
+    /// The value of an attribute is too long or out of range (K1).
+    #[error("bad attribute value: {0}")]
+    AttributeValue(&'static str),
+    /// Not `INDEX.N`.
+    #[error("bad transaction id: expected INDEX.N, as the transaction answered it")]
+    TxnId,
 }
 
 /// The private folder inside a shared folder, in lower case. No segment of a file name equals it, in any case (F1).

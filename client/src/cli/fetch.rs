@@ -9,9 +9,9 @@ use raft_store::types::FileName;
 
 use super::session::Session;
 use crate::cluster::{Consistency, ReadOptions};
-use crate::contract::FileResponse;
+use crate::contract::{CurrentVersion, FileResponse};
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
-use crate::terminal::{Failure, Format};
+use crate::terminal::{Exit, Failure, Format};
 
 /// Time between two progress lines in JSON.
 const JSON_PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -24,6 +24,12 @@ const SOURCE_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before the holders are looked up again.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// The current version of a file. A record has none (K1).
+pub fn current(file: &FileResponse) -> Result<CurrentVersion, Failure> {
+    let record = || Failure::new(Exit::NotFound, format!("{} is a record: it has attributes and no bytes", file.name));
+    file.current().ok_or_else(record)
+}
+
 /// Fetches the current version of a file from its live holders into a part file in `tmp`. If none can be reached, the
 /// holders are looked up and tried again for a while, within the time limit of a request.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
@@ -32,7 +38,7 @@ pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result
     let client = session.client.with_reading(reading);
     let (mut file, mut pause) = (file.clone(), SOURCE_PAUSE_MIN);
     loop {
-        let failed = match fetch_once(session, &file, tmp).await {
+        let failed = match fetch_once(session, &file, current(&file)?, tmp).await {
             Err(error @ (DownloadError::NoSources { .. } | DownloadError::AllFailed { .. })) => error,
             result => return Ok(result?),
         };
@@ -51,13 +57,18 @@ pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result
     }
 }
 
-async fn fetch_once(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, DownloadError> {
+async fn fetch_once(
+    session: &Session,
+    file: &FileResponse,
+    current: CurrentVersion,
+    tmp: &Path,
+) -> Result<Fetched, DownloadError> {
     let holders = file.holders.iter().filter(|holder| holder.live && holder.current);
     let request = FetchRequest {
         name: file.name.clone(),
-        version: file.version,
-        hash: file.hash,
-        size: Some(file.size),
+        version: current.version,
+        hash: current.hash,
+        size: Some(current.size),
         sources: holders.map(|holder| holder.address.clone()).collect(),
     };
     let (progress, bar) = progress(session, file);
@@ -79,7 +90,7 @@ fn progress(session: &Session, file: &FileResponse) -> (Option<ProgressFn>, Opti
     if !session.output.draws_progress() {
         return (None, None);
     }
-    let bar = ProgressBar::new(file.size);
+    let bar = ProgressBar::new(file.size.unwrap_or(0));
     let layout = "{msg}  {bar:30}  {percent}%  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
     if let Ok(style) = ProgressStyle::with_template(layout) {
         bar.set_style(style.progress_chars("━╸─"));

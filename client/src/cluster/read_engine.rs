@@ -100,7 +100,7 @@ impl IndexClient {
     /// Asks an endpoint at the consistency level of the client's [`ReadOptions`].
     pub(super) async fn read<E: Endpoint, T: DeserializeOwned>(&self, query: &E::Query) -> Result<Read<T>, Error> {
         // Queries contain only strings and numbers, which always encode.
-        let query = serde_urlencoded::to_string(query).unwrap_or_default();
+        let query = serde_html_form::to_string(query).unwrap_or_default();
         let mut effort = Effort::new(self.deadline());
         loop {
             let candidates = self.candidates().await;
@@ -223,7 +223,7 @@ impl IndexClient {
         let own = if stale || self.reading.consistency == Consistency::Auto { 0 } else { self.last_index() };
         let min_index = self.reading.min_index.unwrap_or(0).max(own);
         let params = ReadParams { consistency, max_staleness_ms, min_index: (min_index > 0).then_some(min_index) };
-        let params = serde_urlencoded::to_string(params).unwrap_or_default();
+        let params = serde_html_form::to_string(params).unwrap_or_default();
         let pairs: Vec<_> = [query, &params].into_iter().filter(|pairs| !pairs.is_empty()).collect();
         format!("{path}?{}", pairs.join("&"))
     }

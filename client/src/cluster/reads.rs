@@ -33,7 +33,7 @@ impl IndexClient {
     ) -> Result<Read<Vec<SearchHit>>, Error> {
         let mode = (mode != SearchMode::default()).then_some(mode);
         let (q, cursor) = (Some(query.to_owned()), cursor.map(str::to_owned));
-        self.ask::<Search>(&SearchQuery { q, limit: Some(limit), mode, cursor }).await
+        self.ask::<Search>(&SearchQuery { q, limit: Some(limit), mode, cursor, ..SearchQuery::default() }).await
     }
 
     /// The live holders of a file, including marked stale ones. Refused with `not_found` if there is no such file.

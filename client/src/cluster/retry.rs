@@ -105,7 +105,8 @@ pub fn classify(problem: &Problem) -> Class {
         | C::NotFound
         | C::UnknownPeer
         | C::VersionConflict
-        | C::HashConflict => Class::Decided,
+        | C::HashConflict
+        | C::OutOfBounds => Class::Decided,
         C::BadRequest
         | C::BadName
         | C::Unauthorized

@@ -1,6 +1,8 @@
 //! `GET /events`: the events of the index as a stream (L7).
 
-use raft_store::types::{ContentHash, FencingToken, FileName, Incarnation, NodeId, PeerId, Version};
+use raft_store::types::{
+    AttributeKey, Attributes, ContentHash, FencingToken, FileName, Incarnation, NodeId, PeerId, TxnId, Version,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -173,6 +175,19 @@ events! {
         peer_id: PeerId,
         /// Why the peer left.
         cause: LineEndCause,
+    }
+    /// A transaction changed the attributes of a name (K5).
+    AttributesChanged {
+        /// The name.
+        file: FileName,
+        /// The peer that changed them.
+        peer_id: PeerId,
+        /// The transaction's id.
+        txn: TxnId,
+        /// The attributes that were set or added to, with their new values.
+        changed: Attributes,
+        /// The keys of the attributes that were removed.
+        removed: Vec<AttributeKey>,
     }
     /// The replication factor was set.
     ReplicasSet {

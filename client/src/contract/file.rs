@@ -1,13 +1,16 @@
 //! `GET /file`: everything about one file.
 
-use raft_store::types::{ContentHash, FileName, PeerId, Version};
+use raft_store::types::{Attributes, ContentHash, FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Json, LeaseStatus, endpoint};
 
 endpoint! {
-    /// Look up a file: version, hash, holders and lease.
+    /// Look up a file: version, hash, holders, lease and attributes.
+    ///
+    /// A name that has attributes and no current version is a record (K1): its `version`, `size` and `hash` are `null`,
+    /// and it has no holders.
     File = Get "/file" as "file", Read;
     query: NameParam;
     answer: Json<FileResponse>, "The file.";
@@ -26,12 +29,15 @@ pub struct NameParam {
 pub struct FileResponse {
     /// The file's name.
     pub name: FileName,
-    /// Current version.
-    pub version: Version,
-    /// Size of the current version in bytes.
-    pub size: u64,
-    /// SHA-256 of the current version.
-    pub hash: ContentHash,
+    /// Current version; `null` for a record.
+    #[schema(required)]
+    pub version: Option<Version>,
+    /// Size of the current version in bytes; `null` for a record.
+    #[schema(required)]
+    pub size: Option<u64>,
+    /// SHA-256 of the current version; `null` for a record.
+    #[schema(required)]
+    pub hash: Option<ContentHash>,
     /// Peers that hold the current or an older remembered version.
     pub holders: Vec<HolderEntry>,
     /// The live lease or unclaimed grant; `null` if there is none.
@@ -39,8 +45,26 @@ pub struct FileResponse {
     pub lease: Option<LeaseStatus>,
     /// Wanted and live copies.
     pub replicas: ReplicaCount,
-    /// Reserved for attributes of the file; always empty.
-    pub attributes: serde_json::Map<String, serde_json::Value>,
+    /// The name's attributes (K1).
+    pub attributes: Attributes,
+}
+
+/// The current version of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CurrentVersion {
+    /// Its number.
+    pub version: Version,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub hash: ContentHash,
+}
+
+impl FileResponse {
+    /// The current version; `None` for a record, which has attributes and no bytes (K1).
+    pub fn current(&self) -> Option<CurrentVersion> {
+        Some(CurrentVersion { version: self.version?, size: self.size?, hash: self.hash? })
+    }
 }
 
 /// One holder in the answer to `GET /file`.

@@ -36,6 +36,7 @@ mod site;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod txn;
 mod why;
 
 pub use announce::*;
@@ -62,6 +63,7 @@ pub use search::*;
 pub use shared::*;
 pub use site::*;
 pub use stats::*;
+pub use txn::*;
 pub use why::*;
 
 /// Passes all endpoints of the contract to a macro, in the order of the documents.
@@ -72,8 +74,8 @@ pub use why::*;
 macro_rules! for_each_endpoint {
     ($callback:ident) => {
         $callback! {
-            Register, Announce, #command Delete, Acquire, Renew, #command Release, #command Leave,
-            Search, Peers, File, Why, Lease, Stats,
+            Register, Announce, #command Delete, Acquire, Renew, #command Release, #command Leave, Txn,
+            Search, Peers, File, Why, Lease, TxnStatus, Stats,
             Heartbeat, AddLearner, Promote, Demote, Remove, Transfer,
             Leader, Healthz, Readyz, Cluster, Digest, Backup, Snapshot, Init, Events,
             Metrics, Openapi, Console

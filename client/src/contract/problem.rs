@@ -1,7 +1,7 @@
 //! The error body of the contract: `application/problem+json` (RFC 9457) with a `code`, and whether a failed write may
 //! have been applied (W5).
 
-use raft_store::types::{ContentHash, FencingToken, PeerId, Version};
+use raft_store::types::{AttributeKey, AttributeValue, ContentHash, FencingToken, FileName, PeerId, Version};
 use serde::{Deserialize, Serialize};
 
 use utoipa::ToSchema;
@@ -43,6 +43,8 @@ pub enum ErrorCode {
     VersionConflict,
     /// The hash is that of no remembered version.
     HashConflict,
+    /// An addition would leave its bounds or the range of integers.
+    OutOfBounds,
     /// The idempotency key is below its session's floor.
     KeyExpired,
     /// The cluster already exists.
@@ -95,6 +97,7 @@ impl ErrorCode {
             Self::UnknownPeer
             | Self::VersionConflict
             | Self::HashConflict
+            | Self::OutOfBounds
             | Self::KeyExpired
             | Self::AlreadyInitialized
             | Self::MembershipRefused => 409,
@@ -169,6 +172,15 @@ pub struct Problem {
     /// Fencing token of the ended lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<FencingToken>,
+    /// The name that the transaction was refused for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<FileName>,
+    /// The attribute that the transaction was refused for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attr: Option<AttributeKey>,
+    /// The value that the attribute has, and that could not be added to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<AttributeValue>,
     /// Fraction that a loading node has loaded, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
@@ -193,6 +205,9 @@ impl Problem {
             size: None,
             holder: None,
             fencing_token: None,
+            name: None,
+            attr: None,
+            value: None,
             progress: None,
             retry_after_ms: None,
         }

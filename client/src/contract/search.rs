@@ -1,6 +1,6 @@
 //! `GET /search`: search by name (R1).
 
-use raft_store::types::{ContentHash, FileName, Version};
+use raft_store::types::{Attributes, ContentHash, FileName, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -9,7 +9,8 @@ use super::{JsonList, PeerAddress, endpoint};
 endpoint! {
     /// Search file names.
     ///
-    /// Hits come best first and include only files with a live holder. `Raftshare-Total` is the number of hits before
+    /// Hits come best first and include only files with a live holder; with `records=true` also records, which are names
+    /// with attributes and without a current version (K1). `Raftshare-Total` is the number of hits before
     /// the limit. After a start or the installation of a snapshot the answer is 503 `loading` with `progress` (0…1)
     /// until the node's name index is loaded. Without `consistency` the node meanwhile forwards the search to the
     /// leader, if it can reach it.
@@ -37,6 +38,17 @@ pub struct SearchQuery {
     /// Where an earlier page ended, from its `Raftshare-Cursor`; nodes of this version answer in one page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// True: records are hits too (K1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<bool>,
+    /// A folder: only names below it are hits. A `/` at its end makes no difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
+    /// A condition on an attribute, such as `stock>=5` or `unit=kg`, with one of `=`, `!=`, `<`, `<=`, `>` and `>=`
+    /// (K3). A whole number is an integer; put it in double quotes to mean a string. May be repeated; a hit satisfies
+    /// all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attr: Vec<String>,
 }
 
 /// How a query matches names.
@@ -56,16 +68,22 @@ pub enum SearchMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchHit {
-    /// The file's name.
+    /// The name.
     pub file_name: FileName,
-    /// The current version.
-    pub version: Version,
-    /// Size of the current version in bytes.
-    pub size: u64,
-    /// SHA-256 of the current version.
-    pub hash: ContentHash,
+    /// The current version; `null` for a record.
+    #[schema(required)]
+    pub version: Option<Version>,
+    /// Size of the current version in bytes; `null` for a record.
+    #[schema(required)]
+    pub size: Option<u64>,
+    /// SHA-256 of the current version; `null` for a record.
+    #[schema(required)]
+    pub hash: Option<ContentHash>,
     /// How well the name matches, between 0 and 1.
     pub score: f64,
     /// Live holders of the current version.
     pub peers: Vec<PeerAddress>,
+    /// The name's attributes (K1); only if it has any.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
 }

@@ -21,6 +21,8 @@ pub struct StatsResponse {
     pub peers: u64,
     /// Number of files whose current version is not a tombstone.
     pub files: u64,
+    /// Number of records: names with attributes and without a current version (K1).
+    pub records: u64,
     /// Total size of all current versions in bytes, each counted once.
     pub bytes: u64,
     /// Files with fewer live copies than wanted; `null` except at a confirmed leader (R5).

@@ -23,7 +23,7 @@ fn every_route_is_described() {
         let summary = operation["summary"].as_str().unwrap_or_default();
         assert!(summary.len() > 5 && !summary.contains('\n'), "{route:?}: '{summary}'");
     }
-    assert!(ROUTES.len() >= 31, "the routes were not found");
+    assert!(ROUTES.len() >= 33, "the routes were not found");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn every_error_code_is_described_and_known() {
         let parsed: ErrorCode = serde_json::from_value(code.clone()).expect("any text is a code");
         assert_ne!(parsed, ErrorCode::Unknown, "{code} is described but not known to the code");
     }
-    assert_eq!(codes.len(), 29, "the contract has 29 codes");
+    assert_eq!(codes.len(), 30, "the contract has 30 codes");
     let responses = document["components"]["responses"].as_object().expect("shared responses").values();
     let used: BTreeSet<&str> =
         responses.filter_map(|response| response["x-codes"].as_array()).flatten().filter_map(Value::as_str).collect();
@@ -129,7 +129,8 @@ fn every_answer_has_the_fields_that_are_described() {
     fields_agree::<HeartbeatResponse>("HeartbeatResponse", json!({"ok": false, "reason": "replaced", "tasks": []}));
     fields_agree::<SearchHit>(
         "SearchHit",
-        json!({"fileName": "f", "version": 1, "size": 1, "hash": HASH, "score": 1.0, "peers": []}),
+        json!({"fileName": "f", "version": 1, "size": 1, "hash": HASH, "score": 1.0, "peers": [],
+            "attributes": {"stock": 1}}),
     );
     fields_agree::<FilePeer>(
         "FilePeer",
@@ -144,6 +145,8 @@ fn every_answer_has_the_fields_that_are_described() {
         json!({"name": "f", "version": 1, "size": 1, "hash": HASH, "holders": [], "lease": null,
             "replicas": {"desired": 2, "live": 1}, "attributes": {}}),
     );
+    fields_agree::<TxnResponse>("TxnResponse", json!({"ok": true, "branch": "then", "txn": "7.0", "names": []}));
+    fields_agree::<TxnName>("TxnName", json!({"name": "f", "version": null, "attributes": {}}));
     fields_agree::<LeaderInfo>("LeaderInfo", json!({"id": 1, "address": "h:1", "term": 1}));
     fields_agree::<ClusterResponse>(
         "ClusterResponse",
@@ -161,6 +164,6 @@ fn every_answer_has_the_fields_that_are_described() {
         "Problem",
         json!({"type": "t", "title": "t", "status": 409, "detail": "d", "code": "not_leader", "applied": "no",
             "leader": {"id": 1, "address": "h:1", "term": 1}, "currentVersion": 1, "hash": HASH, "size": 1, "holder": "p",
-            "fencingToken": 1, "progress": 0.5, "retryAfterMs": 1}),
+            "fencingToken": 1, "name": "f", "attr": "stock", "value": 1, "progress": 0.5, "retryAfterMs": 1}),
     );
 }

@@ -95,15 +95,19 @@ pub(super) async fn as_accepted(
     }
     // A newer version may have the same bytes. The hash of the current version decides.
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
-    match client.with_reading(reading).file(name).await {
-        Ok(current) if current.value.version > answered => Some(accepted),
-        Ok(current) => (current.value.hash == copy.hash).then_some(accepted),
+    let current = match client.with_reading(reading).file(name).await {
+        Ok(answer) => answer.value.current(),
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => None,
+        Err(_) => return None, // the next scan announces it again
+    };
+    match current {
+        Some(current) if current.version > answered => Some(accepted),
+        Some(current) => (current.hash == copy.hash).then_some(accepted),
         // Deleted: a copy of any version is stale, and a task will remove it.
-        Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+        None => {
             let version = if copy.version > 0 { copy.version.min(answered) } else { answered };
             Some(Copy { version, ..copy })
         }
-        Err(_) => None, // the next scan announces it again
     }
 }
 

@@ -88,6 +88,7 @@ fn exit_of(error: &Error) -> Exit {
             ErrorCode::NotFound => Exit::NotFound,
             ErrorCode::LeaseRequired | ErrorCode::LeaseExpired => Exit::Conflict,
             ErrorCode::VersionConflict | ErrorCode::HashConflict | ErrorCode::MembershipRefused => Exit::Conflict,
+            ErrorCode::OutOfBounds => Exit::Conflict,
             ErrorCode::Unauthorized | ErrorCode::Forbidden => Exit::Unauthorized,
             _ => Exit::Other,
         },

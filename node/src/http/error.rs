@@ -30,6 +30,16 @@ pub enum ApiError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The transaction does not fit an entry of the log (K2).
+    #[error(
+        "the transaction may take {bytes} bytes in the log, and the limit is {limit}; send fewer operations at a time"
+    )]
+    TxnTooLarge {
+        /// The most bytes that it may take.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// No such path.
     #[error("no such path; GET /openapi.json lists all paths")]
     NoSuchPath,
@@ -107,7 +117,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => Code::BadRequest,
             Self::BadName(_) => Code::BadName,
-            Self::TooLarge { .. } => Code::TooLarge,
+            Self::TooLarge { .. } | Self::TxnTooLarge { .. } => Code::TooLarge,
             Self::NoSuchPath | Self::NotFound(_) => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::Forbidden(_) => Code::Forbidden,
@@ -251,6 +261,10 @@ pub fn code_of(rejection: &Rejection) -> ErrorCode {
         Rejection::KeyReused => Code::KeyReused,
         Rejection::KeyExpired => Code::KeyExpired,
         Rejection::Overloaded { .. } => Code::Overloaded,
+        Rejection::AttributesLeased { .. } => Code::LeaseRequired,
+        Rejection::OutOfBounds { .. } => Code::OutOfBounds,
+        Rejection::NotAnInteger { .. } | Rejection::TooManyAttributes { .. } => Code::BadRequest,
+        Rejection::AnswerTooLarge { .. } => Code::TooLarge,
     }
 }
 
@@ -276,7 +290,22 @@ fn add_rejection(problem: &mut Problem, rejection: &Rejection) {
             problem.hash = *hash;
             problem.size = *size;
         }
-        Rejection::UnknownPeer { .. }
+        Rejection::AttributesLeased { file, holder } => {
+            problem.name = Some(file.clone());
+            problem.holder = holder.clone();
+        }
+        Rejection::OutOfBounds { file, key, value, by: _ } => {
+            problem.name = Some(file.clone());
+            problem.attr = Some(key.clone());
+            problem.value = Some((*value).into());
+        }
+        Rejection::NotAnInteger { file, key } => {
+            problem.name = Some(file.clone());
+            problem.attr = Some(key.clone());
+        }
+        Rejection::TooManyAttributes { file } => problem.name = Some(file.clone()),
+        Rejection::AnswerTooLarge { .. }
+        | Rejection::UnknownPeer { .. }
         | Rejection::NotFound { .. }
         | Rejection::NotHolder { .. }
         | Rejection::KeyReused

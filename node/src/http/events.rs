@@ -121,6 +121,9 @@ fn in_contract(event: Event) -> IndexEvent {
         Event::LineLeft { file, peer, cause } => {
             contract::LineLeft { file, peer_id: peer, cause: line_end(cause) }.into()
         }
+        Event::AttributesChanged { file, number: _, peer, txn, changed, removed, is_left: _ } => {
+            contract::AttributesChanged { file, peer_id: peer, txn, changed, removed }.into()
+        }
         Event::ReplicasSet { replicas } => contract::ReplicasSet { replicas }.into(),
         Event::MembersChanged { voters, learners } => contract::MembersChanged { voters, learners }.into(),
     }

@@ -21,15 +21,17 @@ impl Handle for File {
             let catalog = call.node.catalog();
             (existing(&catalog, &wanted)?, catalog.lease(&wanted))
         };
+        let is_record = file.is_record();
         let live = file.holders.iter().filter(|holder| holder.live && holder.current).count();
-        let Some(hash) = file.hash else { return Err(ApiError::NotFound(format!("no file named {wanted}"))) };
         Ok(Reply::Answer(FileResponse {
-            version: file.version,
-            size: file.size.unwrap_or(0),
-            hash,
+            version: file.hash.map(|_| file.version),
+            size: file.hash.map(|_| file.size.unwrap_or(0)),
+            hash: file.hash,
+            // The stale copies of a deleted file do not make a record one with holders (K1).
             holders: file
                 .holders
                 .into_iter()
+                .filter(|_| !is_record)
                 .map(|holder| HolderEntry {
                     id: holder.peer,
                     address: holder.address.to_string(),
@@ -40,16 +42,16 @@ impl Handle for File {
                 .collect(),
             lease: lease.map(|lease| lease_status(&call.node, lease)),
             replicas: ReplicaCount { desired: file.replicas_desired, live: u32::try_from(live).unwrap_or(u32::MAX) },
-            attributes: serde_json::Map::new(),
+            attributes: file.attributes,
             name: file.name,
         }))
     }
 }
 
-/// The file, if its current version exists.
+/// The file or record, if the name exists: it has a current version, or an attribute (K1).
 pub fn existing(catalog: &Catalog, name: &FileName) -> Result<FileView, ApiError> {
     catalog
         .file(name)
-        .filter(|file| file.version > 0 && !file.deleted)
+        .filter(|file| file.hash.is_some() || file.is_record())
         .ok_or_else(|| ApiError::NotFound(format!("no file named {name}")))
 }

@@ -195,17 +195,16 @@ async fn check<E: Handle>(call: &Call) -> Result<E::Checked, ApiError> {
 
 /// Parses query parameters: unknown ones are ignored, wrong values of known ones are refused.
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
-    axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| query.0).map_err(|error| {
-        let text = error.body_text();
-        // `…: PARAMETER: REASON`. A reason may quote what the caller wrote, so only its beginning says what it is.
-        let said = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-        let reason = said.split_once(": ").map_or(said, |(_, reason)| reason);
+    let written = parts.uri.query().unwrap_or_default();
+    serde_path_to_error::deserialize(serde_html_form::Deserializer::from_bytes(written.as_bytes())).map_err(|error| {
+        let (parameter, reason) = (error.path().to_string(), error.inner().to_string());
+        // A reason may quote what the caller wrote, so only its beginning says what it is.
         if reason.starts_with("bad file name") {
-            ApiError::BadName(reason.to_owned())
-        } else if let Some(field) = said.strip_prefix("missing field `") {
+            ApiError::BadName(reason)
+        } else if let Some(field) = reason.strip_prefix("missing field `") {
             ApiError::BadRequest(format!("the parameter `{}` is missing", field.trim_end_matches('`')))
         } else {
-            ApiError::BadRequest(format!("query: {text}"))
+            ApiError::BadRequest(format!("query: {parameter}: {reason}"))
         }
     })
 }

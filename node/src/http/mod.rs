@@ -20,6 +20,7 @@ mod consistency;
 pub mod error;
 mod events;
 mod file;
+mod filters;
 mod handle;
 mod health;
 mod heartbeat;
@@ -34,6 +35,7 @@ pub mod route;
 mod search;
 mod site;
 mod stats;
+mod txn;
 mod why;
 mod writes;
 

@@ -35,7 +35,8 @@ impl Handle for Peers {
         };
         let file = existing(&catalog, &wanted)?;
         drop(catalog);
-        let live = file.holders.into_iter().filter(|holder| holder.live);
+        let is_record = file.is_record();
+        let live = file.holders.into_iter().filter(|holder| holder.live && !is_record);
         let entries: Vec<_> = live
             .map(|holder| FilePeer {
                 last_seen: node.last_seen_unix(&holder.peer),

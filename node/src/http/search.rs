@@ -8,6 +8,7 @@ use raft_store::types::FileName;
 
 use super::consistency::Source;
 use super::error::ApiError;
+use super::filters::Filters;
 use super::handle::{Call, Handle, Sent};
 use super::reply::{DerivedFrom, Reply, json};
 use crate::config::SEARCH_LIMIT_MAX;
@@ -19,8 +20,7 @@ use crate::search::names::{SEARCHES_WAITING_MAX, TURN_WAIT};
 const SEARCH_LIMIT_DEFAULT: usize = 50;
 
 impl Handle for Search {
-    /// The query, and the maximum number of hits.
-    type Checked = (SearchQuery, usize);
+    type Checked = Asked;
     const SOURCE: Source = Source::Names;
 
     fn check(sent: Sent<'_, Self>) -> Result<Self::Checked, ApiError> {
@@ -28,10 +28,12 @@ impl Handle for Search {
         if limit == 0 || limit > SEARCH_LIMIT_MAX {
             return Err(ApiError::BadRequest(format!("limit is {limit}; it must be between 1 and {SEARCH_LIMIT_MAX}")));
         }
-        Ok((sent.query, limit))
+        let SearchQuery { q, mode, records, under, attr, limit: _, cursor: _ } = sent.query;
+        let filters = Filters::new(records.unwrap_or(false), under.as_deref(), &attr)?;
+        Ok(Asked { query: q.unwrap_or_default(), mode: mode.unwrap_or_default(), limit, filters })
     }
 
-    async fn answer(call: &Call, (query, limit): Self::Checked) -> Result<Reply<Vec<SearchHit>>, ApiError> {
+    async fn answer(call: &Call, asked: Asked) -> Result<Reply<Vec<SearchHit>>, ApiError> {
         let node = call.node.clone();
         let too_many = || {
             ApiError::Overloaded(format!(
@@ -43,18 +45,32 @@ impl Handle for Search {
         let executor = node.executor.clone();
         let answered = executor.compute(move || {
             let _turn = turn;
-            found(&node, &query.q.unwrap_or_default(), query.mode.unwrap_or_default(), limit)
+            found(&node, &asked)
         });
         answered.await.map_err(|error| ApiError::Overloaded(error.to_string()))?.map(Reply::Whole)
     }
 }
 
-/// Leaves out files without a live holder (P5). The catalog decides that, at or past the position of the name index.
-fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response, ApiError> {
-    let opened = node.names.open(query, mode).map_err(|progress| ApiError::Loading { progress })?;
+/// A checked search.
+pub struct Asked {
+    query: String,
+    mode: Mode,
+    limit: usize,
+    filters: Filters,
+}
+
+/// Leaves out what the filters do not want, and files without a live holder (P5). The catalog decides that, at or past
+/// the position of the name index.
+fn found(node: &Node, asked: &Asked) -> Result<Response, ApiError> {
+    let opened = node.names.open(&asked.query, asked.mode).map_err(|progress| ApiError::Loading { progress })?;
     // Taken now: by the end of the search the index may be newer than what was searched.
     let derived = DerivedFrom { applied: opened.followed, as_of: node.names_as_of(opened.followed) };
-    let found = opened.finish(limit, |name| node.catalog().is_found(name));
+    let filters = &asked.filters;
+    let is_wanted = |name: &FileName| {
+        filters.is_below(name)
+            && node.catalog().is_found(name, filters.records, |attributes| filters.accept(attributes))
+    };
+    let found = opened.finish(asked.limit, is_wanted);
     let hits: Vec<_> = {
         let catalog = node.catalog();
         found.hits.into_iter().filter_map(|(name, score)| hit(&catalog, &name, score)).collect()
@@ -67,15 +83,20 @@ fn found(node: &Node, query: &str, mode: Mode, limit: usize) -> Result<Response,
 
 fn hit(catalog: &Catalog, name: &FileName, score: f64) -> Option<SearchHit> {
     let file = catalog.file(name)?;
+    if file.hash.is_none() && !file.is_record() {
+        return None;
+    }
+    // A record has no current holders: what peers still hold are older versions.
     let current = file.holders.iter().filter(|holder| holder.live && holder.current);
     Some(SearchHit {
-        version: file.version,
-        size: file.size.unwrap_or(0),
-        hash: file.hash?,
+        version: file.hash.map(|_| file.version),
+        size: file.hash.map(|_| file.size.unwrap_or(0)),
+        hash: file.hash,
         score,
         peers: current
             .map(|holder| PeerAddress { id: holder.peer.clone(), address: holder.address.to_string() })
             .collect(),
         file_name: file.name,
+        attributes: file.attributes,
     })
 }

@@ -37,6 +37,7 @@ pub(super) fn stats_of(node: &Node) -> StatsResponse {
     StatsResponse {
         peers: counts.peers_live,
         files: counts.files,
+        records: counts.records,
         bytes: counts.bytes,
         under_replicated: planned.map(|planned| planned.under_replicated),
         tasks: planned.map(|planned| planned.tasks),

@@ -22,7 +22,9 @@ impl Handle for Why {
         let node = &call.node;
         let derived = planned_from(node);
         let catalog = node.catalog();
-        existing(&catalog, &wanted)?;
+        if existing(&catalog, &wanted)?.is_record() {
+            return Err(ApiError::NotFound(format!("{wanted} is a record: it has attributes and no version to copy")));
+        }
         // Only the leader plans. A follower's stale answer has the holders and says that it knows of no tasks.
         match node.leadership.why(&catalog, &wanted, node.leads_confirmed()) {
             Some(why) => Ok(Reply::Derived(why, derived)),

@@ -217,6 +217,7 @@ impl Liveness {
             | Event::HolderDropped { .. }
             | Event::LeaseRenewed { .. }
             | Event::LeaseEnded { .. }
+            | Event::AttributesChanged { .. }
             | Event::ReplicasSet { .. }
             | Event::MembersChanged { .. } => {}
         }

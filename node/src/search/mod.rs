@@ -18,6 +18,7 @@ mod fold;
 pub mod names;
 mod postings;
 mod query;
+mod reasons;
 mod slot_table;
 mod vocabulary;
 mod word;

@@ -1,8 +1,9 @@
 //! The search index over names, derived from the catalog and kept up to date by its events.
 //!
 //! Invariants:
-//! * The index has a name exactly while its current version exists, as of the log index that it has followed to
-//!   (its position). Whether a live holder has the file is looked up in the catalog when a query is answered (P5).
+//! * The index has a name exactly while it exists, through a current version or an attribute (K1), as of the log index
+//!   that it has followed to (its position). Which it has, and whether a live holder has the file, is looked up in the
+//!   catalog when a query is answered (P5).
 //!   The position never goes back (R2).
 //! * While it is loading, the index has no position and answers nothing: a partial answer would
 //!   look like a complete one (R1).
@@ -13,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
-use raft_store::catalog::{Event, FileNumber};
+use raft_store::catalog::{Event, FileNumber, NumberedName};
 use raft_store::storage::{Executor, SharedState};
 use raft_store::types::FileName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
+use super::reasons::Reasons;
 use super::{Found, Mode, Search, SearchIndex, SearchResult};
 use crate::config::REQUEST_DEADLINE;
 use crate::freshness::Freshness;
@@ -50,12 +52,24 @@ enum Load {
 #[derive(Debug)]
 struct Held {
     index: SearchIndex,
+    /// Why each name is in the index.
+    reasons: Reasons,
     /// The last entry whose events were taken in.
     followed: u64,
     load: Load,
 }
 
 impl Held {
+    /// Takes in a change of one reason for a name to be there.
+    fn change(&mut self, number: FileNumber, name: &FileName, change: impl FnOnce(&mut Reasons)) {
+        change(&mut self.reasons);
+        if self.reasons.any(number) {
+            self.index.set(number, Some(name));
+        } else {
+            self.index.remove(number);
+        }
+    }
+
     fn loading(&self) -> Option<f64> {
         match self.load {
             Load::Walking { next, end } => Some(f64::from(next.min(end)) / f64::from(end.saturating_add(1))),
@@ -90,7 +104,7 @@ impl Default for Names {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let load = Load::Walking { next: 0, end: 0 };
         Self {
-            held: RwLock::new(Held { index: SearchIndex::default(), followed: 0, load }),
+            held: RwLock::new(Held { index: SearchIndex::default(), reasons: Reasons::default(), followed: 0, load }),
             reached: watch::Sender::new(None),
             load_wanted: Notify::new(),
             freshness: Freshness::default(),
@@ -129,8 +143,15 @@ impl Names {
         let mut held = self.held.write();
         for change in events {
             match change {
-                Event::FilePublished { file, number, .. } => drop(held.index.insert(*number, file)),
-                Event::FileDeleted { number, .. } => drop(held.index.remove(*number)),
+                Event::FilePublished { file, number, .. } => {
+                    held.change(*number, file, |reasons| reasons.set_version(*number, true));
+                }
+                Event::FileDeleted { file, number, .. } => {
+                    held.change(*number, file, |reasons| reasons.set_version(*number, false));
+                }
+                Event::AttributesChanged { file, number, is_left, .. } => {
+                    held.change(*number, file, |reasons| reasons.set_attributes(*number, *is_left));
+                }
                 _ => {}
             }
         }
@@ -149,15 +170,17 @@ impl Names {
             let to = next.saturating_add(LOAD_AT_ONCE);
             let (names, end, upto) = {
                 let view = state.read();
-                let names: Vec<(FileNumber, FileName)> = view.files_numbered(next..to).collect();
+                let names: Vec<NumberedName> = view.names_numbered(next..to).collect();
                 (names, view.file_numbers_end(), view.last_applied().map_or(0, |log_id| log_id.index))
             };
             // An index of an earlier state may have names beyond the end of this one.
             let end = end.max(held.index.numbers_end());
             let mut names = names.iter().peekable();
             for number in next..to.min(end) {
-                let name = names.next_if(|(named, _)| *named == number).map(|(_, name)| name);
-                held.index.set(number, name);
+                let name = names.next_if(|name| name.number == number);
+                held.reasons.set_version(number, name.is_some_and(|name| name.has_version));
+                held.reasons.set_attributes(number, name.is_some_and(|name| name.has_attributes));
+                held.index.set(number, name.map(|name| &name.name));
             }
             held.load = if to < end { Load::Walking { next: to, end } } else { Load::Settling { upto } };
             self.note_reached(&mut held);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the result depends only on the entry and the state.
 
-use super::command::Batch;
+use super::command::{Batch, CommandId, EntryId};
 use super::reply::Applied;
 use super::state::Catalog;
 
@@ -11,13 +11,12 @@ const EVENTS_PER_COMMAND: usize = 2;
 
 impl Catalog {
     /// Applies one log entry: moves the clock, ends what is over, then runs the commands in order.
-    ///
-    /// `entry_term` is the term of the entry's own log id (T2).
-    pub fn apply(&mut self, entry_term: u64, batch: &Batch) -> Applied {
-        self.move_clock(entry_term, batch.stamp);
+    pub fn apply(&mut self, entry: EntryId, batch: &Batch) -> Applied {
+        self.move_clock(entry.term, batch.stamp);
         self.clean_up();
         self.events.reserve(EVENTS_PER_COMMAND * batch.commands.len());
-        let replies = batch.commands.iter().map(|command| self.run(entry_term, command)).collect();
+        let numbered = batch.commands.iter().zip(0..);
+        let replies = numbered.map(|(command, position)| self.run(CommandId { entry, position }, command)).collect();
         Applied { replies, events: std::mem::take(&mut self.events) }
     }
 }

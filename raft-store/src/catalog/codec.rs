@@ -21,10 +21,10 @@ use super::tables::slab::Slab;
 use crate::checksum::Checksummed;
 use crate::types::ContentHash;
 
+mod before;
+
 /// The format that this build writes, as the first byte.
-const FORMAT: u8 = 2;
-/// The previous format: its limits end before `answers_per_peer`.
-const FORMAT_BEFORE: u8 = 1;
+const FORMAT: u8 = 3;
 
 /// Two digests are compared only if they have this in common (N3): the version of the digest, and that of the state's
 /// encoding.
@@ -47,42 +47,13 @@ struct Scalars {
     limits: Limits,
 }
 
-/// Scalars of [`FORMAT_BEFORE`].
+/// What a snapshot holds.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(Serialize))]
-struct ScalarsBefore {
-    clock: u64,
-    sequence: u64,
-    positions: u64,
-    incarnations: u64,
-    fencing_tokens: u64,
-    tickets: u64,
-    replicas: u32,
-    cleanup_items: u32,
-    answers: u64,
-    opaque_keys_per_peer: u32,
-    line_length: u32,
-}
-
-impl From<ScalarsBefore> for Scalars {
-    fn from(before: ScalarsBefore) -> Self {
-        Self {
-            clock: before.clock,
-            sequence: before.sequence,
-            positions: before.positions,
-            incarnations: before.incarnations,
-            fencing_tokens: before.fencing_tokens,
-            tickets: before.tickets,
-            settings: Settings { replicas: before.replicas },
-            limits: Limits {
-                cleanup_items: before.cleanup_items,
-                answers: before.answers,
-                opaque_keys_per_peer: before.opaque_keys_per_peer,
-                line_length: before.line_length,
-                ..Limits::default()
-            },
-        }
-    }
+struct Stored {
+    scalars: Scalars,
+    files: Slab<FileRecord>,
+    peers: Slab<PeerRecord>,
+    answers: Answers,
 }
 
 /// The replicated state at one moment, in the order of the format. It shares its records with the catalog it was taken
@@ -209,16 +180,14 @@ impl Catalog {
         let damaged = |why: String| DecodeError::Damaged(why);
         let (format, rest) = bytes.split_first().ok_or_else(|| damaged("it is empty".into()))?;
         let undecodable = |error: postcard::Error| damaged(error.to_string());
-        let (scalars, rest) = match *format {
-            FORMAT => postcard::take_from_bytes::<Scalars>(rest).map_err(undecodable)?,
-            FORMAT_BEFORE => {
-                let (before, rest) = postcard::take_from_bytes::<ScalarsBefore>(rest).map_err(undecodable)?;
-                (before.into(), rest)
-            }
+        let (stored, rest) = match *format {
+            FORMAT => postcard::take_from_bytes::<Stored>(rest),
+            before::FORMAT_2 => before::format_2(rest),
+            before::FORMAT_1 => before::format_1(rest),
             found => return Err(DecodeError::UnknownVersion { found, known: FORMAT }),
-        };
-        let (tables, rest) = postcard::take_from_bytes(rest).map_err(undecodable)?;
-        let (files, peers, answers): (_, _, Answers) = tables;
+        }
+        .map_err(undecodable)?;
+        let Stored { scalars, files, peers, answers } = stored;
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow its end", rest.len())));
         }
@@ -251,7 +220,7 @@ impl Catalog {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::catalog::tests::fixtures;
     use crate::catalog::{Batch, Command};
@@ -279,38 +248,17 @@ mod tests {
     }
 
     /// An image of several pieces whose borders cut records.
-    fn large() -> Image {
+    pub(super) fn large() -> Image {
         let op = fixtures::register("p", fixtures::files(6_000, |n| n as usize % 200 + 1));
         let command = Command { key: None, op };
         let mut catalog = Catalog::default();
-        let applied = catalog.apply(1, &Batch { stamp: None, commands: vec![command] });
+        let applied = catalog.apply(fixtures::entry(1), &Batch { stamp: None, commands: vec![command] });
         assert!(applied.replies.iter().all(|outcome| outcome.result.is_ok()), "{:?}", applied.replies);
         catalog.image()
     }
 
     fn in_one_piece(image: &Image) -> Vec<u8> {
         postcard::to_extend(image, vec![FORMAT]).expect("it encodes")
-    }
-
-    #[test]
-    fn the_format_before_this_one_is_read() {
-        let Image { scalars, files, peers, answers } = large();
-        let before = ScalarsBefore {
-            clock: scalars.clock,
-            sequence: scalars.sequence,
-            positions: scalars.positions,
-            incarnations: scalars.incarnations,
-            fencing_tokens: scalars.fencing_tokens,
-            tickets: scalars.tickets,
-            replicas: scalars.settings.replicas,
-            cleanup_items: scalars.limits.cleanup_items,
-            answers: scalars.limits.answers,
-            opaque_keys_per_peer: scalars.limits.opaque_keys_per_peer,
-            line_length: scalars.limits.line_length,
-        };
-        let bytes = postcard::to_extend(&(before, files, peers, answers), vec![FORMAT_BEFORE]).expect("it encodes");
-        let read = Catalog::decode(&bytes).expect("it is read");
-        assert_eq!(read.digest(), large().digest(), "and nothing is lost");
     }
 
     #[test]

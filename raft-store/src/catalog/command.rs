@@ -27,6 +27,24 @@ pub struct Stamp {
     pub at: LogTime,
 }
 
+/// The place of an entry in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryId {
+    /// The term of the entry's own log id (T2).
+    pub term: u64,
+    /// Its log index.
+    pub index: u64,
+}
+
+/// The place of a command in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandId {
+    /// Its entry.
+    pub entry: EntryId,
+    /// Its position in the entry, from 0.
+    pub position: u32,
+}
+
 /// One write, with the key that makes it apply exactly once (X1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {

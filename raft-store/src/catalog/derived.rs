@@ -30,6 +30,7 @@ impl Catalog {
                 self.totals.files += 1;
                 self.totals.bytes += u128::from(file.size.unwrap_or(0));
             }
+            self.totals.records += u64::from(file.is_record());
             self.totals.tombstones += u64::from(file.is_tombstone());
             for holder in &file.holders {
                 let is_named = listing_since.get(&holder.peer).is_none_or(|started| holder.touched >= *started);

@@ -24,7 +24,7 @@ use crate::types::ContentHash;
 
 /// The version of the digest. Change it with every change of a record's encoding or of this module: digests of
 /// different versions are not compared (N3).
-pub(super) const DIGEST_FORMAT: u16 = 1;
+pub(super) const DIGEST_FORMAT: u16 = 2;
 
 /// The seed for records without a replicated slot number. Slot numbers have 32 bits, so no slot uses it.
 const UNNUMBERED: u64 = u64::MAX;

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 use super::tests::scripts::Labels;
-use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LogTime, NodeId, PeerId, Version};
+use crate::types::{
+    AttributeKey, Attributes, ContentHash, FencingToken, FileName, Incarnation, LogTime, NodeId, PeerId, TxnId, Version,
+};
 
 /// A number by which observers can index their own tables of files. Numbers are small and equal on all nodes. A file
 /// has the same number from its first version on; a tombstone keeps it.
@@ -159,6 +161,23 @@ pub enum Event {
         /// The members that do not vote, in id order.
         learners: Vec<NodeId>,
     },
+    /// A transaction changed the attributes of a name (K5).
+    AttributesChanged {
+        /// Which name.
+        file: FileName,
+        /// Its number. A name that ends with its last attribute leaves its number to others.
+        number: FileNumber,
+        /// By whom.
+        peer: PeerId,
+        /// Which transaction.
+        txn: TxnId,
+        /// The attributes that are new or have another value.
+        changed: Attributes,
+        /// The keys that are gone, ascending.
+        removed: Vec<AttributeKey>,
+        /// Whether any attribute is left.
+        is_left: bool,
+    },
 }
 
 /// Why a lease ended.
@@ -224,6 +243,10 @@ impl Event {
             Event::LeaseOffered { file, peer, deadline } => format!("{file} offered to {peer} until={deadline}"),
             Event::LineLeft { file, peer, cause } => format!("{peer} left the line of {file}: {cause:?}"),
             Event::ReplicasSet { replicas } => format!("replicas={replicas}"),
+            Event::AttributesChanged { file, number: _, peer, txn, changed, removed, is_left } => {
+                let rest = if *is_left { "" } else { " (none left)" };
+                format!("{file} attributes changed by {peer} in {txn}: {changed:?} without {removed:?}{rest}")
+            }
             Event::MembersChanged { voters, learners } => format!("voters={voters:?} learners={learners:?}"),
         }
     }

@@ -26,6 +26,7 @@
 //! - a file has at most one live lease (L1), and fencing tokens grow with every grant (L2);
 //! - versions of a file have no gaps, and every holder has the bytes of a remembered version (F2, F4);
 //! - nobody waits for a free file, and nobody waits twice (L5);
+//! - a record ends with its last attribute (K1);
 //! - everything derived (name index, deadlines, peers' sets, totals) equals its recomputation;
 //! - a refusal changes nothing but the idempotency table (X1).
 

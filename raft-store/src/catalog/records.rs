@@ -13,7 +13,7 @@ use thin_vec::ThinVec;
 use super::state::Deadline;
 use super::tables::name_index::Named;
 use super::tables::slab::Id;
-use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, PeerId, Version, limits};
+use crate::types::{Attributes, ContentHash, FencingToken, FileName, Incarnation, LeaseToken, PeerId, Version, limits};
 
 /// Holders stored in the record itself: most files have one holder, at least for a while.
 const FEW_HOLDERS: usize = 1;
@@ -23,7 +23,7 @@ const FEW_HOLDERS: usize = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
     pub(super) name: Arc<str>,
-    /// 0 while there is only a lease or a wait queue (L6).
+    /// 0 while there are only a lease, a wait queue or attributes (L6, K1).
     pub(super) version: Version,
     pub(super) size: Option<u64>,
     /// `None` for version 0 and for a tombstone.
@@ -40,10 +40,14 @@ pub(super) struct FileRecord {
     /// The last few ended leases, oldest first.
     pub(super) ended: ThinVec<EndedLease>,
     pub(super) contention: Option<Box<Contention>>,
+    /// At most a few; most files have none (K1).
+    pub(super) attributes: Attributes,
 }
 
 /// Reads a vector first: it does not allocate what a damaged length claims before it has read as much.
-fn few_holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[Holder; FEW_HOLDERS]>, D::Error> {
+pub(super) fn few_holders<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SmallVec<[Holder; FEW_HOLDERS]>, D::Error> {
     let mut holders = SmallVec::from_vec(Vec::deserialize(deserializer)?);
     holders.shrink_to_fit();
     Ok(holders)
@@ -148,6 +152,7 @@ impl FileRecord {
             refused: ThinVec::new(),
             ended: ThinVec::new(),
             contention: None,
+            attributes: Attributes::new(),
         }
     }
 

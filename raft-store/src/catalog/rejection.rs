@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 use super::tests::scripts::{Labels, or_none};
-use crate::types::{ContentHash, FencingToken, FileName, PeerId, Version};
+use crate::types::{AttributeKey, ContentHash, FencingToken, FileName, PeerId, Version, limits};
 
 /// Why a command was refused. Nothing has changed, except that the idempotency key remembers the refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -82,6 +82,55 @@ pub enum Rejection {
         /// Which limit.
         what: String,
     },
+    /// The attributes of a leased name change only with the lease's token: there was none, or a wrong one (K4).
+    #[error(
+        "the attributes of {file} change only with the token of its live lease; acquire the lease, or show its token"
+    )]
+    AttributesLeased {
+        /// The name.
+        file: FileName,
+        /// Who has the lease now.
+        holder: Option<PeerId>,
+    },
+    /// An addition would leave its bounds, or the range of integers (K3).
+    #[error("adding {by} to {key} of {file}, which is {value}, leaves the bounds; the transaction changed nothing")]
+    OutOfBounds {
+        /// The name.
+        file: FileName,
+        /// The attribute.
+        key: AttributeKey,
+        /// What it is without the addition; 0 if it is missing.
+        value: i64,
+        /// What was to be added.
+        by: i64,
+    },
+    /// An addition to a string (K3).
+    #[error("{key} of {file} is a string, and only integers are added to; the transaction changed nothing")]
+    NotAnInteger {
+        /// The name.
+        file: FileName,
+        /// The attribute.
+        key: AttributeKey,
+    },
+    /// A name would get one attribute too many (K1).
+    #[error(
+        "{file} cannot have more than {} attributes; the transaction changed nothing",
+        limits::ATTRIBUTES_PER_NAME_MAX
+    )]
+    TooManyAttributes {
+        /// The name.
+        file: FileName,
+    },
+    /// The answer would be too large to be remembered (X5).
+    #[error(
+        "the names of this transaction have {bytes} bytes of attributes together, and it can answer {} bytes; change \
+         fewer names at a time",
+        limits::TXN_ANSWER_BYTES_MAX
+    )]
+    AnswerTooLarge {
+        /// About how large.
+        bytes: u64,
+    },
 }
 
 impl Rejection {
@@ -97,7 +146,12 @@ impl Rejection {
             | Rejection::LeaseRequired { .. }
             | Rejection::LeaseExpired { .. }
             | Rejection::VersionConflict { .. }
-            | Rejection::HashConflict { .. } => true,
+            | Rejection::HashConflict { .. }
+            | Rejection::AttributesLeased { .. }
+            | Rejection::OutOfBounds { .. }
+            | Rejection::NotAnInteger { .. }
+            | Rejection::TooManyAttributes { .. }
+            | Rejection::AnswerTooLarge { .. } => true,
         }
     }
 }
@@ -127,6 +181,15 @@ impl Rejection {
             Rejection::KeyReused => "key reused".into(),
             Rejection::KeyExpired => "key expired".into(),
             Rejection::Overloaded { what } => format!("overloaded: {what}"),
+            Rejection::AttributesLeased { file, holder } => {
+                format!("lease required for the attributes of {file}, holder={}", or_none(holder.as_ref()))
+            }
+            Rejection::OutOfBounds { file, key, value, by } => {
+                format!("out of bounds: {file} {key}={value} by={by}")
+            }
+            Rejection::NotAnInteger { file, key } => format!("not an integer: {file} {key}"),
+            Rejection::TooManyAttributes { file } => format!("too many attributes: {file}"),
+            Rejection::AnswerTooLarge { bytes } => format!("answer too large: {bytes} bytes"),
         }
     }
 }

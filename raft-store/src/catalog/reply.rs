@@ -10,7 +10,9 @@ use super::event::Event;
 use super::rejection::Rejection;
 #[cfg(test)]
 use super::tests::scripts::{Labels, joined, or_none};
-use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, Version};
+use crate::types::{
+    Attributes, ContentHash, FencingToken, FileName, Incarnation, LeaseToken, LogTime, PeerId, TxnId, Version,
+};
 
 /// The result of applying one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +66,30 @@ pub enum Reply {
     },
     /// To `Release`, `Leave`, `Delete`, `SetReplicas` and the node's own commands.
     Done,
+    /// To `Txn`: it was applied.
+    Txn(TxnOutcome),
+}
+
+/// What a transaction came to (K2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnOutcome {
+    /// Its id. The first field, so that a remembered answer tells it without being read whole.
+    pub txn: TxnId,
+    /// Whether all conditions held, so that the operations of `then` were carried out.
+    pub held: bool,
+    /// The names in these operations, in the order of their first one.
+    pub names: Vec<TxnName>,
+}
+
+/// A name after a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnName {
+    /// The name.
+    pub name: FileName,
+    /// Its current version; `None` if it has none.
+    pub version: Option<Version>,
+    /// Its attributes.
+    pub attributes: Attributes,
 }
 
 /// A lease as its holder sees it.
@@ -140,6 +166,12 @@ impl Reply {
                 format!("denied holder={holder} until={deadline} position={}", or_none(*position))
             }
             Reply::Done => "done".into(),
+            Reply::Txn(TxnOutcome { txn, held, names }) => {
+                let names = joined(names.iter().map(|TxnName { name, version, attributes }| {
+                    format!("{name}@{} {attributes:?}", or_none(*version))
+                }));
+                format!("txn {txn} {} {names}", if *held { "then" } else { "else" })
+            }
         }
     }
 }

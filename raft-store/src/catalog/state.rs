@@ -109,6 +109,7 @@ pub(super) enum Due {
 pub(super) struct Totals {
     pub(super) peers_live: u64,
     pub(super) files: u64,
+    pub(super) records: u64,
     pub(super) bytes: u128,
     pub(super) tombstones: u64,
     pub(super) leases: u64,

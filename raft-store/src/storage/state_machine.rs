@@ -23,7 +23,7 @@ use super::shared::{DigestImage, SharedState, State, StateImage};
 use super::snapshot::{self, SnapshotFile, SnapshotFiles};
 use super::stats::SnapshotStats;
 use super::{Entry, LogId, StoredMembership};
-use crate::catalog::Event;
+use crate::catalog::{EntryId, Event};
 use crate::raft::{Outcomes, Snapshot, SnapshotMeta, TypeConfig};
 
 /// The bytes of a snapshot file. Cheap to clone. A snapshot that was read or received is in memory. One that was built
@@ -145,7 +145,8 @@ pub(crate) fn apply_to(state: &mut State, entry: Entry) -> (Outcomes, Vec<Event>
     let (replies, events) = match entry.payload {
         EntryPayload::Blank => Default::default(),
         EntryPayload::Normal(proposal) => {
-            let applied = state.catalog.apply(**log_id.committed_leader_id(), proposal.batch());
+            let entry = EntryId { term: **log_id.committed_leader_id(), index: log_id.index };
+            let applied = state.catalog.apply(entry, proposal.batch());
             (applied.replies, applied.events)
         }
         EntryPayload::Membership(membership) => {

@@ -124,7 +124,7 @@ async fn prepare(
     copy: &Path,
 ) -> Result<(Base, Option<Version>), Failure> {
     let file = if version == 0 { None } else { current(session, name).await? };
-    let base = Base { version, hash: file.as_ref().map(|file| file.hash) };
+    let base = Base { version, hash: file.as_ref().and_then(|file| file.hash) };
     if !source.needs_base() {
         return Ok((base, None));
     }
@@ -139,14 +139,14 @@ async fn prepare(
     let fetched = fetch(session, &file, &folder.tmp_dir()).await?;
     let target = copy.to_owned();
     blocking(move || fetched.move_to(&target)).await??;
-    Ok((base, Some(file.version)))
+    Ok((base, file.version))
 }
 
-/// The file as the leader has it; `None` if it was deleted.
+/// The file as the leader has it; `None` if it was deleted, or the name is a record.
 async fn current(session: &Session, name: &FileName) -> Result<Option<FileResponse>, Failure> {
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
     match session.client.with_reading(reading).file(name).await {
-        Ok(answer) => Ok(Some(answer.value)),
+        Ok(answer) => Ok(Some(answer.value).filter(|file| file.current().is_some())),
         Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -158,14 +158,14 @@ async fn usable_local(
     name: &FileName,
     file: Option<&FileResponse>,
 ) -> Result<Option<PathBuf>, Failure> {
-    let (folder, name, file) = (Arc::clone(folder), name.clone(), file.map(|file| (file.version, file.hash)));
+    let (folder, name, file) = (Arc::clone(folder), name.clone(), file.and_then(FileResponse::current));
     let usable = move || {
         let disk = folder.disk(&name)?;
         let usable = match (&disk, file) {
             (Disk::Absent, _) => false,
-            (_, Some((_, hash))) if disk.hash() == Some(hash) => true,
-            (Disk::Other { .. }, Some((version, _))) => {
-                folder.record(&name)?.held.is_some_and(|held| held.version == version)
+            (_, Some(current)) if disk.hash() == Some(current.hash) => true,
+            (Disk::Other { .. }, Some(current)) => {
+                folder.record(&name)?.held.is_some_and(|held| held.version == current.version)
             }
             (Disk::Other { .. }, None) => true,
             (Disk::Announced(_) | Disk::Pending(_), _) => false,

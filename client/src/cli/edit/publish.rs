@@ -126,7 +126,7 @@ async fn announce(
 /// Whether this publication is the current version at the leader.
 async fn is_published(session: &Session, publishing: &Publishing) -> bool {
     let file = current(session, &publishing.name).await.ok().flatten();
-    file.is_some_and(|file| (file.version, file.hash) == (publishing.copy.version, publishing.copy.hash))
+    file.is_some_and(|file| (file.version, file.hash) == (Some(publishing.copy.version), Some(publishing.copy.hash)))
 }
 
 async fn refused(folder: &Arc<Folder>, name: &FileName, publishing: Publishing, exit: Exit, why: &str) -> Failure {

@@ -11,8 +11,8 @@ use clap::Args;
 use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
-use crate::contract::{FileResponse, TaskKind};
-use crate::cli::fetch::fetch;
+use crate::contract::{CurrentVersion, FileResponse, TaskKind};
+use crate::cli::fetch::{current, fetch};
 use crate::cli::session::{Session, blocking, is_served};
 use crate::cli::values::file_name;
 use crate::download::Fetched;
@@ -85,7 +85,8 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
     let answer = session.client.file(name).await?;
     session.output.freshness(&answer.freshness);
     let file = answer.value;
-    let order = order_for(&folder, &file).await?;
+    let current = current(&file)?;
+    let order = order_for(&folder, &file.name, current).await?;
     let (placed, sources) = match decide(&folder, name, order).await? {
         Verdict::Fetch => {
             let fetched = fetch(session, &file, &folder.tmp_dir()).await?;
@@ -123,9 +124,9 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
         sources,
         seconds: started.elapsed().as_secs_f64(),
         file: file.name,
-        version: file.version,
+        version: current.version,
         size: copy.stamp.size,
-        hash: file.hash,
+        hash: current.hash,
     };
     report(session, &got);
     Ok(())
@@ -133,10 +134,10 @@ async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failu
 
 /// The user's request in terms of the folder's rules. It uses the newest known fencing token, because it is not a task
 /// that could be outdated.
-async fn order_for(folder: &Arc<Folder>, file: &FileResponse) -> Result<Order, Failure> {
-    let (folder, name) = (Arc::clone(folder), file.name.clone());
+async fn order_for(folder: &Arc<Folder>, name: &FileName, current: CurrentVersion) -> Result<Order, Failure> {
+    let (folder, name) = (Arc::clone(folder), name.clone());
     let record = blocking(move || folder.record(&name)).await??;
-    Ok(Order { kind: TaskKind::Replicate, version: file.version, hash: Some(file.hash), fence: record.fence })
+    Ok(Order { kind: TaskKind::Replicate, version: current.version, hash: Some(current.hash), fence: record.fence })
 }
 
 async fn decide(folder: &Arc<Folder>, name: &FileName, order: Order) -> Result<Verdict, Failure> {
@@ -174,6 +175,7 @@ async fn get_elsewhere(session: &Session, name: &FileName, out: &Path) -> Result
     let answer = session.client.file(name).await?;
     session.output.freshness(&answer.freshness);
     let file = answer.value;
+    let current = current(&file)?;
     let to_stdout = out == Path::new("-");
     let target = if out.is_dir() { out.join(last_segment(name)) } else { out.to_owned() };
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -196,8 +198,8 @@ async fn get_elsewhere(session: &Session, name: &FileName, out: &Path) -> Result
         seconds: started.elapsed().as_secs_f64(),
         size: fetched.staged.size,
         file: file.name,
-        version: file.version,
-        hash: file.hash,
+        version: current.version,
+        hash: current.hash,
     };
     blocking(move || fetched.move_to(&target)).await??;
     report(session, &got);

@@ -108,7 +108,7 @@ async fn local(session: &Session) -> Result<(), Failure> {
 }
 
 fn add_known(file: &mut Listed, known: FileResponse) {
-    file.current_version = Some(known.version);
+    file.current_version = known.version;
     file.replicas = Some(known.replicas);
     file.lease = known.lease;
     if file.state == "announced" && file.version < file.current_version {

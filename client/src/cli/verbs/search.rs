@@ -98,8 +98,8 @@ fn hit_row(position: usize, hit: &SearchHit) -> Vec<String> {
     vec![
         (position + 1).to_string(),
         hit.file_name.to_string(),
-        format!("v{}", hit.version),
-        size(hit.size),
+        hit.version.map_or_else(|| "-".into(), |version| format!("v{version}")),
+        hit.size.map_or_else(|| "-".into(), size),
         hit.peers.len().to_string(),
         holders.join(" "),
     ]

@@ -154,8 +154,9 @@ impl Planner {
                     }
                 }
                 Event::ReplicasSet { .. } => self.sweep = Some(Sweep::Files(0)),
-                // Holdings that a listing changed have events of their own; leases do not matter here.
-                Event::MembersChanged { .. }
+                // Holdings that a listing changed have events of their own; leases and attributes do not matter here.
+                Event::AttributesChanged { .. }
+                | Event::MembersChanged { .. }
                 | Event::PeerListed { .. }
                 | Event::LeaseGranted { .. }
                 | Event::LeaseRenewed { .. }

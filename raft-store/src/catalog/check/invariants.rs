@@ -34,6 +34,7 @@ pub fn check(catalog: &Catalog) -> Check {
         holders_have_remembered_bytes(file)?;
         holders_and_refusals_are_apart(file)?;
         ended_leases_are_few(file)?;
+        a_record_ends_with_its_last_attribute(file)?;
     }
     fencing_tokens_are_unique(catalog)?;
     incarnations_are_unique(catalog)?;
@@ -121,6 +122,11 @@ fn ended_leases_are_few(file: &FileRecord) -> Check {
     require(file.ended.len() <= ENDED_LEASES_PER_FILE, "a file remembers a few ended leases", || file.name.to_string())
 }
 
+fn a_record_ends_with_its_last_attribute(file: &FileRecord) -> Check {
+    let needed = file.version > 0 || file.contention.is_some() || !file.attributes.is_empty();
+    require(needed, "a name without version, lease and attribute is gone (K1, L6)", || file.name.to_string())
+}
+
 fn the_stored_tables_are_decodable(catalog: &Catalog) -> Check {
     let verdict = validate::stored(catalog);
     require(verdict.is_ok(), "what is stored decodes", || verdict.err().unwrap_or_default())
@@ -148,6 +154,8 @@ fn the_indexes_equal_their_recomputation(catalog: &Catalog) -> Check {
     require(catalog.due == fresh.due, CLAIM, || format!("deadlines {:?}, not {:?}", catalog.due, fresh.due))?;
     require(catalog.contended == fresh.contended, CLAIM, || "contended files".into())?;
     require(catalog.answers == fresh.answers, CLAIM, || "answers".into())?;
+    let found = catalog.answers.txns_are_found();
+    require(found, "a remembered transaction is found by its id (K5)", || "transactions".into())?;
     for (id, peer) in catalog.peers.iter() {
         let (sets, expected) = (catalog.sets(id), fresh.sets(id));
         require(sets == expected, CLAIM, || format!("peer {}: {sets:?}, not {expected:?}", peer.id))?;

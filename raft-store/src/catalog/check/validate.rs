@@ -71,7 +71,11 @@ fn file(catalog: &Catalog, record: &FileRecord, deadlines: &mut Deadlines) -> Ch
     require(record.version <= COUNTER_MAX, || "its version is out of range".into())?;
     require(record.version > 0 || record.hash.is_none(), || "version 0 has bytes".into())?;
     require(record.hash.is_some() || record.size.is_none(), || "a size without bytes".into())?;
-    require(record.version > 0 || record.contention.is_some(), || "nobody needs its name".into())?;
+    let is_needed = record.version > 0 || record.contention.is_some() || !record.attributes.is_empty();
+    require(is_needed, || "nobody needs its name".into())?;
+    require(record.attributes.is_sorted(), || "the order of its attributes".into())?;
+    let few = record.attributes.len() <= limits::ATTRIBUTES_PER_NAME_MAX;
+    require(few, || "it has too many attributes".into())?;
     require(is_ascending(record.past.iter().map(|past| past.version)), || "the order of its versions".into())?;
     let remembered =
         |version: u64| version < record.version && version + limits::REMEMBERED_VERSIONS as u64 > record.version;

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::owners::Owners;
+use super::txns::Txns;
 use crate::catalog::command::KeyTag;
 use crate::catalog::rejection::Rejection;
 use crate::catalog::reply::Reply;
 use crate::catalog::state::{Deadline, Limits};
 use crate::catalog::tables::slab::Id;
 use crate::catalog::tables::small_map::SmallMap;
-use crate::types::{ContentHash, PeerId};
+use crate::types::{ContentHash, PeerId, TxnId};
 
 /// How long a session's answers are kept after its last new key, in milliseconds of log time. The last answer of every
 /// session stays above its floor, so without an end old sessions would fill the table. The client library retries for
@@ -34,6 +35,9 @@ pub(in crate::catalog) struct Answers {
     /// Answers of all peers together. Derived.
     #[serde(skip)]
     pub(in crate::catalog) total: u64,
+    /// The transactions among them. Derived.
+    #[serde(skip)]
+    pub(in crate::catalog) txns: Txns,
 }
 
 /// Keys of the form `session:sequence`.
@@ -66,6 +70,10 @@ pub(in crate::catalog) struct Answer {
     /// The encoded result; empty for `Reply::Done`, the most frequent one.
     result: SmallVec<[u8; INLINE_RESULT_BYTES]>,
 }
+
+/// How the encoding of `Ok` begins, and that of [`Reply::Txn`].
+const OK: u8 = 0;
+const TXN: u8 = 6;
 
 /// The two forms of a key (X2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +111,12 @@ impl Answer {
         }
         postcard::from_bytes(&self.result).ok()
     }
+
+    /// The id of the transaction that it answers, if it does. Reads the first bytes alone.
+    pub(in crate::catalog) fn txn(&self) -> Option<TxnId> {
+        let [OK, TXN, rest @ ..] = &*self.result else { return None };
+        Some(postcard::take_from_bytes(rest).ok()?.0)
+    }
 }
 
 impl<'a> KeyForm<'a> {
@@ -120,12 +134,13 @@ impl<'a> KeyForm<'a> {
 
 impl Session {
     /// Raises the floor and forgets the answers below it; returns how many.
-    fn raise_floor(&mut self, floor: u64) -> u64 {
+    fn raise_floor(&mut self, floor: u64, txns: &mut Txns) -> u64 {
         let mut settled = 0;
         if floor > self.floor {
             self.floor = floor;
             while self.answers.first_key_value().is_some_and(|((sequence, _), _)| *sequence < floor) {
-                self.answers.pop_first();
+                let Some((_, answer)) = self.answers.pop_first() else { break };
+                txns.forgotten(&answer);
                 settled += 1;
             }
         }
@@ -200,7 +215,7 @@ impl Answers {
             && let Some(slot) = owner
         {
             let keys = self.owners.get_mut_at(slot);
-            let settled = keys.sessions.get_mut(session).map_or(0, |known| known.raise_floor(floor));
+            let settled = keys.sessions.get_mut(session).map_or(0, |known| known.raise_floor(floor, &mut self.txns));
             keys.answers -= settled;
             self.total -= settled;
         }
@@ -218,6 +233,7 @@ impl Answers {
         (now, due): (u64, Deadline),
         answer: Answer,
     ) -> bool {
+        let txn = answer.txn();
         let keys = match slot {
             Some(slot) => self.owners.get_mut_at(slot),
             None => self.owners.get_or_new(owner),
@@ -225,10 +241,11 @@ impl Answers {
         let sessions = &mut keys.sessions;
         if let Some(known) = sessions.get_mut(session) {
             known.used = now;
-            let settled = known.raise_floor(tag.floor.unwrap_or(0));
+            let settled = known.raise_floor(tag.floor.unwrap_or(0), &mut self.txns);
             let added = u64::from(known.answers.insert((sequence, tag.chunk), answer).is_none());
             keys.answers = keys.answers + added - settled;
             self.total = self.total + added - settled;
+            self.txns.stored(txn, || slot.or_else(|| self.owners.slot(owner)));
             return false;
         }
         let mut answers = SmallMap::default();
@@ -236,6 +253,7 @@ impl Answers {
         sessions.insert(Arc::from(session), Session { floor: tag.floor.unwrap_or(0), used: now, due, answers });
         keys.answers += 1;
         self.total += 1;
+        self.txns.stored(txn, || slot.or_else(|| self.owners.slot(owner)));
         true
     }
 
@@ -247,6 +265,7 @@ impl Answers {
         due: Deadline,
         answer: Answer,
     ) -> (Arc<str>, Option<Deadline>) {
+        let txn = answer.txn();
         let keys = self.owners.get_or_new(owner);
         if let Some((key, known)) = keys.opaque.get_key_value(tag.key.as_str()) {
             let (key, before) = (key.clone(), known.due);
@@ -257,6 +276,7 @@ impl Answers {
             }
             keys.answers += u64::from(answer_is_new);
             self.total += u64::from(answer_is_new);
+            self.txns.stored(txn, || self.owners.slot(owner));
             return (key, Some(before));
         }
         let key: Arc<str> = Arc::from(tag.key.as_str());
@@ -266,6 +286,7 @@ impl Answers {
         keys.order.insert(due.position, key.clone());
         keys.answers += 1;
         self.total += 1;
+        self.txns.stored(txn, || self.owners.slot(owner));
         (key, None)
     }
 
@@ -277,6 +298,7 @@ impl Answers {
         }
         let (_, oldest) = keys.order.pop_first()?;
         let forgotten = keys.opaque.remove(&oldest)?;
+        forgotten.chunks.values().for_each(|answer| self.txns.forgotten(answer));
         keys.answers -= forgotten.chunks.len() as u64;
         self.total -= forgotten.chunks.len() as u64;
         Some(forgotten.due)
@@ -284,14 +306,15 @@ impl Answers {
 
     /// The stored part without what is derived, for a snapshot, which only encodes it.
     pub(in crate::catalog) fn stored(&self) -> Self {
-        Self { owners: self.owners.stored(), total: 0 }
+        Self { owners: self.owners.stored(), ..Self::default() }
     }
 
     /// Rebuilds what is derived.
     pub(in crate::catalog) fn with_indexes(self) -> Self {
         let owners = self.owners.with_indexes();
         let total = owners.iter().map(|(_, keys)| keys.answers).sum();
-        Self { owners, total }
+        let txns = Txns::of(&owners);
+        Self { owners, total, txns }
     }
 
     /// Whether every owner is found by its id.

@@ -5,7 +5,7 @@
 //! applied again until it is granted (L5).
 
 use super::answers::{Admission, Answer, KeyForm, SESSION_RETENTION_MS};
-use crate::catalog::command::{Command, KeyTag};
+use crate::catalog::command::{Command, CommandId, KeyTag};
 use crate::catalog::rejection::Rejection;
 use crate::catalog::reply::{Outcome, Reply};
 use crate::catalog::state::{Catalog, Due};
@@ -14,17 +14,17 @@ use crate::types::{PeerId, limits};
 
 impl Catalog {
     /// Runs one command of an entry.
-    pub(in crate::catalog) fn run(&mut self, entry_term: u64, command: &Command) -> Outcome {
+    pub(in crate::catalog) fn run(&mut self, at: CommandId, command: &Command) -> Outcome {
         self.sequence += 1;
         let (Some(owner), Some(tag)) = (command.op.peer(), &command.key) else {
-            return Outcome { result: command.op.apply(self, entry_term), replayed: false };
+            return Outcome { result: command.op.apply(self, at), replayed: false };
         };
         let limits = self.limits;
         // One lookup is enough: applying a command neither adds nor removes owners.
         let (slot, registered) = self.keys_of(owner);
         match self.answers.admit(slot, tag, &limits) {
             Admission::New | Admission::Waiting => {
-                let result = command.op.apply(self, entry_term);
+                let result = command.op.apply(self, at);
                 // Unregistered peers have no answers: one client could fill the table under any number of ids (X5).
                 let registered = registered || result.as_ref().is_ok_and(Reply::registers);
                 if registered && result.as_ref().err().is_none_or(Rejection::is_remembered) {
@@ -83,7 +83,8 @@ impl Catalog {
         let Some(keys) = self.answers.owners.get_mut(owner) else { return };
         let Some(known) = keys.opaque.get_mut(key) else { return };
         let due = known.due;
-        if known.chunks.pop_last().is_some() {
+        if let Some((_, answer)) = known.chunks.pop_last() {
+            self.answers.txns.forgotten(&answer);
             keys.answers -= 1;
             self.answers.total -= 1;
         }
@@ -115,7 +116,8 @@ impl Catalog {
             self.due.insert(due, Due::Session { owner: owner.clone(), session: session.into() });
             return;
         }
-        if let Some(((sequence, _), _)) = known.answers.pop_first() {
+        if let Some(((sequence, _), answer)) = known.answers.pop_first() {
+            self.answers.txns.forgotten(&answer);
             known.floor = known.floor.max(sequence.saturating_add(1));
             keys.answers -= 1;
             self.answers.total -= 1;
@@ -138,7 +140,7 @@ mod tests {
     fn register(catalog: &mut Catalog, at: u64, peer: &str, key: &str) -> bool {
         let key = Some(KeyTag { key: key.into(), chunk: 0, floor: None, body: ContentHash([1; 32]) });
         let commands = vec![Command { key, op: fixtures::register(peer, Listing::Whole(Vec::new())) }];
-        let mut applied = catalog.apply(1, &Batch { stamp: Some(Stamp { term: 1, at }), commands });
+        let mut applied = catalog.apply(fixtures::entry(at), &Batch { stamp: Some(Stamp { term: 1, at }), commands });
         check(catalog).expect("invariants");
         let outcome = applied.replies.pop().expect("one command");
         assert!(outcome.result.is_ok(), "{outcome:?}");

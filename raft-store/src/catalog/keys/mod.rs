@@ -6,3 +6,4 @@
 pub(in crate::catalog) mod answers;
 pub(in crate::catalog) mod dedup;
 pub(in crate::catalog) mod owners;
+pub(in crate::catalog) mod txns;

@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::answers::{OpaqueKey, Session};
+use super::answers::{Answer, OpaqueKey, Session};
 use crate::catalog::tables::name_index::{NameIndex, Named};
 use crate::catalog::tables::slab::{Id, Slab};
 use crate::catalog::tables::small_map::SmallMap;
@@ -32,6 +32,12 @@ pub(in crate::catalog) struct Keys {
 }
 
 impl Keys {
+    /// All remembered answers.
+    pub(in crate::catalog) fn answers(&self) -> impl Iterator<Item = &Answer> {
+        let sessions = self.sessions.values().flat_map(|session| session.answers.values());
+        sessions.chain(self.opaque.values().flat_map(|key| key.chunks.values()))
+    }
+
     /// Counts the answers anew.
     pub(in crate::catalog) fn count(&self) -> u64 {
         let sessions = self.sessions.values().map(|session| session.answers.len());

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, LeaseEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, LeaseEnd, Rejection, Reply};
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Asks for the lease of a file.
@@ -29,7 +29,7 @@ impl Operation for Acquire {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let peer = catalog.known(&self.peer)?;
         let known = catalog.settled(&self.file);
         if let Some(file) = known {

@@ -10,7 +10,7 @@ use crate::catalog::command::Holding;
 use crate::catalog::rules::{Stated, no_such_version};
 use crate::catalog::state::By;
 use crate::catalog::tables::Id;
-use crate::catalog::{Catalog, LeaseEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, LeaseEnd, Rejection, Reply};
 use crate::types::{LeaseToken, PeerId};
 
 /// One announced file.
@@ -31,7 +31,7 @@ impl Operation for Announce {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let by = catalog.known_as(&self.peer)?;
         let holding = &self.holding;
         let Some(token) = &self.token else {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Operation;
 use crate::catalog::command::Holding;
 use crate::catalog::rules::Stated;
-use crate::catalog::{Catalog, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Rejection, Reply};
 use crate::types::PeerId;
 
 /// Many announced files.
@@ -25,7 +25,7 @@ impl Operation for AnnounceMany {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let by = catalog.known_as(&self.peer)?;
         let hold = |holding| catalog.hold(by, holding, Stated::Announced);
         Ok(Reply::AnnouncedMany(self.files.iter().map(hold).collect()))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::catalog::tables::Id;
-use crate::catalog::{Catalog, Event, LeaseEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Event, LeaseEnd, Rejection, Reply};
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Drops one copy, or deletes the file everywhere.
@@ -28,7 +28,7 @@ impl Operation for Delete {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let peer = catalog.known(&self.peer)?;
         let not_found = || Rejection::NotFound { file: self.file.clone() };
         let file = catalog.settled(&self.file).ok_or_else(not_found)?;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, LineEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, LineEnd, Rejection, Reply};
 use crate::types::{FileName, PeerId};
 
 /// Removes a silent waiter from a wait queue.
@@ -23,8 +23,8 @@ pub struct DropWaiter {
 }
 
 impl Operation for DropWaiter {
-    fn apply(&self, catalog: &mut Catalog, entry_term: u64) -> Result<Reply, Rejection> {
-        if self.term == entry_term {
+    fn apply(&self, catalog: &mut Catalog, at: CommandId) -> Result<Reply, Rejection> {
+        if self.term == at.entry.term {
             let file = catalog.settled(&self.file);
             if let (Some(peer), Some(file)) = (catalog.peer_slot(&self.peer), file)
                 && catalog.sets(peer).places.get(&file) == Some(&self.ticket)

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, Event, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Event, Rejection, Reply};
 use crate::types::{Incarnation, PeerId};
 
 /// Ends a silent peer's liveness.
@@ -21,8 +21,8 @@ pub struct ExpirePeer {
 }
 
 impl Operation for ExpirePeer {
-    fn apply(&self, catalog: &mut Catalog, entry_term: u64) -> Result<Reply, Rejection> {
-        if self.term == entry_term {
+    fn apply(&self, catalog: &mut Catalog, at: CommandId) -> Result<Reply, Rejection> {
+        if self.term == at.entry.term {
             catalog.expire_peer(&self.peer, self.incarnation);
         }
         Ok(Reply::Done)

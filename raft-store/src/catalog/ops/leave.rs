@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, LineEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, LineEnd, Rejection, Reply};
 use crate::types::{FileName, PeerId};
 
 /// Gives up a place in the wait queue.
@@ -22,7 +22,7 @@ impl Operation for Leave {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let peer = catalog.known(&self.peer)?;
         if let Some(file) = catalog.settled(&self.file) {
             catalog.leave_queue(file, peer, LineEnd::Left);

@@ -21,6 +21,7 @@ mod register;
 mod release;
 mod renew;
 mod settings;
+mod txn;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +37,12 @@ pub use release::Release;
 pub use renew::Renew;
 pub use settings::SetReplicas;
 pub(in crate::catalog) use settings::Settings;
+pub use txn::{Action, Test, Txn};
+pub(in crate::catalog) use txn::{Change, FEW_NAMES};
 
 #[cfg(test)]
 use super::tests::exercise::Exercise;
-use super::{Catalog, Rejection, Reply};
+use super::{Catalog, CommandId, Rejection, Reply};
 use crate::types::PeerId;
 
 /// An operation of the catalog.
@@ -55,8 +58,8 @@ pub(in crate::catalog) trait Operation {
 
     /// Changes the catalog, and emits an event for each change; or refuses, and changes nothing.
     ///
-    /// The result depends on the command and the catalog alone (D1). `entry_term` is the term of the log entry (T2).
-    fn apply(&self, catalog: &mut Catalog, entry_term: u64) -> Result<Reply, Rejection>;
+    /// The result depends on the command and the catalog alone (D1). `at` is the place of the command in the log.
+    fn apply(&self, catalog: &mut Catalog, at: CommandId) -> Result<Reply, Rejection>;
 }
 
 /// Makes [`Op`] from the list of operations. A call is dispatched by one match on the tag: no boxes and no vtables on
@@ -88,10 +91,10 @@ macro_rules! operations {
             pub(in crate::catalog) fn apply(
                 &self,
                 catalog: &mut Catalog,
-                entry_term: u64,
+                at: CommandId,
             ) -> Result<Reply, Rejection> {
                 match self {
-                    $(Op::$name(operation) => apply(operation, catalog, entry_term),)+
+                    $(Op::$name(operation) => apply(operation, catalog, at),)+
                 }
             }
         }
@@ -125,10 +128,12 @@ operations! {
     DropWaiter,
     /// Sets the default number of live copies (M1).
     SetReplicas,
+    /// Changes attributes if conditions hold (K1–K5).
+    Txn,
 }
 
-fn apply<O: Operation>(operation: &O, catalog: &mut Catalog, entry_term: u64) -> Result<Reply, Rejection> {
-    let result = operation.apply(catalog, entry_term);
+fn apply<O: Operation>(operation: &O, catalog: &mut Catalog, at: CommandId) -> Result<Reply, Rejection> {
+    let result = operation.apply(catalog, at);
     if O::IS_SIGN_OF_LIFE
         && result.is_ok()
         && let Some(peer) = operation.peer()

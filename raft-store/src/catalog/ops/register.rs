@@ -14,7 +14,7 @@ use crate::catalog::records::{OpenListing, PeerRecord};
 use crate::catalog::rules::Stated;
 use crate::catalog::state::By;
 use crate::catalog::tables::Id;
-use crate::catalog::{Catalog, Conflict, Event, ListingState, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Conflict, Event, ListingState, Rejection, Reply};
 use crate::types::{ContentHash, PeerId};
 
 /// Ids of complete or void listings that a peer's record remembers.
@@ -68,7 +68,7 @@ impl Operation for Register {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         match &self.listing {
             Listing::Whole(files) => {
                 let peer = catalog.incarnate(self);

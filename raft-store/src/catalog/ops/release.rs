@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, LeaseEnd, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, LeaseEnd, Rejection, Reply};
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Ends a live lease.
@@ -24,7 +24,7 @@ impl Operation for Release {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let (file, _) = catalog.shown_lease(&self.peer, &self.file, &self.token)?;
         catalog.end_lease(file, LeaseEnd::Released);
         catalog.offer_next(file);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Operation;
 use crate::catalog::state::Due;
-use crate::catalog::{Catalog, Event, Grant, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Event, Grant, Rejection, Reply};
 use crate::types::{FileName, LeaseToken, PeerId};
 
 /// Extends a live lease.
@@ -27,7 +27,7 @@ impl Operation for Renew {
         Some(&self.peer)
     }
 
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let (file, mut lease) = catalog.shown_lease(&self.peer, &self.file, &self.token)?;
         let ttl_ms = self.ttl_ms.unwrap_or(lease.ttl_ms);
         if catalog.clock.saturating_add(ttl_ms) > lease.deadline.at {

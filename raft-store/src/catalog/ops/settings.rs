@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::catalog::{Catalog, Event, Rejection, Reply};
+use crate::catalog::{Catalog, CommandId, Event, Rejection, Reply};
 use crate::types::limits;
 
 /// The replicated settings.
@@ -31,7 +31,7 @@ pub struct SetReplicas {
 }
 
 impl Operation for SetReplicas {
-    fn apply(&self, catalog: &mut Catalog, _: u64) -> Result<Reply, Rejection> {
+    fn apply(&self, catalog: &mut Catalog, _: CommandId) -> Result<Reply, Rejection> {
         let replicas = self.replicas.max(1);
         if std::mem::replace(&mut catalog.settings.replicas, replicas) != replicas {
             catalog.emit(Event::ReplicasSet { replicas });

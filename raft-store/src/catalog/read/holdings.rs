@@ -124,7 +124,8 @@ mod tests {
     }
 
     fn apply(catalog: &mut Catalog, op: Op) -> Reply {
-        let applied = catalog.apply(1, &Batch { stamp: None, commands: vec![Command { key: None, op }] });
+        let applied =
+            catalog.apply(fixtures::entry(1), &Batch { stamp: None, commands: vec![Command { key: None, op }] });
         applied.replies[0].result.clone().expect("not refused")
     }
 

@@ -4,12 +4,13 @@
 
 use std::ops::Range;
 
-use super::view::{Counts, FileView, HolderView, LeaseView, PeerView, Place, WaiterView};
+use super::view::{Counts, FileView, HolderView, LeaseView, NumberedName, PeerView, Place, WaiterView};
 use crate::catalog::event::FileNumber;
 use crate::catalog::records::{FileRecord, Holder, PeerRecord};
+use crate::catalog::reply::TxnOutcome;
 use crate::catalog::state::Catalog;
 use crate::catalog::tables::slab::Id;
-use crate::types::{FileName, LogTime, PeerId, Version};
+use crate::types::{Attributes, FileName, LogTime, PeerId, TxnId, Version};
 
 impl Catalog {
     /// The log clock, in milliseconds (T1).
@@ -17,7 +18,7 @@ impl Catalog {
         self.clock
     }
 
-    /// A file, its tombstone, or a name that only has a lease; `None` if the catalog does not know the name.
+    /// A file, its tombstone, a record, or a name that only has a lease; `None` if the catalog does not know the name.
     pub fn file(&self, name: &FileName) -> Option<FileView> {
         Some(self.file_view(&self.files[self.file_id(name)?], |_| true))
     }
@@ -42,10 +43,20 @@ impl Catalog {
         records.into_iter().map(|record| self.file_view(record, |_| true))
     }
 
-    /// The numbers and names of the files whose current version exists, by number, within a range of numbers.
-    pub fn files_numbered(&self, range: Range<FileNumber>) -> impl Iterator<Item = (FileNumber, FileName)> {
+    /// The names that exist (K1), by number, within a range of numbers.
+    pub fn names_numbered(&self, range: Range<FileNumber>) -> impl Iterator<Item = NumberedName> {
         let within = self.files.iter_from(range.start).take_while(move |(number, _)| *number < range.end);
-        within.filter(|(_, record)| record.hash.is_some()).map(|(number, record)| (number, record.file_name()))
+        within.filter(|(_, record)| record.exists()).map(|(number, record)| NumberedName {
+            number,
+            name: record.file_name(),
+            has_version: record.hash.is_some(),
+            has_attributes: !record.attributes.is_empty(),
+        })
+    }
+
+    /// What became of a transaction; `None` unless it had a key and its answer is still remembered (K5).
+    pub fn txn(&self, txn: TxnId) -> Option<TxnOutcome> {
+        self.answers.txn(txn)
     }
 
     /// One more than the greatest number that a file has.
@@ -67,11 +78,16 @@ impl Catalog {
         self.files.iter().filter(|(_, record)| record.hash.is_some())
     }
 
-    /// Whether a file exists and a live peer holds a remembered version of it. A search finds only such files (P5).
-    pub fn is_found(&self, name: &FileName) -> bool {
+    /// Whether a search finds a name: a file that exists and of which a live peer holds a remembered version (P5), or,
+    /// if `records` are wanted, a record (K1). `accepts` then decides by its attributes.
+    pub fn is_found(&self, name: &FileName, records: bool, accepts: impl FnOnce(&Attributes) -> bool) -> bool {
         let Some(file) = self.file_id(name) else { return false };
         let record = &self.files[file];
-        record.hash.is_some() && record.holders.iter().any(|holder| self.peers[holder.peer].is_live())
+        let is_found = match record.hash {
+            Some(_) => record.holders.iter().any(|holder| self.peers[holder.peer].is_live()),
+            None => records && record.is_record(),
+        };
+        is_found && accepts(&record.attributes)
     }
 
     fn file_view(&self, record: &FileRecord, is_shown: impl Fn(&Holder) -> bool) -> FileView {
@@ -90,6 +106,7 @@ impl Catalog {
             holders,
             refused,
             replicas_desired: self.settings.replicas,
+            attributes: record.attributes.clone(),
         }
     }
 
@@ -207,6 +224,7 @@ impl Catalog {
             peers: self.peers.len() as u64,
             peers_live: totals.peers_live,
             files: totals.files,
+            records: totals.records,
             bytes: u64::try_from(totals.bytes).unwrap_or(u64::MAX),
             tombstones: totals.tombstones,
             leases: totals.leases,

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use crate::types::{ContentHash, FencingToken, FileName, Incarnation, LogTime, PeerId, Version};
+use crate::catalog::event::FileNumber;
+use crate::types::{Attributes, ContentHash, FencingToken, FileName, Incarnation, LogTime, PeerId, Version};
 
-/// A file as the catalog knows it.
+/// A file or a record as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileView {
     /// Its name.
     pub name: FileName,
-    /// Its current version; 0 while there is only a lease or a wait queue (L6).
+    /// Its current version; 0 while there are only attributes, a lease or a wait queue (K1, L6).
     pub version: Version,
     /// Size of the current version in bytes, if a holder has stated it.
     pub size: Option<u64>,
@@ -28,6 +29,28 @@ pub struct FileView {
     pub refused: Vec<PeerId>,
     /// The number of live copies that this file should have (M1).
     pub replicas_desired: u32,
+    /// Its attributes (K1).
+    pub attributes: Attributes,
+}
+
+impl FileView {
+    /// Whether the name has attributes and no current version (K1).
+    pub fn is_record(&self) -> bool {
+        self.hash.is_none() && !self.attributes.is_empty()
+    }
+}
+
+/// A name that exists, and what it has (K1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedName {
+    /// Its number.
+    pub number: FileNumber,
+    /// The name.
+    pub name: FileName,
+    /// Whether it has a current version.
+    pub has_version: bool,
+    /// Whether it has an attribute.
+    pub has_attributes: bool,
 }
 
 /// One holder of a file.
@@ -118,6 +141,8 @@ pub struct Counts {
     pub peers_live: u64,
     /// Names whose current version exists: neither tombstones nor names without a version.
     pub files: u64,
+    /// Names with attributes and without a current version (K1).
+    pub records: u64,
     /// Bytes of all current versions, each counted once.
     pub bytes: u64,
     /// Tombstones.

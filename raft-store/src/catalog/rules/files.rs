@@ -50,7 +50,7 @@ impl Catalog {
         self.insert_file(name, FileRecord::new(name))
     }
 
-    fn insert_file(&mut self, name: &FileName, record: FileRecord) -> Id {
+    pub(in crate::catalog) fn insert_file(&mut self, name: &FileName, record: FileRecord) -> Id {
         let file = self.files.insert(record);
         self.names.insert(name.as_str(), file);
         file
@@ -69,10 +69,10 @@ impl Catalog {
         (file, version)
     }
 
-    /// Removes the record of a name that has no version, once nobody has or wants its lease (L6).
+    /// Removes the record of a name that has no version and no attribute, once nobody has or wants its lease (L6, K1).
     pub(in crate::catalog) fn remove_if_vacant(&mut self, file: Id) {
         let record = &self.files[file];
-        if record.version == 0 && record.contention.is_none() {
+        if record.version == 0 && record.contention.is_none() && record.attributes.is_empty() {
             let name = record.name.clone();
             self.names.remove(&name, file);
             self.files.remove(file);
@@ -111,8 +111,10 @@ impl Catalog {
         }
     }
 
-    fn count(&mut self, file: Id) {
+    /// Adds a name to the totals.
+    pub(in crate::catalog) fn count(&mut self, file: Id) {
         let record = &self.files[file];
+        self.totals.records += u64::from(record.is_record());
         if record.hash.is_some() {
             self.totals.files += 1;
             self.totals.bytes += u128::from(record.size.unwrap_or(0));
@@ -121,8 +123,10 @@ impl Catalog {
         }
     }
 
-    fn discount(&mut self, file: Id) {
+    /// Takes a name out of the totals, before a change.
+    pub(in crate::catalog) fn discount(&mut self, file: Id) {
         let record = &self.files[file];
+        self.totals.records -= u64::from(record.is_record());
         if record.hash.is_some() {
             self.totals.files -= 1;
             self.totals.bytes -= u128::from(record.size.unwrap_or(0));

@@ -3,6 +3,7 @@
 //! Invariant: each operation leaves the derived tables (names, deadlines, peers' sets, totals) equal to their
 //! recomputation, and every change that a query can show has its event.
 
+mod attributes;
 mod files;
 mod holding;
 mod leases;

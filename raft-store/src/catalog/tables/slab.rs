@@ -130,6 +130,18 @@ impl<T: Clone> Slab<T> {
     }
 }
 
+impl<T: Clone> Slab<T> {
+    /// The same slots with other records.
+    pub(in crate::catalog) fn map<U: Clone>(self, with: impl Fn(T) -> U) -> Slab<U> {
+        let mut mapped = Slab::default();
+        for chunk in self.chunks {
+            Arc::unwrap_or_clone(chunk).slots.into_iter().for_each(|slot| mapped.push(slot.map(&with)));
+        }
+        mapped.free = self.free;
+        mapped
+    }
+}
+
 impl<T: Leaf> Slab<T> {
     /// The sum of all records' leaves; hashes what was written since the last call.
     pub(in crate::catalog) fn sum(&self) -> u128 {

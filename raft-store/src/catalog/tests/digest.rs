@@ -174,6 +174,10 @@ fn flips() -> Vec<Flip> {
             let f = first_file(c);
             c.files[f].ended.push(EndedLease { token: LeaseToken([9; 16]), fencing_token: 9 });
         }),
+        ("a file: attributes", |c| {
+            let f = first_file(c);
+            c.files[f].attributes.set(super::exercise::attribute_key(9), 9.into());
+        }),
         ("a lease: peer", |c| lease(c).peer += 1),
         ("a lease: incarnation", |c| lease(c).incarnation += 1),
         ("a lease: token", |c| lease(c).token = LeaseToken([77; 16])),
@@ -264,7 +268,7 @@ fn only_what_was_written_is_hashed_again() {
     let files = super::fixtures::files(2_000, |n| n as usize % 100 + 1);
     let command = Command { key: None, op: super::fixtures::register("p", files) };
     let mut catalog = Catalog::default();
-    catalog.apply(1, &Batch { stamp: None, commands: vec![command] });
+    catalog.apply(super::fixtures::entry(1), &Batch { stamp: None, commands: vec![command] });
     assert_eq!(catalog.files.marked(), 2_000);
     catalog.state_digest();
     assert_eq!(catalog.files.marked(), 0);

@@ -7,14 +7,15 @@
 pub(in crate::catalog) use proptest::bool::weighted;
 pub(in crate::catalog) use proptest::collection::vec;
 pub(in crate::catalog) use proptest::option;
+use proptest::prelude::Just;
 pub(in crate::catalog) use proptest::prelude::{BoxedStrategy, Strategy, any, prop_oneof};
 use proptest::strategy::Union;
 
 pub(in crate::catalog) use super::scripts::{Arguments, Parsed, hash_of};
-use crate::catalog::Holding;
 use crate::catalog::ops::{ALL, Op};
+use crate::catalog::{Action, Holding, Test};
 pub(in crate::catalog) use crate::types::limits;
-use crate::types::{ContentHash, FileName, LeaseToken, PeerId};
+use crate::types::{AttributeKey, AttributeValue, Comparison, ContentHash, FileName, LeaseToken, PeerId};
 
 /// An operation that tests can exercise.
 pub(in crate::catalog) trait Exercised: Sized {
@@ -100,6 +101,47 @@ pub(in crate::catalog) fn any_name() -> impl Strategy<Value = FileName> {
 
 pub(in crate::catalog) fn any_token() -> impl Strategy<Value = LeaseToken> {
     (0..5u8).prop_map(token)
+}
+
+pub(in crate::catalog) fn attribute_key(n: u8) -> AttributeKey {
+    AttributeKey::parse(&format!("k{n}")).unwrap()
+}
+
+fn any_attribute_key() -> impl Strategy<Value = AttributeKey> {
+    (0..3u8).prop_map(attribute_key)
+}
+
+/// Small integers mostly, sometimes one near the ends of the range, sometimes a string.
+fn any_attribute_value() -> impl Strategy<Value = AttributeValue> {
+    let text = prop_oneof!["", "x", "y"].prop_map(|text: String| AttributeValue::text(text).unwrap());
+    prop_oneof![6 => any_addend().prop_map(AttributeValue::Integer), 1 => text]
+}
+
+fn any_addend() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => -5..6i64, 1 => proptest::sample::select(vec![i64::MIN, i64::MAX, i64::MAX - 2])]
+}
+
+pub(in crate::catalog) fn any_test() -> impl Strategy<Value = Test> {
+    let is = proptest::sample::select(Comparison::ALL.to_vec());
+    let attribute = (any_attribute_key(), is, any_attribute_value());
+    prop_oneof![
+        1 => any::<bool>().prop_map(Test::Exists),
+        1 => (1..4u64).prop_map(Test::Version),
+        1 => (0..5u8).prop_map(|bytes| Test::Hash(hash(bytes))),
+        3 => attribute.prop_map(|(key, is, value)| Test::Attribute { key, is, value }),
+        1 => any_token().prop_map(Test::Lease),
+    ]
+}
+
+pub(in crate::catalog) fn any_action() -> impl Strategy<Value = Action> {
+    let set = (any_attribute_key(), any_attribute_value());
+    let add = (any_attribute_key(), any_addend(), option::weighted(0.3, -4..3i64), option::weighted(0.3, 0..8i64));
+    prop_oneof![
+        2 => set.prop_map(|(key, value)| Action::Set { key, value }),
+        3 => add.prop_map(|(key, by, min, max)| Action::Add { key, by, min, max }),
+        2 => any_attribute_key().prop_map(|key| Action::Unset { key }),
+        1 => Just(Action::Delete),
+    ]
 }
 
 /// A time to live, in milliseconds.

@@ -2,8 +2,13 @@
 //!
 //! Invariant: every value is valid. A test states what matters to it itself.
 
-use crate::catalog::{Holding, Listing, Op, Register};
+use crate::catalog::{EntryId, Holding, Listing, Op, Register};
 use crate::types::{ContentHash, FileName, PeerId};
+
+/// An entry of the first term.
+pub(crate) fn entry(index: u64) -> EntryId {
+    EntryId { term: 1, index }
+}
 
 /// A peer with this id.
 pub(crate) fn peer(id: &str) -> PeerId {

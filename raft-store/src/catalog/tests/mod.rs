@@ -7,4 +7,4 @@ pub(crate) mod fixtures;
 mod model;
 mod properties;
 pub(in crate::catalog) mod scripts;
-mod wire;
+pub(in crate::catalog) mod wire;

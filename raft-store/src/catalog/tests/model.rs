@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{Catalog, Event, FileNumber, FileView, LeaseEnd};
-use crate::types::{ContentHash, FileName, PeerId};
+use crate::types::{Attributes, ContentHash, FileName, PeerId, TxnId};
 
 type Verdict = Result<(), String>;
 
@@ -23,6 +23,7 @@ pub(in crate::catalog) struct Model {
     offers: BTreeMap<FileName, (PeerId, u64)>,
     lines: BTreeMap<FileName, Vec<(PeerId, u64)>>,
     numbers: BTreeMap<FileNumber, FileName>,
+    last_txn: Option<TxnId>,
 }
 
 #[derive(Default)]
@@ -33,6 +34,7 @@ struct File {
     fencing_token: u64,
     holders: BTreeMap<PeerId, u64>,
     refused: BTreeSet<PeerId>,
+    attributes: Attributes,
 }
 
 fn require(holds: bool, what: &str) -> Verdict {
@@ -65,6 +67,7 @@ impl Model {
                 self.lease_step(event)
             }
             Event::LineJoined { .. } | Event::LeaseOffered { .. } | Event::LineLeft { .. } => self.line_step(event),
+            Event::AttributesChanged { .. } => self.attributes_step(event),
             Event::MembersChanged { .. } => Ok(()),
             Event::ReplicasSet { replicas } => {
                 let changed = std::mem::replace(&mut self.replicas, *replicas) != *replicas;
@@ -150,6 +153,33 @@ impl Model {
         record.version = version;
         let claimant = self.leases.get(file).map(|(peer, ..)| peer).or(self.offers.get(file).map(|(peer, _)| peer));
         require(claimant.is_none_or(|claimant| claimant == peer), "nobody publishes under another peer's lease")
+    }
+
+    fn attributes_step(&mut self, event: &Event) -> Verdict {
+        let Event::AttributesChanged { file, number, txn, changed, removed, is_left, peer } = event else {
+            return Ok(());
+        };
+        require(self.peers.contains_key(peer), "a known peer changes attributes")?;
+        require(self.last_txn.is_none_or(|last| last <= *txn), "ids of transactions grow")?;
+        self.last_txn = Some(*txn);
+        require(!changed.is_empty() || !removed.is_empty(), "something changes")?;
+        let numbered = self.numbers.entry(*number).or_insert_with(|| file.clone());
+        require(numbered == file, "a number belongs to one file at a time")?;
+        let record = self.files.entry(file.clone()).or_default();
+        for (key, value) in changed.iter() {
+            let before = record.attributes.set(key.clone(), value.clone());
+            require(before.as_ref() != Some(value), "an attribute that is told has changed")?;
+        }
+        for key in removed {
+            require(record.attributes.remove(key.as_str()).is_some(), "what is removed was there")?;
+        }
+        require(record.attributes.len() <= 32, "a name has few attributes")?;
+        require(record.attributes.is_empty() != *is_left, "the event says whether any is left")?;
+        if !*is_left && record.version == 0 {
+            self.files.remove(file);
+            self.numbers.remove(number);
+        }
+        Ok(())
     }
 
     fn lease_step(&mut self, event: &Event) -> Verdict {
@@ -240,6 +270,8 @@ impl Model {
         require(counts.files == living.len() as u64, "files are counted")?;
         require(counts.tombstones == self.files.values().filter(|file| file.deleted).count() as u64, "tombstones")?;
         require(counts.leases == self.leases.len() as u64, "leases are counted")?;
+        let records = self.files.values().filter(|file| file.hash.is_none() && !file.attributes.is_empty());
+        require(counts.records == records.count() as u64, "records are counted")?;
         let waiting = self.lines.values().map(Vec::len).sum::<usize>() + self.offers.len();
         require(counts.waiting == waiting as u64, "waiters are counted")?;
         require(catalog.needs_ticks() != (self.leases.is_empty() && self.offers.is_empty()), "ticks")
@@ -253,6 +285,7 @@ impl Model {
             == (file.version, file.deleted, file.hash, file.fencing_token)
             && holders == file.holders
             && view.refused.iter().eq(&file.refused)
+            && view.attributes == file.attributes
             && live
     }
 

@@ -64,7 +64,9 @@ pub(in crate::catalog) fn small() -> Catalog {
 
 pub(in crate::catalog) fn apply(catalog: &mut Catalog, step: &Step) -> Applied {
     let stamp = step.stamp.map(|(term, at)| Stamp { term, at });
-    catalog.apply(1, &Batch { stamp, commands: step.commands.clone() })
+    // Each entry has an index of its own, as in a log.
+    let index = catalog.sequence + 1;
+    catalog.apply(EntryId { term: 1, index }, &Batch { stamp, commands: step.commands.clone() })
 }
 
 proptest! {
@@ -270,6 +272,8 @@ fn histories_reach_every_kind_of_event_and_answer() {
     let expected = [
         "Announced",
         "AnnouncedMany",
+        "AttributesChanged",
+        "AttributesLeased",
         "Denied",
         "Done",
         "FileDeleted",
@@ -288,8 +292,10 @@ fn histories_reach_every_kind_of_event_and_answer() {
         "LeaseRequired",
         "LineJoined",
         "LineLeft",
+        "NotAnInteger",
         "NotFound",
         "NotHolder",
+        "OutOfBounds",
         "Overloaded",
         "PeerExpired",
         "PeerForgotten",
@@ -297,6 +303,7 @@ fn histories_reach_every_kind_of_event_and_answer() {
         "PeerRegistered",
         "Registered",
         "ReplicasSet",
+        "Txn",
         "UnknownPeer",
         "VersionConflict",
         "replayed",

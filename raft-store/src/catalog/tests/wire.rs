@@ -9,10 +9,30 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::exercise::{hash, name, peer, samples, token};
+use super::exercise::{attribute_key, hash, name, peer, samples, token};
 use crate::catalog::*;
+use crate::types::{AttributeValue, Attributes, TxnId};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/catalog/tests/wire.golden");
+
+/// The state that the build before transactions reached with [`scenario`] (format 2).
+const STATE_2: &str = include_str!("state-2.golden");
+
+pub(in crate::catalog) fn state_of_format_2() -> Vec<u8> {
+    let digits = STATE_2.trim();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// The state that this build reaches with the same commands.
+pub(in crate::catalog) fn state_before_transactions() -> Vec<u8> {
+    let mut catalog = Catalog::default();
+    catalog.apply(super::fixtures::entry(1), &entry(scenario()));
+    catalog.encode()
+}
+
+fn entry(commands: Vec<Command>) -> Batch {
+    Batch { stamp: Some(Stamp { term: 1, at: 1_000 }), commands }
+}
 
 fn hex(value: &impl Serialize) -> String {
     postcard::to_stdvec(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -20,7 +40,6 @@ fn hex(value: &impl Serialize) -> String {
 
 /// Commands that leave few tables of the catalog empty.
 fn scenario() -> Vec<Command> {
-    let samples = samples();
     let order = [
         ("Register", 0),
         ("Register", 1),
@@ -39,8 +58,18 @@ fn scenario() -> Vec<Command> {
         ("ExpirePeer", 0),
         ("SetReplicas", 0),
     ];
-    let sample = |(of, index)| samples.iter().filter(|op| kind(op) == of).nth(index).unwrap().clone();
-    (0..).zip(order).map(|(n, which)| Command { key: key(n), op: sample(which) }).collect()
+    commands(&order, 0)
+}
+
+/// Transactions, and those commands that show what becomes of attributes.
+fn transactions() -> Vec<Command> {
+    commands(&[("Txn", 0), ("Txn", 1), ("Txn", 1)], 16)
+}
+
+fn commands(order: &[(&str, usize)], first: u32) -> Vec<Command> {
+    let samples = samples();
+    let sample = |(of, index): &(&str, usize)| samples.iter().filter(|op| kind(op) == *of).nth(*index).unwrap().clone();
+    (first..).zip(order).map(|(n, which)| Command { key: key(n), op: sample(which) }).collect()
 }
 
 fn key(n: u32) -> Option<KeyTag> {
@@ -56,6 +85,12 @@ fn results() -> Vec<Result<Reply, Rejection>> {
         Grant { file: name(1), token: token(1), fencing_token: 7, ttl_ms: 60_000, deadline: 90_000, version: 2 };
     let conflict = Conflict { name: name(1), current_version: 3, hash: Some(hash(1)) };
     let file = name(1);
+    let attributes = [(attribute_key(1), (-300).into()), (attribute_key(2), AttributeValue::text("kg").unwrap())];
+    let names = vec![
+        TxnName { name: name(1), version: Some(2), attributes: attributes.into_iter().collect() },
+        TxnName { name: name(2), version: None, attributes: Attributes::new() },
+    ];
+    let outcome = TxnOutcome { txn: TxnId { index: 300, position: 2 }, held: true, names };
     vec![
         Ok(Reply::Registered { incarnation: 1, listing: ListingState::Accepted, conflicts: vec![conflict] }),
         Ok(Reply::Registered { incarnation: 1, listing: ListingState::Unchanged, conflicts: Vec::new() }),
@@ -75,6 +110,12 @@ fn results() -> Vec<Result<Reply, Rejection>> {
         Err(Rejection::KeyReused),
         Err(Rejection::KeyExpired),
         Err(Rejection::Overloaded { what: "it".into() }),
+        Ok(Reply::Txn(outcome)),
+        Err(Rejection::AttributesLeased { file: name(1), holder: Some(peer(1)) }),
+        Err(Rejection::OutOfBounds { file: name(1), key: attribute_key(1), value: -300, by: 7 }),
+        Err(Rejection::NotAnInteger { file: name(1), key: attribute_key(1) }),
+        Err(Rejection::TooManyAttributes { file: name(1) }),
+        Err(Rejection::AnswerTooLarge { bytes: 70_000 }),
     ]
 }
 
@@ -97,10 +138,10 @@ fn the_bytes_of_log_and_snapshots_are_those_of_earlier_builds() {
         };
         writeln!(text, "outcome {of} {}", hex(&Outcome { result, replayed: false })).unwrap();
     }
-    let batch = Batch { stamp: Some(Stamp { term: 1, at: 1_000 }), commands: scenario() };
+    let batch = entry(scenario());
     writeln!(text, "entry {}", hex(&batch)).unwrap();
     let mut catalog = Catalog::default();
-    let applied = catalog.apply(1, &batch);
+    let applied = catalog.apply(super::fixtures::entry(1), &batch);
     check(&catalog).unwrap();
     for outcome in &applied.replies {
         writeln!(text, "applied {}", hex(outcome)).unwrap();
@@ -111,6 +152,17 @@ fn the_bytes_of_log_and_snapshots_are_those_of_earlier_builds() {
     let state: String = catalog.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(text, "state {state}").unwrap();
     writeln!(text, "digest {}\nstate digest {}", catalog.digest(), catalog.state_digest()).unwrap();
+    let applied = catalog.apply(super::fixtures::entry(2), &entry(transactions()));
+    check(&catalog).unwrap();
+    for outcome in &applied.replies {
+        writeln!(text, "transacted {}", hex(outcome)).unwrap();
+    }
+    for event in &applied.events {
+        writeln!(text, "event {} {}", kind(event), hex(event)).unwrap();
+    }
+    let state: String = catalog.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(text, "state after transactions {state}").unwrap();
+    writeln!(text, "its digest {}\nits state digest {}", catalog.digest(), catalog.state_digest()).unwrap();
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         std::fs::write(GOLDEN, &text).unwrap();
     }

@@ -5,7 +5,8 @@ mod scenarios;
 
 use client::contract::{FailedTask, TaskKind};
 use raft_store::catalog::{
-    Acquire, Announce, Batch, Catalog, Command, Delete, ExpirePeer, Holding, Listing, Op, Register, Reply, SetReplicas,
+    Acquire, Announce, Batch, Catalog, Command, Delete, EntryId, ExpirePeer, Holding, Listing, Op, Register, Reply,
+    SetReplicas,
 };
 use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId};
 
@@ -41,7 +42,7 @@ impl World {
     /// Applies one command and lets the planner observe it.
     pub(super) fn apply(&mut self, op: Op) -> Option<Reply> {
         let batch = Batch { stamp: None, commands: vec![Command { key: None, op }] };
-        let mut applied = self.catalog.apply(1, &batch);
+        let mut applied = self.catalog.apply(EntryId { term: 1, index: 1 }, &batch);
         self.planner.observe(&self.catalog, &applied.events);
         applied.replies.pop().and_then(|outcome| outcome.result.ok())
     }

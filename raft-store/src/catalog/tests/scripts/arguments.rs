@@ -72,6 +72,16 @@ impl<'a> Arguments<'a> {
         Ok(self.arguments.next_pos().ok_or("an argument is missing")?)
     }
 
+    /// The next argument without a key, if there is one.
+    pub(in crate::catalog) fn next_if_any(&mut self) -> Option<&'a str> {
+        self.arguments.next_pos()
+    }
+
+    /// The token that a label stands for.
+    pub(in crate::catalog) fn token_of(&mut self, label: &str) -> LeaseToken {
+        self.labels.token(label)
+    }
+
     pub(in crate::catalog) fn number(&mut self, key: &str) -> Parsed<Option<u64>> {
         Ok(self.arguments.take_key(key).map(str::parse).transpose()?)
     }

@@ -9,6 +9,7 @@
 //! term 2                                                the term of the next entries
 //! tick 15s | stamp 15s term=3                           an entry that moves the clock by 15 s, or to 15 s
 //! P: holdings | place doc                               queries about peer P
+//! txn_of 7.0                                            what became of a transaction
 //! file doc | files | lease doc | leases | peers | counts | now | needs_ticks
 //! ```
 //!
@@ -37,12 +38,14 @@ fn run(path: &std::path::Path) {
 struct Runner {
     catalog: Catalog,
     term: u64,
+    /// Entries so far; each has the next log index.
+    entries: u64,
     labels: Labels,
 }
 
 impl Default for Runner {
     fn default() -> Self {
-        Self { catalog: Catalog::default(), term: 1, labels: Labels::default() }
+        Self { catalog: Catalog::default(), term: 1, entries: 0, labels: Labels::default() }
     }
 }
 
@@ -81,8 +84,10 @@ impl Runner {
     fn apply(&mut self, stamp: Option<Stamp>, commands: Vec<Command>) -> Result<String, Box<dyn Error>> {
         let batch = Batch { stamp, commands };
         let mut twin = Catalog::decode(&self.catalog.encode())?;
-        let applied = self.catalog.apply(self.term, &batch);
-        assert_eq!(twin.apply(self.term, &batch), applied, "a decoded catalog gives the same results");
+        self.entries += 1;
+        let entry = EntryId { term: self.term, index: self.entries };
+        let applied = self.catalog.apply(entry, &batch);
+        assert_eq!(twin.apply(entry, &batch), applied, "a decoded catalog gives the same results");
         assert_eq!(twin.digest(), self.catalog.digest(), "a decoded catalog ends in the same state");
         check(&self.catalog)?;
         let mut output = String::new();
@@ -118,6 +123,10 @@ impl Runner {
                 files.map(|file| self.labels.file(Some(file))).collect()
             }
             "lease" => vec![text::lease(catalog.lease(&name()?))],
+            "txn_of" => {
+                let id = command.consume_args().next_pos().ok_or("an id is missing")?.parse()?;
+                vec![catalog.txn(id).map_or("unknown".into(), |outcome| Reply::Txn(outcome).text(&self.labels))]
+            }
             "leases" => catalog.leases().map(|lease| text::lease(Some(lease))).collect(),
             "peers" => catalog.peers().map(|peer| text::peer(&peer)).collect(),
             "place" => vec![format!("{:?}", catalog.place(&name()?, &arguments::peer(context)?))],

@@ -61,13 +61,14 @@ impl Labels {
         let refused = joined(file.refused.iter().map(PeerId::to_string));
         let deleted = if file.deleted { " deleted" } else { "" };
         format!(
-            "{}@{}{deleted} bytes={} size={} fencing={} holders={holders} refused={refused} replicas={}",
+            "{}@{}{deleted} bytes={} size={} fencing={} holders={holders} refused={refused} replicas={}{}",
             file.name,
             file.version,
             self.hash(&file.hash),
             or_none(file.size),
             file.fencing_token,
-            file.replicas_desired
+            file.replicas_desired,
+            if file.attributes.is_empty() { String::new() } else { format!(" {:?}", file.attributes) }
         )
     }
 
