@@ -18,7 +18,7 @@ use crate::history::{After, Answer, Attributes, Branch, Event, FORMAT, Op, OpId,
 use crate::model::Model;
 use crate::workload::RawOutcome;
 use crate::workload::bank::Bank;
-use crate::workload::keyed::{Habits, Keyed, Request, Wire};
+use crate::workload::keyed::{Habits, Request, Wire};
 
 /// How long the clients work, in simulated time.
 const WORKS: Duration = Duration::from_secs(20);

@@ -53,6 +53,12 @@ fn tokens_are_shown(
                 )
             });
         }
+        // A token that is shown has to be that of the live lease, whether there is one or not.
+        if let Some(fence) = fence.filter(|fence| *fence < lease.fence) {
+            findings.expect(lease.from >= one.began, &[lease.granted_by, one.shown], || {
+                format!("{name} was changed under fence {fence} after fence {} had been granted", lease.fence)
+            });
+        }
     }
 }
 

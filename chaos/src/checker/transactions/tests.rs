@@ -193,6 +193,12 @@ fn a_change_without_the_token_of_a_live_lease_is_caught() {
     under(Some(10)).accepted_by(&CHECKER);
     under(None).caught_by(&CHECKER, "without its lease's token");
     under(Some(9)).caught_by(&CHECKER, "without its lease's token");
+    // Nobody else has it any more, and the token is dead all the same.
+    let mut sample = told((20, &[1]));
+    sample.grant((500, 501), "b", "leased", 100, 10, 0).release((502, 503), "b", "leased", 10);
+    let change = Change { fence: Some(9), ..add("leased", "n", 1) };
+    sample.op((510, 511), Op::Txn(update(vec![change])), applied("12.0", Branch::Then, &[("leased", &[("n", 1)])]));
+    sample.caught_by(&CHECKER, "under fence 9 after fence 10");
 }
 
 #[test]
