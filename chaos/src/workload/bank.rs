@@ -94,12 +94,12 @@ impl<W: Wire> Bank<W> {
         }
         while !self.client.wire.is_over() {
             match self.client.rng.random_range(0..100) {
-                0..62 => {
+                0..54 => {
                     let txn = self.draw();
                     self.send(txn, None).await;
                 }
-                62..72 => self.under_a_lease().await,
-                72..90 => self.read().await,
+                54..63 => self.under_a_lease().await,
+                63..90 => self.read().await,
                 90..95 => self.look_up().await,
                 _ => self.repeat_an_old_one().await,
             }
