@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use raft_store::catalog::Event;
+use raft_store::types::Attribute;
 use tokio::sync::watch;
 
 /// Events kept in memory.
 pub const EVENTS_KEPT_MAX: usize = 65_536;
+/// Bytes of the changed attributes in them: one transaction may have as many as fit an entry.
+pub const ATTRIBUTE_BYTES_KEPT_MAX: usize = 64 * 1_024 * 1_024;
 
 /// An event and its place in the log: `INDEX.SEQ`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +40,22 @@ struct Kept {
     entries: VecDeque<(u64, Arc<Vec<Event>>)>,
     /// Events in them.
     events: usize,
+    /// Bytes of attributes in them.
+    attribute_bytes: usize,
     /// Everything after this log index is kept; 0 before anything was dropped.
     complete_after: u64,
+}
+
+/// The bytes that changed attributes take in an entry's events.
+fn attribute_bytes(events: &[Event]) -> usize {
+    let bytes = |event: &Event| match event {
+        Event::AttributesChanged { changed, removed, .. } => {
+            let texts = changed.iter().filter_map(|(_, value)| value.as_text()).map(str::len);
+            (changed.len() + removed.len()) * size_of::<Attribute>() + texts.sum::<usize>()
+        }
+        _ => 0,
+    };
+    events.iter().map(bytes).sum()
 }
 
 /// The recent events.
@@ -69,12 +86,14 @@ impl EventLog {
             let mut dropped = Vec::new();
             let mut kept = self.kept.write();
             kept.events += events.len();
+            kept.attribute_bytes += attribute_bytes(events);
             kept.entries.push_back((log_index, events.clone()));
-            while kept.events > EVENTS_KEPT_MAX
+            while (kept.events > EVENTS_KEPT_MAX || kept.attribute_bytes > ATTRIBUTE_BYTES_KEPT_MAX)
                 && let Some((oldest, events)) = kept.entries.pop_front()
             {
                 kept.complete_after = oldest;
                 kept.events -= events.len();
+                kept.attribute_bytes -= attribute_bytes(&events);
                 dropped.push(events);
             }
             // Freed after the lock is released.
@@ -142,6 +161,29 @@ mod tests {
 
     fn places(log: &EventLog, from: (u64, Option<u32>)) -> Vec<(u64, u32)> {
         log.after(from, 100).expect("kept").iter().map(|event| (event.log_index, event.sequence)).collect()
+    }
+
+    #[test]
+    fn large_attributes_leave_room_for_fewer_events() {
+        use raft_store::types::{AttributeKey, AttributeValue, Attributes, FileName, PeerId, TxnId};
+        let log = EventLog::new(0);
+        let changed = (0..32).map(|n| {
+            let key = AttributeKey::parse(&format!("k{n}")).expect("valid");
+            (key, AttributeValue::text("x".repeat(1_024)).expect("valid"))
+        });
+        let event = Event::AttributesChanged {
+            file: FileName::parse("f").expect("valid"),
+            number: 0,
+            peer: PeerId::parse("p").expect("valid"),
+            txn: TxnId { index: 1, position: 0 },
+            changed: changed.collect::<Attributes>(),
+            removed: Vec::new(),
+            is_left: true,
+        };
+        let entry = Arc::new(vec![event]);
+        let entries = ATTRIBUTE_BYTES_KEPT_MAX / attribute_bytes(&entry) + 10;
+        (1..=entries as u64).for_each(|index| log.push(index, &entry));
+        assert!(log.after((9, None), 1).is_err() && log.after((10, None), 1).is_ok(), "the oldest ten are dropped");
     }
 
     #[test]

@@ -13,10 +13,10 @@ use std::io;
 use std::time::Instant;
 
 use raft_store::catalog::{
-    Acquire, Announce, Batch, Catalog, Command, EntryId, Holding, KeyTag, Listing, ListingState, Op, Register, Release,
-    Reply, Stamp,
+    Acquire, Action, Announce, Batch, Catalog, Command, EntryId, Holding, KeyTag, Listing, ListingState, Op, Register,
+    Release, Reply, Stamp, Test, Txn,
 };
-use raft_store::types::{ContentHash, FileName, LeaseToken, PeerId, Version};
+use raft_store::types::{AttributeKey, Comparison, ContentHash, FileName, LeaseToken, PeerId, Version};
 
 /// Commands for each line of the table.
 const ROUNDS: u64 = 50_000;
@@ -154,6 +154,21 @@ fn announce(who: PeerId, name: FileName, version: Version, bytes: u64, token: Op
     Op::Announce(Announce { peer: who, holding, token, keep_lease: false })
 }
 
+fn record(n: u64) -> FileName {
+    let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    FileName::parse(format!("market/{scattered:016x}/product-{n}")).expect("a valid name")
+}
+
+/// What a purchase does: a condition and an addition on one name.
+fn sell(who: PeerId, name: FileName, by: i64) -> Op {
+    let key = |text| AttributeKey::parse(text).expect("a valid key");
+    let mut txn = Txn::new(who);
+    let test = Test::Attribute { key: key("price"), is: Comparison::NotEqual, value: 7.into() };
+    txn.require(name.clone(), test);
+    txn.then(name, Action::Add { key: key("stock"), by, min: Some(-1_000), max: None }, None);
+    txn.into()
+}
+
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
@@ -216,6 +231,10 @@ fn main() {
         });
         vec![acquire, announce(who, name, 2, first + n + 1, Some(token(n)))]
     });
+    bench.measure("txn, a new record", 1, |n| vec![sell(peer(n % peers), record(n), 1)]);
+    bench.measure("txn, one condition and one addition", 1, |n| vec![sell(peer(n % peers), record(n), -1)]);
+    bench.measure("the same, 64 in an entry", 64, |n| vec![sell(peer(n % peers), record(n), -1)]);
+    bench.measure("txn, a file's attribute", 1, |n| vec![sell(peer(n % peers), file(known(n)), 1)]);
     let snapshot = timed("image for a snapshot", || bench.catalog.image());
     bench.measure("acquire, snapshot held", 1, |n| {
         let (who, name) = (peer(n % peers), file(known(n)));

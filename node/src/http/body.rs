@@ -167,7 +167,9 @@ async fn read(
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map(|Object(body)| body).map_err(|error| {
         let text = error.to_string();
-        if text.starts_with("bad file name") {
+        // `if[3]: …`: the place in a list of conditions or operations.
+        let reason = text.split_once("]: ").filter(|(place, _)| is_place(place)).map_or(&*text, |(_, reason)| reason);
+        if reason.starts_with("bad file name") {
             ApiError::BadName(text)
         } else if error.is_data() {
             ApiError::BadRequest(format!("the body does not have the expected form: {text}"))
@@ -175,6 +177,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             ApiError::BadRequest(format!("the body is not JSON: {text}"))
         }
     })
+}
+
+/// Whether this is a place in a transaction without its last bracket, such as `then[12`.
+fn is_place(text: &str) -> bool {
+    let list = text.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    matches!(list, "if[" | "then[" | "else[")
 }
 
 /// The idempotency key of a write, with the hash of its request (X1).

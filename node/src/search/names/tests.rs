@@ -43,6 +43,50 @@ fn found(names: &Names, q: &str) -> (usize, u64) {
     (opened.finish(10, |_| true).total, opened.followed)
 }
 
+fn deleted(number: FileNumber, name: &str) -> Event {
+    Event::FileDeleted {
+        file: FileName::parse(name).expect("a valid name"),
+        number,
+        version: 2,
+        peer: raft_store::types::PeerId::parse("p").expect("a valid id"),
+    }
+}
+
+fn attributes_changed(number: FileNumber, name: &str, is_left: bool) -> Event {
+    Event::AttributesChanged {
+        file: FileName::parse(name).expect("a valid name"),
+        number,
+        peer: raft_store::types::PeerId::parse("p").expect("a valid id"),
+        txn: raft_store::types::TxnId { index: 1, position: 0 },
+        changed: raft_store::types::Attributes::new(),
+        removed: Vec::new(),
+        is_left,
+    }
+}
+
+#[test]
+fn a_name_is_in_the_index_while_it_has_a_version_or_an_attribute() {
+    let names = loaded(1);
+    let steps = [
+        (attributes_changed(3, "doc", true), 1),
+        (published(3, "doc"), 1),
+        (attributes_changed(3, "doc", false), 1),
+        (attributes_changed(3, "doc", true), 1),
+        (deleted(3, "doc"), 1),
+        (attributes_changed(3, "doc", false), 0),
+        // Another name takes the number of a record that ended.
+        (attributes_changed(4, "doc", true), 1),
+        (attributes_changed(4, "doc", false), 0),
+        (published(4, "other"), 0),
+    ];
+    for (log_index, (event, total)) in (2..).zip(steps) {
+        let what = format!("{event:?}");
+        names.follow(log_index, &[event]);
+        assert_eq!(found(&names, "doc"), (total, log_index), "{what}");
+    }
+    assert_eq!(found(&names, "other").0, 1);
+}
+
 #[tokio::test]
 async fn searches_wait_their_turn_and_no_more_than_a_limit_of_them() {
     let names = Names::default();

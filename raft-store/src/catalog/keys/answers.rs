@@ -27,6 +27,9 @@ pub(in crate::catalog) const SESSION_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Bytes of an encoded answer that are stored inline: enough for most answers.
 const INLINE_RESULT_BYTES: usize = 16;
 
+/// Bytes that an answer is encoded into without an allocation: enough for all but long lists.
+const ENCODED_BYTES: usize = 512;
+
 /// All remembered answers, by the peer that asked. Every level is copy-on-write in parts: a snapshot shares all
 /// answers, and the next key of a peer copies a few hundred of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +102,12 @@ impl Answer {
     pub(in crate::catalog) fn new(body: ContentHash, result: &Result<Reply, Rejection>) -> Self {
         let result = match result {
             Ok(Reply::Done) => SmallVec::new(),
-            result => postcard::to_extend(result, SmallVec::new()).expect("plain values have an encoding"),
+            result => {
+                // Encoded on the stack first, so that what is kept has exactly its size.
+                let encoded: SmallVec<[u8; ENCODED_BYTES]> = SmallVec::new();
+                let encoded = postcard::to_extend(result, encoded).expect("plain values have an encoding");
+                SmallVec::from_slice(&encoded)
+            }
         };
         Self { body, result }
     }

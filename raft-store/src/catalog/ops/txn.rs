@@ -247,10 +247,10 @@ mod test {
         }
 
         fn samples() -> Vec<Self> {
-            let key = |text| AttributeKey::parse(text).unwrap();
-            let text = |text: &str| AttributeValue::text(text).unwrap();
+            let key = |text| AttributeKey::parse(text).expect("a valid key");
+            let text = |text: &str| AttributeValue::text(text).expect("a valid text");
             let mut one = Txn::new(peer(1));
-            one.then(name(1), Action::Set { key: key("unit"), value: text("kg") }, None);
+            one.then(name(5), Action::Set { key: key("unit"), value: text("kg") }, None);
             one.then(name(6), Action::Set { key: key("stock"), value: (-7).into() }, None);
             let mut other = Txn::new(peer(2));
             other.require(name(1), Test::Exists(true));
@@ -260,9 +260,9 @@ mod test {
             other.require(name(1), Test::Attribute { key: key("stock"), is, value: 300.into() });
             other.require(name(1), Test::Lease(token(1)));
             let add = Action::Add { key: key("stock"), by: -1, min: Some(0), max: None };
-            other.then(name(1), add, Some(token(1)));
+            other.then(name(5), add, Some(token(1)));
             other.otherwise(name(6), Action::Add { key: key("stock"), by: 300, min: None, max: Some(i64::MAX) }, None);
-            other.otherwise(name(1), Action::Unset { key: key("unit") }, None);
+            other.otherwise(name(5), Action::Unset { key: key("unit") }, None);
             other.otherwise(name(7), Action::Delete, None);
             vec![one, other]
         }

@@ -7,4 +7,5 @@ pub(crate) mod fixtures;
 mod model;
 mod properties;
 pub(in crate::catalog) mod scripts;
+mod transactions;
 pub(in crate::catalog) mod wire;

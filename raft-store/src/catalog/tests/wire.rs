@@ -2,7 +2,8 @@
 //! after a short scenario.
 //!
 //! Invariant: lines may be added to the golden file but never changed, because logs and snapshots of earlier builds
-//! have these bytes. `UPDATE_GOLDENFILES=1` writes the file.
+//! have these bytes. `UPDATE_GOLDENFILES=1` writes the file. A new snapshot format changes the lines about states; the
+//! state in the format before becomes a file of its own, which `codec::before` reads.
 #![allow(clippy::unwrap_used, reason = "a broken test may panic")]
 
 use std::fmt::Write as _;

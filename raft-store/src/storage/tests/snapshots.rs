@@ -205,7 +205,7 @@ async fn a_built_file_holds_what_one_encoding_gives() {
 
     let view = storage.state.read();
     let meta = postcard::to_stdvec(&(view.last_applied(), view.membership())).unwrap();
-    let catalog = postcard::to_extend(&view.catalog().image(), vec![2]).unwrap();
+    let catalog = postcard::to_extend(&view.catalog().image(), vec![3]).unwrap();
     assert!(catalog.len() > 600_000, "several pieces: {} bytes", catalog.len());
     let body = [meta.as_slice(), &catalog].concat();
     let mut wanted = b"RSHARESN\x01\0\0\0".to_vec();
