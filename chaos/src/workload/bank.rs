@@ -134,7 +134,7 @@ impl<W: Wire> Bank<W> {
                     is: Comparison::AtLeast,
                     value: AttributeValue::Integer(amount),
                 };
-                let conditions = if kind < 50 { vec![has] } else { vec![] };
+                let conditions = if kind < 42 { vec![has] } else { vec![] };
                 let then = vec![balance(&to, amount), balance(&account, -amount)];
                 self.traced(&[&account, &to], conditions, then, vec![])
             }
