@@ -91,3 +91,47 @@ fn nonsense_ends_with_the_code_of_wrong_usage() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no operation"));
 }
+
+/// Runs parts of the report's evaluation on the smallest load; its output and its page. `None` where a binary is
+/// missing.
+fn paper(parts: &str, peers: &str) -> Option<(Output, String)> {
+    let node = node()?;
+    if !node.with_file_name("raftshare").is_file() {
+        eprintln!("skipped: raftshare was not built (cargo build -p client --all-features)");
+        return None;
+    }
+    let report = tempfile::tempdir().expect("a temporary directory");
+    let page = report.path().join("paper/page.html");
+    let out = page.display().to_string();
+    let short = ["--quick", "--peers", peers, "--duration", "300ms", "--warm-up", "50ms", "--wire", "native"];
+    let output = bench(&[&["paper", "--out", &out, "--only", parts], &short[..]].concat());
+    Some((output, std::fs::read_to_string(page).expect("the page was written")))
+}
+
+#[test]
+fn the_reports_evaluation_passes_and_is_one_page() {
+    let Some((output, page)) = paper("core,leases,replication,policy,crash,scalability", "10,20") else { return };
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for scenario in ["core flows", "leases", "replication logic", "follower policy", "crash recovery", "scalability"] {
+        assert!(page.contains(&format!("<th>{scenario}</th>")) && told.contains(scenario), "{scenario}");
+    }
+    // Two points of ours and the published ones, in four charts.
+    assert_eq!(page.matches("<svg class=\"plot\"").count(), 4);
+    assert_eq!(page.matches("polyline class=\"other\"").count(), 3);
+    for words in ["banner pass", "233", "Where the columns come from", "the authors&#39; workstation"] {
+        let plain = words.replace("&#39;", "'");
+        assert!(page.contains(words) || page.contains(&plain), "{words}");
+    }
+    for elsewhere in ["<script", "src=", "<link", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert!(told.contains("20 peers, half of their requests registrations"), "{told}");
+}
+
+#[test]
+fn silent_peers_are_pruned_and_their_files_copied_and_found_again() {
+    let Some((output, page)) = paper("pruning", "1") else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains("5 of 5 checks pass"), "{page}");
+}

@@ -1,4 +1,4 @@
-//! A line chart as a self-contained SVG file, legible on light and dark ground.
+//! A line chart as a self-contained SVG file or as a part of a page, legible on light and dark ground.
 //!
 //! Invariant: every point of every series is drawn and labelled with its value; text is escaped; nothing is loaded from
 //! elsewhere.
@@ -66,6 +66,15 @@ impl Scale {
 impl Chart {
     /// The file.
     pub fn svg(&self) -> String {
+        self.markup(true).into_string() + "\n"
+    }
+
+    /// A part of a page that has [`STYLE`] once for all its charts.
+    pub fn inline(&self) -> Markup {
+        self.markup(false)
+    }
+
+    fn markup(&self, styled: bool) -> Markup {
         let (xs, ys) = (self.values(|point| point.0), self.values(|point| point.1));
         let x = Scale {
             from: smallest(&xs).unwrap_or(1.0) / 1.25,
@@ -75,10 +84,10 @@ impl Chart {
             end: WIDTH - RIGHT,
         };
         let y = self.y_scale(&ys);
-        let svg = html! {
-            svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH)
+        html! {
+            svg.plot xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH)
                 height=(HEIGHT) role="img" aria-label=(self.title) {
-                style { (PreEscaped(STYLE)) }
+                @if styled { style { (PreEscaped(STYLE)) } }
                 rect class="ground" width=(WIDTH) height=(HEIGHT) {}
                 (text("title", (LEFT, 26.0), "start", &self.title))
                 (text("quiet", (LEFT, 45.0), "start", &self.subtitle))
@@ -86,8 +95,7 @@ impl Chart {
                 (self.legend())
                 @for (number, series) in self.series.iter().enumerate() { (draw(number, series, &x, &y, self.log_y)) }
             }
-        };
-        svg.into_string() + "\n"
+        }
     }
 
     fn values(&self, of: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
@@ -237,17 +245,22 @@ pub fn number(value: f64) -> String {
     if fixed.contains('.') { fixed.trim_end_matches('0').trim_end_matches('.').to_owned() } else { fixed }
 }
 
-const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}\
-    .quiet{fill:#57606a}.name{fill:#57606a}.ground{fill:#fff}.grid{stroke:#d0d7de;stroke-width:1}\
-    .axis{stroke:#57606a;stroke-width:1;fill:none}.line0{stroke:#0969da;stroke-width:2.5;fill:none}\
-    .line1{stroke:#1a7f37;stroke-width:2.5;fill:none}.line2{stroke:#8250df;stroke-width:2.5;fill:none}\
-    .other{stroke:#bc4c00;stroke-width:2.5;stroke-dasharray:7 5;fill:none}\
-    .dot{stroke:none}.line0.dot{fill:#0969da}.line1.dot{fill:#1a7f37}.line2.dot{fill:#8250df}.other.dot{fill:#bc4c00}\
-    .value{font-size:12px;stroke:#fff;stroke-width:3px;paint-order:stroke}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet,.name{fill:#9198a1}.ground{fill:#0d1117}\
-    .grid{stroke:#3d444d}.axis{stroke:#9198a1}.line0{stroke:#4493f8}.line1{stroke:#3fb950}.line2{stroke:#ab7df8}\
-    .other{stroke:#f0883e}.dot{stroke:none}.line0.dot{fill:#4493f8}.line1.dot{fill:#3fb950}.line2.dot{fill:#ab7df8}\
-    .other.dot{fill:#f0883e}.value{stroke:#0d1117}}";
+/// Style of every chart, and of nothing else on a page.
+pub const STYLE: &str = "\
+    .plot text{font:13px system-ui,sans-serif;fill:#24292f}.plot .title{font-size:17px;font-weight:600}\
+    .plot .quiet{fill:#57606a}.plot .name{fill:#57606a}.plot .ground{fill:#fff}\
+    .plot .grid{stroke:#d0d7de;stroke-width:1}.plot .axis{stroke:#57606a;stroke-width:1;fill:none}\
+    .plot .line0{stroke:#0969da;stroke-width:2.5;fill:none}.plot .line1{stroke:#1a7f37;stroke-width:2.5;fill:none}\
+    .plot .line2{stroke:#8250df;stroke-width:2.5;fill:none}\
+    .plot .other{stroke:#bc4c00;stroke-width:2.5;stroke-dasharray:7 5;fill:none}\
+    .plot .dot{stroke:none}.plot .line0.dot{fill:#0969da}.plot .line1.dot{fill:#1a7f37}\
+    .plot .line2.dot{fill:#8250df}.plot .other.dot{fill:#bc4c00}\
+    .plot .value{font-size:12px;stroke:#fff;stroke-width:3px;paint-order:stroke}\
+    @media(prefers-color-scheme:dark){.plot text{fill:#e6edf3}.plot .quiet,.plot .name{fill:#9198a1}\
+    .plot .ground{fill:#0d1117}.plot .grid{stroke:#3d444d}.plot .axis{stroke:#9198a1}.plot .line0{stroke:#4493f8}\
+    .plot .line1{stroke:#3fb950}.plot .line2{stroke:#ab7df8}.plot .other{stroke:#f0883e}.plot .dot{stroke:none}\
+    .plot .line0.dot{fill:#4493f8}.plot .line1.dot{fill:#3fb950}.plot .line2.dot{fill:#ab7df8}\
+    .plot .other.dot{fill:#f0883e}.plot .value{stroke:#0d1117}}";
 
 #[cfg(test)]
 mod tests {
@@ -296,6 +309,17 @@ mod tests {
                 assert!(svg.contains(label), "{label}");
             }
             assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("NaN") && !svg.contains("inf"));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_page_brings_no_style_and_the_style_is_of_charts_alone() {
+        let chart = chart(vec![(1.0, 900.0)], true);
+        let inline = chart.inline().into_string();
+        assert_well_formed(&inline);
+        assert!(!inline.contains("<style>") && chart.svg().contains("<style>"));
+        for rule in STYLE.split(['{', '}', ',']).filter(|part| part.contains('.') && !part.contains(':')) {
+            assert!(rule.starts_with(".plot "), "{rule}");
         }
     }
 
