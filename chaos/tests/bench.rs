@@ -103,7 +103,7 @@ fn paper(parts: &str, peers: &str) -> Option<(Output, String)> {
     let report = tempfile::tempdir().expect("a temporary directory");
     let page = report.path().join("paper/page.html");
     let out = page.display().to_string();
-    let short = ["--quick", "--peers", peers, "--duration", "300ms", "--warm-up", "50ms", "--wire", "native"];
+    let short = ["--quick", "--peers", peers, "--duration", "300ms", "--warm-up", "50ms"];
     let output = bench(&[&["paper", "--out", &out, "--only", parts], &short[..]].concat());
     Some((output, std::fs::read_to_string(page).expect("the page was written")))
 }
@@ -116,12 +116,13 @@ fn the_reports_evaluation_passes_and_is_one_page() {
     for scenario in ["core flows", "leases", "replication logic", "follower policy", "crash recovery", "scalability"] {
         assert!(page.contains(&format!("<th>{scenario}</th>")) && told.contains(scenario), "{scenario}");
     }
-    // Two points of ours and the published ones, in four charts.
-    assert_eq!(page.matches("<svg class=\"plot\"").count(), 4);
-    assert_eq!(page.matches("polyline class=\"other\"").count(), 3);
-    for words in ["banner pass", "233", "Where the columns come from", "the authors&#39; workstation"] {
-        let plain = words.replace("&#39;", "'");
-        assert!(page.contains(words) || page.contains(&plain), "{words}");
+    // Four charts for each wire format that the nodes serve, with the published points in three of them.
+    let wires = 1 + usize::from(page.contains("<th>scalability over /v0</th>"));
+    assert_eq!(page.contains("do not serve /v0"), wires == 1);
+    assert_eq!(page.matches("<svg class=\"plot\"").count(), 4 * wires);
+    assert_eq!(page.matches("polyline class=\"other\"").count(), 3 * wires);
+    for words in ["banner pass", "233 /s", "Where the columns come from", "workstation"] {
+        assert!(page.contains(words), "{words}");
     }
     for elsewhere in ["<script", "src=", "<link", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");

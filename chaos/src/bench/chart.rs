@@ -93,7 +93,7 @@ impl Chart {
                 (text("quiet", (LEFT, 45.0), "start", &self.subtitle))
                 (self.axes(&x, &y, xs))
                 (self.legend())
-                @for (number, series) in self.series.iter().enumerate() { (draw(number, series, &x, &y, self.log_y)) }
+                @for index in 0..self.series.len() { (draw(self, index, &x, &y)) }
             }
         }
     }
@@ -148,6 +148,20 @@ impl Chart {
         }
     }
 
+    /// Where a point's label goes: the lowest of several points on one line is labelled below it, so that lines near
+    /// each other stay legible.
+    fn label_y(&self, index: usize, point: (f64, f64), y: f64) -> f64 {
+        if !self.log_y {
+            // Zeroes of several lines meet on the axis, where nothing can stand below.
+            return y - LABEL_ABOVE - 13.0 * index.min(2) as f64;
+        }
+        let others = self.series.iter().enumerate().filter(|(other, _)| *other != index);
+        let mut above = others.flat_map(|(_, series)| &series.points).filter(|other| other.0 == point.0).peekable();
+        let is_lowest = above.peek().is_some() && above.all(|other| other.1 > point.1);
+        let has_room = y + LABEL_BELOW < HEIGHT - BOTTOM;
+        if is_lowest && has_room { y + LABEL_BELOW } else { y - LABEL_ABOVE }
+    }
+
     fn legend(&self) -> Markup {
         let mut next = LEFT;
         html! {
@@ -166,18 +180,21 @@ fn class(index: usize, series: &Series) -> String {
     if series.other { "other".to_owned() } else { format!("line{}", index % 3) }
 }
 
-fn draw(index: usize, series: &Series, x: &Scale, y: &Scale, log: bool) -> Markup {
+/// Pixels from a point up to its label, and down to it.
+const LABEL_ABOVE: f64 = 9.0;
+const LABEL_BELOW: f64 = 19.0;
+
+fn draw(chart: &Chart, index: usize, x: &Scale, y: &Scale) -> Markup {
+    let series = &chart.series[index];
     let class = class(index, series);
-    let points: Vec<((f64, f64), f64)> =
-        series.points.iter().map(|point| ((x.at(point.0), y.at(point.1)), point.1)).collect();
-    let path: Vec<String> = points.iter().map(|((x, y), _)| format!("{x:.1},{y:.1}")).collect();
-    // Another system's labels are below the line, so that two lines near each other stay legible.
-    let label_y = |y: f64| if series.other && log { y + 19.0 } else { y - 9.0 - 13.0 * index.min(2) as f64 };
+    let path: Vec<String> =
+        series.points.iter().map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1))).collect();
     html! {
         polyline class=(class) points=(path.join(" ")) {}
-        @for ((x, y), value) in points {
-            (dot(&class, (x, y)))
-            (text("value", (x, label_y(y)), "middle", &number(value)))
+        @for point in &series.points {
+            @let at = (x.at(point.0), y.at(point.1));
+            (dot(&class, at))
+            (text("value", (at.0, chart.label_y(index, *point, at.1)), "middle", &number(point.1)))
         }
     }
 }
@@ -321,6 +338,15 @@ mod tests {
         for rule in STYLE.split(['{', '}', ',']).filter(|part| part.contains('.') && !part.contains(':')) {
             assert!(rule.starts_with(".plot "), "{rule}");
         }
+    }
+
+    #[test]
+    fn the_lowest_of_several_points_is_labelled_below_if_there_is_room() {
+        let chart = chart(vec![(10.0, 4_000.0), (100.0, 18.0), (500.0, 7.0)], true);
+        let label = |index: usize, point, y| chart.label_y(index, point, y);
+        assert!(label(0, (10.0, 4_000.0), 100.0) < 100.0 && label(1, (10.0, 233.0), 200.0) > 200.0);
+        assert!(label(1, (100.0, 12.0), HEIGHT - BOTTOM - 5.0) < HEIGHT - BOTTOM - 5.0, "the axis is there");
+        assert!(label(0, (500.0, 7.0), 200.0) < 200.0, "it is alone");
     }
 
     #[test]

@@ -232,6 +232,8 @@ async fn figures(
     match super::run(&workspace.bench_options(), tell).await {
         Ok(results) => {
             let mut figures = results.figures();
+            // What was written beside a measurement is no figure of the report.
+            figures.retain(|figure| figure.unit == "ms");
             figures.sort_by_key(|figure| FIGURES.iter().position(|name| *name == figure.name));
             evaluation.figures = figures;
             checks.end(results.check());

@@ -96,7 +96,7 @@ pub(super) async fn pruning(bench: &mut Bench, checks: &mut Checks) -> anyhow::R
     let gone = gone.await?;
     checks.add(
         ("slides, SyncOps", "a killed peer is pruned after the peer TTL"),
-        format!("gone after {ttl}"),
+        format!("gone after the TTL, {ttl}"),
         gone.as_ref().map_or_else(
             || format!("there after {}", seconds(WITHIN)),
             |(_, after)| format!("gone after {}", seconds(*after)),
