@@ -48,7 +48,7 @@ pub(super) fn start_peer(bench: &Bench, name: &str) -> anyhow::Result<Process> {
     let arguments = ["serve", "--no-shell", "--bind", "127.0.0.1:0", "--peer-id", name, "--server"];
     let mut arguments: Vec<String> = arguments.map(String::from).to_vec();
     arguments.extend([bench.cluster.urls().join(","), "--dir".into(), directory.display().to_string()]);
-    let log = bench.directory.join(format!("{name}.log"));
+    let log = bench.logs.join(format!("{name}.log"));
     Ok(Process::start(Spec { program, arguments, environment: Vec::new(), log })?)
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Bench {
     quick: bool,
     bin_dir: Option<PathBuf>,
     directory: PathBuf,
+    /// Where the peers log, as the nodes do.
+    logs: PathBuf,
     /// How long to saturate the cluster, if it is given.
     duration: Option<Duration>,
 }
@@ -153,9 +155,10 @@ impl Bench {
         // Replication starts at once: the grace period after an election is not what is measured.
         let arguments = ["--grace", "0s"].iter().chain(arguments).map(|&argument| argument.to_owned()).collect();
         let cluster =
-            Cluster::start_plain(NODES, options.bin_dir.as_deref(), (data.join("nodes"), logs), arguments).await?;
+            Cluster::start_plain(NODES, options.bin_dir.as_deref(), (data.join("nodes"), logs.clone()), arguments)
+                .await?;
         let (quick, bin_dir, duration) = (options.quick, options.bin_dir.clone(), options.duration);
-        Ok(Self { cluster, quick, bin_dir, directory: data.join("peers"), duration })
+        Ok(Self { cluster, quick, bin_dir, directory: data.join("peers"), logs, duration })
     }
 }
 

@@ -136,8 +136,21 @@ async fn copies(index: &IndexClient, file: &FileName, bench: &Bench) -> anyhow::
     });
     Ok(match two.await? {
         Some((found, _)) => (format!("{} holders with the same bytes ({})", found.len(), found.join(", ")), true),
-        None => (format!("{} holders after {}", holders(index, file).await?.len(), seconds(WITHIN)), false),
+        None => (format!("after {}: {}", seconds(WITHIN), explained(index, file).await), false),
     })
+}
+
+/// Why a file has the copies it has, in the index's words.
+async fn explained(index: &IndexClient, file: &FileName) -> String {
+    let why = match index.why(file).await {
+        Ok(why) => why.value,
+        Err(error) => return error.to_string(),
+    };
+    let holders = why.holders.iter().filter(|holder| holder.live).map(|holder| format!("{} has it", holder.id));
+    let tasks = why.tasks.iter().flatten().map(|task| format!("{} is told to fetch it", task.peer));
+    let refused = why.refused.iter().flatten().map(|refused| format!("{}: {}", refused.peer, refused.reason));
+    let parts: Vec<String> = std::iter::once(why.rule.summary).chain(holders).chain(tasks).chain(refused).collect();
+    parts.join("; ")
 }
 
 async fn hits(index: &IndexClient, file: &FileName) -> anyhow::Result<usize> {
