@@ -134,7 +134,7 @@ fn the_reports_evaluation_passes_and_is_one_page() {
 fn silent_peers_are_pruned_and_their_files_copied_and_found_again() {
     let Some((output, page)) = paper("pruning", "1") else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(page.contains("5 of 5 checks pass"), "{page}");
+    assert!(page.contains("6 of 6 checks pass"), "{page}");
 }
 
 #[test]
