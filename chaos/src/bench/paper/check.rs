@@ -1,6 +1,7 @@
 //! What the report claims, one row for each claim: what was expected, what ours did, whether it holds.
 //!
-//! Invariant: a scenario that cannot be carried out is a row that fails; no claim gets lost because an earlier one broke.
+//! Invariant: a scenario that cannot be carried out is a row that fails; no claim gets lost because an earlier one
+//! broke.
 
 use std::fmt::Display;
 
