@@ -192,7 +192,7 @@ fn points(sweep: &Sweep) -> Markup {
                 td.n { (latency(point.by_kind.get("register"))) }
                 td.n { (latency(point.by_kind.get("search"))) }
                 td.n { (format!("{:.2} %", point.error_rate * 100.0)) }
-                td { @if point.leader_changed { span.maybe { "the leader changed" } } }
+                td { (leader_note(point)) }
             }
         }
     };
@@ -223,6 +223,7 @@ fn at_published_rates(sweeps: &[Sweep]) -> Markup {
                 td.n { (latency(point.by_kind.get("search"))) }
                 td.n { (thousands(point.total.done)) }
                 td.n { (point.total.failed) }
+                td { (leader_note(point)) }
             }
         }
     };
@@ -235,8 +236,14 @@ fn at_published_rates(sweeps: &[Sweep]) -> Markup {
         ("ours: search mean / p99", true),
         ("samples", true),
         ("errors", true),
+        ("", false),
     ];
     table(&headings, &rows)
+}
+
+/// Part of the time nobody served: a latency from such a run says little.
+fn leader_note(point: &Point) -> Markup {
+    html! { @if point.leader_changed { span.maybe { "the leader changed" } } }
 }
 
 fn latency(summary: Option<&Summary>) -> String {

@@ -1,7 +1,8 @@
 //! Replication logic and pruning: copies are made until there are enough, of what is held by peers that live.
 //!
 //! Invariant: which task goes to whom is asked by peers that only claim to have files, so that nothing happens by
-//! itself meanwhile; that bytes arrive, that a peer counts as gone, and that its files come back is shown with real ones.
+//! itself meanwhile; that bytes arrive, that a peer counts as gone, and that its files come back is shown with real
+//! ones.
 
 use std::time::Duration;
 
