@@ -145,7 +145,7 @@ async fn turn(index: &IndexClient, writer: &PeerId, file: &FileName, byte: u8) -
     let LeaseAnswer::Granted(grant) = answer else { anyhow::bail!("{writer} was never granted the lease") };
     let token = &grant.response.lease_token;
     let published = index.announce(&announcement(writer, file, None, byte, Some(token))).await?;
-    Ok((u64::from(grant.response.fencing_token), published.version))
+    Ok((grant.response.fencing_token, published.version))
 }
 
 fn lease(peer: &PeerId, file: &FileName) -> LeaseRequest {

@@ -114,7 +114,7 @@ fn published(figure: &Figure) -> (&'static str, &'static str) {
 fn original_text(figure: &Figure) -> String {
     // Of the shadow's lag only a bound is published.
     let bound = if figure.name == "freshness" { "< " } else { "" };
-    figure.original.map_or("–".into(), |value| format!("{bound}{} {}", number(value), figure.unit))
+    figure.original.map_or("–".into(), |value| format!("{bound}{value} {}", figure.unit))
 }
 
 fn figures(figures: &[Figure]) -> Markup {
