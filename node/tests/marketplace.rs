@@ -66,9 +66,9 @@ async fn fail(cluster: &mut Cluster, incidents: Incidents) {
             cluster.nodes[leader].start();
         } else {
             incidents.note("paused the leader");
-            cluster.nodes[leader].signal("STOP");
+            cluster.nodes[leader].signal(support::Signal::STOP);
             incidents.pause(FAILURE_EVERY).await;
-            cluster.nodes[leader].signal("CONT");
+            cluster.nodes[leader].signal(support::Signal::CONT);
         }
         kills = !kills;
     }

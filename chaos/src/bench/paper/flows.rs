@@ -70,7 +70,10 @@ pub(super) async fn people(bench: &mut Bench, checks: &mut Checks) -> anyhow::Re
 
     let updated = raftshare(bench, "b", &["append", "doc.txt", LINE]).await?;
     let version = match updated {
-        Ok(_) => format!("version {}", index.file(&doc).await?.value.version),
+        Ok(_) => match index.file(&doc).await?.value.version {
+            Some(version) => format!("version {version}"),
+            None => "no version".to_owned(),
+        },
         Err(why) => why,
     };
     checks.equal(("§9.2", "an update under a lease is the next version"), "version 2", version);
