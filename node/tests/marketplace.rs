@@ -81,6 +81,7 @@ async fn thousands_of_purchases_are_carried_out_once_while_leaders_are_killed_an
     let client = client(&cluster);
     let plan = Plan { buyers: 40, products: 10, duration: TRADING, stock: 100_000, seed: 7, keep: true };
     let report = stress::run(&client, &plan, |incidents| fail(&mut cluster, incidents)).await.unwrap();
+    println!("{}", report.text());
     assert!(report.passed(), "\n{}", report.text());
     assert!(report.purchases >= 1_000, "\n{}", report.text());
     assert!(report.faults.len() >= 3, "\n{}", report.text());
