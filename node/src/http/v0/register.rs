@@ -59,8 +59,8 @@ impl Stated {
     }
 
     fn entry(&self, node: &Node) -> FileEntry {
-        // The original's client states its hashes and knows no versions: then nothing has to be looked up. The catalog is
-        // locked for one file at a time, since a listing may be long.
+        // The original's client states its hashes and knows no versions: then nothing has to be looked up. The catalog
+        // is locked for one file at a time, since a listing may be long.
         let is_known = self.version <= 0 && matches!(Said::of(&self.hash), Said::Hash(_));
         let current = if is_known { None } else { Current::of(&node.catalog(), &self.name) };
         let hash = self.hash_beside(current.as_ref());
