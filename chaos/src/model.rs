@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Answer, Event, FaultRecord, Micros, Op, OpId, Record, RunInfo, Seen};
+use crate::history::{Answer, Attributes, Event, FaultRecord, Micros, Op, OpId, Record, RunInfo, Seen, Txn};
 
 /// How an operation ended, as far as its client can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +111,19 @@ pub struct FinalRead {
     pub hash: String,
 }
 
+/// A read of attributes after healing.
+#[derive(Debug, Clone)]
+pub struct FinalAttributes {
+    /// The asked node.
+    pub node: u64,
+    /// The name.
+    pub name: String,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// The applied log index of the answer.
+    pub applied: Option<u64>,
+}
+
 /// A node's digest.
 #[derive(Debug, Clone)]
 pub struct NodeDigest {
@@ -179,6 +192,8 @@ pub struct Model {
     pub leases: BTreeMap<u64, Lease>,
     /// Reads after healing.
     pub finals: Vec<FinalRead>,
+    /// Reads of attributes after healing.
+    pub final_attributes: Vec<FinalAttributes>,
     /// Hashes looked up after healing: (file, hash) and the version found.
     pub audits: Vec<(String, String, Option<u64>)>,
     /// Digests after healing.
@@ -237,7 +252,7 @@ impl Model {
                 let invoked = event.at;
                 let asked = match &op {
                     Op::Read { node, .. } => *node,
-                    Op::Search { node, .. } => Some(*node),
+                    Op::Search { node, .. } | Op::ReadAttributes { node, .. } | Op::LookUp { node, .. } => Some(*node),
                     _ => to,
                 };
                 let operation = Operation {
@@ -275,6 +290,9 @@ impl Model {
             Record::Healed { after_us } => self.healed = Some(after_us),
             Record::NotHealed { reason } => self.not_healed = Some(reason),
             Record::Final { node, file, version, hash } => self.finals.push(FinalRead { node, file, version, hash }),
+            Record::FinalAttributes { node, name, attributes, applied } => {
+                self.final_attributes.push(FinalAttributes { node, name, attributes, applied });
+            }
             Record::Audit { file, hash, version } => self.audits.push((file, hash, version)),
             Record::Copies { file, wanted, live, differing } => {
                 self.copies.push(FileCopies { file, wanted, live, differing });
@@ -350,7 +368,7 @@ impl Model {
 /// The file an operation names.
 pub fn file_of(op: &Op) -> Option<&str> {
     match op {
-        Op::Register { .. } => None,
+        Op::Register { .. } | Op::Txn(_) | Op::ReadAttributes { .. } | Op::LookUp { .. } => None,
         Op::Acquire { file, .. }
         | Op::Renew { file, .. }
         | Op::Release { file, .. }
@@ -369,8 +387,9 @@ pub fn peer_of(op: &Op) -> Option<&str> {
         | Op::Renew { peer, .. }
         | Op::Release { peer, .. }
         | Op::Leave { peer, .. }
-        | Op::Publish { peer, .. } => Some(peer),
-        Op::Read { .. } | Op::Search { .. } => None,
+        | Op::Publish { peer, .. }
+        | Op::Txn(Txn { peer, .. }) => Some(peer),
+        Op::Read { .. } | Op::Search { .. } | Op::ReadAttributes { .. } | Op::LookUp { .. } => None,
     }
 }
 
@@ -431,8 +450,11 @@ fn extend_or_cut(leases: &mut BTreeMap<u64, Lease>, operation: &Operation, clock
         | Op::Acquire { .. }
         | Op::Leave { .. }
         | Op::Publish { .. }
+        | Op::Txn(_)
         | Op::Read { .. }
-        | Op::Search { .. } => {}
+        | Op::Search { .. }
+        | Op::ReadAttributes { .. }
+        | Op::LookUp { .. } => {}
     }
 }
 
@@ -450,8 +472,11 @@ fn cut_takeovers(leases: &mut BTreeMap<u64, Lease>, operations: &BTreeMap<OpId, 
             | Op::Release { .. }
             | Op::Leave { .. }
             | Op::Publish { .. }
+            | Op::Txn(_)
             | Op::Read { .. }
-            | Op::Search { .. } => {}
+            | Op::Search { .. }
+            | Op::ReadAttributes { .. }
+            | Op::LookUp { .. } => {}
         }
     }
     for lease in leases.values_mut() {

@@ -24,12 +24,14 @@ use crate::observer::{self, Observer};
 use crate::recorder::Recorder;
 use crate::report::{Report, Verdict, judge};
 use crate::scenario::Scenario;
-use crate::verify::{self, Published};
+use crate::verify::{self, Published, Written};
 use crate::workload::{self, Context};
 use crate::{interrupt, recorder, schedule};
 
 /// Clients that search for what they publish.
 const SEEKERS: usize = 2;
+/// Clients that change attributes.
+const TELLERS: usize = 3;
 /// How long the clients may take to end after they were told; longer than any of their calls.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(20);
 
@@ -151,10 +153,12 @@ async fn drive(
         servers: Arc::new(cluster.urls()),
         founders: usize::try_from(options.nodes)?,
         seekers: if scenario.setup.peers == 0 { SEEKERS } else { 0 },
+        tellers: TELLERS,
         workload: scenario.workload,
         updates,
         stop: stopped,
         published: Arc::default(),
+        attributed: Arc::default(),
         indexes: Arc::default(),
     };
     families.started(&mut arena(cluster, recorder, options.seed)).await?;
@@ -206,7 +210,9 @@ async fn drive(
     if healed {
         families.verify(&mut arena(cluster, recorder, options.seed)).await?;
         // Every fault is gone and every node called itself ready: what does not answer now is the cluster's failure.
-        if let Err(reason) = verify::read_back_and_compare(cluster, recorder, &published).await {
+        let attributed = std::mem::take(&mut *context.attributed.lock());
+        let written = Written { published, attributed };
+        if let Err(reason) = verify::read_back_and_compare(cluster, recorder, &written).await {
             recorder.record(Record::NotHealed { reason });
         }
     }

@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, ClusterError, READY_WITHIN};
-use crate::history::{Answer, Level, Micros, Record};
+use crate::history::{Answer, Attributes, Level, Micros, Record};
 use crate::recorder::Recorder;
+use crate::workload::txn::attributes_answer;
 use crate::workload::write::Write;
 use crate::workload::{RawClient, RawOutcome, file_answer, level_text};
 
@@ -28,6 +29,15 @@ const DIGEST_WITHIN: Duration = Duration::from_secs(15);
 
 /// Contents that clients published, or tried to: per file, in the order they were sent.
 pub type Published = BTreeMap<String, Vec<String>>;
+
+/// What clients may have changed.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Contents.
+    pub published: Published,
+    /// Names whose attributes transactions were on.
+    pub attributed: BTreeSet<String>,
+}
 
 /// Removes every fault and waits until all nodes serve; false if they do not.
 pub async fn heal(cluster: &mut Cluster, recorder: &Recorder) -> Result<bool, ClusterError> {
@@ -101,20 +111,19 @@ impl Healed for Processes<'_> {
 }
 
 /// Reads everything back from the processes, and their digests.
-pub async fn read_back_and_compare(
-    cluster: &Cluster,
-    recorder: &Recorder,
-    published: &Published,
-) -> Result<(), String> {
+pub async fn read_back_and_compare(cluster: &Cluster, recorder: &Recorder, written: &Written) -> Result<(), String> {
     let raw = RawClient::new(Arc::new(cluster.urls())).map_err(|error| error.to_string())?;
     let processes = Processes { cluster, raw, recorder };
-    read_back(&processes, published).await?;
+    read_back(&processes, written).await?;
     digests(&processes).await;
     Ok(())
 }
 
 /// Reads everything back and writes it down.
-pub(crate) async fn read_back<H: Healed>(healed: &H, published: &Published) -> Result<(), String> {
+pub(crate) async fn read_back<H: Healed>(
+    healed: &H,
+    Written { published, attributed }: &Written,
+) -> Result<(), String> {
     let nodes = healed.nodes();
     let writer = nodes.first().copied().ok_or("a cluster without members")?;
     for auditor in 0..AUDITED_PER_FILE {
@@ -133,6 +142,12 @@ pub(crate) async fn read_back<H: Healed>(healed: &H, published: &Published) -> R
                 existing.insert(file);
             }
             healed.record(Record::Final { node, file: file.clone(), version, hash });
+        }
+    }
+    for name in attributed {
+        for &node in &nodes {
+            let (attributes, applied) = final_attributes(healed, node, name).await?;
+            healed.record(Record::FinalAttributes { node, name: name.clone(), attributes, applied });
         }
     }
     let wanted = published.iter().filter(|(file, _)| existing.contains(*file)).flat_map(|(file, hashes)| {
@@ -164,6 +179,24 @@ async fn final_read(healed: &impl Healed, node: NodeId, file: &str) -> Result<(u
             RawOutcome::Refused(code, detail) => Err(format!("{code}: {detail}")),
             RawOutcome::Unknown(reason) => Err(reason),
         }
+    })
+    .await
+}
+
+/// A name's attributes, and the applied log index of the answer.
+async fn final_attributes(healed: &impl Healed, node: NodeId, name: &str) -> Result<(Attributes, Option<u64>), String> {
+    let query = [("name", name), ("consistency", level_text(Level::Linearizable))];
+    insist(healed, &format!("a linearizable read of the attributes of {name} from node {node}"), async || match healed
+        .get(node, "/file", &query)
+        .await
+    {
+        RawOutcome::Ok(value, seen) => match attributes_answer(&value) {
+            Some(Answer::Attributes { attributes, .. }) => Ok((attributes, seen.map(|seen| seen.applied))),
+            _ => Err(format!("an answer that is none: {value}")),
+        },
+        RawOutcome::Refused(code, _) if code == "not_found" => Ok((Attributes::new(), None)),
+        RawOutcome::Refused(code, detail) => Err(format!("{code}: {detail}")),
+        RawOutcome::Unknown(reason) => Err(reason),
     })
     .await
 }

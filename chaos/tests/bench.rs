@@ -91,3 +91,60 @@ fn nonsense_ends_with_the_code_of_wrong_usage() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no operation"));
 }
+
+/// Runs parts of the report's evaluation on the smallest load; its output and its page. `None` where a binary is
+/// missing.
+fn paper(parts: &str, peers: &str) -> Option<(Output, String)> {
+    let node = node()?;
+    if !node.with_file_name("raftshare").is_file() {
+        eprintln!("skipped: raftshare was not built (cargo build -p client --all-features)");
+        return None;
+    }
+    let report = tempfile::tempdir().expect("a temporary directory");
+    let page = report.path().join("paper/page.html");
+    let out = page.display().to_string();
+    let short = ["--quick", "--peers", peers, "--duration", "300ms", "--warm-up", "50ms"];
+    let output = bench(&[&["paper", "--out", &out, "--only", parts], &short[..]].concat());
+    Some((output, std::fs::read_to_string(page).expect("the page was written")))
+}
+
+#[test]
+fn the_reports_evaluation_passes_and_is_one_page() {
+    let Some((output, page)) = paper("core,leases,replication,policy,crash,scalability", "10,20") else { return };
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for scenario in ["core flows", "leases", "replication logic", "follower policy", "crash recovery", "scalability"] {
+        assert!(page.contains(&format!("<th>{scenario}</th>")) && told.contains(scenario), "{scenario}");
+    }
+    // Four charts for each wire format that the nodes serve, with the published points in three of them.
+    let wires = 1 + usize::from(page.contains("<th>scalability over /v0</th>"));
+    assert_eq!(page.contains("do not serve /v0"), wires == 1);
+    assert_eq!(page.matches("<svg class=\"plot\"").count(), 4 * wires);
+    assert_eq!(page.matches("polyline class=\"other\"").count(), 3 * wires);
+    for words in ["banner pass", "233 /s", "Where the columns come from", "workstation"] {
+        assert!(page.contains(words), "{words}");
+    }
+    for elsewhere in ["<script", "src=", "<link", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert!(told.contains("20 peers, half of their requests registrations"), "{told}");
+}
+
+#[test]
+fn silent_peers_are_pruned_and_their_files_copied_and_found_again() {
+    let Some((output, page)) = paper("pruning", "1") else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains("6 of 6 checks pass"), "{page}");
+}
+
+#[test]
+fn the_reports_core_figures_are_measured() {
+    let Some((output, page)) = paper("figures", "1") else { return };
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    // How they compare is the machine's business; that each is there, beside the published one, is not.
+    for published in ["14.53 ms", "9.59 ms", "8.8 ms", "&lt; 10 ms"] {
+        assert!(page.contains(&format!("<td class=\"n\">{published}</td>")), "{published}");
+    }
+    assert!(told.contains("of 4 figures"), "{told}");
+}

@@ -434,3 +434,23 @@ async fn a_cluster_is_founded_only_from_distinct_nodes() {
     let leader = cluster.http.get(node.url("/leader")).send().await.unwrap();
     assert_eq!(leader.status(), 503, "nothing was founded");
 }
+
+#[tokio::test]
+async fn a_cluster_founded_over_http_wants_the_founders_number_of_copies() {
+    let mut cluster = Cluster::start(0).await;
+    let mut node = cluster.extra_node(1, &["--replicas".to_owned(), "3".to_owned()]);
+    node.start();
+    cluster.nodes.push(node);
+    let init = cluster.nodes[0].url("/cluster/init");
+    eventually("it founds a cluster", async || {
+        cluster.http.post(&init).body("{}").send().await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    cluster.ready().await;
+    cluster.register("p").await;
+    assert_eq!(cluster.announce("p", "a.txt", 1, "bytes").await.status, 200);
+    eventually("the founder's number is the cluster's", async || {
+        cluster.get(0, "/file?name=a.txt").await.json["replicas"]["desired"] == 3
+    })
+    .await;
+}

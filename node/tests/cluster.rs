@@ -189,7 +189,7 @@ async fn a_write_lost_with_the_leader_is_unknown_however_the_retries_end() {
     let leader = cluster.leader().await;
     let (left, dead) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.nodes[dead].kill();
-    cluster.nodes[leader].signal("STOP");
+    cluster.nodes[leader].signal(support::Signal::STOP);
     let request = cluster
         .http
         .post(cluster.nodes[left].url("/announce"))
@@ -290,7 +290,7 @@ async fn a_stopped_leader_hands_over_and_exits_cleanly() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let term: Value = cluster.get(leader, "/leader").await.json["term"].clone();
-    cluster.nodes[leader].signal("TERM");
+    cluster.nodes[leader].signal(support::Signal::TERM);
     assert!(cluster.nodes[leader].wait().success());
     let next = cluster.leader().await;
     assert!(cluster.get(next, "/leader").await.json["term"].as_u64() > term.as_u64());

@@ -132,10 +132,10 @@ async fn cluster_in(state: State) -> (Cluster, usize) {
             cluster.nodes[other].kill();
         }
         State::Isolated => {
-            cluster.nodes[one].signal("STOP");
-            cluster.nodes[other].signal("STOP");
+            cluster.nodes[one].signal(support::Signal::STOP);
+            cluster.nodes[other].signal(support::Signal::STOP);
         }
-        State::Silent => cluster.nodes[leader].signal("STOP"),
+        State::Silent => cluster.nodes[leader].signal(support::Signal::STOP),
         State::Removed => {
             let removed = cluster.post(leader, "/cluster/remove", json!({"id": cluster.nodes[one].id})).await;
             assert_eq!(removed.status, 200, "{removed:?}");

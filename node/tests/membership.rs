@@ -85,7 +85,7 @@ async fn leadership_goes_to_nobody_who_does_not_answer() {
     cluster.register("p1").await;
     let leader = cluster.leader().await;
     let target = (leader + 1) % 3;
-    cluster.nodes[target].signal("STOP");
+    cluster.nodes[target].signal(support::Signal::STOP);
     let url = cluster.nodes[leader].url("");
     let id = cluster.nodes[target].id.to_string();
     let transferred = run(&["transfer-leader", &id, "--node", &url, "-o", "json"]);
@@ -93,7 +93,7 @@ async fn leadership_goes_to_nobody_who_does_not_answer() {
     let error: Value = serde_json::from_slice(&transferred.stderr).expect("one JSON object");
     assert_eq!((&error["code"], &error["exit"]), (&json!("membership_refused"), &json!(5)), "{error}");
     takes_writes(&cluster, leader, "meanwhile").await;
-    cluster.nodes[target].signal("CONT");
+    cluster.nodes[target].signal(support::Signal::CONT);
     eventually("the target answers again", async || {
         cluster.post(leader, "/cluster/transfer", json!({"id": cluster.nodes[target].id})).await.status == 200
     })
@@ -107,7 +107,7 @@ async fn leadership_goes_to_nobody_who_does_not_answer() {
 async fn nothing_is_done_that_waited_through_a_pause() {
     let cluster = Cluster::start(1).await;
     cluster.register("p1").await;
-    cluster.nodes[0].signal("STOP");
+    cluster.nodes[0].signal(support::Signal::STOP);
     let calls = [
         ("/announce", json!({"peerId": "p1", "file": {"name": "late", "version": 1, "size": 1, "hash": hash("l")}})),
         ("/cluster/learners", json!({"id": 2, "address": "127.0.0.1:1"})),
@@ -118,7 +118,7 @@ async fn nothing_is_done_that_waited_through_a_pause() {
     });
     // Longer than the silence that counts as a pause.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    cluster.nodes[0].signal("CONT");
+    cluster.nodes[0].signal(support::Signal::CONT);
     for answer in sent {
         let answer = answer.await.unwrap();
         assert_eq!((&answer["code"], &answer["applied"]), (&json!("overloaded"), &json!("no")), "{answer}");

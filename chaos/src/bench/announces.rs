@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::load::{self, Common, Mix, OperationKind, Pace, Targets};
+use super::load::{self, Common, Mix, OperationKind, Pace, Targets, Wire};
 use super::{Bench, Figure};
 
 /// Goes before each count.
@@ -27,6 +27,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
             files: u64::MAX,
             serving: false,
             reading: String::new(),
+            wire: Wire::Native,
         };
         let targets = Targets { write: leader.address.clone(), reads: Vec::new() };
         let workers = load::clients(common, &targets, usize::MAX, 0).await.map_err(anyhow::Error::msg)?;

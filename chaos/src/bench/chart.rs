@@ -1,4 +1,4 @@
-//! A line chart as a self-contained SVG file, legible on light and dark ground.
+//! A line chart as a self-contained SVG file or as a part of a page, legible on light and dark ground.
 //!
 //! Invariant: every point of every series is drawn and labelled with its value; text is escaped; nothing is loaded from
 //! elsewhere.
@@ -66,6 +66,15 @@ impl Scale {
 impl Chart {
     /// The file.
     pub fn svg(&self) -> String {
+        self.markup(true).into_string() + "\n"
+    }
+
+    /// A part of a page that has [`STYLE`] once for all its charts.
+    pub fn inline(&self) -> Markup {
+        self.markup(false)
+    }
+
+    fn markup(&self, styled: bool) -> Markup {
         let (xs, ys) = (self.values(|point| point.0), self.values(|point| point.1));
         let x = Scale {
             from: smallest(&xs).unwrap_or(1.0) / 1.25,
@@ -75,19 +84,18 @@ impl Chart {
             end: WIDTH - RIGHT,
         };
         let y = self.y_scale(&ys);
-        let svg = html! {
-            svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH)
+        html! {
+            svg.plot xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH)
                 height=(HEIGHT) role="img" aria-label=(self.title) {
-                style { (PreEscaped(STYLE)) }
+                @if styled { style { (PreEscaped(STYLE)) } }
                 rect class="ground" width=(WIDTH) height=(HEIGHT) {}
                 (text("title", (LEFT, 26.0), "start", &self.title))
                 (text("quiet", (LEFT, 45.0), "start", &self.subtitle))
                 (self.axes(&x, &y, xs))
                 (self.legend())
-                @for (number, series) in self.series.iter().enumerate() { (draw(number, series, &x, &y, self.log_y)) }
+                @for index in 0..self.series.len() { (draw(self, index, &x, &y)) }
             }
-        };
-        svg.into_string() + "\n"
+        }
     }
 
     fn values(&self, of: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
@@ -140,6 +148,20 @@ impl Chart {
         }
     }
 
+    /// Where a point's label goes: the lowest of several points on one line is labelled below it, so that lines near
+    /// each other stay legible.
+    fn label_y(&self, index: usize, point: (f64, f64), y: f64) -> f64 {
+        if !self.log_y {
+            // Zeroes of several lines meet on the axis, where nothing can stand below.
+            return y - LABEL_ABOVE - 13.0 * index.min(2) as f64;
+        }
+        let others = self.series.iter().enumerate().filter(|(other, _)| *other != index);
+        let mut above = others.flat_map(|(_, series)| &series.points).filter(|other| other.0 == point.0).peekable();
+        let is_lowest = above.peek().is_some() && above.all(|other| other.1 > point.1);
+        let has_room = y + LABEL_BELOW < HEIGHT - BOTTOM;
+        if is_lowest && has_room { y + LABEL_BELOW } else { y - LABEL_ABOVE }
+    }
+
     fn legend(&self) -> Markup {
         let mut next = LEFT;
         html! {
@@ -158,18 +180,21 @@ fn class(index: usize, series: &Series) -> String {
     if series.other { "other".to_owned() } else { format!("line{}", index % 3) }
 }
 
-fn draw(index: usize, series: &Series, x: &Scale, y: &Scale, log: bool) -> Markup {
+/// Pixels from a point up to its label, and down to it.
+const LABEL_ABOVE: f64 = 9.0;
+const LABEL_BELOW: f64 = 19.0;
+
+fn draw(chart: &Chart, index: usize, x: &Scale, y: &Scale) -> Markup {
+    let series = &chart.series[index];
     let class = class(index, series);
-    let points: Vec<((f64, f64), f64)> =
-        series.points.iter().map(|point| ((x.at(point.0), y.at(point.1)), point.1)).collect();
-    let path: Vec<String> = points.iter().map(|((x, y), _)| format!("{x:.1},{y:.1}")).collect();
-    // Another system's labels are below the line, so that two lines near each other stay legible.
-    let label_y = |y: f64| if series.other && log { y + 19.0 } else { y - 9.0 - 13.0 * index.min(2) as f64 };
+    let path: Vec<String> =
+        series.points.iter().map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1))).collect();
     html! {
         polyline class=(class) points=(path.join(" ")) {}
-        @for ((x, y), value) in points {
-            (dot(&class, (x, y)))
-            (text("value", (x, label_y(y)), "middle", &number(value)))
+        @for point in &series.points {
+            @let at = (x.at(point.0), y.at(point.1));
+            (dot(&class, at))
+            (text("value", (at.0, chart.label_y(index, *point, at.1)), "middle", &number(point.1)))
         }
     }
 }
@@ -237,17 +262,22 @@ pub fn number(value: f64) -> String {
     if fixed.contains('.') { fixed.trim_end_matches('0').trim_end_matches('.').to_owned() } else { fixed }
 }
 
-const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}\
-    .quiet{fill:#57606a}.name{fill:#57606a}.ground{fill:#fff}.grid{stroke:#d0d7de;stroke-width:1}\
-    .axis{stroke:#57606a;stroke-width:1;fill:none}.line0{stroke:#0969da;stroke-width:2.5;fill:none}\
-    .line1{stroke:#1a7f37;stroke-width:2.5;fill:none}.line2{stroke:#8250df;stroke-width:2.5;fill:none}\
-    .other{stroke:#bc4c00;stroke-width:2.5;stroke-dasharray:7 5;fill:none}\
-    .dot{stroke:none}.line0.dot{fill:#0969da}.line1.dot{fill:#1a7f37}.line2.dot{fill:#8250df}.other.dot{fill:#bc4c00}\
-    .value{font-size:12px;stroke:#fff;stroke-width:3px;paint-order:stroke}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet,.name{fill:#9198a1}.ground{fill:#0d1117}\
-    .grid{stroke:#3d444d}.axis{stroke:#9198a1}.line0{stroke:#4493f8}.line1{stroke:#3fb950}.line2{stroke:#ab7df8}\
-    .other{stroke:#f0883e}.dot{stroke:none}.line0.dot{fill:#4493f8}.line1.dot{fill:#3fb950}.line2.dot{fill:#ab7df8}\
-    .other.dot{fill:#f0883e}.value{stroke:#0d1117}}";
+/// Style of every chart, and of nothing else on a page.
+pub const STYLE: &str = "\
+    .plot text{font:13px system-ui,sans-serif;fill:#24292f}.plot .title{font-size:17px;font-weight:600}\
+    .plot .quiet{fill:#57606a}.plot .name{fill:#57606a}.plot .ground{fill:#fff}\
+    .plot .grid{stroke:#d0d7de;stroke-width:1}.plot .axis{stroke:#57606a;stroke-width:1;fill:none}\
+    .plot .line0{stroke:#0969da;stroke-width:2.5;fill:none}.plot .line1{stroke:#1a7f37;stroke-width:2.5;fill:none}\
+    .plot .line2{stroke:#8250df;stroke-width:2.5;fill:none}\
+    .plot .other{stroke:#bc4c00;stroke-width:2.5;stroke-dasharray:7 5;fill:none}\
+    .plot .dot{stroke:none}.plot .line0.dot{fill:#0969da}.plot .line1.dot{fill:#1a7f37}\
+    .plot .line2.dot{fill:#8250df}.plot .other.dot{fill:#bc4c00}\
+    .plot .value{font-size:12px;stroke:#fff;stroke-width:3px;paint-order:stroke}\
+    @media(prefers-color-scheme:dark){.plot text{fill:#e6edf3}.plot .quiet,.plot .name{fill:#9198a1}\
+    .plot .ground{fill:#0d1117}.plot .grid{stroke:#3d444d}.plot .axis{stroke:#9198a1}.plot .line0{stroke:#4493f8}\
+    .plot .line1{stroke:#3fb950}.plot .line2{stroke:#ab7df8}.plot .other{stroke:#f0883e}.plot .dot{stroke:none}\
+    .plot .line0.dot{fill:#4493f8}.plot .line1.dot{fill:#3fb950}.plot .line2.dot{fill:#ab7df8}\
+    .plot .other.dot{fill:#f0883e}.plot .value{stroke:#0d1117}}";
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +327,26 @@ mod tests {
             }
             assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("NaN") && !svg.contains("inf"));
         }
+    }
+
+    #[test]
+    fn a_part_of_a_page_brings_no_style_and_the_style_is_of_charts_alone() {
+        let chart = chart(vec![(1.0, 900.0)], true);
+        let inline = chart.inline().into_string();
+        assert_well_formed(&inline);
+        assert!(!inline.contains("<style>") && chart.svg().contains("<style>"));
+        for rule in STYLE.split(['{', '}', ',']).filter(|part| part.contains('.') && !part.contains(':')) {
+            assert!(rule.starts_with(".plot "), "{rule}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_of_several_points_is_labelled_below_if_there_is_room() {
+        let chart = chart(vec![(10.0, 4_000.0), (100.0, 18.0), (500.0, 7.0)], true);
+        let label = |index: usize, point, y| chart.label_y(index, point, y);
+        assert!(label(0, (10.0, 4_000.0), 100.0) < 100.0 && label(1, (10.0, 233.0), 200.0) > 200.0);
+        assert!(label(1, (100.0, 12.0), HEIGHT - BOTTOM - 5.0) < HEIGHT - BOTTOM - 5.0, "the axis is there");
+        assert!(label(0, (500.0, 7.0), 200.0) < 200.0, "it is alone");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `raftshare-chaos bench`: the fixed measurements, a load, or a comparison with another system.
+//! `raftshare-chaos bench`: the fixed measurements, a load, a comparison with another system, or the evaluation of the
+//! report.
 //!
 //! Invariant: an option that would have no effect in the chosen form is refused, and so is a load that means nothing.
 
@@ -8,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::against::{self, AgainstOptions};
-use super::load::{Mix, OperationKind};
+use super::load::{Mix, OperationKind, Wire};
+use super::paper;
 use super::point::{At, Consistency, LoadOptions};
 use super::{BenchOptions, NAMES, sweep, table};
 
@@ -41,9 +43,20 @@ enum Other {
     Etcd,
 }
 
+/// What has a command line of its own.
+#[derive(Debug, Subcommand)]
+enum Form {
+    /// The evaluation of the report that this system began with: its scenarios, figures and charts, ours beside the
+    /// published ones, on one page
+    Paper(Box<paper::cli::PaperArgs>),
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    form: Option<Form>,
     /// A short form of everything
     #[arg(long)]
     quick: bool,
@@ -92,11 +105,14 @@ pub struct BenchArgs {
     /// Which nodes are read [default: leader]
     #[arg(long)]
     at: Option<At>,
+    /// The wire format in which the peers ask [default: native]
+    #[arg(long)]
+    wire: Option<Wire>,
     /// Seed of the mix and of what is read [default: 1]
     #[arg(long)]
     seed: Option<u64>,
     /// Measure another system too, in the same minutes and with the same generator
-    #[arg(long, conflicts_with_all = ["peers", "mix", "rate", "connections", "files", "consistency", "at"])]
+    #[arg(long, conflicts_with_all = ["peers", "mix", "rate", "connections", "files", "consistency", "at", "wire"])]
     against: Option<Other>,
     /// One more argument for every node, such as --node-arg=--replicas=2; may be repeated
     #[arg(long)]
@@ -120,6 +136,9 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 #[allow(clippy::print_stdout, reason = "the program's results")]
 pub async fn run(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
     let tell = |line| eprintln!("{line}");
+    if let Some(Form::Paper(arguments)) = arguments.form {
+        return paper::cli::run(*arguments).await;
+    }
     if arguments.against.is_some() {
         let comparison = against::run(&arguments.against_options()?, tell).await?;
         println!("{}", comparison.table());
@@ -154,6 +173,7 @@ impl BenchArgs {
             ("--files", self.files.is_some()),
             ("--consistency", self.consistency.is_some()),
             ("--at", self.at.is_some()),
+            ("--wire", self.wire.is_some()),
             ("--seed", self.seed.is_some()),
             ("--node-arg", !self.node_arg.is_empty()),
         ];
@@ -179,6 +199,7 @@ impl BenchArgs {
             peers.into_iter().map(|peers| (peers, connections)).collect()
         };
         let mix = self.mix.clone().unwrap_or_else(|| Mix::of(OperationKind::Announce));
+        self.wire.unwrap_or_default().check(&mix).map_err(anyhow::Error::msg)?;
         Ok(LoadOptions { points, mix, ..self.common_options()? })
     }
 
@@ -199,6 +220,7 @@ impl BenchArgs {
             files: self.files.unwrap_or(FILES),
             consistency: self.consistency,
             at: self.at.unwrap_or(At::Leader),
+            wire: self.wire.unwrap_or_default(),
             node_arguments: self.node_arg.clone(),
             seed: self.seed.unwrap_or(SEED),
             report: self.report.clone(),
@@ -272,12 +294,15 @@ mod tests {
             ("--repeat often", "invalid digit"),
             ("--against etcd --mix cycle", "cannot be used with"),
             ("--against consul", "possible values"),
+            ("--quick paper", "cannot be used with"),
         ] {
             let error = parse(line).expect_err(line);
             assert!(error.contains(word), "{line}: {error}");
         }
         let error = parse("--at follower").expect("valid").fixed_options().expect_err("no load").to_string();
         assert!(error.contains("--at is for a load"), "{error}");
+        let error = parse("--mix batch --wire v0").expect("valid").load_options().expect_err("none").to_string();
+        assert!(error.contains("no operation batch"), "{error}");
         let error = parse("--mix file --duration 0s").expect("valid").load_options().expect_err("zero").to_string();
         assert!(error.contains("longer than 0"), "{error}");
     }

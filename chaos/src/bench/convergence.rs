@@ -14,7 +14,7 @@ use raft_store::types::FileName;
 
 use super::samples::Samples;
 use super::single::library;
-use super::{Bench, Figure};
+use super::{Bench, Figure, original};
 use node::testbed::{Process, Spec, find_binary};
 
 /// Size of the files.
@@ -27,7 +27,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let index = library(bench)?;
     let _peers = [start_peer(bench, "a")?, start_peer(bench, "b")?];
-    wait_for_peers(&index).await?;
+    wait_for_peers(&index, 2).await?;
     let folder = Folder::open(&bench.directory.join("a"), None)?;
     let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
     let reader = index.with_reading(reading);
@@ -36,25 +36,28 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
         samples.add(one_file(&index, &reader, &folder, number).await?);
     }
     let what = "announce until two current holders, 4 KiB (median)";
-    Ok(vec![Figure::median("convergence", what, &samples).with_original(14.53).with_target("< 15")])
+    let figure = Figure::median("convergence", what, &samples);
+    Ok(vec![figure.with_original(original::CONVERGENCE_MS).with_target("< 15")])
 }
 
-fn start_peer(bench: &Bench, name: &str) -> anyhow::Result<Process> {
+/// A real peer that shares the folder of its name below the directory of the measurement.
+pub(super) fn start_peer(bench: &Bench, name: &str) -> anyhow::Result<Process> {
     let directory = bench.directory.join(name);
     std::fs::create_dir_all(&directory)?;
     let program = find_binary("raftshare", bench.bin_dir.as_deref())?;
     let arguments = ["serve", "--no-shell", "--bind", "127.0.0.1:0", "--peer-id", name, "--server"];
     let mut arguments: Vec<String> = arguments.map(String::from).to_vec();
     arguments.extend([bench.cluster.urls().join(","), "--dir".into(), directory.display().to_string()]);
-    let log = bench.directory.join(format!("{name}.log"));
+    let log = bench.logs.join(format!("{name}.log"));
     Ok(Process::start(Spec { program, arguments, environment: Vec::new(), log })?)
 }
 
-async fn wait_for_peers(index: &IndexClient) -> anyhow::Result<()> {
+/// Waits until so many peers are registered.
+pub(super) async fn wait_for_peers(index: &IndexClient, count: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + WITHIN;
-    while index.peers().await?.value.len() < 2 {
+    while index.peers().await?.value.len() < count {
         if Instant::now() > deadline {
-            bail!("the two peers did not register within {} s", WITHIN.as_secs());
+            bail!("the {count} peers did not register within {} s", WITHIN.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::load::Connection;
 use super::samples::Samples;
 use super::writers::{WriterOptions, Writers, announcement, register};
-use super::{Bench, Figure};
+use super::{Bench, Figure, original};
 
 /// Writes per second in the background, and the clients that make them.
 const BACKGROUND_PER_SECOND: u32 = 1_000;
@@ -52,7 +52,10 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let rate = done.answered.len() as f64 / took;
     let what = "stale read at a follower of what was just written (median)";
     Ok(vec![
-        Figure::median("freshness", what, &samples).with_errors(done.errors).with_target("p99 < 5"),
+        Figure::median("freshness", what, &samples)
+            .with_errors(done.errors)
+            .with_original(original::SHADOW_LAG_MS)
+            .with_target("p99 < 5"),
         Figure::of("freshness", "writes of others beside it", rate, "writes/s"),
     ])
 }

@@ -17,6 +17,7 @@ mod in_process;
 pub mod load;
 mod machine;
 mod original;
+pub mod paper;
 pub mod point;
 mod register;
 mod results;
@@ -95,6 +96,8 @@ pub(crate) struct Bench {
     quick: bool,
     bin_dir: Option<PathBuf>,
     directory: PathBuf,
+    /// Where the peers log, as the nodes do.
+    logs: PathBuf,
     /// How long to saturate the cluster, if it is given.
     duration: Option<Duration>,
 }
@@ -146,14 +149,22 @@ async fn in_rounds(
     Ok(results)
 }
 
+impl Bench {
+    /// A fresh cluster; all that it and its peers write but the logs is below `data`.
+    async fn start(options: &BenchOptions, data: &Path, logs: PathBuf, arguments: &[&str]) -> anyhow::Result<Self> {
+        // Replication starts at once: the grace period after an election is not what is measured.
+        let arguments = ["--grace", "0s"].iter().chain(arguments).map(|&argument| argument.to_owned()).collect();
+        let cluster =
+            Cluster::start_plain(NODES, options.bin_dir.as_deref(), (data.join("nodes"), logs.clone()), arguments)
+                .await?;
+        let (quick, bin_dir, duration) = (options.quick, options.bin_dir.clone(), options.duration);
+        Ok(Self { cluster, quick, bin_dir, directory: data.join("peers"), logs, duration })
+    }
+}
+
 /// One run of one measurement; all that it writes but the logs is below `data`.
 async fn one(options: &BenchOptions, name: &str, data: &Path, logs: PathBuf) -> anyhow::Result<Vec<Figure>> {
-    // Replication starts at once: the grace period after an election is not what is measured.
-    let arguments = vec!["--grace".into(), "0s".into()];
-    let cluster =
-        Cluster::start_plain(NODES, options.bin_dir.as_deref(), (data.join("nodes"), logs), arguments).await?;
-    let (quick, bin_dir, duration) = (options.quick, options.bin_dir.clone(), options.duration);
-    let mut bench = Bench { cluster, quick, bin_dir, directory: data.join("peers"), duration };
+    let mut bench = Bench::start(options, data, logs, &[]).await?;
     match name {
         "cycle" => single::cycle(&mut bench).await,
         "read-leader-dead" => single::read_leader_dead(&mut bench).await,

@@ -14,7 +14,7 @@ use client::contract::LeaderInfo;
 use serde::{Deserialize, Serialize};
 
 use super::load::drive::Worker;
-use super::load::{self, Common, Mix, OperationKind, Pace, Summary, Tally, Targets};
+use super::load::{self, Common, Mix, OperationKind, Pace, Summary, Tally, Targets, Wire};
 use super::runs::Range;
 use super::usage::{Reading, Usage, open_files_max};
 use crate::cluster::{Cluster, READY_WITHIN};
@@ -72,6 +72,8 @@ pub struct LoadOptions {
     pub consistency: Option<Consistency>,
     /// Where reads go.
     pub at: At,
+    /// The wire format in which they ask.
+    pub wire: Wire,
     /// More arguments for every node.
     pub node_arguments: Vec<String>,
     /// Seed of the mix and of what is read.
@@ -94,6 +96,7 @@ impl Default for LoadOptions {
             files: 1_000,
             consistency: None,
             at: At::Leader,
+            wire: Wire::Native,
             node_arguments: Vec::new(),
             seed: 1,
             report: None,
@@ -151,7 +154,7 @@ impl LoadOptions {
         let clients = peers.min(connections as u64);
         let files = (self.files.saturating_mul(clients) / peers.max(1)).max(1);
         let (run, mix, reading) = (run.to_owned(), self.mix.clone(), reading.to_owned());
-        Common { run, mix, peers, files, serving: true, reading }
+        Common { run, mix, peers, files, serving: true, reading, wire: self.wire }
     }
 
     fn targets(&self, cluster: &Cluster, leader: &LeaderInfo) -> Targets {

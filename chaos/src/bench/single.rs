@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::samples::Samples;
-use super::{Bench, Figure};
+use super::{Bench, Figure, original};
 use crate::cluster::READY_WITHIN;
 use crate::history::Answer;
 use crate::workload::library::call;
@@ -52,7 +52,7 @@ pub(super) async fn cycle(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
         samples.add(sent.elapsed());
     }
     let figure = Figure::median("cycle", "lease + announce, one client (median)", &samples);
-    Ok(vec![figure.with_original(8.8).with_target("< 8.8")])
+    Ok(vec![figure.with_original(original::CYCLE_MS).with_target("< 8.8")])
 }
 
 /// Waits until every node shows a file that was just announced: a follower may be asked for it next.
@@ -93,7 +93,7 @@ pub(super) async fn read_leader_dead(bench: &mut Bench) -> anyhow::Result<Vec<Fi
         bench.cluster.wait_ready(READY_WITHIN).await?;
     }
     let figure = Figure::median("read-leader-dead", "read with the leader just killed (median)", &samples);
-    Ok(vec![figure.with_original(9.59).with_target("< 10")])
+    Ok(vec![figure.with_original(original::FAILOVER_MS).with_target("< 10")])
 }
 
 /// Kills the leader and writes through the others until a write is acknowledged.

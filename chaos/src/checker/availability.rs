@@ -24,7 +24,11 @@ fn check(model: &Model) -> Findings {
 
 fn judge(model: &Model, operation: &Operation, apart: &Apart, findings: &mut Findings) {
     // One with an index may wait for an index that does not come.
-    let Op::Read { level: Level::Stale, min_index: None, node: Some(node), .. } = &operation.op else { return };
+    let (Op::Read { level: Level::Stale, min_index: None, node: Some(node), .. }
+    | Op::ReadAttributes { level: Level::Stale, min_index: None, node, .. }) = &operation.op
+    else {
+        return;
+    };
     let silent = operation.given_up.filter(|at| at.saturating_sub(operation.invoked) >= SILENCE_MIN);
     let Some(ended) = operation.completed.or(silent).filter(|at| *at < apart.until) else { return };
     let answered = operation.answer().is_some();

@@ -1,5 +1,5 @@
 //! Proves: after healing, the nodes are the same: every node's linearizable read of a file gives the same version and
-//! hash, and all digests, taken at one applied index, are equal.
+//! hash, that of a name with attributes the same ones, and all digests, taken at one applied index, are equal.
 //!
 //! Source: rule D1; etcd's comparison of hashes at the end of its robustness runs.
 //!
@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checker, Findings};
-use crate::model::Model;
+use crate::model::{FinalAttributes, Model};
 
 /// Replicas are equal.
 pub const CHECKER: Checker = Checker { name: "convergence", property: "all replicas equal at the end", check };
@@ -23,6 +23,13 @@ fn check(model: &Model) -> Findings {
                 "{}: node {node} has v{version}, node {} has v{} or other bytes",
                 read.file, read.node, read.version
             )
+        });
+    }
+    let mut attributes: BTreeMap<&str, &FinalAttributes> = BTreeMap::new();
+    for read in &model.final_attributes {
+        let first = *attributes.entry(&read.name).or_insert(read);
+        findings.expect(first.attributes == read.attributes, &[], || {
+            format!("{}: nodes {} and {} have different attributes", read.name, first.node, read.node)
         });
     }
     digests(model, &mut findings);
@@ -52,7 +59,20 @@ fn digests(model: &Model, findings: &mut Findings) {
 mod tests {
     use super::super::sample::*;
     use super::*;
-    use crate::history::Record;
+    use crate::history::{AttributeValue, Attributes, Record};
+
+    #[test]
+    fn other_attributes_on_a_node_are_caught() {
+        let seen = |node, value| Record::FinalAttributes {
+            node,
+            name: "f".into(),
+            attributes: Attributes::from([("a".into(), AttributeValue::Integer(value))]),
+            applied: None,
+        };
+        let mut sample = good();
+        sample.record(230, seen(1, 1)).record(230, seen(2, 1)).accepted_by(&CHECKER);
+        sample.record(230, seen(3, 2)).caught_by(&CHECKER, "nodes 1 and 3 have different attributes");
+    }
 
     #[test]
     fn another_digest_at_the_same_index_is_caught() {

@@ -1,5 +1,5 @@
 //! Proves: a key has one effect and one answer. Requests under one key that were answered got the same version, fencing
-//! token or refusal; and no content that was published once is found under two versions, so a request that the library
+//! token, transaction or refusal; another request under it got `key_reused`; and no content that was published once is found under two versions, so a request that the library
 //! repeated was applied at most once.
 //!
 //! Source: rules X1 to X3; Jepsen's jetcd 0.8.2 analysis (a client that repeats what must not be repeated).
@@ -31,10 +31,12 @@ fn one_answer_per_key(model: &Model, findings: &mut Findings) {
         }
     }
     for ((peer, key), operations) in by_key {
-        let mut settled = operations.iter().filter(|operation| is_settled(operation));
-        let Some(first) = settled.next() else { continue };
-        for other in settled {
-            findings.expect(same_answer(first, other), &[first.id, other.id], || {
+        let settled = || operations.iter().filter(|operation| is_settled(operation));
+        // The one whose request the key stands for.
+        let Some(first) = settled().find(|operation| !was_reused(operation)) else { continue };
+        for other in settled().filter(|other| other.id != first.id) {
+            let holds = if first.op == other.op { same_answer(first, other) } else { was_reused(other) };
+            findings.expect(holds, &[first.id, other.id], || {
                 format!("key {key} of {peer} got {:?} and then {:?}", first.outcome, other.outcome)
             });
         }
@@ -61,6 +63,11 @@ fn is_settled(operation: &Operation) -> bool {
         ),
         Outcome::Unknown => false,
     }
+}
+
+/// Its key stands for another request (X1).
+fn was_reused(operation: &Operation) -> bool {
+    matches!(&operation.outcome, Outcome::Refused(code) if code == "key_reused")
 }
 
 fn same_answer(first: &Operation, other: &Operation) -> bool {
@@ -137,6 +144,24 @@ mod tests {
         sample.key("k").publish((304, 305), "a", "g", 9, "h", published(1));
         sample.key("k").publish((306, 307), "a", "g", 9, "h", published(1));
         sample.accepted_by(&CHECKER);
+    }
+
+    #[test]
+    fn a_key_that_stands_for_two_requests_is_caught() {
+        let mut sample = good();
+        sample.key("k").publish((300, 301), "a", "g", 9, "h", published(1));
+        sample.key("k").publish((302, 303), "a", "g", 9, "i", End::Refused("key_reused"));
+        sample.accepted_by(&CHECKER);
+        sample.key("k").publish((304, 305), "a", "g", 9, "j", published(2));
+        sample.caught_by(&CHECKER, "key k of a");
+    }
+
+    #[test]
+    fn a_request_that_its_own_key_refuses_is_caught() {
+        let mut sample = good();
+        sample.key("k").publish((300, 301), "a", "g", 9, "h", published(1));
+        sample.key("k").publish((302, 303), "a", "g", 9, "h", End::Refused("key_reused"));
+        sample.caught_by(&CHECKER, "key k of a");
     }
 
     #[test]

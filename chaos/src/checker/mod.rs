@@ -23,6 +23,7 @@ pub mod resources;
 pub(crate) mod sample;
 pub mod searches;
 pub mod survival;
+pub mod transactions;
 pub mod validity;
 pub mod versions;
 pub mod wgl;
@@ -110,6 +111,7 @@ pub const ALL: &[Checker] = &[
     reads::CHECKER,
     read_your_writes::CHECKER,
     searches::CHECKER,
+    transactions::CHECKER,
     refusals::CHECKER,
     convergence::CHECKER,
     replication::CHECKER,

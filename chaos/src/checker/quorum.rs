@@ -28,10 +28,14 @@ fn check(model: &Model) -> Findings {
 
 fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
     let needs_majority = match &operation.op {
-        Op::Read { level: Level::Stale, .. } | Op::Search { level: None | Some(Level::Stale), .. } => false,
-        Op::Read { level: Level::Leader, .. } | Op::Search { level: Some(Level::Leader), .. } => {
-            operation.invoked >= apart.from + LEADER_LEASE
-        }
+        Op::Read { level: Level::Stale, .. }
+        | Op::Search { level: None | Some(Level::Stale), .. }
+        | Op::ReadAttributes { level: Level::Stale, .. }
+        | Op::LookUp { level: Level::Stale, .. } => false,
+        Op::Read { level: Level::Leader, .. }
+        | Op::Search { level: Some(Level::Leader), .. }
+        | Op::ReadAttributes { level: Level::Leader, .. }
+        | Op::LookUp { level: Level::Leader, .. } => operation.invoked >= apart.from + LEADER_LEASE,
         _ => true,
     };
     if !needs_majority || !concerns(operation, apart) {
@@ -43,7 +47,7 @@ fn judge(operation: &Operation, apart: &Apart, findings: &mut Findings) {
             // A node that is down, or a request that no log is needed to refuse: that says nothing.
             return;
         }
-        let what = if matches!(operation.op, Op::Read { .. } | Op::Search { .. }) {
+        let what = if operation.op.is_read() {
             "a strong read was answered without a majority"
         } else {
             "a write was acknowledged without a majority"

@@ -95,8 +95,11 @@ fn nothing_from_the_future(model: &Model, findings: &mut Findings) {
 fn stale_reads_never_go_back(model: &Model, findings: &mut Findings) {
     let mut by_process: BTreeMap<(u64, &str), Vec<(&Operation, u64)>> = BTreeMap::new();
     for operation in model.operations.values() {
-        if let (Op::Read { level: Level::Stale, .. }, Outcome::Ok(_, Some(seen))) = (&operation.op, &operation.outcome)
-        {
+        let stale = matches!(
+            operation.op,
+            Op::Read { level: Level::Stale, .. } | Op::ReadAttributes { level: Level::Stale, .. }
+        );
+        if let (true, Outcome::Ok(_, Some(seen))) = (stale, &operation.outcome) {
             by_process.entry((seen.node, &seen.boot)).or_default().push((operation, seen.applied));
         }
     }

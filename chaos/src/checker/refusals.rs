@@ -1,16 +1,17 @@
 //! Proves: every refusal has a reason that a client can accept. A lease is called over only when it could have ended; a
 //! request for a lease is denied only in favour of a peer that could have it; and no registered peer is unknown, no
-//! valid request bad, no key of ours used before.
+//! valid request bad, no key of ours used before, except by its own client for something else.
 //!
 //! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, but is useless).
 //!
 //! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of
-//! a leader or of room, which are accepted as long as a fault can explain them.
+//! a leader or of room, which are accepted as long as a fault can explain them. Whether a transaction was rightly out of
+//! bounds is `transactions`'s to say.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Checker, Findings};
-use crate::history::{Answer, Micros, Op};
+use crate::history::{Answer, Micros, Op, Txn};
 use crate::model::{Model, Operation, Outcome, file_of, peer_of};
 
 /// Refusals are explained.
@@ -18,11 +19,17 @@ pub const CHECKER: Checker = Checker { name: "refusals", property: "every refusa
 
 fn check(model: &Model) -> Findings {
     let mut findings = Findings::default();
-    let (holders, publishes) = (possible_holders(model), Publishes::of(model));
+    let (holders, publishes, keys) = (possible_holders(model), Publishes::of(model), Keys::of(model));
     for operation in model.operations.values() {
         match &operation.outcome {
             Outcome::Refused(code) => {
-                let why = unexplained(model, &publishes, operation, code);
+                let why = match (&operation.op, code.as_str()) {
+                    (_, "key_reused") => keys.unused_before(operation),
+                    (Op::Txn(txn), "lease_required" | "lease_expired") => {
+                        token_is_right(model, &holders, txn, operation)
+                    }
+                    _ => unexplained(model, &publishes, operation, code),
+                };
                 findings.expect(why.is_none(), &[operation.id], || {
                     format!("{} was refused with {code}: {}", kind(&operation.op), why.unwrap_or_default())
                 });
@@ -51,6 +58,9 @@ fn kind(op: &Op) -> &'static str {
         Op::Publish { .. } => "a publish",
         Op::Read { .. } => "a read",
         Op::Search { .. } => "a search",
+        Op::Txn(_) => "a transaction",
+        Op::ReadAttributes { .. } => "a read of attributes",
+        Op::LookUp { .. } => "a look-up of a transaction",
     }
 }
 
@@ -65,6 +75,7 @@ fn unexplained(model: &Model, publishes: &Publishes<'_>, operation: &Operation, 
         "removed" => unless_explained(model, code, "no node was removed"),
         "lease_expired" | "lease_required" => lease_cannot_have_ended(model, operation),
         "version_conflict" => version_cannot_conflict(model, publishes, operation),
+        "out_of_bounds" if matches!(operation.op, Op::Txn(_)) => None,
         "not_found" if matches!(operation.op, Op::Read { .. }) => None,
         _ => Some("this workload gives no reason for it".into()),
     }
@@ -79,7 +90,8 @@ fn fence_of(op: &Op) -> Option<u64> {
     match op {
         Op::Renew { fence, .. } | Op::Release { fence, .. } => Some(*fence),
         Op::Publish { fence, .. } => *fence,
-        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Read { .. } | Op::Search { .. } => None,
+        Op::Register { .. } | Op::Acquire { .. } | Op::Leave { .. } | Op::Txn(_) => None,
+        Op::Read { .. } | Op::Search { .. } | Op::ReadAttributes { .. } | Op::LookUp { .. } => None,
     }
 }
 
@@ -191,6 +203,54 @@ fn possible_holders(model: &Model) -> BTreeMap<(&str, &str), Spans> {
     holders.into_iter().map(|(key, spans)| (key, Spans::of(spans))).collect()
 }
 
+/// The complaint, if the transaction showed the token of every name in it that could be leased, and those leases lived
+/// (K4).
+fn token_is_right(
+    model: &Model,
+    holders: &BTreeMap<(&str, &str), Spans>,
+    txn: &Txn,
+    operation: &Operation,
+) -> Option<String> {
+    let lives = |fence: &u64| {
+        model
+            .leases
+            .get(fence)
+            .is_some_and(|lease| lease.from < operation.invoked && operation.end() < lease.guaranteed_until())
+    };
+    let leased = |name: &str| {
+        holders.iter().any(|((file, _), spans)| *file == name && spans.overlap(operation.began, operation.end()))
+    };
+    let right = txn.then.iter().chain(&txn.otherwise).all(|change| match &change.fence {
+        Some(fence) => lives(fence),
+        None => !leased(&change.name),
+    });
+    right.then(|| "every lease that it needed was shown, or could not be anybody's".into())
+}
+
+/// The requests under each key.
+#[derive(Default)]
+struct Keys<'a>(HashMap<(&'a str, &'a str), Vec<&'a Operation>>);
+
+impl<'a> Keys<'a> {
+    fn of(model: &'a Model) -> Self {
+        let mut keys = Self::default();
+        for operation in model.operations.values() {
+            if let (Some(peer), Some(key)) = (peer_of(&operation.op), &operation.key) {
+                keys.0.entry((peer, key)).or_default().push(operation);
+            }
+        }
+        keys
+    }
+
+    /// The complaint, if nothing else was sent under the operation's key before it was answered.
+    fn unused_before(&self, operation: &Operation) -> Option<String> {
+        let used = peer_of(&operation.op).zip(operation.key.as_deref()).and_then(|key| self.0.get(&key));
+        let by_another = |other: &Operation| other.op != operation.op && other.invoked < operation.end();
+        let unused = !used.into_iter().flatten().any(by_another);
+        unused.then(|| "its key was used for nothing else".into())
+    }
+}
+
 /// When leases are certainly over, by token: a release, or a publish that ended it, was acknowledged.
 fn surely_ended(model: &Model) -> BTreeMap<u64, Micros> {
     let mut ended: BTreeMap<u64, Micros> = BTreeMap::new();
@@ -207,6 +267,7 @@ fn surely_ended(model: &Model) -> BTreeMap<u64, Micros> {
 mod tests {
     use super::super::sample::*;
     use super::*;
+    use crate::history::{Action, Change};
 
     fn renew(fence: u64) -> Op {
         Op::Renew { peer: "a".into(), file: "f".into(), fence, ttl_ms: 100 }
@@ -257,6 +318,36 @@ mod tests {
             sample.op((300, 301), Op::Register { peer: "a".into() }, End::Refused(code));
             sample.caught_by(&CHECKER, code);
         }
+    }
+
+    fn update(name: &str, fence: Option<u64>) -> Op {
+        let add = Action::Add { attr: "n".into(), by: 1, min: None, max: None };
+        let then = vec![Change { name: name.into(), action: add, fence }];
+        Op::Txn(Txn { peer: "b".into(), conditions: vec![], then, otherwise: vec![] })
+    }
+
+    #[test]
+    fn a_transaction_may_be_refused_only_for_a_lease_that_somebody_could_have() {
+        let mut sample = good();
+        sample.op((300, 301), update("g", None), End::Refused("lease_required"));
+        sample.caught_by(&CHECKER, "could not be anybody's");
+        let mut sample = good();
+        sample.grant((300, 301), "a", "f", 100, 10, 2);
+        sample.op((302, 303), update("f", None), End::Refused("lease_required"));
+        sample.op((600, 601), update("f", Some(10)), End::Refused("lease_expired"));
+        sample.accepted_by(&CHECKER);
+        sample.op((304, 305), update("f", Some(10)), End::Refused("lease_expired"));
+        sample.caught_by(&CHECKER, "every lease that it needed was shown");
+    }
+
+    #[test]
+    fn a_key_may_be_refused_only_if_it_stands_for_another_request() {
+        let mut sample = good();
+        sample.key("k").op((300, 301), update("f", None), End::Unknown);
+        sample.key("k").op((302, 303), update("g", None), End::Refused("key_reused"));
+        sample.accepted_by(&CHECKER);
+        sample.key("l").op((304, 305), update("f", None), End::Refused("key_reused"));
+        sample.caught_by(&CHECKER, "its key was used for nothing else");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use crate::checker::{Checker, Findings};
 use crate::history::{
-    Answer, Event, FaultName, FaultOutcome, FaultRecord, Level, Micros, Op, OpId, Record, RunInfo, Seen,
+    Action, After, Answer, AttributeValue, Attributes, Branch, Change, Event, FaultName, FaultOutcome, FaultRecord,
+    Level, Micros, Op, OpId, Record, RunInfo, Seen, Txn,
 };
 use crate::model::Model;
 
@@ -216,6 +217,10 @@ pub(crate) fn good() -> Sample {
     let search = Op::Search { file: "f".into(), level: None, node: 2, min_index: Some(7) };
     let seen = Seen { node: 2, boot: "x".into(), applied: 7, index: None };
     sample.op((208, 209), search, End::Seen(Answer::Found { version: 2 }, seen));
+    sample.op((30, 31), Op::Txn(update(vec![add("counter", "n", 1), add("counter", "trace", 5)])), {
+        applied("7.0", Branch::Then, &[("counter", &[("n", 1), ("trace", 5)])])
+    });
+    sample.record(207, final_attributes(1, "counter", &[("n", 1), ("trace", 5)]));
     sample.record(209, Record::Copies { file: "f".into(), wanted: 2, live: 2, differing: Vec::new() });
     for node in 1..=3 {
         sample.record(209, Record::LogRead { node, lines: 9 });
@@ -223,6 +228,34 @@ pub(crate) fn good() -> Sample {
         sample.record(209, Record::Digest { node, applied: 9, digest: "d".into() });
     }
     sample
+}
+
+/// A transaction of peer "a" without conditions.
+pub(crate) fn update(then: Vec<Change>) -> Txn {
+    Txn { peer: "a".into(), conditions: vec![], then, otherwise: vec![] }
+}
+
+pub(crate) fn add(name: &str, attr: &str, by: i64) -> Change {
+    let action = Action::Add { attr: attr.into(), by, min: None, max: None };
+    Change { name: name.into(), action, fence: None }
+}
+
+pub(crate) fn numbers(attributes: &[(&str, i64)]) -> Attributes {
+    attributes.iter().map(|(attr, value)| ((*attr).to_owned(), AttributeValue::Integer(*value))).collect()
+}
+
+/// The answer to a transaction: its id, and its names afterwards.
+pub(crate) fn applied(txn: &str, branch: Branch, names: &[(&str, &[(&str, i64)])]) -> End {
+    let after = |(name, attributes): &(&str, &[(&str, i64)])| After {
+        name: (*name).to_owned(),
+        version: None,
+        attributes: numbers(attributes),
+    };
+    End::Ok(Answer::Applied { branch, txn: txn.into(), names: names.iter().map(after).collect() })
+}
+
+pub(crate) fn final_attributes(node: u64, name: &str, attributes: &[(&str, i64)]) -> Record {
+    Record::FinalAttributes { node, name: name.into(), attributes: numbers(attributes), applied: None }
 }
 
 pub(crate) fn fault(fault: FaultName, node: u64, outcome: FaultOutcome) -> Record {

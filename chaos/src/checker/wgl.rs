@@ -34,6 +34,10 @@ pub trait Spec {
     fn initial(&self) -> Self::State;
     /// The state after the operation, or nothing if it cannot give its answer in this state.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+    /// The other state after the operation, if what is known of it allows two.
+    fn other(&self, _state: &Self::State, _op: &Self::Op) -> Option<Self::State> {
+        None
+    }
     /// Whether the operation changes no state whatsoever.
     fn is_pure(&self, op: &Self::Op) -> bool;
 }
@@ -216,7 +220,9 @@ impl<P: Spec> Search<'_, P> {
                 if has(&configuration.taken, slot) {
                     continue;
                 }
-                if let Some(state) = self.spec.step(&configuration.state, &self.calls[other].op) {
+                let op = &self.calls[other].op;
+                let states = [self.spec.step(&configuration.state, op), self.spec.other(&configuration.state, op)];
+                for state in states.into_iter().flatten() {
                     let mut taken = configuration.taken;
                     taken[slot / 64] |= 1 << (slot % 64);
                     let next = self.settle(Configuration { state, taken });

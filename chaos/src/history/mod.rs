@@ -8,12 +8,14 @@
 
 mod fault;
 mod op;
+mod txn;
 
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{FaultName, Span};
 pub use op::{Answer, Level, Op, Seen};
+pub use txn::{Action, After, AttributeValue, Attributes, Branch, Change, Comparison, Condition, Txn};
 
 /// Microseconds since the run began.
 pub type Micros = u64;
@@ -135,6 +137,18 @@ pub enum Record {
         version: u64,
         /// Its hash.
         hash: String,
+    },
+    /// A linearizable read of a name's attributes after healing; none stand for "no such name" as well.
+    FinalAttributes {
+        /// Which node was asked.
+        node: NodeId,
+        /// The name.
+        name: String,
+        /// Its attributes.
+        attributes: Attributes,
+        /// The applied log index of the answer, if it told one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        applied: Option<u64>,
     },
     /// After healing, a published hash was looked up among the remembered versions.
     Audit {

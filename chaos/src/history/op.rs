@@ -5,7 +5,7 @@
 use raft_store::types::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::Micros;
+use super::{After, Attributes, Branch, Micros, Txn};
 
 /// An operation on the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,36 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_index: Option<u64>,
     },
+    /// Change attributes, depending on conditions (K2).
+    Txn(Txn),
+    /// Read a name's attributes.
+    ReadAttributes {
+        /// Which name.
+        name: String,
+        /// How strong.
+        level: Level,
+        /// Which node was asked.
+        node: NodeId,
+        /// The log index of an acknowledged write that the answer must include (R3).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_index: Option<u64>,
+    },
+    /// Ask what became of a transaction (K5).
+    LookUp {
+        /// Its id.
+        txn: String,
+        /// How strong.
+        level: Level,
+        /// Which node was asked.
+        node: NodeId,
+    },
+}
+
+impl Op {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Search { .. } | Self::ReadAttributes { .. } | Self::LookUp { .. })
+    }
 }
 
 /// Strength of a read (R1).
@@ -144,6 +174,24 @@ pub enum Answer {
         version: u64,
         /// Its hash; empty for version 0.
         hash: String,
+    },
+    /// A transaction was carried out.
+    Applied {
+        /// Which of its operations.
+        branch: Branch,
+        /// Its id: log index and position, `INDEX.N`.
+        txn: String,
+        /// The names that these operations are on, as they are afterwards.
+        names: Vec<After>,
+    },
+    /// Nothing is known of a transaction.
+    Forgotten,
+    /// What a read of attributes saw; neither a version nor attributes stand for "no such name".
+    Attributes {
+        /// The version, if the name has one.
+        version: Option<u64>,
+        /// The attributes.
+        attributes: Attributes,
     },
     /// What a search found; version 0 stands for "no such file".
     Found {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::percentile;
-use crate::history::{Answer, FaultOutcome, Micros, Op};
-use crate::model::{Model, Operation, Outcome};
+use crate::history::{FaultOutcome, Micros, Op};
+use crate::model::{Model, Operation};
 
 /// A gap between acknowledged writes counts as unavailable from this length on, in microseconds.
 pub const GAP: Micros = 250_000;
@@ -135,15 +135,15 @@ pub fn kind(op: &Op) -> &'static str {
         Op::Publish { .. } => "publish",
         Op::Read { .. } => "read",
         Op::Search { .. } => "search",
+        Op::Txn(_) => "transaction",
+        Op::ReadAttributes { .. } => "read attributes",
+        Op::LookUp { .. } => "look up",
     }
 }
 
 /// Whether the operation is a write that a majority had to take.
 pub fn is_acknowledged_write(operation: &Operation) -> bool {
-    match &operation.outcome {
-        Outcome::Ok(Answer::File { .. } | Answer::Found { .. }, _) | Outcome::Refused(_) | Outcome::Unknown => false,
-        Outcome::Ok(..) => true,
-    }
+    operation.answer().is_some() && !operation.op.is_read()
 }
 
 fn gaps(model: &Model) -> Vec<Window> {
@@ -154,8 +154,7 @@ fn gaps(model: &Model) -> Vec<Window> {
         .filter_map(|operation| operation.completed)
         .collect();
     // Before the first and after the last of them clients may have asked for long, in vain.
-    let is_read = |op: &Op| matches!(op, Op::Read { .. } | Op::Search { .. });
-    let writes = model.operations.values().filter(|operation| !is_read(&operation.op));
+    let writes = model.operations.values().filter(|operation| !operation.op.is_read());
     let asked: Vec<Micros> = writes.map(|operation| operation.invoked).collect();
     ends.sort_unstable();
     let (first, last) = (ends.first().copied(), ends.last().copied());

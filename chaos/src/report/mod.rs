@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checker::{Checker, Finding, Findings, replication, searches, validity};
+use crate::checker::{Checker, Finding, Findings, replication, searches, transactions, validity};
 use crate::columns::{Columns, Side};
 use crate::history::{Event, Micros, Op, RunInfo};
 use crate::model::Model;
@@ -141,11 +141,14 @@ pub struct Property {
 pub fn judge(model: &Model, checkers: &[Checker], scenario: Option<&Scenario>) -> Report {
     // Copies exist only where peers share folders.
     let has_peers = !model.copies.is_empty() || scenario.is_some_and(|scenario| scenario.setup.peers > 0);
-    // A workload that never searches says nothing about searches; a batch of simulations has to search somewhere.
+    // A workload that never searches says nothing about searches, and histories of before there were transactions have
+    // none; a batch of simulations has to search somewhere.
     let has_searches = model.operations.values().any(|operation| matches!(operation.op, Op::Search { .. }));
+    let has_transactions = model.operations.values().any(|operation| matches!(operation.op, Op::Txn(_)));
     let says_something = |checker: &&Checker| match checker.name {
         name if name == replication::CHECKER.name => has_peers,
         name if name == searches::CHECKER.name => has_searches,
+        name if name == transactions::CHECKER.name => has_transactions,
         _ => true,
     };
     let properties: Vec<Property> = checkers

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Checker, Finding};
-use crate::history::{Event, OpId, Record};
+use crate::history::{Event, Op, OpId, Record};
 use crate::model::{Model, file_of, peer_of};
 
 /// Times that the checker is asked again.
@@ -82,14 +82,20 @@ fn around(events: &[Event], finding: &Finding) -> Vec<OpId> {
     let files: BTreeSet<&str> =
         invoked().filter(|(id, _)| named.contains(id)).filter_map(|(_, op)| file_of(op)).collect();
     // A finding without operations names its file in words.
+    // Transactions join names: all of them may be needed.
+    let attributes = invoked().any(|(id, op)| named.contains(&id) && concerns_attributes(op));
     let concerned = |file: &str| if files.is_empty() { finding.what.contains(file) } else { files.contains(file) };
     let on_files = || invoked().filter(|(_, op)| file_of(op).is_some_and(concerned));
     let peers: BTreeSet<&str> = on_files().filter_map(|(_, op)| peer_of(op)).collect();
     let ids = invoked().filter(|(id, op)| {
         let registers = file_of(op).is_none() && peer_of(op).is_some_and(|peer| peers.contains(peer));
-        named.contains(id) || registers || file_of(op).is_some_and(concerned)
+        named.contains(id) || registers || file_of(op).is_some_and(concerned) || (attributes && concerns_attributes(op))
     });
     ids.map(|(id, _)| id).collect()
+}
+
+fn concerns_attributes(op: &Op) -> bool {
+    matches!(op, Op::Txn(_) | Op::ReadAttributes { .. } | Op::LookUp { .. })
 }
 
 /// These operations, and everything that is not an operation.

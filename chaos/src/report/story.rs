@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use super::figures::kind;
 use super::html::table;
 use crate::checker::Finding;
-use crate::history::{Answer, Event, Micros, Op};
+use crate::history::{Action, Answer, Attributes, Branch, Change, Condition, Event, Micros, Op, Txn};
 use crate::model::{Model, Operation, Outcome, file_of, peer_of};
+use crate::workload::level_text;
 
 /// Operations that are shown.
 const SHOWN_MAX: usize = 60;
@@ -131,13 +132,19 @@ fn asked(op: &Op) -> String {
         Op::Read { level, node, min_index, .. } => {
             let whom = node.map(|node| format!(" at node {node}")).unwrap_or_default();
             let index = min_index.map(|index| format!(" from index {index} on")).unwrap_or_default();
-            format!("{} read of {file}{whom}{index}", crate::workload::level_text(*level))
+            format!("{} read of {file}{whom}{index}", level_text(*level))
         }
         Op::Search { level, node, min_index, .. } => {
-            let level = level.map_or("default", crate::workload::level_text);
+            let level = level.map_or("default", level_text);
             let index = min_index.map(|index| format!(" from index {index} on")).unwrap_or_default();
             format!("{level} search for {file} at node {node}{index}")
         }
+        Op::Txn(txn) => transaction(txn),
+        Op::ReadAttributes { name, level, node, min_index } => {
+            let index = min_index.map(|index| format!(" from index {index} on")).unwrap_or_default();
+            format!("{} read of the attributes of {name} at node {node}{index}", level_text(*level))
+        }
+        Op::LookUp { txn, level, node } => format!("{} look-up of {txn} at node {node}", level_text(*level)),
         Op::Register { .. } | Op::Leave { .. } => format!("{} {file}", kind(op)),
     }
 }
@@ -155,11 +162,54 @@ fn answered(operation: &Operation) -> String {
             format!("denied: {holder} has it{place}")
         }
         Outcome::Ok(Answer::Published { version }, _) => format!("v{version}"),
+        Outcome::Ok(Answer::Applied { branch, txn, names }, _) => {
+            let branch = if *branch == Branch::Then { "then" } else { "else" };
+            let names = names.iter().map(|after| format!("{} {}", after.name, attributes(&after.attributes)));
+            format!("{txn}, {branch}: {}", names.collect::<Vec<_>>().join("; "))
+        }
+        Outcome::Ok(Answer::Forgotten, _) => "nothing is known of it".into(),
+        Outcome::Ok(Answer::Attributes { attributes: seen, .. }, _) => attributes(seen),
         Outcome::Ok(Answer::Found { version: 0 }, _) => "not found".into(),
         Outcome::Ok(Answer::Found { version }, _) => format!("found v{version}"),
         Outcome::Ok(Answer::File { version: 0, .. }, _) => "no such file".into(),
         Outcome::Ok(Answer::File { version, hash }, _) => format!("v{version} {}", brief(hash)),
     }
+}
+
+/// A transaction in words.
+fn transaction(txn: &Txn) -> String {
+    let conditions = txn.conditions.iter().map(|condition| match condition {
+        Condition::Exists { name, exists: true } => format!("{name} exists"),
+        Condition::Exists { name, exists: false } => format!("{name} does not exist"),
+        Condition::Version { name, version } => format!("{name} is at v{version}"),
+        Condition::Attribute { name, attr, is, value } => format!("{name} {attr} {} {value}", is.sign()),
+        Condition::Lease { name, fence } => format!("{name} is leased under fence {fence}"),
+    });
+    let conditions = conditions.collect::<Vec<_>>().join(" and ");
+    let (then, otherwise) = (changes(&txn.then), changes(&txn.otherwise));
+    if conditions.is_empty() { then } else { format!("if {conditions}: {then}; else: {otherwise}") }
+}
+
+fn changes(changes: &[Change]) -> String {
+    let words = changes.iter().map(|Change { name, action, fence }| {
+        let under = fence.map(|fence| format!(" under fence {fence}")).unwrap_or_default();
+        match action {
+            Action::Set { attr, value } => format!("{name} {attr} = {value}{under}"),
+            Action::Add { attr, by, min, max } => {
+                let least = min.map(|min| format!(" (at least {min})")).unwrap_or_default();
+                let most = max.map(|max| format!(" (at most {max})")).unwrap_or_default();
+                format!("{name} {attr} {by:+}{least}{most}{under}")
+            }
+            Action::Unset { attr } => format!("{name} without {attr}{under}"),
+            Action::Delete => format!("delete {name}{under}"),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn attributes(attributes: &Attributes) -> String {
+    let words = attributes.iter().map(|(attr, value)| format!("{attr} {value}"));
+    format!("{{{}}}", words.collect::<Vec<_>>().join(", "))
 }
 
 fn brief(hash: &str) -> &str {

@@ -14,17 +14,20 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::http::{call, post_request};
+use super::http::{ask, call, post_request};
 use super::journal::{Journal, now};
 use super::net::address;
 use super::plan::Plan;
 use crate::history::{Answer, Level, Op, OpId, Record};
+use crate::workload::bank::Bank;
 use crate::workload::keyed::{self, Habits, Keyed, Wire};
 use crate::workload::write::{Lease, LeaseHolder, Write};
-use crate::workload::{RawOutcome, file_answer, found_answer, level_text, settled, write_answer};
+use crate::workload::{Heard, RawOutcome, file_answer, found_answer, level_text, settled, write_answer};
 
 /// Deadlines of single attempts in milliseconds; many are shorter than a failover.
 const ATTEMPT_MS: std::ops::Range<u64> = 40..1_500;
+/// Longest pause of a client that changes attributes, in milliseconds.
+const BANK_PAUSE_MS: u64 = 120;
 /// Lease durations in milliseconds.
 const TTLS_MS: [u64; 3] = [300, 1_000, 3_000];
 
@@ -45,8 +48,8 @@ impl Wire for SimWire {
         self.journal.is_over()
     }
 
-    fn invoke(&self, client: &str, op: Op, key: String, _to: NodeId) -> OpId {
-        self.journal.invoke(client, op, Some(key))
+    fn invoke(&self, client: &str, op: Op, key: Option<String>, _to: NodeId) -> OpId {
+        self.journal.invoke(client, op, key)
     }
 
     fn record(&self, record: Record) {
@@ -64,10 +67,43 @@ impl Wire for SimWire {
             post = post.header(headers::IDEMPOTENCY_FLOOR, floor.to_string());
         }
         let outcome = call(post, body.to_string(), limit, &mut self.newest_index).await;
-        if matches!(outcome, RawOutcome::Unknown(_)) {
-            self.journal.count("unknown outcomes");
+        match &outcome {
+            RawOutcome::Unknown(_) => self.journal.count("unknown outcomes"),
+            RawOutcome::Ok(..) if *path == "/txn" => self.journal.count("transactions"),
+            RawOutcome::Refused(code, _) if code == "out_of_bounds" => self.journal.count("transactions out of bounds"),
+            RawOutcome::Refused(code, _) if code == "key_reused" => self.journal.count("keys used twice"),
+            RawOutcome::Ok(..) | RawOutcome::Refused(..) => {}
         }
         outcome
+    }
+
+    async fn get(&mut self, node: NodeId, path: &str, query: &[(&str, &str)], limit: Duration) -> Heard {
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = Request::get(format!("http://{}{path}?{}", address(node), query.join("&")));
+        ask(request, String::new(), limit, &mut 0).await
+    }
+}
+
+/// A client that changes attributes; it works until the phase ends.
+pub(super) async fn bank(number: usize, plan: Plan, journal: Journal) {
+    let mut rng = plan.rng(7_000 + number as u64);
+    let session = rng.random_bool(0.5);
+    let habits = Habits { attempt_ms: ATTEMPT_MS, repeats: 0.2, pause_ms: Some(100), session };
+    let wire = SimWire { journal, founders: plan.founders, newest_index: 0 };
+    let mut bank = Bank::new(wire, number, rng, habits, BANK_PAUSE_MS);
+    wait_for_the_cluster(&mut bank.client).await;
+    bank.run().await;
+}
+
+/// Before a cluster is founded there is nothing to ask for.
+async fn wait_for_the_cluster(client: &mut Keyed<SimWire>) {
+    while !client.wire.journal.is_over() {
+        let node = client.rng.random_range(1..=client.wire.founders);
+        let request = Request::get(format!("http://{}/leader", address(node)));
+        if let RawOutcome::Ok(..) = call(request, String::new(), Duration::from_secs(1), &mut 0).await {
+            return;
+        }
+        client.pause(50).await;
     }
 }
 
@@ -92,7 +128,7 @@ impl Actor {
 
     /// Works until the phase ends.
     pub(super) async fn run(mut self) {
-        self.wait_for_the_cluster().await;
+        wait_for_the_cluster(&mut self.client).await;
         while !self.client.wire.journal.is_over() && !self.register().await {
             self.client.pause(50).await;
         }
@@ -107,18 +143,6 @@ impl Actor {
                 _ => self.lease_cycle().await,
             }
             self.client.pause(30).await;
-        }
-    }
-
-    /// Before a cluster is founded there is nothing to ask for.
-    async fn wait_for_the_cluster(&mut self) {
-        while !self.client.wire.journal.is_over() {
-            let node = self.client.rng.random_range(1..=self.client.wire.founders);
-            let request = Request::get(format!("http://{}/leader", address(node)));
-            if let RawOutcome::Ok(..) = call(request, String::new(), Duration::from_secs(1), &mut 0).await {
-                return;
-            }
-            self.client.pause(50).await;
         }
     }
 

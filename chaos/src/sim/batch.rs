@@ -29,7 +29,17 @@ const INVALID_PERCENT_MAX: usize = 10;
 /// Seeds from which on every kind of fault must have come up.
 const EVERY_MODE_FROM: usize = 50;
 /// Other things that must have happened in such a batch.
-const MODES: [&str; 6] = ["leaders", "snapshots", "purges", "snapshots installed", "claims", "unknown outcomes"];
+const MODES: [&str; 9] = [
+    "leaders",
+    "snapshots",
+    "purges",
+    "snapshots installed",
+    "claims",
+    "unknown outcomes",
+    "transactions",
+    "transactions out of bounds",
+    "keys used twice",
+];
 
 /// Runs one seed in its own process.
 pub async fn in_a_process(seed: u64) -> anyhow::Result<Outcome> {

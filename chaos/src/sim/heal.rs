@@ -20,8 +20,8 @@ struct Members {
 
 /// Reads everything back from these members.
 pub(super) async fn read_back(ids: Vec<u64>, journal: Journal) -> Result<(), String> {
-    let published = journal.published();
-    verify::read_back(&Members { ids, journal }, &published).await
+    let written = journal.written();
+    verify::read_back(&Members { ids, journal }, &written).await
 }
 
 impl Healed for Members {

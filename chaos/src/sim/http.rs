@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::net::{address, exchange};
 use crate::history::Seen;
-use crate::workload::{RawOutcome, outcome_of};
+use crate::workload::{Heard, RawOutcome, outcome_of};
 
 /// A POST of JSON to a node.
 pub(super) fn post_request(node: u64, path: &str) -> hyper::http::request::Builder {
@@ -23,16 +23,26 @@ pub(super) async fn post(node: u64, path: &str, body: &Value, limit: Duration) -
     call(post_request(node, path), body.to_string(), limit, &mut 0).await
 }
 
-/// Sends a request and reads what its answer proves; `newest_index` is raised to the log index of a write.
+/// Sends a request and reads what its answer proves.
 pub(super) async fn call(
     request: hyper::http::request::Builder,
     body: String,
     limit: Duration,
     newest_index: &mut u64,
 ) -> RawOutcome {
+    ask(request, body, limit, newest_index).await.0
+}
+
+/// The same, with who answered; `newest_index` is raised to the log index of a write.
+pub(super) async fn ask(
+    request: hyper::http::request::Builder,
+    body: String,
+    limit: Duration,
+    newest_index: &mut u64,
+) -> Heard {
     let request = match request.body(Bytes::from(body)) {
         Ok(request) => request,
-        Err(error) => return RawOutcome::Refused("unreachable".into(), error.to_string()),
+        Err(error) => return (RawOutcome::Refused("unreachable".into(), error.to_string()), None),
     };
     match exchange(request, limit).await {
         Ok(response) => {
@@ -44,9 +54,9 @@ pub(super) async fn call(
                 let boot = text(headers::BOOT)?.to_owned();
                 Some(Seen { node, boot, applied, index: number(headers::INDEX) })
             })();
-            outcome_of(response.status().is_success(), response.body(), seen)
+            (outcome_of(response.status().is_success(), response.body(), seen.clone()), seen)
         }
-        Err(node::sys::net::Undelivered::NotSent(reason)) => RawOutcome::Refused("unreachable".into(), reason),
-        Err(node::sys::net::Undelivered::Lost(reason)) => RawOutcome::Unknown(reason),
+        Err(node::sys::net::Undelivered::NotSent(reason)) => (RawOutcome::Refused("unreachable".into(), reason), None),
+        Err(node::sys::net::Undelivered::Lost(reason)) => (RawOutcome::Unknown(reason), None),
     }
 }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::history::{Event, Micros, Op, OpId, Record};
+use crate::verify::Written;
 
 #[derive(Debug, Default)]
 struct Inner {
     events: Vec<Event>,
     next_op: OpId,
     over: bool,
-    published: BTreeMap<String, Vec<String>>,
+    written: Written,
     counts: BTreeMap<&'static str, u64>,
     /// Which node should hand leadership over, and to which.
     transfer: Option<(u64, u64)>,
@@ -50,10 +51,13 @@ impl Journal {
         let id = {
             let mut inner = self.inner.lock();
             if let Op::Publish { file, hash, .. } = &op {
-                let hashes = inner.published.entry(file.clone()).or_default();
+                let hashes = inner.written.published.entry(file.clone()).or_default();
                 if !hashes.contains(hash) {
                     hashes.push(hash.clone());
                 }
+            }
+            if let Op::Txn(txn) = &op {
+                inner.written.attributed.extend(txn.names().into_iter().map(str::to_owned));
             }
             inner.next_op += 1;
             inner.next_op
@@ -103,9 +107,9 @@ impl Journal {
         self.inner.lock().over
     }
 
-    /// Contents that were published, or tried to be: per file, in the order they were sent.
-    pub(super) fn published(&self) -> BTreeMap<String, Vec<String>> {
-        self.inner.lock().published.clone()
+    /// What clients may have changed; nothing is written down here after that.
+    pub(super) fn written(&self) -> Written {
+        std::mem::take(&mut self.inner.lock().written)
     }
 
     /// Everything in order of time.

@@ -19,7 +19,7 @@ use super::net::name;
 use super::outcome::Outcome;
 use super::plan::{FaultKind, Plan};
 use super::watch::Watch;
-use super::{admin, entropy, heal, probe};
+use super::{actor, admin, entropy, heal, probe};
 use crate::checker;
 use crate::history::{Event, FORMAT, FaultOutcome, FaultRecord, Micros, Record, RunInfo};
 use crate::model::Model;
@@ -35,6 +35,8 @@ const LATE_REQUESTS: Duration = Duration::from_secs(6);
 /// Clients' requests that are still under way when the second phase begins end within this time.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// Clients that change attributes.
+const BANKS: usize = 2;
 /// Peers that fall silent.
 const GUESTS: u64 = 3;
 
@@ -179,6 +181,9 @@ impl SimCluster {
                 let mut working = tokio::task::JoinSet::new();
                 for number in 0..plan.clients {
                     working.spawn_local(Actor::new(number, &plan, journal.clone()).run());
+                }
+                for number in 0..BANKS {
+                    working.spawn_local(actor::bank(number, plan.clone(), journal.clone()));
                 }
                 for number in 0..GUESTS {
                     working.spawn_local(Guest::new(number, &plan, journal.clone()).run());

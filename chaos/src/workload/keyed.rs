@@ -11,7 +11,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use super::raw::{RawOutcome, UNREACHABLE, write_answer};
+use super::raw::{Heard, RawOutcome, UNREACHABLE, write_answer};
 use super::write::Write;
 use super::{Settled, settled};
 use crate::history::{Answer, Op, OpId, Record, Seen};
@@ -25,8 +25,8 @@ pub(crate) trait Wire {
     fn nodes(&self) -> u64;
     /// Whether the client should end.
     fn is_over(&self) -> bool;
-    /// Writes down that a write is about to be sent.
-    fn invoke(&self, client: &str, op: Op, key: String, to: NodeId) -> OpId;
+    /// Writes down that a request is about to be sent.
+    fn invoke(&self, client: &str, op: Op, key: Option<String>, to: NodeId) -> OpId;
     /// Writes down what became of it.
     fn record(&self, record: Record);
     /// A write was acknowledged.
@@ -35,6 +35,8 @@ pub(crate) trait Wire {
     fn repeats(&self) {}
     /// Sends a request to a node.
     async fn post(&mut self, node: NodeId, request: &Request, limit: Duration) -> RawOutcome;
+    /// Asks a node for something.
+    async fn get(&mut self, node: NodeId, path: &str, query: &[(&str, &str)], limit: Duration) -> Heard;
 }
 
 /// What a client is like.
@@ -111,7 +113,7 @@ impl<W: Wire> Keyed<W> {
         }
         let limit = Duration::from_millis(self.rng.random_range(self.habits.attempt_ms.clone()));
         let node = self.node();
-        let id = self.wire.invoke(&self.name, request.write.op.clone(), request.key.clone(), node);
+        let id = self.wire.invoke(&self.name, request.write.op.clone(), Some(request.key.clone()), node);
         let outcome = self.wire.post(node, request, limit).await;
         let (record, settled) = settled(id, outcome, write_answer);
         self.wire.record(record);

@@ -49,7 +49,10 @@ pub(crate) async fn call(
         Op::Register { .. } => index.register(&read(write)?).await.map(|_| told(Answer::Done))?,
         Op::Release { .. } => index.release(&read(write)?).await.map(|()| told(Answer::Done))?,
         Op::Leave { .. } => index.leave(&read(write)?).await.map(|()| told(Answer::Done))?,
-        Op::Read { .. } | Op::Search { .. } => return Err(not_a_write("it is a read")),
+        Op::Txn(_) => return Err(not_a_write("the clients that send transactions do without the library")),
+        Op::Read { .. } | Op::Search { .. } | Op::ReadAttributes { .. } | Op::LookUp { .. } => {
+            return Err(not_a_write("it is a read"));
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: an operation is recorded as refused only if its answer proves that it was not applied;
 //! everything that is not understood is unknown.
 
+pub(crate) mod bank;
 pub(crate) mod keyed;
 mod lease;
 pub(crate) mod library;
@@ -10,10 +11,11 @@ mod loyal;
 mod raw;
 mod reader;
 mod seeker;
+pub(crate) mod txn;
 pub(crate) mod write;
 mod zombie;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client::cluster::Error;
@@ -30,8 +32,8 @@ use crate::recorder::Recorder;
 use crate::scenario::Workload;
 
 pub(crate) use lease::PATIENT_PREFIX;
+pub(crate) use raw::{Heard, outcome_of, write_answer};
 pub use raw::{RawClient, RawOutcome};
-pub(crate) use raw::{outcome_of, write_answer};
 pub(crate) use reader::{file_answer, found_answer, level_text};
 
 /// How far back a repeated publish is looked for, in publishes of that file.
@@ -48,6 +50,8 @@ pub struct Context {
     pub founders: usize,
     /// Clients that publish and search. Where real peers are they would be asked for copies of files that nobody has.
     pub seekers: usize,
+    /// Clients that change attributes.
+    pub tellers: usize,
     /// What to do.
     pub workload: Workload,
     /// Counts lease updates as they are sent; faults wait for it.
@@ -56,6 +60,8 @@ pub struct Context {
     pub stop: watch::Receiver<bool>,
     /// Contents that were published, or tried to be: per file, in the order they were sent.
     pub published: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    /// Names whose attributes transactions may have changed.
+    pub attributed: Arc<Mutex<BTreeSet<String>>>,
     /// Log index of the newest acknowledged write per file, where the answer named it.
     pub indexes: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -85,7 +91,7 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients, those that search, two readers for each node, and for each that is there from the beginning
+/// Starts `count` clients, those that search, those that change attributes, two readers for each node, and for each that is there from the beginning
 /// a client that writes through it alone; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
@@ -104,6 +110,9 @@ pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, 
     }
     for number in 0..context.seekers {
         clients.spawn(seeker::Seeker::new(context.clone(), number, seed)?.run());
+    }
+    for number in 0..context.tellers {
+        clients.spawn(bank::start(context.clone(), number, seed)?);
     }
     for server in 0..context.servers.len() {
         for stale in [true, false] {
@@ -141,6 +150,9 @@ impl Context {
             if !hashes.iter().rev().take(REPEATS_WITHIN).any(|known| known == hash) {
                 hashes.push(hash.clone());
             }
+        }
+        if let Op::Txn(txn) = &op {
+            self.attributed.lock().extend(txn.names().into_iter().map(str::to_owned));
         }
         let id = self.recorder.invoke(client, op, key, to);
         if is_update {

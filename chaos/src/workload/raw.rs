@@ -11,6 +11,7 @@ use raft_store::types::NodeId;
 use serde_json::Value;
 
 use super::code_text;
+use super::txn::applied_answer;
 use super::write::Write;
 use crate::history::{Answer, Seen};
 
@@ -35,6 +36,9 @@ pub enum RawOutcome {
     Unknown(String),
 }
 
+/// What a read came to, and whose state answered it, a refusal too.
+pub(crate) type Heard = (RawOutcome, Option<Seen>);
+
 impl RawClient {
     /// A client of these base URLs.
     pub fn new(servers: Arc<Vec<String>>) -> Result<Self, reqwest::Error> {
@@ -55,7 +59,7 @@ impl RawClient {
         if let Some(key) = key {
             request = request.header(headers::IDEMPOTENCY_KEY, key);
         }
-        outcome(request.send().await).await
+        outcome(request.send().await).await.0
     }
 
     /// One write to server number `server`.
@@ -65,6 +69,11 @@ impl RawClient {
 
     /// One GET from server number `server`, counted from 0.
     pub async fn get(&self, server: usize, path: &str, query: &[(&str, &str)], limit: Duration) -> RawOutcome {
+        self.ask(server, path, query, limit).await.0
+    }
+
+    /// The same, with who answered.
+    pub(crate) async fn ask(&self, server: usize, path: &str, query: &[(&str, &str)], limit: Duration) -> Heard {
         outcome(self.http.get(self.address(server, path)).query(query).timeout(limit).send().await).await
     }
 
@@ -74,19 +83,19 @@ impl RawClient {
     }
 }
 
-async fn outcome(result: reqwest::Result<reqwest::Response>) -> RawOutcome {
+async fn outcome(result: reqwest::Result<reqwest::Response>) -> Heard {
     let response = match result {
         Ok(response) => response,
-        Err(error) if error.is_connect() => return RawOutcome::Refused(UNREACHABLE.into(), error.to_string()),
-        Err(error) => return RawOutcome::Unknown(error.to_string()),
+        Err(error) if error.is_connect() => return (RawOutcome::Refused(UNREACHABLE.into(), error.to_string()), None),
+        Err(error) => return (RawOutcome::Unknown(error.to_string()), None),
     };
     let success = response.status().is_success();
     let seen = seen(&response);
     let body = match response.bytes().await {
         Ok(body) => body,
-        Err(error) => return RawOutcome::Unknown(error.to_string()),
+        Err(error) => return (RawOutcome::Unknown(error.to_string()), None),
     };
-    outcome_of(success, &body, seen)
+    (outcome_of(success, &body, seen.clone()), seen)
 }
 
 /// What a whole answer proves.
@@ -128,6 +137,7 @@ pub(crate) fn write_answer(value: &Value) -> Option<Answer> {
             Some(Answer::Denied { holder, position: number("position") })
         }
         None if value.is_null() || value.get("incarnation").is_some() => Some(Answer::Done),
+        None if value.get("txn").is_some() => applied_answer(value),
         None => number("version").map(|version| Answer::Published { version }),
     }
 }

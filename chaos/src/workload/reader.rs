@@ -87,7 +87,12 @@ pub(crate) fn level_text(level: Level) -> &'static str {
 
 /// Version and hash in an answer of `GET /file`.
 pub(crate) fn file_answer(value: &Value) -> Option<Answer> {
-    let version = value.get("version").and_then(Value::as_u64)?;
+    let version = value.get("version")?;
+    // A name that has only attributes.
+    if version.is_null() {
+        return Some(Answer::File { version: 0, hash: String::new() });
+    }
+    let version = version.as_u64()?;
     Some(Answer::File { version, hash: value.get("hash").and_then(Value::as_str)?.to_owned() })
 }
 

@@ -61,10 +61,10 @@ impl Write {
 pub(crate) struct Lease {
     pub(crate) peer: String,
     pub(crate) file: String,
-    token: Value,
-    fence: u64,
+    pub(super) token: Value,
+    pub(super) fence: u64,
     ttl_ms: u64,
-    version: u64,
+    pub(super) version: u64,
 }
 
 impl Lease {

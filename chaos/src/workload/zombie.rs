@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::keyed::{Habits, Keyed, Request, Wire};
+use super::raw::Heard;
 use super::write::{Lease, Write};
 use super::{Context, RawClient, RawOutcome, WorkloadError};
 use crate::history::{Answer, Op, OpId, Record, Seen};
@@ -28,6 +29,13 @@ pub(super) struct RawWire {
     raw: RawClient,
 }
 
+impl RawWire {
+    pub(super) fn new(context: Context) -> Result<Self, WorkloadError> {
+        let raw = RawClient::new(context.servers.clone())?;
+        Ok(Self { context, raw })
+    }
+}
+
 impl Wire for RawWire {
     fn nodes(&self) -> u64 {
         self.context.servers.len().max(1) as u64
@@ -37,8 +45,8 @@ impl Wire for RawWire {
         self.context.is_over()
     }
 
-    fn invoke(&self, client: &str, op: Op, key: String, to: NodeId) -> OpId {
-        self.context.invoke_at(client, op, Some(key), Some(to))
+    fn invoke(&self, client: &str, op: Op, key: Option<String>, to: NodeId) -> OpId {
+        self.context.invoke_at(client, op, key, Some(to))
     }
 
     fn record(&self, record: Record) {
@@ -54,15 +62,18 @@ impl Wire for RawWire {
     async fn post(&mut self, node: NodeId, request: &Request, limit: Duration) -> RawOutcome {
         self.raw.write(node as usize - 1, &request.write, Some(&request.key), limit).await
     }
+
+    async fn get(&mut self, node: NodeId, path: &str, query: &[(&str, &str)], limit: Duration) -> Heard {
+        self.raw.ask(node as usize - 1, path, query, limit).await
+    }
 }
 
 pub(super) struct Zombie(Keyed<RawWire>);
 
 impl Zombie {
     pub(super) fn new(context: Context, number: usize, seed: u64) -> Result<Self, WorkloadError> {
-        let raw = RawClient::new(context.servers.clone())?;
         let habits = Habits { attempt_ms: ATTEMPT_MS, repeats: 0.3, pause_ms: None, session: false };
-        let (wire, rng) = (RawWire { context, raw }, StdRng::seed_from_u64(seed));
+        let (wire, rng) = (RawWire::new(context)?, StdRng::seed_from_u64(seed));
         Ok(Self(Keyed { wire, name: format!("zombie-{number}"), rng, keys: 0, habits }))
     }
 

@@ -35,6 +35,9 @@ pub struct Common {
         default_value = "http://127.0.0.1:8080"
     )]
     pub server: String,
+    /// Learn all members from any server that answers, and remember them in the shared folder.
+    #[arg(long, global = true)]
+    pub discover: bool,
     /// The shared folder.
     #[arg(long, global = true, value_name = "DIR", env = variables::DIR, default_value = ".")]
     pub dir: PathBuf,

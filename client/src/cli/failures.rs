@@ -26,9 +26,12 @@ impl From<FolderError> for Failure {
 impl From<DownloadError> for Failure {
     fn from(error: DownloadError) -> Self {
         let exit = match error {
-            DownloadError::NoSources { .. } | DownloadError::AllFailed { .. } | DownloadError::TooSlow { .. } => {
-                Exit::Unavailable
-            }
+            DownloadError::NoSources { .. }
+            | DownloadError::NotAllowed { .. }
+            | DownloadError::AllFailed { .. }
+            | DownloadError::Superseded { .. }
+            | DownloadError::TooSlow { .. } => Exit::Unavailable,
+            DownloadError::BeyondEnd { .. } => Exit::Usage,
             DownloadError::Mismatch { .. } => Exit::Integrity,
             DownloadError::DiskFull { .. } | DownloadError::Io { .. } => Exit::Disk,
         };

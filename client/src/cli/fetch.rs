@@ -4,25 +4,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use raft_store::types::FileName;
 
 use super::session::Session;
-use crate::cluster::{Consistency, ReadOptions};
+use super::values::allow_list;
 use crate::contract::{CurrentVersion, FileResponse};
+use crate::download::allow::AllowList;
+use crate::download::holders::{self, Holders, Lookup};
 use crate::download::{DownloadError, Downloader, FetchRequest, Fetched, Progress, ProgressFn};
 use crate::terminal::{Exit, Failure, Format};
 
 /// Time between two progress lines in JSON.
 const JSON_PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
-/// How long to wait until a holder can send the version. A new version has only one holder at first, which may just be
-/// restarting.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
-/// First pause before the holders are looked up again; it doubles up to [`SOURCE_PAUSE_MAX`].
-const SOURCE_PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Longest pause before the holders are looked up again.
-const SOURCE_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Whom to fetch from.
+#[derive(Debug, Clone, Args)]
+pub struct Known {
+    /// Fetch only from these peers, by id or address, comma-separated.
+    #[arg(long, value_name = "ID or ADDRESS,…", value_parser = allow_list)]
+    pub allow_peers: Option<AllowList>,
+}
 
 /// The current version of a file. A record has none (K1).
 pub fn current(file: &FileResponse) -> Result<CurrentVersion, Failure> {
@@ -30,49 +33,21 @@ pub fn current(file: &FileResponse) -> Result<CurrentVersion, Failure> {
     file.current().ok_or_else(record)
 }
 
-/// Fetches the current version of a file from its live holders into a part file in `tmp`. If none can be reached, the
-/// holders are looked up and tried again for a while, within the time limit of a request.
+/// Fetches the current version of a file from its live holders into a part file in `tmp`. Holders that come and go
+/// meanwhile are found by themselves. If none can be reached, they are looked up and tried again for a while, within
+/// the time limit of a request: a new version has only one holder at first, which may just be restarting.
 pub async fn fetch(session: &Session, file: &FileResponse, tmp: &Path) -> Result<Fetched, Failure> {
-    let until = Instant::now() + SOURCE_PATIENCE.min(session.timeout);
-    let reading = ReadOptions { consistency: Consistency::Leader, ..ReadOptions::default() };
-    let client = session.client.with_reading(reading);
-    let (mut file, mut pause) = (file.clone(), SOURCE_PAUSE_MIN);
-    loop {
-        let failed = match fetch_once(session, &file, current(&file)?, tmp).await {
-            Err(error @ (DownloadError::NoSources { .. } | DownloadError::AllFailed { .. })) => error,
-            result => return Ok(result?),
-        };
-        if Instant::now() + pause >= until {
-            return Err(failed.into());
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(SOURCE_PAUSE_MAX);
-        // The time for this lookup counts as part of the wait.
-        match client.with_deadline(until.saturating_duration_since(Instant::now())).file(&file.name).await {
-            Ok(answer) if (answer.value.version, answer.value.hash) == (file.version, file.hash) => file = answer.value,
-            Ok(_) => return Err(Failure::from(failed).hint("a newer version has been published; try again")),
-            Err(error) if error.is_temporary() => {}
-            Err(_) => return Err(failed.into()),
-        }
+    let CurrentVersion { version, size, hash } = current(file)?;
+    let name = file.name.clone();
+    let now = Holders::of(file, version, hash, session.allow.as_deref());
+    if now.sources.is_empty() && !now.left_out.is_empty() {
+        return Err(DownloadError::NotAllowed { name, version, holders: now.left_out }.into());
     }
-}
-
-async fn fetch_once(
-    session: &Session,
-    file: &FileResponse,
-    current: CurrentVersion,
-    tmp: &Path,
-) -> Result<Fetched, DownloadError> {
-    let holders = file.holders.iter().filter(|holder| holder.live && holder.current);
-    let request = FetchRequest {
-        name: file.name.clone(),
-        version: current.version,
-        hash: current.hash,
-        size: Some(current.size),
-        sources: holders.map(|holder| holder.address.clone()).collect(),
-    };
+    let request = FetchRequest { name: name.clone(), version, hash, size: Some(size), sources: now.sources };
+    let patience = holders::PATIENCE.min(session.timeout);
+    let lookup = Lookup::in_index(&session.client, name, version, hash, session.allow.clone(), patience);
     let (progress, bar) = progress(session, file);
-    let result = Downloader::new(None).fetch(&request, tmp, progress).await;
+    let result = Downloader::new(None).fetch_finding(&request, tmp, progress, Some(lookup)).await;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

@@ -43,7 +43,8 @@ pub struct Kept {
     pub fencing_token: FencingToken,
 }
 
-type Leases = BTreeMap<FileName, Kept>;
+/// The kept leases by name.
+pub type Leases = BTreeMap<FileName, Kept>;
 
 /// Changes the kept leases, one process at a time. Blocking.
 fn change(folder: &Folder, change: impl FnOnce(&mut Leases)) -> Result<(), Failure> {
@@ -74,6 +75,12 @@ fn load(folder: &Folder) -> Result<Leases, Failure> {
 pub async fn kept(folder: &Arc<Folder>, name: &FileName) -> Result<Option<Kept>, Failure> {
     let (folder, name) = (Arc::clone(folder), name.clone());
     blocking(move || load(&folder).map(|leases| leases.get(&name).copied())).await?
+}
+
+/// All leases that this folder keeps.
+pub async fn all_kept(folder: &Arc<Folder>) -> Result<Leases, Failure> {
+    let folder = Arc::clone(folder);
+    blocking(move || load(&folder)).await?
 }
 
 /// Keeps a lease for later commands.

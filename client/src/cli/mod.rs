@@ -4,15 +4,19 @@
 //! command_line.rs  options of every verb       verbs/   one file for each verb
 //! original.rs      the original's flags
 //! session.rs       cluster, folder and peer    shell/   the verbs, typed into a running `serve`
-//!                                              edit/, fetch.rs, leases.rs   what several verbs share
+//! reading.rs       consistency of reads        servers.rs   what `--discover` has learned
+//!                                              edit/, fetch.rs, leases.rs, attributes.rs   what several verbs share
 //! ```
 
+mod attributes;
 mod command_line;
 mod edit;
 mod failures;
 mod fetch;
 mod leases;
 mod original;
+mod reading;
+mod servers;
 mod session;
 mod shell;
 mod values;
@@ -21,6 +25,7 @@ mod verbs;
 use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
 
 use self::command_line::Cli;
 use self::session::Session;
@@ -67,20 +72,28 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 async fn run_verb(cli: Cli) -> Result<(), Failure> {
     let session = Session::new(&cli.common)?;
+    if cli.common.discover {
+        session.discover().await;
+    }
     cli.verb.run(&session).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "RAFTSHARE_LOG is for tracing; no verb has it as an argument")]
 fn start_logging(verbose: u8) {
-    let default = match verbose {
+    let filter = log_filter(verbose, std::env::var(variables::LOG).ok());
+    // A second start within one process keeps the first one's settings.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+/// What is logged: as asked for on the command line, else as the variable says.
+fn log_filter(verbose: u8, variable: Option<String>) -> EnvFilter {
+    let by_flag = match verbose {
         0 => "warn",
         1 => "info,client=debug",
         _ => "debug,client=trace",
     };
-    let filter = std::env::var(variables::LOG).unwrap_or_else(|_| default.to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
-    // A second start within one process keeps the first one's settings.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let named = variable.filter(|_| verbose == 0).and_then(|filter| EnvFilter::try_new(filter).ok());
+    named.unwrap_or_else(|| by_flag.into())
 }
 
 #[cfg(test)]

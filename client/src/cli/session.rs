@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use raft_store::types::{FileName, PeerId};
 
 use super::command_line::Common;
+use super::servers;
 use crate::cluster::{Error, IndexClient, Options};
 use crate::contract::{ErrorCode, RegisterRequest};
+use crate::download::allow::AllowList;
 use crate::peer::Folder;
 use crate::terminal::{Exit, Failure, Output};
 
@@ -32,6 +34,8 @@ pub struct Session {
     pub timeout: std::time::Duration,
     /// Whether this is the shell of a running `serve`.
     pub interactive: bool,
+    /// The only peers that bytes are fetched from; everybody if absent.
+    pub allow: Option<Arc<AllowList>>,
     dir: PathBuf,
     peer_id: Option<PeerId>,
     folder: Option<Arc<Folder>>,
@@ -42,13 +46,19 @@ pub struct Session {
 impl Session {
     /// A session for one command. It does not open the folder yet.
     pub fn new(common: &Common) -> Result<Self, Failure> {
-        let servers = common.server.split(',').map(str::trim).filter(|server| !server.is_empty());
-        let options = Options { deadline: common.timeout, token: common.token.clone(), ..Options::new(servers) };
+        let configured = common.server.split(',').map(str::trim).filter(|server| !server.is_empty());
+        let mut servers: Vec<String> = configured.map(str::to_owned).collect();
+        if common.discover {
+            servers.extend(servers::kept(&common.dir));
+        }
+        let (deadline, token, discover) = (common.timeout, common.token.clone(), common.discover);
+        let options = Options { deadline, token, discover, ..Options::new(servers) };
         Ok(Self {
             client: IndexClient::new(options)?,
             output: Output { format: common.output, quiet: common.quiet },
             timeout: common.timeout,
             interactive: false,
+            allow: None,
             dir: common.dir.clone(),
             peer_id: common.peer_id.clone(),
             folder: None,
@@ -59,6 +69,25 @@ impl Session {
     /// A session for the shell of a served folder.
     pub fn for_shell(&self, folder: Arc<Folder>) -> Self {
         Self { folder: Some(folder), interactive: true, ..self.clone() }
+    }
+
+    /// The same session, fetching only from these peers if there is a list.
+    pub fn allowing(&self, list: Option<&AllowList>) -> Self {
+        let allow = list.map(|list| Arc::new(list.clone())).or_else(|| self.allow.clone());
+        Self { allow, ..self.clone() }
+    }
+
+    /// Learns the members of the cluster, for this command and the folder's later ones. A failure is none of the
+    /// command's: it says itself which servers do not answer.
+    pub async fn discover(&self) {
+        let servers = match self.client.discover().await {
+            Ok(servers) => servers,
+            Err(error) => return tracing::debug!(%error, "the members are unknown"),
+        };
+        let dir = self.dir.clone();
+        if let Ok(Err(error)) = blocking(move || servers::keep(&dir, &servers)).await {
+            self.output.remark(&format!("could not keep the servers for later commands: {error}"));
+        }
     }
 
     /// Path of the folder.

@@ -6,6 +6,7 @@ use raft_store::types::{FileName, PeerId, limits};
 
 use super::verbs::search::SEARCH_LIMIT_MAX;
 use crate::address;
+use crate::download::allow::AllowList;
 
 /// How long to wait in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,11 @@ pub(super) fn file_name(text: &str) -> Result<FileName, String> {
     FileName::parse(text.strip_prefix("./").unwrap_or(text)).map_err(|error| error.to_string())
 }
 
+/// A folder of the index, with or without a `/` at its end.
+pub(super) fn folder_name(text: &str) -> Result<String, String> {
+    file_name(text.strip_suffix('/').unwrap_or(text)).map(|name| format!("{name}/"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; examples: 250ms, 5s, 2h"))
 }
@@ -48,6 +54,14 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
     let limit = Duration::from_millis;
     within(text, limit(limits::LEASE_TTL_MS_MIN), limit(limits::LEASE_TTL_MS_MAX))
+}
+
+pub(super) fn staleness(text: &str) -> Result<Duration, String> {
+    duration(text)
+}
+
+pub(super) fn allow_list(text: &str) -> Result<AllowList, String> {
+    text.parse()
 }
 
 pub(super) fn servers(text: &str) -> Result<String, String> {

@@ -5,13 +5,17 @@
 //! on the network is then refused with `key_expired` instead of being applied behind the caller's back.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 /// The keys of one client: a random session and a counter.
 #[derive(Debug)]
-pub(super) struct Keys {
-    session: String,
+pub(super) struct Keys(Arc<Session>);
+
+#[derive(Debug)]
+struct Session {
+    name: String,
     state: Mutex<State>,
 }
 
@@ -23,41 +27,41 @@ struct State {
 
 /// One operation's key. Drop it once the answer is no longer awaited.
 #[derive(Debug)]
-pub(super) struct Key<'a> {
-    keys: &'a Keys,
+pub(super) struct Key {
+    session: Arc<Session>,
     sequence: u64,
 }
 
 impl Keys {
     pub(super) fn new() -> Self {
-        let session = format!("{:016x}", rand::random::<u64>());
-        Self { session, state: Mutex::new(State { next: 1, awaited: BTreeSet::new() }) }
+        let name = format!("{:016x}", rand::random::<u64>());
+        Self(Arc::new(Session { name, state: Mutex::new(State { next: 1, awaited: BTreeSet::new() }) }))
     }
 
-    pub(super) fn begin(&self) -> Key<'_> {
-        let mut state = self.state.lock();
+    pub(super) fn begin(&self) -> Key {
+        let mut state = self.0.state.lock();
         let sequence = state.next;
         state.next += 1;
         state.awaited.insert(sequence);
-        Key { keys: self, sequence }
+        Key { session: Arc::clone(&self.0), sequence }
     }
 }
 
-impl Key<'_> {
+impl Key {
     /// Value of the `Idempotency-Key` header.
     pub(super) fn header(&self) -> String {
-        format!("{}:{}", self.keys.session, self.sequence)
+        format!("{}:{}", self.session.name, self.sequence)
     }
 
     /// Current value of the `Idempotency-Floor` header: at most this key's own sequence.
     pub(super) fn floor(&self) -> u64 {
-        self.keys.state.lock().awaited.first().copied().unwrap_or(self.sequence)
+        self.session.state.lock().awaited.first().copied().unwrap_or(self.sequence)
     }
 }
 
-impl Drop for Key<'_> {
+impl Drop for Key {
     fn drop(&mut self) {
-        self.keys.state.lock().awaited.remove(&self.sequence);
+        self.session.state.lock().awaited.remove(&self.sequence);
     }
 }
 
@@ -80,6 +84,6 @@ mod tests {
 
     #[test]
     fn sessions_differ() {
-        assert_ne!(Keys::new().session, Keys::new().session);
+        assert_ne!(Keys::new().0.name, Keys::new().0.name);
     }
 }

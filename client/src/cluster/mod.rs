@@ -2,11 +2,13 @@
 //! answer is.
 //!
 //! ```text
-//!  requests (writes.rs, reads.rs, admin.rs)        one method per request of the HTTP contract
+//!  requests (writes.rs, txn.rs, reads.rs, admin.rs)    one method per request of the HTTP contract
 //!        │
 //!  engines (write_engine.rs, read_engine.rs)       loops: pick a server, attempt, learn, retry or give up
 //!        │            │             │
 //!  routes.rs (who)  retry.rs (whether, when)  transport.rs (one HTTP attempt)        the first two are pure
+//!        │
+//!  breaker.rs (does a node get requests?)  members.rs (finds nodes: DNS names, members)
 //! ```
 //!
 //! Invariants: a write is retried only under its idempotency key, or if it certainly was not applied (X3). "Maybe
@@ -14,15 +16,18 @@
 //! ([`Freshness::stale`], R2).
 
 mod admin;
+mod breaker;
 mod clock;
 mod error;
 mod keys;
 mod lease;
+mod members;
 mod read_engine;
 mod reads;
 pub mod retry;
 mod routes;
 mod transport;
+mod txn;
 mod write_engine;
 mod writes;
 
@@ -39,11 +44,15 @@ pub use admin::NewNode;
 pub use clock::BootTime;
 pub use error::Error;
 pub use lease::LeaseGuard;
+pub use members::{LOOKUP_EVERY, Resolver};
 pub use read_engine::{Consistency, Freshness, Read, ReadOptions};
+
+pub use txn::{Branch, Change, Check, IntoAttribute, Txn, TxnAnswer, TxnBuilder, TxnError, lease_token_of, name_of};
 pub use writes::{Grant, LeaseAnswer};
 
 use crate::contract::{LeaderInfo, headers};
 use keys::Keys;
+use members::Schedule;
 use routes::{Routes, Slot};
 use transport::{Call, Failure, Reply};
 
@@ -69,6 +78,10 @@ pub struct Options {
     pub token: Option<String>,
     /// Whether to contact nodes that the servers name as leader; otherwise only `servers` are used, which forward (W2).
     pub follow_hints: bool,
+    /// Whether to learn all members from the servers, now and then while there are requests; needs `follow_hints`.
+    pub discover: bool,
+    /// Looks up the addresses of servers that are given by name. A name with several addresses is as many servers.
+    pub resolver: Resolver,
 }
 
 impl Options {
@@ -80,6 +93,8 @@ impl Options {
             hedge_after: HEDGE_AFTER,
             token: None,
             follow_hints: true,
+            discover: false,
+            resolver: Resolver::system(),
         }
     }
 }
@@ -100,6 +115,7 @@ struct Shared {
     scheme: String,
     token: RwLock<Option<String>>,
     routes: Mutex<Routes>,
+    schedule: Schedule,
     /// One discovery at a time: after a failover every waiting call needs the same answer.
     discovery: tokio::sync::Semaphore,
     keys: Keys,
@@ -117,8 +133,13 @@ impl IndexClient {
         let scheme = first.split("://").next().unwrap_or("http").to_owned();
         let http = transport::http_client()
             .map_err(|error| Error::BadServer { server: first.clone(), detail: error.to_string() })?;
+        let schedule = match options.follow_hints {
+            true => Schedule::new(urls.iter().map(String::as_str), options.discover),
+            false => Schedule::nothing(),
+        };
         let shared = Shared {
             http,
+            schedule,
             scheme,
             token: RwLock::new(options.token.clone()),
             routes: Mutex::new(Routes::new(urls)),
@@ -171,6 +192,11 @@ impl IndexClient {
         self.shared.written.load(Ordering::Acquire)
     }
 
+    /// The base URLs of all servers known so far: configured, resolved, named as leader, or learned as members.
+    pub fn known_servers(&self) -> Vec<String> {
+        self.shared.routes.lock().urls()
+    }
+
     /// All servers known so far, comma-separated; for messages.
     pub fn servers(&self) -> String {
         self.shared.routes.lock().servers()
@@ -183,9 +209,13 @@ impl IndexClient {
 
     /// Makes one attempt at one server, and updates the routes with what it learns.
     async fn attempt(&self, slot: Slot, call: &Call, limit: Duration) -> Result<Reply, Failure> {
-        let url = self.shared.routes.lock().url(slot).to_owned();
+        let (url, host) = {
+            let routes = self.shared.routes.lock();
+            (routes.url(slot).to_owned(), routes.host(slot).map(str::to_owned))
+        };
         let token = self.shared.token.read().clone();
-        let result = transport::attempt(&self.shared.http, &url, call, token.as_deref(), limit).await;
+        let server = transport::Server { url: &url, host: host.as_deref(), bearer: token.as_deref() };
+        let result = transport::attempt(&self.shared.http, server, call, limit).await;
         self.learn(slot, &result);
         result
     }

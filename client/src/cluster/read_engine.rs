@@ -103,6 +103,7 @@ impl IndexClient {
         let query = serde_html_form::to_string(query).unwrap_or_default();
         let mut effort = Effort::new(self.deadline());
         loop {
+            self.prepare().await;
             let candidates = self.candidates().await;
             let failure = match self.race(candidates, E::PATH, &query, effort.remaining()).await {
                 Ok((reply, stale)) => {
@@ -160,24 +161,26 @@ impl IndexClient {
         let limit = limit.min(READ_ATTEMPT_MAX);
         let ask = |candidate: Candidate| async move {
             let call = Call::get(self.target(path, query, candidate.stale));
-            (candidate.stale, self.attempt(candidate.slot, &call, limit).await)
+            (candidate, self.attempt(candidate.slot, &call, limit).await)
         };
         let mut running = FuturesUnordered::new();
+        let mut quiet = Quiet { client: self, asked: Vec::new(), silent: Vec::new() };
         let mut last = Failure::NotSent("no server is known".into());
         let mut second_best = None;
         loop {
             if let Some(candidate) = candidates.pop_front() {
+                quiet.asked.push(candidate.slot);
                 running.push(ask(candidate));
             } else if running.is_empty() {
                 return second_best.unwrap_or(Err(last));
             }
             let somebody_else = !candidates.is_empty();
             tokio::select! {
-                Some((stale, result)) = running.next() => match result {
+                Some((candidate, result)) = running.next() => match quiet.ended(candidate.slot, result) {
                     result if self.is_second_best(&result) => {
-                        second_best.get_or_insert(result.map(|reply| (reply, stale)));
+                        second_best.get_or_insert(result.map(|reply| (reply, candidate.stale)));
                     }
-                    Ok(reply) => return Ok((reply, stale)),
+                    Ok(reply) => return Ok((reply, candidate.stale)),
                     Err(failure) if is_final(&failure) => return Err(failure),
                     // A server's own error says more than a refused connection.
                     Err(failure @ Failure::NotSent(_)) => {
@@ -188,6 +191,7 @@ impl IndexClient {
                     Err(failure) => last = failure,
                 },
                 () = tokio::time::sleep(self.shared.options.hedge_after), if somebody_else || second_best.is_some() => {
+                    quiet.silent.clone_from(&quiet.asked);
                     if !somebody_else && let Some(answer) = second_best.take() {
                         return answer;
                     }
@@ -241,6 +245,30 @@ impl IndexClient {
             stale,
             misses_own_writes: stale && applied < self.last_index(),
         }
+    }
+}
+
+/// The servers of a race that have not answered. Those that were silent for the hedging delay when another one answered
+/// are probed, and asked last until they answer, so that only one read waits for them.
+struct Quiet<'a> {
+    client: &'a IndexClient,
+    /// Asked, and not answered yet.
+    asked: Vec<Slot>,
+    /// Of these, silent at the end of the last hedging delay.
+    silent: Vec<Slot>,
+}
+
+impl Quiet<'_> {
+    fn ended<T>(&mut self, slot: Slot, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.asked.retain(|asked| *asked != slot);
+        self.silent.retain(|silent| *silent != slot);
+        if !self.silent.is_empty() && matches!(result, Ok(_) | Err(Failure::Answered { .. })) {
+            let mut routes = self.client.shared.routes.lock();
+            self.silent.drain(..).for_each(|slot| routes.silent(slot));
+            drop(routes);
+            self.client.probe_due();
+        }
+        result
     }
 }
 

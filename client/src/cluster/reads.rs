@@ -33,7 +33,13 @@ impl IndexClient {
     ) -> Result<Read<Vec<SearchHit>>, Error> {
         let mode = (mode != SearchMode::default()).then_some(mode);
         let (q, cursor) = (Some(query.to_owned()), cursor.map(str::to_owned));
-        self.ask::<Search>(&SearchQuery { q, limit: Some(limit), mode, cursor, ..SearchQuery::default() }).await
+        self.search_with(&SearchQuery { q, limit: Some(limit), mode, cursor, ..SearchQuery::default() }).await
+    }
+
+    /// Like [`IndexClient::search`], with all filters: `records`, `under` and `attr` find records and compare
+    /// attributes (K1).
+    pub async fn search_with(&self, query: &SearchQuery) -> Result<Read<Vec<SearchHit>>, Error> {
+        self.ask::<Search>(query).await
     }
 
     /// The live holders of a file, including marked stale ones. Refused with `not_found` if there is no such file.

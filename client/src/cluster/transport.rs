@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::BootTime;
@@ -84,29 +84,33 @@ pub(super) fn http_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Sends `call` to the server at `url` and waits at most `limit` for the whole answer.
+/// Whom to send to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Server<'a> {
+    /// Base URL.
+    pub(super) url: &'a str,
+    /// The configured `host:port`, if `url` is one of the addresses of that name.
+    pub(super) host: Option<&'a str>,
+    /// The token to present.
+    pub(super) bearer: Option<&'a str>,
+}
+
+/// Sends `call` to the server and waits at most `limit` for the whole answer.
 pub(super) async fn attempt(
     http: &reqwest::Client,
-    url: &str,
+    server: Server<'_>,
     call: &Call,
-    bearer: Option<&str>,
     limit: Duration,
 ) -> Result<Reply, Failure> {
     let sent = BootTime::now();
-    match tokio::time::timeout(limit, exchange(http, url, call, bearer, sent)).await {
+    match tokio::time::timeout(limit, exchange(http, server, call, sent)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::Silent(limit)),
     }
 }
 
-async fn exchange(
-    http: &reqwest::Client,
-    url: &str,
-    call: &Call,
-    bearer: Option<&str>,
-    sent: BootTime,
-) -> Result<Reply, Failure> {
-    let url = format!("{url}{}", call.target);
+async fn exchange(http: &reqwest::Client, server: Server<'_>, call: &Call, sent: BootTime) -> Result<Reply, Failure> {
+    let url = format!("{}{}", server.url, call.target);
     let mut request = match &call.body {
         Some(body) => http.post(url).header(CONTENT_TYPE, "application/json").body(body.clone()),
         None => http.get(url),
@@ -123,7 +127,10 @@ async fn exchange(
     if call.forward_never {
         request = request.header(headers::FORWARD, "never");
     }
-    if let Some(bearer) = bearer {
+    if let Some(host) = server.host {
+        request = request.header(HOST, host);
+    }
+    if let Some(bearer) = server.bearer {
         request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
     }
     let response = request.send().await.map_err(failure)?;

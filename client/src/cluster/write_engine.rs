@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::keys::Key;
 use super::retry::{self, Class, Next, Repeat, Situation};
 use super::routes::Slot;
 use super::transport::{Call, Failure, Reply};
@@ -117,10 +118,20 @@ impl IndexClient {
         request: &E::Request,
         hang: Duration,
     ) -> Result<(T, BootTime), Error> {
-        let own = self.shared.keys.begin();
-        let key = self.key.as_deref().map_or_else(|| own.header(), str::to_owned);
-        let floor = self.key.is_none().then(|| own.floor());
-        let call = Call { key: Some(key), floor, ..Call::post(E::PATH, encode(request)) };
+        let own = self.key.is_none().then(|| self.shared.keys.begin());
+        self.write_under::<E, T>(own.as_ref(), request, hang).await
+    }
+
+    /// Posts a write under a key of the client's session, or under the client's own key.
+    pub(super) async fn write_under<E: Endpoint, T: DeserializeOwned>(
+        &self,
+        own: Option<&Key>,
+        request: &E::Request,
+        hang: Duration,
+    ) -> Result<(T, BootTime), Error> {
+        let key = self.key.as_deref().map(str::to_owned).or_else(|| own.map(Key::header));
+        let floor = own.filter(|_| self.key.is_none()).map(Key::floor);
+        let call = Call { key, floor, ..Call::post(E::PATH, encode(request)) };
         self.post(call, hang, Repeat::Keyed).await
     }
 
@@ -146,6 +157,7 @@ impl IndexClient {
         let mut effort = Effort::new(self.deadline().saturating_add(hang));
         let mut patience = ATTEMPT_MAX;
         loop {
+            self.prepare().await;
             let leader = self.find_leader().await;
             call.forward_never = leader.is_some();
             let slot = leader.unwrap_or_else(|| self.next_server());

@@ -9,11 +9,11 @@ use super::{JsonList, PeerAddress, endpoint};
 endpoint! {
     /// Search file names.
     ///
-    /// Hits come best first and include only files with a live holder; with `records=true` also records, which are names
-    /// with attributes and without a current version (K1). `Raftshare-Total` is the number of hits before
-    /// the limit. After a start or the installation of a snapshot the answer is 503 `loading` with `progress` (0…1)
-    /// until the node's name index is loaded. Without `consistency` the node meanwhile forwards the search to the
-    /// leader, if it can reach it.
+    /// Hits come best first and include only files with a live holder; with `records=true` also records, which are
+    /// names with attributes and without a current version (K1). `Raftshare-Total` is the number of hits before the
+    /// limit. After a start or the installation of a snapshot the answer is 503 `loading` with `progress` (0…1) until
+    /// the node's name index is loaded. Without `consistency` the node meanwhile forwards the search to the leader, if
+    /// it can reach it.
     Search = Get "/search" as "search", Read;
     query: SearchQuery;
     answer: JsonList<SearchHit>, "Hits, best first.";

@@ -20,11 +20,11 @@ use super::{Json, endpoint};
 endpoint! {
     /// Change attributes of names, depending on conditions.
     ///
-    /// If all conditions of `if` hold, the operations of `then` are carried out, otherwise those of `else`: all of them
-    /// or, with any refusal, none (K2). Conditions see the state before; an operation sees what those before it did. An
-    /// `add` that would leave its bounds, or the range of integers, is `out_of_bounds` with the attribute's `value`. While
-    /// a name is leased, its attributes change only with that lease's token (K4). At most 64 conditions, 64 operations in
-    /// each branch, and 32 attributes on a name.
+    /// If all conditions of `if` hold, the operations of `then` are carried out, otherwise those of `else`: all of
+    /// them or, with any refusal, none (K2). Conditions see the state before; an operation sees what those before it
+    /// did. An `add` that would leave its bounds, or the range of integers, is `out_of_bounds` with the attribute's
+    /// `value`. While a name is leased, its attributes change only with that lease's token (K4). At most 64 conditions,
+    /// 64 operations in each branch, and 32 attributes on a name.
     Txn = Post "/txn" as "txn", Logged;
     request: TxnRequest;
     answer: Json<TxnResponse>, "Applied; `branch` tells which operations were carried out.";

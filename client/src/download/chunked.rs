@@ -1,5 +1,8 @@
 //! Fetches ranges from several sources at once: executes the plan, and writes and hashes what arrives.
 //!
+//! A source that is lost is replaced: the holders are looked up again at once, and every few seconds anyway. Chunks
+//! that are complete stay, whoever sent them.
+//!
 //! Invariants: one writer thread writes each chunk once and whole. If a chunk is fetched twice (end game), the first
 //! complete fetch counts. Memory is limited to the connections times the chunk size, plus a short queue to the writer.
 
@@ -8,11 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::{BoxFuture, OptionFuture};
 use raft_store::types::ContentHash;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
+use super::holders::{self, Holders};
 use super::plan::{Action, ChunkId, Outcome, Plan, Progress, SourceId, chunk_bytes};
 use super::source::SourceError;
 use super::{DownloadError, Failed, Fetched, Job, SourceProgress};
@@ -22,6 +27,9 @@ use crate::files::{PartFile, Staged};
 const TICK: Duration = Duration::from_millis(100);
 /// Complete chunks that may wait for the writer.
 const WRITE_QUEUE: usize = 2;
+
+/// Most sources of one download; further ones are ignored.
+const SOURCES_KNOWN_MAX: usize = 256;
 
 type Chunk = Result<Vec<u8>, SourceError>;
 
@@ -40,7 +48,7 @@ pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
     let (chunks, writer) = Writer::start(part);
     let mut executor = Executor::new(job, size, chunks);
     let result = executor.run().await;
-    let bytes = executor.bytes.clone();
+    let sources = executor.shares();
     drop(executor); // closes the queue and aborts running fetches
     let written = writer.await.map_err(|error| {
         Failed::Final(DownloadError::Io { path: job.tmp.to_owned(), source: std::io::Error::other(error) })
@@ -48,7 +56,6 @@ pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
     // A disk error explains every other failure, so it comes first.
     let (part, hash) = written.map_err(Failed::Final)?;
     result?;
-    let sources = shares(job, &bytes);
     job.report(size, Some(size), sources.clone());
     if hash != job.request.hash {
         return Err(Failed::Mismatch(sources.into_iter().map(|share| share.source).collect()));
@@ -56,13 +63,16 @@ pub(super) async fn fetch(job: &Job<'_>, size: u64) -> Result<Fetched, Failed> {
     Ok(Fetched { staged: Staged { part, hash, size }, sources, suspects: Vec::new() })
 }
 
-fn shares(job: &Job<'_>, bytes: &[u64]) -> Vec<SourceProgress> {
-    let share = |(source, bytes): (&String, &u64)| SourceProgress { source: source.clone(), bytes: *bytes };
-    job.sources.iter().zip(bytes).filter(|(_, bytes)| **bytes > 0).map(share).collect()
-}
-
 struct Executor<'a> {
     job: &'a Job<'a>,
+    /// Base URLs of all sources so far, in the plan's order.
+    sources: Vec<String>,
+    /// The lookup of the holders that is under way.
+    looking: Option<BoxFuture<'static, Option<Holders>>>,
+    look_at: Instant,
+    look_pause: Duration,
+    /// When the last chunk was completed, or the download began.
+    last_chunk: Instant,
     size: u64,
     chunk_bytes: u64,
     plan: Plan,
@@ -83,7 +93,30 @@ impl<'a> Executor<'a> {
         let plan = Plan::new(count, job.sources.len());
         let bytes = vec![0; job.sources.len()];
         let (tasks, running, reasons) = (JoinSet::new(), HashMap::new(), BTreeMap::new());
-        Self { job, size, chunk_bytes, plan, tasks, running, chunks, bytes, reasons, reported: 0 }
+        let now = Instant::now();
+        Self {
+            job,
+            sources: job.sources.clone(),
+            looking: None,
+            look_at: now + holders::LOOK_EVERY,
+            look_pause: holders::PAUSE_MIN,
+            last_chunk: now,
+            size,
+            chunk_bytes,
+            plan,
+            tasks,
+            running,
+            chunks,
+            bytes,
+            reasons,
+            reported: 0,
+        }
+    }
+
+    /// How much each source sent, of complete chunks.
+    fn shares(&self) -> Vec<SourceProgress> {
+        let share = |(source, bytes): (&String, &u64)| SourceProgress { source: source.clone(), bytes: *bytes };
+        self.sources.iter().zip(&self.bytes).filter(|(_, bytes)| **bytes > 0).map(share).collect()
     }
 
     async fn run(&mut self) -> Result<(), Failed> {
@@ -94,8 +127,9 @@ impl<'a> Executor<'a> {
             match self.plan.progress() {
                 Progress::Running => {}
                 Progress::Finished => return Ok(()),
+                Progress::Stuck if self.may_wait() => {}
                 Progress::Stuck => {
-                    let sources = &self.job.sources;
+                    let sources = &self.sources;
                     let reasons = self.reasons.iter().map(|(source, error)| (sources[*source].clone(), error.clone()));
                     return Err(Failed::Sources(reasons.collect()));
                 }
@@ -107,9 +141,54 @@ impl<'a> Executor<'a> {
                         self.finished(chunk, source, result).await?;
                     }
                 }
+                Some(found) = OptionFuture::from(self.looking.as_mut()) => {
+                    self.looking = None;
+                    self.found(found);
+                }
                 _ = tick.tick() => self.tick(),
             }
         }
+    }
+
+    /// Whether a stuck download may still wait for a source.
+    fn may_wait(&self) -> bool {
+        let patient = self.job.lookup.as_ref().is_some_and(|lookup| self.last_chunk.elapsed() < lookup.patience);
+        patient && !self.job.seen.lock().is_over()
+    }
+
+    /// Begins a lookup if one is due: soon after a source was lost, and every few seconds otherwise.
+    fn look_for_sources(&mut self) {
+        let Some(lookup) = &self.job.lookup else { return };
+        let now = Instant::now();
+        let due = if self.plan.misses_sources() { self.look_at.min(now + self.look_pause) } else { self.look_at };
+        self.look_at = due;
+        if self.looking.is_none() && now >= due {
+            self.looking = Some(lookup.find());
+        }
+    }
+
+    /// Adds the sources that were not known, and asks those again that are said to be back.
+    fn found(&mut self, found: Option<Holders>) {
+        let missing = self.plan.misses_sources();
+        for url in found.iter().flat_map(|found| &found.sources) {
+            match self.sources.iter().position(|known| known == url) {
+                Some(source) => drop(self.plan.revive(source)),
+                None if self.sources.len() < SOURCES_KNOWN_MAX => {
+                    self.plan.add_source();
+                    self.sources.push(url.clone());
+                    self.bytes.push(0);
+                    self.job.added.lock().push(url.clone());
+                }
+                None => {}
+            }
+        }
+        if let Some(found) = found {
+            self.job.note(found);
+        }
+        self.look_pause = if missing { (self.look_pause * 2).min(holders::PAUSE_MAX) } else { holders::PAUSE_MIN };
+        self.look_at = Instant::now() + if missing { self.look_pause } else { holders::LOOK_EVERY };
+        let actions = self.plan.assign();
+        self.execute(actions);
     }
 
     async fn finished(&mut self, chunk: ChunkId, source: SourceId, result: Chunk) -> Result<(), Failed> {
@@ -119,6 +198,7 @@ impl<'a> Executor<'a> {
         let outcome = match result {
             Ok(bytes) => {
                 self.bytes[source] += bytes.len() as u64;
+                self.last_chunk = Instant::now();
                 let offset = chunk as u64 * self.chunk_bytes;
                 if self.chunks.send((offset, bytes)).await.is_err() {
                     return Err(Failed::Sources(Vec::new())); // the writer stopped; its error is reported instead
@@ -139,6 +219,7 @@ impl<'a> Executor<'a> {
     }
 
     fn tick(&mut self) {
+        self.look_for_sources();
         let limits = self.job.target.limits;
         let enough = limits.slow_bytes_per_second as f64 * limits.slow_window.as_secs_f64();
         let least = limits.least_bytes_per_second as f64 * limits.slow_window.as_secs_f64();
@@ -172,7 +253,7 @@ impl<'a> Executor<'a> {
         let complete: u64 = self.bytes.iter().sum();
         // A chunk that is lost or fetched twice must not move the progress bar back.
         self.reported = self.reported.max((complete + under_way).min(self.size));
-        self.job.report(self.reported, Some(self.size), shares(self.job, &self.bytes));
+        self.job.report(self.reported, Some(self.size), self.shares());
     }
 
     fn execute(&mut self, actions: Vec<Action>) {
@@ -192,7 +273,7 @@ impl<'a> Executor<'a> {
         let received = Arc::new(AtomicU64::new(0));
         let first = chunk as u64 * self.chunk_bytes;
         let span = first..(first + self.chunk_bytes).min(self.size);
-        let (target, url, size) = (self.job.target.clone(), self.job.sources[source].clone(), self.size);
+        let (target, url, size) = (self.job.target.clone(), self.sources[source].clone(), self.size);
         let counter = Arc::clone(&received);
         let abort = self.tasks.spawn(async move {
             let result = target.range(&url, span, size, &counter).await;

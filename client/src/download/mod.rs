@@ -3,24 +3,35 @@
 //! ```text
 //! fetch ── small or unknown size ──► single: one GET, hashed as it arrives
 //!    └── large ──► chunked: plan (pure) ⇄ executor ── ranges of several holders ─► writer: hashes behind them
+//!                                            ▲
+//!                              holders: asks the index again when a source is lost, and now and then
 //! ```
 //! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.
 //! What [`Downloader::fetch`] returns has the requested hash and is in a part file, never under its final name. A
 //! failed download leaves nothing behind. A holder that sends wrong bytes costs time and is reported, but does no harm.
 
+pub mod allow;
 mod chunked;
+mod error;
+pub mod holders;
 pub mod plan;
+mod read;
 mod single;
 pub mod source;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+pub use error::DownloadError;
+pub use read::{READ_BYTES_MAX, ReadAt};
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 use raft_store::types::{ContentHash, FileName, Version};
 use rand::seq::SliceRandom;
 
 use crate::files::{self, PartFile, Staged};
+use holders::{Holders, Lookup};
 use source::{Limits, SourceError, Target};
 
 /// Files of at most this many bytes are fetched with one request.
@@ -99,85 +110,6 @@ impl Fetched {
     }
 }
 
-/// Why a file could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// No live peer holds the version.
-    #[error("no live peer holds version {version} of {name}; try again when one of its holders is back")]
-    NoSources {
-        /// The file.
-        name: FileName,
-        /// The version.
-        version: Version,
-    },
-    /// Every source failed.
-    #[error("{name} could not be fetched from any of its holders: {}", join(.reasons))]
-    AllFailed {
-        /// The file.
-        name: FileName,
-        /// Each source, and why it failed.
-        reasons: Vec<(String, SourceError)>,
-    },
-    /// The download took longer than its size allows.
-    #[error("{name} was not fetched within {} s; its holders are too slow, try again later", limit.as_secs())]
-    TooSlow {
-        /// The file.
-        name: FileName,
-        /// The limit.
-        limit: Duration,
-    },
-    /// Sources sent wrong bytes, and no other source could help.
-    #[error(
-        "{name} has the wrong hash; the bytes came from {} and were discarded. Ask those peers to check their copies",
-        .suspects.join(", ")
-    )]
-    Mismatch {
-        /// The file.
-        name: FileName,
-        /// The sources of those bytes.
-        suspects: Vec<String>,
-    },
-    /// The disk is full.
-    #[error("the disk of {} is full (the file needs {size} bytes); the partial download was removed", path.display())]
-    DiskFull {
-        /// The directory of the download.
-        path: PathBuf,
-        /// Bytes needed; 0 if unknown.
-        size: u64,
-    },
-    /// Writing failed.
-    #[error("cannot write {}: {source}", path.display())]
-    Io {
-        /// The file being written.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-}
-
-fn join(reasons: &[(String, SourceError)]) -> String {
-    reasons.iter().map(|(source, error)| format!("{source}: {error}")).collect::<Vec<_>>().join("; ")
-}
-
-impl DownloadError {
-    fn io(path: &Path, source: std::io::Error) -> Self {
-        let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        let path = path.to_owned();
-        if full { Self::DiskFull { path, size: 0 } } else { Self::Io { path, source } }
-    }
-
-    /// A short code, for a heartbeat's `failed`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoSources { .. } | Self::AllFailed { .. } => "unreachable",
-            Self::TooSlow { .. } => "too_slow",
-            Self::Mismatch { .. } => "hash_mismatch",
-            Self::DiskFull { .. } => "disk_full",
-            Self::Io { .. } => "io_error",
-        }
-    }
-}
-
 /// Why one way of fetching failed.
 enum Failed {
     /// No other way can succeed.
@@ -217,6 +149,17 @@ impl Downloader {
         Self { http: builder.build().expect("a client without TLS has nothing to load"), bearer, limits }
     }
 
+    /// What the requests for one version share.
+    fn target(&self, request: &FetchRequest) -> Target {
+        Target {
+            http: self.http.clone(),
+            bearer: self.bearer.clone(),
+            limits: self.limits,
+            path: Target::path(&request.name, request.version),
+            hash: request.hash,
+        }
+    }
+
     /// Fetches one version into a part file in `tmp`, which should be on the same file system as the final path.
     ///
     /// Dropping the future cancels the download and removes the part file.
@@ -226,11 +169,54 @@ impl Downloader {
         tmp: &Path,
         progress: Option<ProgressFn>,
     ) -> Result<Fetched, DownloadError> {
-        let job = Job::new(self, request, tmp, progress)?;
+        self.fetch_finding(request, tmp, progress, None).await
+    }
+
+    /// Like [`Downloader::fetch`], with a way to look the holders up again: sources that fail are replaced by those
+    /// that appeared meanwhile, and asked again when they are back. Without any source that answers, the download
+    /// waits for [`Lookup::patience`].
+    pub async fn fetch_finding(
+        &self,
+        request: &FetchRequest,
+        tmp: &Path,
+        progress: Option<ProgressFn>,
+        lookup: Option<Lookup>,
+    ) -> Result<Fetched, DownloadError> {
+        let mut job = Job::new(self, request, tmp, progress, lookup);
         let limit = self.limits.time_for(job.stated_size().unwrap_or(single::UNSIZED_BYTES_MAX));
-        match tokio::time::timeout(limit, self.fetch_for(&job)).await {
+        match tokio::time::timeout(limit, self.fetch_waiting(&mut job)).await {
             Ok(result) => result,
             Err(_) => Err(DownloadError::TooSlow { name: request.name.clone(), limit }),
+        }
+    }
+
+    /// Fetches, and if no source delivers, looks the holders up and tries again until the patience is over.
+    async fn fetch_waiting(&self, job: &mut Job<'_>) -> Result<Fetched, DownloadError> {
+        let patience = job.lookup.as_ref().map_or(Duration::ZERO, |lookup| lookup.patience);
+        let until = Instant::now() + patience;
+        let mut pause = holders::PAUSE_MIN;
+        if let (true, Some(lookup)) = (job.sources.is_empty(), &job.lookup)
+            && let Some(found) = lookup.find().await
+        {
+            job.found(found);
+        }
+        loop {
+            let result = match job.sources.is_empty() {
+                true => Err(job.give_up(Failed::Sources(Vec::new()))),
+                false => self.fetch_for(job).await,
+            };
+            let (error, found) = match (result, &job.lookup) {
+                (Err(error), Some(lookup)) if error.is_about_sources() => (error, lookup.find()),
+                (result, _) => return result,
+            };
+            if Instant::now() + pause >= until || job.seen.lock().is_over() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(holders::PAUSE_MAX);
+            if let Some(found) = found.await {
+                job.found(found);
+            }
         }
     }
 
@@ -266,6 +252,15 @@ impl Downloader {
     }
 }
 
+/// Each source once, in random order.
+fn in_random_order(sources: &[String]) -> Vec<String> {
+    let mut sources = sources.to_vec();
+    sources.sort();
+    sources.dedup();
+    sources.shuffle(&mut rand::rng());
+    sources
+}
+
 /// One download and what all ways of fetching need for it.
 struct Job<'a> {
     target: Target,
@@ -274,6 +269,11 @@ struct Job<'a> {
     sources: Vec<String>,
     tmp: &'a Path,
     progress: Option<ProgressFn>,
+    lookup: Option<Lookup>,
+    /// The last answer to a lookup.
+    seen: Mutex<Holders>,
+    /// Sources that were found while the download was running.
+    added: Mutex<Vec<String>>,
 }
 
 impl<'a> Job<'a> {
@@ -282,23 +282,31 @@ impl<'a> Job<'a> {
         request: &'a FetchRequest,
         tmp: &'a Path,
         progress: Option<ProgressFn>,
-    ) -> Result<Self, DownloadError> {
-        let (name, version) = (request.name.clone(), request.version);
-        let target = Target {
-            http: downloader.http.clone(),
-            bearer: downloader.bearer.clone(),
-            limits: downloader.limits,
-            path: Target::path(&name, version),
-            hash: request.hash,
-        };
-        let mut sources = request.sources.clone();
-        sources.sort();
-        sources.dedup();
-        sources.shuffle(&mut rand::rng());
-        if sources.is_empty() {
-            return Err(DownloadError::NoSources { name, version });
+        lookup: Option<Lookup>,
+    ) -> Self {
+        let target = downloader.target(request);
+        let sources = in_random_order(&request.sources);
+        Self { target, request, sources, tmp, progress, lookup, seen: Mutex::default(), added: Mutex::default() }
+    }
+
+    /// The sources of the beginning, and those that were found since.
+    fn all_sources(&self) -> Vec<String> {
+        let added = self.added.lock();
+        self.sources.iter().chain(added.iter()).cloned().collect()
+    }
+
+    /// The holders of this moment, for the next attempt.
+    fn found(&mut self, found: Holders) {
+        if !found.sources.is_empty() {
+            self.sources = in_random_order(&found.sources);
+            self.added.lock().clear();
         }
-        Ok(Self { target, request, sources, tmp, progress })
+        self.note(found);
+    }
+
+    /// Keeps the last answer to a lookup, which explains why no source is left.
+    fn note(&self, found: Holders) {
+        *self.seen.lock() = found;
     }
 
     /// The size in the index, which is an upper limit.
@@ -321,13 +329,21 @@ impl<'a> Job<'a> {
     }
 
     fn give_up(&self, failed: Failed) -> DownloadError {
-        let name = self.request.name.clone();
+        let (name, version) = (self.request.name.clone(), self.request.version);
         match failed {
             Failed::Final(error) => error,
-            Failed::Sources(reasons) => DownloadError::AllFailed { name, reasons },
+            Failed::Sources(reasons) => {
+                let seen = self.seen.lock();
+                match (seen.sources.is_empty(), seen.left_out.is_empty()) {
+                    (true, false) => DownloadError::NotAllowed { name, version, holders: seen.left_out.clone() },
+                    (true, true) if seen.superseded => DownloadError::Superseded { name, version },
+                    _ if reasons.is_empty() => DownloadError::NoSources { name, version },
+                    _ => DownloadError::AllFailed { name, reasons },
+                }
+            }
             Failed::Mismatch(suspects) => DownloadError::Mismatch { name, suspects },
             Failed::OtherSize(size) => {
-                let reasons = self.sources.iter().map(|source| (source.clone(), SourceError::OtherSize(size)));
+                let reasons = self.all_sources().into_iter().map(|source| (source, SourceError::OtherSize(size)));
                 DownloadError::AllFailed { name, reasons: reasons.collect() }
             }
         }
@@ -337,3 +353,6 @@ impl<'a> Job<'a> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod churn_tests;

@@ -2,7 +2,8 @@
 //!
 //! Invariants, checked by property tests: a chunk has one fetcher, or two in the end game, when no chunk is unassigned
 //! and a connection would idle. A source never runs more than [`CONNECTIONS_PER_SOURCE`] fetches, and at most
-//! [`SOURCES_MAX`] sources work at once. The plan ends, with every chunk done if one source keeps answering.
+//! [`SOURCES_MAX`] sources work at once. The plan ends, with every chunk done if one source keeps answering. Sources
+//! may come and go: a plan without a source is stuck only until one is added or revived.
 
 use std::collections::BTreeSet;
 
@@ -75,6 +76,8 @@ struct Source {
     running: usize,
     failures: u32,
     dead: bool,
+    /// It does not have these bytes, so it is never revived.
+    unusable: bool,
 }
 
 /// The state of one download.
@@ -111,6 +114,30 @@ impl Plan {
         self.chunks[chunk].done
     }
 
+    /// Adds a source that was found meanwhile, and returns its id. [`Plan::assign`] gives it work.
+    pub fn add_source(&mut self) -> SourceId {
+        self.sources.push(Source::default());
+        self.sources.len() - 1
+    }
+
+    /// A source that was given up is said to be back. Its next failure gives it up again. Returns whether it may be
+    /// asked again; [`Plan::assign`] gives it work.
+    pub fn revive(&mut self, source: SourceId) -> bool {
+        let source = &mut self.sources[source];
+        let revived = source.dead && !source.unusable;
+        if revived {
+            source.dead = false;
+            source.failures = FAILURES_MAX - 1;
+        }
+        revived
+    }
+
+    /// Whether a source was given up for a reason that may pass, or none is left at all.
+    pub fn misses_sources(&self) -> bool {
+        self.sources.iter().any(|source| source.dead && !source.unusable)
+            || self.sources.iter().all(|source| source.dead)
+    }
+
     /// Handles the outcome of a fetch and returns what to do next. A cancelled fetch is ignored.
     pub fn handle(&mut self, chunk: ChunkId, source: SourceId, outcome: Outcome) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -142,6 +169,7 @@ impl Plan {
             }
             Outcome::Unusable => {
                 self.lose(chunk, source);
+                self.sources[source].unusable = true;
                 self.bury(source, &mut actions);
             }
         }
@@ -170,7 +198,13 @@ impl Plan {
     }
 
     fn active(&self) -> Vec<SourceId> {
-        (0..self.sources.len()).filter(|&source| !self.sources[source].dead).take(SOURCES_MAX).collect()
+        // Those at work first: a source that was revived or added waits until there is a place.
+        let live = || (0..self.sources.len()).filter(|&source| !self.sources[source].dead);
+        let at_work = live().filter(|&source| self.sources[source].running > 0);
+        let idle = live().filter(|&source| self.sources[source].running == 0);
+        let mut active: Vec<_> = at_work.chain(idle).take(SOURCES_MAX).collect();
+        active.sort_unstable();
+        active
     }
 
     fn has_other(&self, source: SourceId) -> bool {

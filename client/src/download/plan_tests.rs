@@ -106,6 +106,40 @@ proptest! {
     }
 
     #[test]
+    fn sources_that_come_and_go_end_it_as_long_as_one_is_there(
+        chunks in 1..20usize,
+        sources in 2..7usize,
+        steps in prop::collection::vec((0..64usize, 0..7usize), 0..300),
+    ) {
+        let mut simulation = Simulation::new(chunks, sources);
+        // At any moment one source answers, another one each time; the fetches of all others fail.
+        for (pick, up) in steps {
+            let up = up % sources;
+            if simulation.plan.progress() != Progress::Finished {
+                simulation.plan.revive(up);
+                let actions = simulation.plan.assign();
+                simulation.execute(actions);
+            }
+            let Some(&(_, source)) = simulation.running.keys().nth(pick % simulation.running.len().max(1)) else {
+                continue;
+            };
+            simulation.step(pick, if source == up { Outcome::Done } else { Outcome::Failed });
+        }
+        // Then one that was not known before.
+        let late = simulation.plan.add_source();
+        let mut steps = 0;
+        let actions = simulation.plan.assign();
+        simulation.execute(actions);
+        while let Some(&(chunk, source)) = simulation.running.keys().next() {
+            let position = simulation.running.keys().position(|key| *key == (chunk, source)).unwrap_or(0);
+            simulation.step(position, if source == late { Outcome::Done } else { Outcome::Failed });
+            steps += 1;
+            prop_assert!(steps < 1_000, "it terminates");
+        }
+        prop_assert_eq!(simulation.plan.progress(), Progress::Finished);
+    }
+
+    #[test]
     fn all_sources_failing_is_stuck(chunks in 1..20usize, sources in 0..7usize) {
         let mut simulation = Simulation::new(chunks, sources);
         let mut steps = 0;
@@ -141,6 +175,23 @@ fn a_slow_source_loses_its_chunk_only_to_another() {
     assert_eq!(two.handle(0, 0, Outcome::Slow), [Action::Cancel(0, 0)]);
     assert_eq!(two.handle(0, 1, Outcome::Done), []);
     assert_eq!(two.progress(), Progress::Finished);
+}
+
+#[test]
+fn a_source_without_the_bytes_is_not_revived_and_one_that_failed_gets_one_more_failure() {
+    let mut plan = Plan::new(4, 2);
+    plan.assign();
+    plan.handle(0, 0, Outcome::Unusable);
+    assert!(!plan.misses_sources() && !plan.revive(0));
+    for _ in 0..FAILURES_MAX {
+        let chunk = (0..4).find(|chunk| plan.chunks[*chunk].fetchers.contains(&1)).expect("it is at work");
+        plan.handle(chunk, 1, Outcome::Failed);
+    }
+    assert_eq!(plan.progress(), Progress::Stuck);
+    assert!(plan.misses_sources() && plan.revive(1) && !plan.revive(1));
+    let [Action::Fetch(chunk, 1), ..] = plan.assign()[..] else { panic!("it is asked again") };
+    plan.handle(chunk, 1, Outcome::Failed);
+    assert_eq!(plan.progress(), Progress::Stuck);
 }
 
 #[test]

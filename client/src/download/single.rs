@@ -26,8 +26,9 @@ enum OneFailed {
 /// Tries the sources one after another. A file larger than `limit` fails with [`Failed::OtherSize`].
 pub(super) async fn fetch_any(job: &Job<'_>, limit: Option<u64>) -> Result<Fetched, Failed> {
     let (mut reasons, mut suspects) = (Vec::new(), Vec::new());
-    for (position, source) in job.sources.iter().enumerate() {
-        let alone = position + 1 == job.sources.len();
+    let sources = job.all_sources();
+    for (position, source) in sources.iter().enumerate() {
+        let alone = position + 1 == sources.len();
         match fetch_one(job, source, limit, alone).await {
             Ok(staged) if staged.hash == job.request.hash => {
                 let sources = vec![SourceProgress { source: source.clone(), bytes: staged.size }];

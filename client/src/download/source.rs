@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use raft_store::types::{ContentHash, FileName, Version};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Method, Response, StatusCode, header};
 
 use super::plan::Outcome;
 use crate::contract::PROBLEM_JSON;
@@ -166,14 +166,14 @@ impl Target {
         format!("/files/{}?version={version}", segments.join("/"))
     }
 
-    async fn send(&self, source: &str, range: Option<(u64, u64)>) -> Result<Response, SourceError> {
+    async fn send(&self, method: Method, source: &str, range: Option<(u64, u64)>) -> Result<Response, SourceError> {
         let base = source.trim_end_matches('/');
         let url = reqwest::Url::parse(&format!("{base}{}", self.path)).map_err(|_| SourceError::BadAddress)?;
         // A holder whose announcement is still in flight serves bytes that are named by their hash.
-        let mut response = self.ask(url.clone(), range, true).await?;
+        let mut response = self.ask(method.clone(), url.clone(), range, true).await?;
         if response.status() == StatusCode::PRECONDITION_FAILED && !is_problem(&response) {
             // The original's peers know no entity tags, and so none that matches.
-            response = self.ask(url, range, false).await?;
+            response = self.ask(method, url, range, false).await?;
         }
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -189,8 +189,21 @@ impl Target {
         Ok(response)
     }
 
-    async fn ask(&self, url: reqwest::Url, range: Option<(u64, u64)>, by_hash: bool) -> Result<Response, SourceError> {
-        let mut request = self.http.get(url);
+    /// Asks whether the source has these bytes, and how many they are.
+    pub(super) async fn size(&self, source: &str) -> Result<u64, SourceError> {
+        let response = self.send(Method::HEAD, source, None).await?;
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        length.and_then(|length| length.parse().ok()).ok_or(SourceError::NoRanges)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: reqwest::Url,
+        range: Option<(u64, u64)>,
+        by_hash: bool,
+    ) -> Result<Response, SourceError> {
+        let mut request = self.http.request(method, url);
         if by_hash {
             request = request.header(header::IF_MATCH, format!("\"{}\"", self.hash));
         }
@@ -207,7 +220,7 @@ impl Target {
 
     /// Starts fetching the whole file.
     pub(super) async fn whole(&self, source: &str) -> Result<Stream, SourceError> {
-        let response = self.send(source, None).await?;
+        let response = self.send(Method::GET, source, None).await?;
         if response.status() != StatusCode::OK {
             return Err(SourceError::NotServed(response.status().as_u16()));
         }
@@ -222,7 +235,7 @@ impl Target {
         size: u64,
         received: &AtomicU64,
     ) -> Result<Vec<u8>, SourceError> {
-        let response = self.send(source, Some((span.start, span.end - 1))).await?;
+        let response = self.send(Method::GET, source, Some((span.start, span.end - 1))).await?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(SourceError::NoRanges);
         }

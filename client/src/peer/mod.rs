@@ -12,6 +12,7 @@ pub mod conflict;
 mod error;
 mod event;
 mod folder;
+mod guard;
 mod identity;
 mod install;
 mod locks;

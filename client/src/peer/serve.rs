@@ -16,15 +16,17 @@ use tokio_util::sync::CancellationToken;
 use super::error::FolderError;
 use super::event::{Events, PeerEvent};
 use super::folder::Folder;
+use super::guard::Guard;
 use super::locks::ServingLock;
 use super::loops::Loops;
 use super::register::Registration;
 use super::server;
 use super::sync::FolderSync;
-use super::tasks::Tasks;
+use super::tasks::{Sources, Tasks};
 use crate::address::HostPort;
 use crate::cluster::{Error, IndexClient};
 use crate::download::Downloader;
+use crate::download::allow::AllowList;
 use crate::files;
 
 /// Time between scans of the folder.
@@ -50,6 +52,8 @@ pub struct ServeConfig {
     pub insecure: bool,
     /// Token to send to other peers.
     pub bearer: Option<String>,
+    /// Known peers: bytes are fetched only from these, and sent only to their machines. Everybody if absent.
+    pub allow: Option<Arc<AllowList>>,
     /// Time between scans of the folder.
     pub rescan: Duration,
 }
@@ -67,6 +71,7 @@ impl ServeConfig {
             capacity_bytes: None,
             insecure: false,
             bearer: None,
+            allow: None,
             rescan: RESCAN,
         }
     }
@@ -152,6 +157,7 @@ pub struct Peer {
     downloader: Downloader,
     listener: TcpListener,
     registration: Registration,
+    allow: Option<Arc<AllowList>>,
     rescan: Duration,
     _lock: ServingLock,
 }
@@ -180,6 +186,7 @@ impl Peer {
             downloader: Downloader::new(config.bearer),
             listener,
             registration: Registration { address, zone: config.zone, capacity_bytes: config.capacity_bytes },
+            allow: config.allow,
             rescan: config.rescan,
             _lock: lock,
         })
@@ -205,10 +212,12 @@ impl Peer {
         let stop = shutdown.child_token();
         let _stop_on_return = stop.clone().drop_guard();
         let peer = self.folder.peer_id();
-        let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), stop.clone()));
+        let guard = self.allow.clone().map(|list| Guard::new(list, &self.client));
+        let server = tokio::spawn(server::run(self.listener, Arc::clone(&self.folder), guard, stop.clone()));
         events.send(PeerEvent::Serving { peer, address: self.registration.address.clone() });
         let (folder, client) = (Arc::clone(&self.folder), self.client.clone());
-        let tasks = Tasks::new(Arc::clone(&folder), client.clone(), self.downloader, events.clone(), stop.clone());
+        let sources = Sources { downloader: self.downloader, allow: self.allow };
+        let tasks = Tasks::new(Arc::clone(&folder), client.clone(), sources, events.clone(), stop.clone());
         let (loops, registered) = Loops::new(events.clone());
         let sync = FolderSync::new(Arc::clone(&folder), client.clone(), events, tasks.clone());
         let result = tokio::select! {

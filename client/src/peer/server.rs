@@ -5,6 +5,7 @@
 //! anything outside the shared part of the folder.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::FolderError;
 use super::folder::{Disk, Folder};
+use super::guard::{self, Guard};
 use super::range::{self, Part};
 use super::table::{Copy, Record};
 use crate::contract::{ErrorCode, PROBLEM_JSON, Problem, SharedFile};
@@ -33,17 +35,23 @@ pub const VERSION_HEADER: &str = "raftshare-version";
 /// How long running transfers may continue after the shutdown begins.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves the folder until `shutdown`, then gives running transfers two seconds.
-pub async fn run(
+/// Serves the folder until `shutdown`, then gives running transfers two seconds. A guard says whom it is served to.
+pub(super) async fn run(
     listener: tokio::net::TcpListener,
     folder: Arc<Folder>,
+    guard: Option<Guard>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true); // it only improves latency
     });
     let stop = shutdown.clone();
-    let server = axum::serve(listener, router(folder)).with_graceful_shutdown(async move { stop.cancelled().await });
+    let mut router = router(folder);
+    if let Some(guard) = guard {
+        router = router.layer(axum::middleware::from_fn_with_state(guard, guard::check));
+    }
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -294,7 +302,7 @@ fn internal(error: &dyn std::error::Error) -> Response {
     )
 }
 
-fn refuse(status: StatusCode, code: ErrorCode, detail: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, code: ErrorCode, detail: &str) -> Response {
     answer(status, &problem(status, code, detail))
 }
 

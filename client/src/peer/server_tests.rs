@@ -17,13 +17,17 @@ struct Served {
 }
 
 async fn serve() -> Served {
+    serve_to(None).await
+}
+
+async fn serve_to(guard: Option<Guard>) -> Served {
     let dir = tempfile::tempdir().expect("temp dir");
     let folder = Folder::open(dir.path(), Some(PeerId::parse("p").expect("valid id"))).expect("opens");
     let folder = Arc::new(folder);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let stop = CancellationToken::new();
-    tokio::spawn(run(listener, Arc::clone(&folder), stop.clone()));
+    tokio::spawn(run(listener, Arc::clone(&folder), guard, stop.clone()));
     Served { folder, dir, url, _stop: stop.drop_guard() }
 }
 
@@ -192,4 +196,46 @@ async fn a_file_that_is_being_announced_is_served_to_whoever_names_its_bytes() {
     assert_eq!(served.get("/files/f?version=1", &named).await.status().as_u16(), 404);
     served.hold("f", 1, b"new");
     assert_eq!(served.get("/files/f", &[("if-match", "\"other\"")]).await.status().as_u16(), 412);
+}
+
+/// A guard whose list names these, with an index that nobody answers for.
+async fn guarded(list: &str) -> Served {
+    let client = crate::cluster::IndexClient::connect("http://127.0.0.1:9").expect("an address");
+    let guard = Guard::new(Arc::new(list.parse().expect("a list")), &client);
+    serve_to(Some(guard)).await
+}
+
+#[tokio::test]
+async fn only_the_machines_of_an_allow_list_get_anything() {
+    for (list, status) in [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:9001,10.9.9.9", 200),
+        ("localhost:1", 200),
+        ("10.9.9.9,[::1]:7", 403),
+        // The index, which knows where the peer is, does not answer.
+        ("laptop", 403),
+    ] {
+        let served = guarded(list).await;
+        served.hold("a", 1, b"x");
+        for path in ["/files", "/files/a", "/healthz"] {
+            let response = served.get(path, &[]).await;
+            assert_eq!(response.status(), status, "{list}: {path}");
+        }
+        if status == 403 {
+            assert_eq!(served.refusal("/files/a").await, (403, ErrorCode::Forbidden));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_beyond_the_end_is_416_and_names_the_size() {
+    let served = serve().await;
+    served.hold("a", 1, b"0123456789");
+    for range in ["bytes=10-", "bytes=11-20", "bytes=99999999999999999999-", "bytes=-0"] {
+        let response = served.get("/files/a", &[("range", range)]).await;
+        assert_eq!(response.status(), 416, "{range}");
+        assert_eq!(response.headers()["content-range"], "bytes */10", "{range}");
+    }
+    let last = served.get("/files/a", &[("range", "bytes=9-20")]).await;
+    assert_eq!((last.status().as_u16(), last.text().await.expect("a body").as_str()), (206, "9"));
 }

@@ -19,7 +19,9 @@ use super::rules::Order;
 use super::transfer::{announce_copy, blocking, obtain};
 use crate::cluster::{Error, IndexClient};
 use crate::contract::{DeleteRequest, ErrorCode, FailedTask, Task, TaskKind};
-use crate::download::{Downloader, FetchRequest};
+use crate::download::allow::AllowList;
+use crate::download::holders::Lookup;
+use crate::download::{DownloadError, Downloader, FetchRequest};
 
 /// Tasks that run at once; others wait.
 pub const TASKS_MAX: usize = 4;
@@ -28,6 +30,13 @@ const KNOWN_MAX: usize = 1_024;
 /// How long a finished task is remembered, because a response in flight may still repeat it.
 const FINISHED_FOR: Duration = Duration::from_secs(2);
 
+/// Where tasks fetch from.
+pub(super) struct Sources {
+    pub(super) downloader: Downloader,
+    /// The only peers that may be asked; everybody if absent.
+    pub(super) allow: Option<Arc<AllowList>>,
+}
+
 /// Executes tasks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tasks(Arc<Inner>);
@@ -35,7 +44,7 @@ pub(super) struct Tasks(Arc<Inner>);
 struct Inner {
     folder: Arc<Folder>,
     client: IndexClient,
-    downloader: Downloader,
+    sources: Sources,
     events: Events,
     state: Mutex<State>,
     slots: Semaphore,
@@ -61,14 +70,14 @@ impl Tasks {
     pub(super) fn new(
         folder: Arc<Folder>,
         client: IndexClient,
-        downloader: Downloader,
+        sources: Sources,
         events: Events,
         shutdown: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
             folder,
             client,
-            downloader,
+            sources,
             events,
             state: Mutex::default(),
             slots: Semaphore::new(TASKS_MAX),
@@ -163,8 +172,24 @@ impl Tasks {
 
     async fn fetch(&self, task: &Task) -> Result<u64, NotDone> {
         let inner = &self.0;
-        let request = FetchRequest::from(task);
-        let obtained = obtain(&inner.folder, &inner.downloader, &request, Order::from(task), None).await;
+        let mut request = FetchRequest::from(task);
+        let allow = inner.sources.allow.clone();
+        // Without patience: a task that finds no source is reported, and the index gives it to somebody else.
+        let (name, version, hash) = (request.name.clone(), request.version, request.hash);
+        let lookup = Lookup::in_index(&inner.client, name.clone(), version, hash, allow.clone(), Duration::ZERO);
+        if let Some(allow) = allow {
+            // A task names addresses only, and a list may name ids.
+            match lookup.find().await {
+                Some(found) if found.sources.is_empty() && !found.left_out.is_empty() => {
+                    let error = DownloadError::NotAllowed { name, version, holders: found.left_out };
+                    return Err(NotDone { code: error.code(), reason: error.to_string() });
+                }
+                Some(found) => request.sources = found.sources,
+                None => request.sources.retain(|source| allow.allows_address(source)),
+            }
+        }
+        let downloader = &inner.sources.downloader;
+        let obtained = obtain(&inner.folder, downloader, &request, Order::from(task), Some(lookup)).await;
         let (placed, bytes) = obtained.map_err(|error| NotDone { code: error.code(), reason: error.to_string() })?;
         let copy = match placed {
             Placed::Refused(refusal) => {

@@ -14,7 +14,8 @@ use super::rules::{Order, Verdict};
 use super::table::Copy;
 use crate::cluster::{Consistency, Error, IndexClient, ReadOptions};
 use crate::contract::{AnnounceRequest, AnnounceResponse, ErrorCode, FileEntry};
-use crate::download::{DownloadError, Downloader, FetchRequest, ProgressFn};
+use crate::download::holders::Lookup;
+use crate::download::{DownloadError, Downloader, FetchRequest};
 
 /// Why a version could not be put into the folder.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub async fn obtain(
     downloader: &Downloader,
     request: &FetchRequest,
     order: Order,
-    progress: Option<ProgressFn>,
+    lookup: Option<Lookup>,
 ) -> Result<(Placed, u64), ObtainError> {
     let name = request.name.clone();
     let verdict = blocking(folder, move |folder| folder.decide(&name, order)).await?;
@@ -70,7 +71,7 @@ pub async fn obtain(
         }
         Verdict::Fetch | Verdict::Trash | Verdict::SetAside | Verdict::NothingThere => {}
     }
-    let fetched = downloader.fetch(request, &folder.tmp_dir(), progress).await?;
+    let fetched = downloader.fetch_finding(request, &folder.tmp_dir(), None, lookup).await?;
     for suspect in &fetched.suspects {
         tracing::warn!(file = %request.name, %suspect, "a holder sent or may have sent wrong bytes");
     }

@@ -3,7 +3,10 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Titles of right-aligned columns.
-const NUMERIC: [&str; 8] = ["#", "VER", "SIZE", "COPIES", "APPLIED", "LAG", "CONTACT", "FILES"];
+const NUMERIC: [&str; 14] = [
+    "#", "VER", "SIZE", "COPIES", "APPLIED", "LAG", "CONTACT", "FILES", "PRICE", "COST", "STOCK", "LEFT", "PRODUCTS",
+    "UNITS",
+];
 
 /// Lays out the header and the rows as lines; columns of numbers are right-aligned.
 pub(super) fn align(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fake::{Fake, Reply, Seen, TOKEN, dead_url, denied, grant, leader, no_quorum, ok, problem};
 
 /// A server that leads, with `script` for everything else.
-fn index(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Fake {
+pub fn index(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Fake {
     Fake::start(move |seen| match seen.path.as_str() {
         "/leader" => no_quorum(), // then any server is asked
         "/lease/release" | "/lease/leave" => Reply::Json(204, Value::Null, Vec::new()),
@@ -18,12 +18,12 @@ fn index(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Fake {
     })
 }
 
-fn raftshare(server: &str, dir: &Path, args: &[&str]) -> Output {
+pub fn raftshare(server: &str, dir: &Path, args: &[&str]) -> Output {
     with_input(server, dir, args, "")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program is run without the settings of this shell")]
-fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
+pub fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftshare"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RAFTSHARE_")) {
         command.env_remove(name);
@@ -38,21 +38,21 @@ fn with_input(server: &str, dir: &Path, args: &[&str], input: &str) -> Output {
 }
 
 /// Exit code, standard output, standard error.
-fn told(output: &Output) -> (i32, String, String) {
+pub fn told(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn file_answer(version: u64, content: &str) -> Value {
+pub fn file_answer(version: u64, content: &str) -> Value {
     json!({"name": "a.txt", "version": version, "size": content.len(), "hash": sha256(content), "holders": [],
            "lease": null, "replicas": {"desired": 2, "live": 1}, "attributes": {}})
 }
 
-fn sha256(content: &str) -> String {
+pub fn sha256(content: &str) -> String {
     client::files::hash_bytes(content.as_bytes()).to_string()
 }
 

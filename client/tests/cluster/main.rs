@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod cli;
+mod cli_attributes;
+mod cli_lookups;
 mod fake;
 mod lease;
 mod reads;
+mod servers;
+mod txn;
 mod writes;

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rustix::process::{self, Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::operate;
 
 use crate::sys::clock;
+use crate::testbed::die_with_parent;
 
 /// How long the cluster may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -136,22 +137,9 @@ fn spawn(name: String, mut command: Command, log: PathBuf) -> anyhow::Result<Pro
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
     // Ctrl-C reaches this process only, which then stops the others in order; and none survives it.
     command.as_std_mut().process_group(0);
-    die_with_parent(&mut command);
+    die_with_parent(command.as_std_mut(), Signal::KILL);
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     Ok(Process { name, child, log, ended: false })
-}
-
-#[allow(unsafe_code, reason = "what runs before exec has to be async-signal-safe")]
-fn die_with_parent(command: &mut Command) {
-    let parent = process::getpid();
-    // SAFETY: two system calls, which allocate nothing and take no lock.
-    unsafe {
-        command.pre_exec(move || {
-            process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the call above.
-            if process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
-        });
-    }
 }
 
 fn start_node(binary: &Path, dir: &Path, args: &DevArgs, id: u16) -> anyhow::Result<Process> {
@@ -285,7 +273,7 @@ async fn stop_all(processes: &mut [Process]) {
         for process in chosen {
             // A child that has an id was not reaped yet, so the id still refers to it.
             if let Some(pid) = process.child.id().and_then(|id| Pid::from_raw(id as i32)) {
-                let _ = process::kill_process(pid, Signal::TERM);
+                let _ = kill_process(pid, Signal::TERM);
                 waiting.push(process);
             }
         }

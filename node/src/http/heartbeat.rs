@@ -19,6 +19,8 @@ use crate::sys::clock::now;
 
 /// A waiting heartbeat counts as a sign of life at least this often (P3).
 const LIFE_SLICE: Duration = Duration::from_secs(5);
+/// And at least so many times within the peer TTL, or a short TTL would expire peers that wait for tasks.
+const SLICES_PER_TTL: u32 = 3;
 /// Most tasks that a heartbeat may name as under way or failed.
 const NAMED_TASKS_MAX: usize = 10_000;
 
@@ -77,6 +79,7 @@ async fn wait_for_tasks(
     until: Instant,
 ) -> Result<HeartbeatResponse, ApiError> {
     let notify = node.leadership.task_notify(peer);
+    let slice = LIFE_SLICE.min(node.config.peer_ttl / SLICES_PER_TTL);
     loop {
         // Armed before the check, so that a task planned in between is not missed.
         let woken = notify.notified();
@@ -85,7 +88,7 @@ async fn wait_for_tasks(
         if !tasks.is_empty() || remaining.is_zero() {
             return Ok(HeartbeatResponse { ok: true, reason: None, tasks });
         }
-        let _ = tokio::time::timeout(remaining.min(LIFE_SLICE), woken).await;
+        let _ = tokio::time::timeout(remaining.min(slice), woken).await;
         if !node.leads() || !node.majority_confirmed() {
             return Err(ApiError::NoQuorum);
         }

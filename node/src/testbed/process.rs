@@ -97,6 +97,11 @@ impl Process {
         Some(status)
     }
 
+    /// Waits until it ends by itself; `None` if it does not run.
+    pub fn wait(mut self) -> Option<ExitStatus> {
+        self.child.take()?.wait().ok()
+    }
+
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

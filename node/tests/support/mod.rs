@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and measure")]
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+pub use node::testbed::Signal;
+use node::testbed::{Process, Spec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,7 +20,7 @@ pub struct NodeProcess {
     pub address: String,
     pub data: PathBuf,
     extra: Vec<String>,
-    child: Option<Child>,
+    child: Option<Process>,
 }
 
 impl NodeProcess {
@@ -42,44 +44,41 @@ impl NodeProcess {
     }
 
     pub fn start(&mut self) {
-        let log = std::fs::File::create(self.data.with_extension("log")).unwrap();
-        let child = self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        self.child = Some(child);
+        self.spawn(self.command());
     }
 
     /// The same with so many file descriptors.
     pub fn start_with_descriptors(&mut self, limit: u32) {
         let command = self.command();
-        let log = std::fs::File::create(self.data.with_extension("log")).unwrap();
         let mut limited = Command::new("sh");
         limited.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
-        limited.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-        self.child = Some(limited.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        limited.arg(command.get_program()).args(command.get_args());
+        self.spawn(limited);
+    }
+
+    /// Runs a command as this node, with a log of its own.
+    fn spawn(&mut self, command: Command) {
+        let log = self.data.with_extension("log");
+        std::fs::write(&log, "").unwrap();
+        let arguments = command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect();
+        let environment = vec![("RUST_BACKTRACE".to_owned(), "0".to_owned())];
+        let spec = Spec { program: command.get_program().into(), arguments, environment, log };
+        self.child = Some(Process::start(spec).unwrap());
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.child = None;
     }
 
-    /// Sends a signal by name.
-    pub fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        node::testbed::signal(self.child.as_ref().unwrap().id().unwrap(), signal).unwrap();
     }
 
     /// Waits until the process ends by itself.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.child.take().unwrap().wait().unwrap()
-    }
-}
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

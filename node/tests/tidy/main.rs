@@ -5,6 +5,7 @@
 //!  form.rs            widths, sizes, how a file opens
 //!  words.rs           words that were replaced by the field's own
 //!  paths.rs           what documents refer to exists, and every invariant names its check
+//!  tests.rs           tables that name a test for each row name tests that exist
 //!  dependencies.rs    where packages come from, who may depend on what, and on nothing in vain
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod dependencies;
 mod form;
 mod paths;
+mod tests;
 mod tree;
 mod words;
 
@@ -91,6 +93,19 @@ fn what_documents_name_in_backticks_exists() {
     let documents = tree.texts.iter().filter(|(file, _)| paths::is_about_today(file));
     let findings = documents
         .flat_map(|(file, text)| paths::missing(&tree, text).into_iter().map(move |found| found.in_file(file)));
+    holds(&findings.collect::<Vec<_>>());
+}
+
+#[test]
+fn tests_that_hold_the_rows_of_a_table_exist() {
+    let tree = Tree::read();
+    let tests = tests::known(&tree);
+    for name in ["tests_that_hold_the_rows_of_a_table_exist", "leader-kill", "one_peer_cannot_fill_the_table"] {
+        assert!(tests.contains(name), "{name}");
+    }
+    let documents = tree.texts.iter().filter(|(file, _)| paths::is_about_today(file));
+    let findings = documents
+        .flat_map(|(file, text)| tests::rows_without(&tests, text).into_iter().map(move |found| found.in_file(file)));
     holds(&findings.collect::<Vec<_>>());
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  drive (closed or open loop, warm-up) ─► peers (whose turn, which file and key) ─► connection (bytes)
-//!     └──► tally (histograms by kind, failures by code)      └── mix (what next)
+//!     └──► tally (histograms by kind, failures by code)      ├── mix (what next)
+//!                                                            └── wire (in which format)
 //! ```
 //!
 //! Invariant: a request counts as done only when its whole answer was read and its status is 2xx.
@@ -13,6 +14,7 @@ pub mod mix;
 pub mod peers;
 pub mod summary;
 pub mod tally;
+pub mod wire;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ pub use mix::{Mix, OperationKind};
 pub use peers::{Common, LoadClient};
 pub use summary::Summary;
 pub use tally::Tally;
+pub use wire::Wire;
 
 /// Clients that register their peers at the same time.
 const PREPARING_MAX: usize = 64;

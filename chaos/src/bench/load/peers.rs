@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use super::connection::Connection;
 use super::drive::{Completed, Worker};
 use super::mix::{Mix, OperationKind};
+use super::wire::Wire;
 
 /// Files of one batch.
 pub const BATCH: u64 = 100;
@@ -37,6 +38,8 @@ pub struct Common {
     pub serving: bool,
     /// What is added to the query of every read, such as `&consistency=stale`.
     pub reading: String,
+    /// In which format they ask.
+    pub wire: Wire,
 }
 
 impl Common {
@@ -69,6 +72,8 @@ pub struct LoadClient {
     path: String,
     headers: String,
     body: String,
+    name: String,
+    hash: String,
 }
 
 #[derive(Debug)]
@@ -119,6 +124,8 @@ impl LoadClient {
             path: String::new(),
             headers: String::new(),
             body: String::new(),
+            name: String::new(),
+            hash: String::new(),
         }
     }
 
@@ -146,7 +153,7 @@ impl LoadClient {
     }
 
     async fn announce(&mut self) -> Result<u64, String> {
-        self.begin_body();
+        self.begin_peer(false);
         self.body.push_str(",\"file\":");
         self.next_file();
         self.body.push('}');
@@ -168,9 +175,8 @@ impl LoadClient {
     }
 
     async fn register(&mut self) -> Result<u64, String> {
-        self.begin_body();
-        let serving = self.common.serving;
-        let _ = write!(self.body, ",\"address\":\"http://127.0.0.1:9\",\"serving\":{serving},\"files\":[");
+        self.begin_peer(true);
+        self.body.push_str(",\"files\":[");
         let peer = self.peers[self.turn].number;
         for file in 0..self.common.listed() {
             if file > 0 {
@@ -187,13 +193,19 @@ impl LoadClient {
         self.begin_body();
         let _ = write!(self.body, ",\"fileName\":\"{name}\"}}");
         let answer = std::str::from_utf8(self.write("/lease").await?).map_err(|error| error.to_string())?;
-        let token = text_field(answer, "leaseToken").ok_or("the lease was denied")?.to_owned();
-        self.begin_body();
+        let token = text_field(answer, "leaseToken").map(str::to_owned);
+        if !answer.contains("\"granted\":true") {
+            return Err("the lease was denied".into());
+        }
+        self.begin_peer(false);
+        self.body.push_str(",\"file\":");
         let sequence = self.peers[self.turn].sequence;
-        let _ = write!(
-            self.body,
-            ",\"file\":{{\"name\":\"{name}\",\"size\":1,\"hash\":\"c{sequence:063x}\"}},\"leaseToken\":\"{token}\"}}"
-        );
+        // The original's versions are any growing numbers.
+        self.common.wire.file(&mut self.body, &name, sequence, &format!("c{sequence:063x}"));
+        if let Some(token) = token {
+            let _ = write!(self.body, ",\"leaseToken\":\"{token}\"");
+        }
+        self.body.push('}');
         self.write("/announce").await.map(|_| 1)
     }
 
@@ -201,7 +213,8 @@ impl LoadClient {
         self.begin_body();
         self.body.push('}');
         // Not a logged write, so without a key.
-        let answer = self.write.send("POST", "/heartbeat", "", &self.body).await?;
+        let path = format!("{}/heartbeat", self.common.wire.prefix());
+        let answer = self.write.send("POST", &path, "", &self.body).await?;
         if answer.starts_with(b"{\"ok\":true") { Ok(1) } else { Err("the peer is unknown".into()) }
     }
 
@@ -209,16 +222,28 @@ impl LoadClient {
         let peer = self.rng.random_range(0..self.common.peers.max(1));
         let file = self.rng.random_range(0..self.common.listed().max(1));
         self.path.clear();
-        let Common { run, reading, .. } = &*self.common;
-        let _ = write!(self.path, "/{path}load/{run}-{peer}/{file}{more}{reading}");
+        let Common { run, reading, wire, .. } = &*self.common;
+        let _ = write!(self.path, "{}/{path}load/{run}-{peer}/{file}", wire.prefix());
+        if *wire == Wire::Native {
+            let _ = write!(self.path, "{more}{reading}");
+        }
         let link = self.read.as_mut().unwrap_or(&mut self.write);
         let answer = link.send("GET", &self.path, "", "").await?;
-        if answer == b"[]" { Err("nothing was found".into()) } else { Ok(1) }
+        if wire.is_found(answer) { Ok(1) } else { Err("nothing was found".into()) }
     }
 
     fn begin_body(&mut self) {
         self.body.clear();
         let _ = write!(self.body, "{{\"peerId\":\"load-{}-{}\"", self.common.run, self.peers[self.turn].number);
+    }
+
+    /// Begins a registration, or an announcement.
+    fn begin_peer(&mut self, register: bool) {
+        self.body.clear();
+        self.name.clear();
+        let Common { run, wire, serving, .. } = &*self.common;
+        let _ = write!(self.name, "load-{run}-{}", self.peers[self.turn].number);
+        wire.peer(&mut self.body, &self.name, *serving, register);
     }
 
     /// The acting peer's next file, from the first again after the last.
@@ -232,8 +257,12 @@ impl LoadClient {
     /// A file has the same bytes whenever it is stated.
     fn file(&mut self, peer: u64, file: u64) {
         let hash = u128::from(peer) << 64 | u128::from(file);
-        let run = &self.common.run;
-        let _ = write!(self.body, "{{\"name\":\"load/{run}-{peer}/{file}\",\"size\":1,\"hash\":\"{hash:064x}\"}}");
+        let Common { run, wire, .. } = &*self.common;
+        self.name.clear();
+        self.hash.clear();
+        let _ = write!(self.name, "load/{run}-{peer}/{file}");
+        let _ = write!(self.hash, "{hash:064x}");
+        wire.file(&mut self.body, &self.name, 1, &self.hash);
     }
 
     /// A write of the acting peer, under its next key.
@@ -242,9 +271,14 @@ impl LoadClient {
         peer.sequence += 1;
         let (run, number, sequence) = (&self.common.run, peer.number, peer.sequence);
         self.headers.clear();
-        let _ =
-            write!(self.headers, "idempotency-key: load{run}-{number}:{sequence}\r\nidempotency-floor: {sequence}\r\n");
-        self.write.send("POST", path, &self.headers, &self.body).await
+        if self.common.wire.has_keys() {
+            let key = format_args!("idempotency-key: load{run}-{number}:{sequence}");
+            let _ = write!(self.headers, "{key}\r\nidempotency-floor: {sequence}\r\n");
+        }
+        self.path.clear();
+        self.path.push_str(self.common.wire.prefix());
+        self.path.push_str(path);
+        self.write.send("POST", &self.path, &self.headers, &self.body).await
     }
 }
 
@@ -279,6 +313,7 @@ mod tests {
             files,
             serving: true,
             reading: String::new(),
+            wire: Wire::Native,
         };
         LoadClient::new(Arc::new(common), "a:1", "b:2", [1, 3].into_iter(), StdRng::seed_from_u64(1))
     }
@@ -286,15 +321,15 @@ mod tests {
     #[test]
     fn the_bodies_are_those_of_the_contract() {
         let mut client = client(2);
-        client.begin_body();
+        client.begin_peer(false);
         client.body.push_str(",\"file\":");
         client.next_file();
         client.body.push('}');
         let request: AnnounceRequest = serde_json::from_str(&client.body).expect("valid");
         let first = request.file.expect("a file");
         assert_eq!((request.peer_id.as_str(), first.name.as_str()), ("load-t-1", "load/t-1/0"));
-        client.begin_body();
-        client.body.push_str(",\"address\":\"http://127.0.0.1:9\",\"files\":[");
+        client.begin_peer(true);
+        client.body.push_str(",\"files\":[");
         client.file(1, 0);
         client.body.push_str("]}");
         let request: RegisterRequest = serde_json::from_str(&client.body).expect("valid");

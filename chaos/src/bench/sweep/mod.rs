@@ -3,6 +3,7 @@
 //! Invariant: every point that was measured is in every form of the result, as the median of its runs; the results name
 //! the machine, the sources and the options they came from.
 
+mod charts;
 mod merge;
 mod text;
 
@@ -12,10 +13,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::chart::{Chart, Series};
+use super::load::Wire;
 use super::machine::Machine;
 use super::point::{self, LoadOptions, Point};
-use super::{FILE, original, runs};
+use super::{FILE, runs};
 use crate::revision::{REVISION, seconds_since_1970};
 
 /// File name of the points as a table for other programs.
@@ -53,6 +54,8 @@ pub struct Sweep {
     pub consistency: Option<point::Consistency>,
     /// Where reads go.
     pub at_nodes: point::At,
+    /// The wire format.
+    pub wire: Wire,
     /// The points.
     pub points: Vec<Point>,
 }
@@ -101,6 +104,7 @@ impl Sweep {
             files: options.files,
             consistency: options.consistency,
             at_nodes: options.at,
+            wire: options.wire,
             points: Vec::new(),
         }
     }
@@ -115,39 +119,6 @@ impl Sweep {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
-    }
-
-    /// File name and chart, four of them.
-    fn charts(&self) -> [(&'static str, Chart); 4] {
-        let chart = |title: &str, y: &str, log_y, of: &dyn Fn(&Point) -> f64, original: &[(f64, f64)]| {
-            let points = self.points.iter().map(|point| (point.peers as f64, of(point))).collect();
-            let mut series = vec![Series { name: "raftshare".into(), points, other: false }];
-            if !original.is_empty() {
-                let name = "the original (Go, no consensus, nothing flushed)".into();
-                series.push(Series { name, points: original.to_vec(), other: true });
-            }
-            let loop_text = self.rate.map_or("closed loop".into(), |rate| format!("{rate} operations/s asked for"));
-            let of_runs = if self.repeat > 1 { format!(", medians of {} runs", self.repeat) } else { String::new() };
-            Chart {
-                title: title.to_owned(),
-                subtitle: format!(
-                    "mix {}, {loop_text}, {} s a point{of_runs}, 3 nodes on {} cores",
-                    self.mix, self.duration_s, self.machine.cores
-                ),
-                x: "registered peers".into(),
-                y: y.to_owned(),
-                log_y,
-                series,
-            }
-        };
-        let (throughput, latency, errors) = (&original::THROUGHPUT, &original::LATENCY, &original::ERRORS);
-        let percent = |point: &Point| point.error_rate * 100.0;
-        [
-            ("throughput.svg", chart("Throughput", "operations/s", true, &|point| point.per_second, throughput)),
-            ("latency.svg", chart("Average latency", "ms", true, &|point| point.total.mean_ms, latency)),
-            ("p99.svg", chart("99th percentile of latency", "ms", true, &|point| point.total.p99_ms, &[])),
-            ("errors.svg", chart("Failed operations", "% of operations", false, &percent, errors)),
-        ]
     }
 }
 

@@ -215,6 +215,8 @@ impl<'a> Reading<'a> {
                 }
             }
             Op::Register { .. } | Op::Leave { .. } | Op::Search { .. } => {}
+            // Attributes are another object, which `transactions` judges.
+            Op::Txn(_) | Op::ReadAttributes { .. } | Op::LookUp { .. } => {}
         }
     }
 

@@ -12,9 +12,11 @@ use raft_store::types::{ContentHash, FileName, Version};
 use serde::Serialize;
 
 use crate::contract::{CurrentVersion, FileResponse, TaskKind};
-use crate::cli::fetch::{current, fetch};
+use crate::cli::fetch::{Known, current, fetch};
+use crate::cli::reading::Reading;
 use crate::cli::session::{Session, blocking, is_served};
 use crate::cli::values::file_name;
+use crate::cluster::IndexClient;
 use crate::download::Fetched;
 use crate::peer::rules::{Order, Refusal, Verdict};
 use crate::peer::transfer::announce_copy;
@@ -31,6 +33,12 @@ pub struct Get {
     /// Write the file to this path instead of the shared folder; `-` prints it.
     #[arg(short = 'O', long, value_name = "PATH")]
     pub out: Option<PathBuf>,
+    /// Whom to fetch from.
+    #[command(flatten)]
+    pub known: Known,
+    /// How fresh the answer of the index has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// What `get` prints about a file.
@@ -56,11 +64,13 @@ impl Get {
         if self.out.is_some() && self.names.len() > 1 {
             return Err(Failure::new(Exit::Usage, "-O takes one file at a time"));
         }
+        let session = &session.allowing(self.known.allow_peers.as_ref());
+        let client = self.reading.client(session);
         let mut failures = Vec::new();
         for name in &self.names {
             let result = match &self.out {
-                Some(out) => get_elsewhere(session, name, out).await,
-                None => get_into_folder(session, name).await,
+                Some(out) => get_elsewhere(session, &client, name, out).await,
+                None => get_into_folder(session, &client, name).await,
             };
             if let Err(failure) = result {
                 failures.push(failure);
@@ -79,10 +89,10 @@ impl Get {
     }
 }
 
-async fn get_into_folder(session: &Session, name: &FileName) -> Result<(), Failure> {
+async fn get_into_folder(session: &Session, client: &IndexClient, name: &FileName) -> Result<(), Failure> {
     let started = Instant::now();
     let folder = session.folder().await?;
-    let answer = session.client.file(name).await?;
+    let answer = client.file(name).await?;
     session.output.freshness(&answer.freshness);
     let file = answer.value;
     let current = current(&file)?;
@@ -170,9 +180,9 @@ async fn announce(session: &Session, folder: &Arc<Folder>, file: &FileResponse, 
     }
 }
 
-async fn get_elsewhere(session: &Session, name: &FileName, out: &Path) -> Result<(), Failure> {
+async fn get_elsewhere(session: &Session, client: &IndexClient, name: &FileName, out: &Path) -> Result<(), Failure> {
     let started = Instant::now();
-    let answer = session.client.file(name).await?;
+    let answer = client.file(name).await?;
     session.output.freshness(&answer.freshness);
     let file = answer.value;
     let current = current(&file)?;

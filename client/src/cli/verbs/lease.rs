@@ -6,14 +6,18 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use raft_store::types::FileName;
 
-use crate::contract::{ErrorCode, ReleaseRequest};
+use crate::contract::{ErrorCode, LeaseStatus, LinePlace, ReleaseRequest};
 use crate::cli::leases::{Kept, Waiting, acquire, forget, keep, kept, renew_kept};
+use crate::cli::reading::Reading;
 use crate::cli::session::Session;
 use crate::cli::values::{file_name, lease_ttl};
 use crate::cluster::Grant;
 use crate::peer::Folder;
 use crate::terminal::figures::{count, remaining};
 use crate::terminal::{Exit, Failure};
+
+/// How long a failure may take to find out who has a lease.
+const HOLDER_LOOKUP_MAX: Duration = Duration::from_millis(500);
 
 /// Take, renew, release or show leases.
 #[derive(Debug, Clone, Args)]
@@ -55,12 +59,18 @@ pub enum LeaseCommand {
         /// The file.
         #[arg(value_parser = file_name)]
         name: FileName,
+        /// How fresh the answer has to be.
+        #[command(flatten)]
+        reading: Reading,
     },
-    /// Show who has the lease and who is waiting for it.
+    /// Show who has the lease, and who is waiting for it at which position; exits with 3 if nobody has it.
     Queue {
         /// The file.
         #[arg(value_parser = file_name)]
         name: FileName,
+        /// How fresh the answer has to be.
+        #[command(flatten)]
+        reading: Reading,
     },
 }
 
@@ -77,8 +87,8 @@ impl Lease {
             }
             LeaseCommand::Renew { name, ttl } => renew(session, name, *ttl).await,
             LeaseCommand::Release { name } => release(session, name).await,
-            LeaseCommand::Status { name } => status(session, name, false).await,
-            LeaseCommand::Queue { name } => status(session, name, true).await,
+            LeaseCommand::Status { name, reading } => status(session, name, reading, false).await,
+            LeaseCommand::Queue { name, reading } => status(session, name, reading, true).await,
         }
     }
 }
@@ -89,16 +99,24 @@ fn report(session: &Session, name: &FileName, grant: &Grant, what: &str) {
     session.output.sentence(&grant.response, &format!("{name}: lease {what} for {left}, fencing token {fence}"));
 }
 
-async fn own(folder: &Arc<Folder>, name: &FileName) -> Result<Kept, Failure> {
-    kept(folder, name).await?.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("this folder has no lease of {name}"))
-            .hint(format!("take it:  raftshare lease acquire '{name}'"))
-    })
+/// The lease that this folder has. Without one, the failure says who has it, if the index answers soon.
+async fn own(session: &Session, folder: &Arc<Folder>, name: &FileName) -> Result<Kept, Failure> {
+    if let Some(kept) = kept(folder, name).await? {
+        return Ok(kept);
+    }
+    let client = session.client.with_deadline(HOLDER_LOOKUP_MAX.min(session.timeout));
+    let holder = match client.lease_status(name).await {
+        Ok(Some(answer)) => format!("; {} has it", answer.value.holder),
+        Ok(None) => "; nobody has it".to_owned(),
+        Err(_) => String::new(),
+    };
+    Err(Failure::new(Exit::NotFound, format!("this folder does not hold the lease of {name}{holder}"))
+        .hint(format!("take it:  raftshare lease acquire '{name}'")))
 }
 
 async fn renew(session: &Session, name: &FileName, ttl: Option<Duration>) -> Result<(), Failure> {
     let folder = session.folder().await?;
-    let kept = own(&folder, name).await?;
+    let kept = own(session, &folder, name).await?;
     let grant = renew_kept(session, &folder, name, kept, ttl).await?;
     report(session, name, &grant, "renewed");
     Ok(())
@@ -106,7 +124,7 @@ async fn renew(session: &Session, name: &FileName, ttl: Option<Duration>) -> Res
 
 async fn release(session: &Session, name: &FileName) -> Result<(), Failure> {
     let folder = session.folder().await?;
-    let kept = own(&folder, name).await?;
+    let kept = own(session, &folder, name).await?;
     let request = ReleaseRequest { peer_id: folder.peer_id(), file_name: name.clone(), lease_token: kept.token };
     let result = session.client.release(&request).await;
     let over = result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::LeaseExpired));
@@ -118,28 +136,32 @@ async fn release(session: &Session, name: &FileName) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn status(session: &Session, name: &FileName, queue: bool) -> Result<(), Failure> {
-    let Some(answer) = session.client.lease_status(name).await? else {
-        return Err(Failure::new(Exit::NotFound, format!("no peer has the lease of {name}"))
+async fn status(session: &Session, name: &FileName, reading: &Reading, queue: bool) -> Result<(), Failure> {
+    let Some(answer) = reading.client(session).lease_status(name).await? else {
+        return Err(Failure::new(Exit::NotFound, format!("nobody has the lease of {name}, and nobody waits for it"))
             .hint(format!("take it:  raftshare lease acquire '{name}'")));
     };
     session.output.freshness(&answer.freshness);
     let lease = &answer.value;
-    let holder = vec![
-        "-".to_owned(),
-        lease.holder.to_string(),
-        format!(
-            "holder, ends in {}, fencing token {}",
-            remaining(lease.remaining_ms),
-            count(lease.fencing_token)
-        ),
-    ];
-    let waiting = lease
-        .line
-        .iter()
-        .map(|place| vec![place.position.to_string(), place.peer_id.to_string(), "waiting".to_owned()]);
-    let shown = if queue { usize::MAX } else { 0 };
-    let rows: Vec<_> = std::iter::once(holder).chain(waiting.take(shown)).collect();
+    let shown = if queue { lease.line.len() } else { 0 };
+    let rows: Vec<_> = std::iter::once(holder(lease)).chain(lease.line.iter().take(shown).map(waiter)).collect();
     session.output.result(lease, &["POS", "PEER", "STATE"], &rows);
+    if queue && lease.line.is_empty() {
+        session.output.remark("nobody waits");
+    }
     Ok(())
+}
+
+fn holder(lease: &LeaseStatus) -> Vec<String> {
+    let left = remaining(lease.remaining_ms);
+    let state = match lease.fencing_token {
+        // The head of the queue, whose next poll claims the grant (L5).
+        0 => format!("its turn; has {left} to claim the lease"),
+        fence => format!("holder, ends in {left}, fencing token {}", count(fence)),
+    };
+    vec!["-".to_owned(), lease.holder.to_string(), state]
+}
+
+fn waiter(place: &LinePlace) -> Vec<String> {
+    vec![place.position.to_string(), place.peer_id.to_string(), "waiting".to_owned()]
 }

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::search::{SEARCH_LIMIT_MAX, print_hits};
 use crate::contract::{ErrorCode, FileResponse, LeaseStatus, ReplicaCount};
+use crate::cli::reading::Reading;
 use crate::cli::session::{Session, blocking};
-use crate::cluster::SearchMode;
+use crate::cluster::{IndexClient, SearchMode};
 use crate::peer::{Disk, Folder, FolderError, scan};
 use crate::terminal::Failure;
 use crate::terminal::figures::{count, remaining, size};
@@ -27,19 +28,22 @@ pub struct List {
     /// List the files of the index instead of those of the folder.
     #[arg(long)]
     pub remote: bool,
+    /// How fresh the answer has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 impl List {
     /// Prints the local files, or those of the index.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
-        if self.remote { remote(session).await } else { local(session).await }
+        let client = self.reading.client(session);
+        if self.remote { remote(session, &client).await } else { local(session, &client).await }
     }
 }
 
 /// Lists the files of the index page by page, up to [`REMOTE_MAX`].
-async fn remote(session: &Session) -> Result<(), Failure> {
+async fn remote(session: &Session, client: &IndexClient) -> Result<(), Failure> {
     let started = Instant::now();
-    let client = &session.client;
     let mut answer = client.search("", SearchMode::Fuzzy, SEARCH_LIMIT_MAX).await?;
     while let Some(cursor) = answer.cursor.take() {
         if answer.value.len() >= REMOTE_MAX {
@@ -49,7 +53,7 @@ async fn remote(session: &Session) -> Result<(), Failure> {
         answer.value.extend(page.value);
         (answer.cursor, answer.freshness) = (page.cursor, page.freshness);
     }
-    print_hits(session, &answer, started.elapsed());
+    print_hits(session, &answer, started.elapsed(), false);
     let (listed, total) = (answer.value.len() as u64, answer.total.unwrap_or(0));
     if listed < total {
         let (listed, total) = (count(listed), count(total));
@@ -75,10 +79,9 @@ struct Listed {
 }
 
 /// Lists the local files, each with what the index knows about it.
-async fn local(session: &Session) -> Result<(), Failure> {
+async fn local(session: &Session, client: &IndexClient) -> Result<(), Failure> {
     let folder = session.folder().await?;
     let files = local_files(&folder).await?;
-    let client = &session.client;
     let known = futures::stream::iter(files.into_iter().map(|listed| async move {
         let answer = client.file(&listed.name).await;
         (listed, answer)

@@ -82,11 +82,15 @@ verbs! {
     both:
         search::Search,
         get::Get,
+        exists::Exists,
         list::List,
         update::Update,
         append::Append,
         rm::Rm,
         lease::Lease,
+        attr::Attr,
+        txn::Txn,
+        info::Info,
         peers::Peers,
         status::Status,
         why::Why;

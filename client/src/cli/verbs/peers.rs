@@ -5,7 +5,9 @@ use raft_store::types::FileName;
 
 use crate::contract::{FilePeer, PeerEntry};
 use crate::cli::Session;
+use crate::cli::reading::Reading;
 use crate::cli::values::file_name;
+use crate::cluster::IndexClient;
 use crate::terminal::Failure;
 use crate::terminal::figures::ago;
 
@@ -15,20 +17,24 @@ pub struct Peers {
     /// The file.
     #[arg(value_parser = file_name)]
     pub name: Option<FileName>,
+    /// How fresh the answer has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 impl Peers {
     /// Prints every live peer, or the holders of the file.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let client = self.reading.client(session);
         match &self.name {
-            Some(name) => holders(session, name).await,
-            None => everybody(session).await,
+            Some(name) => holders(session, &client, name).await,
+            None => everybody(session, &client).await,
         }
     }
 }
 
-async fn everybody(session: &Session) -> Result<(), Failure> {
-    let answer = session.client.peers().await?;
+async fn everybody(session: &Session, client: &IndexClient) -> Result<(), Failure> {
+    let answer = client.peers().await?;
     let row = |peer: &PeerEntry| {
         let zone = peer.zone.clone().unwrap_or_else(|| "-".into());
         vec![peer.id.to_string(), peer.address.clone(), zone, peer.files.to_string(), seen(peer.last_seen)]
@@ -42,8 +48,8 @@ async fn everybody(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn holders(session: &Session, name: &FileName) -> Result<(), Failure> {
-    let answer = session.client.file_peers(name).await?;
+async fn holders(session: &Session, client: &IndexClient, name: &FileName) -> Result<(), Failure> {
+    let answer = client.file_peers(name).await?;
     let row = |peer: &FilePeer| {
         let state = if peer.current { "current" } else { "stale" };
         let version = format!("v{}", peer.version);

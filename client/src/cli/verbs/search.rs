@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::contract::SearchHit;
 use crate::cli::Session;
-use crate::cli::values::limit;
-use crate::cluster::{Consistency, Freshness, Read, ReadOptions, SearchMode};
+use crate::cli::attributes::{filter, shown};
+use crate::cli::reading::Reading;
+use crate::cli::values::{folder_name, limit};
+use crate::cluster::{Freshness, Read, SearchMode};
+use crate::contract::{SearchHit, SearchQuery};
 use crate::terminal::figures::{count, size};
-use crate::terminal::{Failure, variables};
+use crate::terminal::Failure;
 
 /// Most hits of one search.
 pub(in crate::cli) const SEARCH_LIMIT_MAX: usize = 1_000;
@@ -25,9 +27,18 @@ pub struct Search {
     /// How the query matches.
     #[arg(long, value_enum, default_value = "fuzzy")]
     pub mode: Mode,
-    /// How consistent the answer must be; `auto` accepts a follower's answer if the leader is silent, and says so.
-    #[arg(long, value_enum, env = variables::CONSISTENCY, default_value = "auto")]
-    pub consistency: Level,
+    /// Find records too: names that have attributes and no version.
+    #[arg(long)]
+    pub records: bool,
+    /// Only names in this folder, at any depth.
+    #[arg(long, value_name = "FOLDER", value_parser = folder_name)]
+    pub under: Option<String>,
+    /// Only names with such an attribute: KEY=VALUE, or with != < <= > >=; may be repeated. With --records for records.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub attr: Vec<String>,
+    /// How fresh the answer has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// How a query matches.
@@ -41,47 +52,42 @@ pub enum Mode {
     Prefix,
 }
 
-/// How consistent a read must be (R1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Level {
-    /// The leader's answer if it comes at once, otherwise a follower's.
-    Auto,
-    /// The leader's answer.
-    Leader,
-    /// The leader's answer, confirmed by a majority.
-    Linearizable,
-    /// Any node's answer.
-    Stale,
-}
-
 impl Search {
     /// Prints the hits. A search without hits prints an empty list and succeeds.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
-        let consistency = match self.consistency {
-            Level::Auto => Consistency::Auto,
-            Level::Leader => Consistency::Leader,
-            Level::Linearizable => Consistency::Linearizable,
-            Level::Stale => Consistency::Stale,
-        };
         let mode = match self.mode {
             Mode::Fuzzy => SearchMode::Fuzzy,
             Mode::Substring => SearchMode::Substring,
             Mode::Prefix => SearchMode::Prefix,
         };
-        let client = session.client.with_reading(ReadOptions { consistency, ..ReadOptions::default() });
+        let client = self.reading.client(session);
+        let query = SearchQuery {
+            q: Some(self.query.join(" ")),
+            limit: Some(self.limit),
+            mode: (mode != SearchMode::default()).then_some(mode),
+            records: self.records.then_some(true),
+            under: self.under.clone(),
+            attr: self.attr.clone(),
+            ..SearchQuery::default()
+        };
         let started = Instant::now();
-        let answer = client.search(&self.query.join(" "), mode, self.limit).await?;
-        print_hits(session, &answer, started.elapsed());
+        let answer = client.search_with(&query).await?;
+        print_hits(session, &answer, started.elapsed(), self.records || !self.attr.is_empty());
         Ok(())
     }
 }
 
 /// Prints hits, and keeps them so that numbers in the shell can refer to them.
-pub(super) fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration) {
+pub(super) fn print_hits(session: &Session, answer: &Read<Vec<SearchHit>>, took: Duration, with_attributes: bool) {
     let hits = &answer.value;
     session.keep_rows(hits.iter().map(|hit| hit.file_name.clone()));
-    let rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
-    session.output.result(hits, &["#", "NAME", "VER", "SIZE", "COPIES", "HOLDERS"], &rows);
+    let mut rows: Vec<_> = hits.iter().enumerate().map(|(position, hit)| hit_row(position, hit)).collect();
+    let mut header = vec!["#", "NAME", "VER", "SIZE", "COPIES", "HOLDERS"];
+    if with_attributes {
+        header.push("ATTRIBUTES");
+        rows.iter_mut().zip(hits).for_each(|(row, hit)| row.push(shown(&hit.attributes)));
+    }
+    session.output.result(hits, &header, &rows);
     let total = answer.total.unwrap_or(hits.len() as u64);
     session.output.remark(&format!(
         "{} of {} matches, {} ms{}",

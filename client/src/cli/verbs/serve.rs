@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Session;
+use crate::cli::fetch::Known;
 use crate::cli::shell::{Printer, Prompt, Shell};
 use crate::cli::values::{advertise, bind, zone};
 use crate::peer::{Events, Peer, PeerEvent, ServeConfig};
@@ -23,7 +24,8 @@ use crate::terminal::{Exit, Failure, Output, variables};
 /// Share the folder, keep its copies up to date, and open an interactive shell.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
-    /// Address to listen on for other peers; `:PORT` means loopback, and port 0 picks a free port.
+    /// Address to listen on for other peers; `:PORT` means loopback, or every address with --insecure, and port 0
+    /// picks a free port.
     #[arg(long, value_name = "HOST:PORT", env = variables::BIND, value_parser = bind, default_value = "127.0.0.1:0")]
     pub bind: String,
     /// Address that other peers should use, if it differs from --bind.
@@ -38,6 +40,9 @@ pub struct Serve {
     /// Listen on addresses beyond loopback, where anyone can read the shared files.
     #[arg(long)]
     pub insecure: bool,
+    /// Whom to fetch from; only the machines of these peers get files from this one.
+    #[command(flatten)]
+    pub known: Known,
     /// Share without the interactive shell.
     #[arg(long)]
     pub no_shell: bool,
@@ -46,7 +51,9 @@ pub struct Serve {
 impl Serve {
     /// Runs until the user quits or the process is told to stop.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
+        let session = &session.allowing(self.known.allow_peers.as_ref());
         let config = ServeConfig {
+            allow: session.allow.clone(),
             advertise: self.advertise.clone(),
             peer_id: session.peer_id(),
             zone: self.zone.clone(),

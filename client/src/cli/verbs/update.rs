@@ -7,6 +7,7 @@ use raft_store::types::FileName;
 
 use crate::cli::Session;
 use crate::cli::edit::{Source, change};
+use crate::cli::fetch::Known;
 use crate::cli::leases::Waiting;
 use crate::cli::values::{command_line, file_name};
 use crate::terminal::Failure;
@@ -29,6 +30,9 @@ pub struct Update {
     /// Options for the lease.
     #[command(flatten)]
     pub waiting: Waiting,
+    /// Whom to fetch the current content from.
+    #[command(flatten)]
+    pub known: Known,
 }
 
 impl Update {
@@ -39,6 +43,7 @@ impl Update {
             (None, Some(command)) => Source::Exec(command.clone()),
             (None, None) => Source::editor(self.editor.as_deref())?,
         };
+        let session = &session.allowing(self.known.allow_peers.as_ref());
         change(session, &self.name, &self.waiting, source).await
     }
 }

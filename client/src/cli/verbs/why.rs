@@ -4,6 +4,7 @@ use clap::Args;
 use raft_store::types::FileName;
 
 use crate::cli::Session;
+use crate::cli::reading::Reading;
 use crate::cli::values::file_name;
 use crate::contract::{TaskKind, WhyResponse};
 use crate::terminal::Failure;
@@ -14,12 +15,15 @@ pub struct Why {
     /// The file.
     #[arg(value_parser = file_name)]
     pub name: FileName,
+    /// How fresh the answer has to be.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 impl Why {
     /// Prints the explanation.
     pub async fn run(&self, session: &Session) -> Result<(), Failure> {
-        let answer = session.client.why(&self.name).await?;
+        let answer = self.reading.client(session).why(&self.name).await?;
         session.output.sentence(&answer.value, &explain(&answer.value));
         session.output.freshness(&answer.freshness);
         Ok(())

@@ -25,8 +25,9 @@ const TELL_PAUSE: Duration = Duration::from_secs(3);
 /// How long the founding node waits for the others; the same as bootstrap-expect in consul and rqlite.
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Founds a cluster of these members, `until` at the latest; this node must be among them.
-pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Result<(), BootstrapError> {
+/// Founds a cluster of these members, `until` at the latest; this node must be among them. Its default number of copies
+/// becomes the cluster's as soon as there is a leader (M1).
+pub async fn found(node: &Arc<Node>, members: &[MemberSpec], until: Instant) -> Result<(), BootstrapError> {
     if node.is_initialized().await.map_err(BootstrapError::Unreachable)? {
         return Err(BootstrapError::AlreadyInitialized("this node already belongs to a cluster".into()));
     }
@@ -50,6 +51,7 @@ pub async fn found(node: &Node, members: &[MemberSpec], until: Instant) -> Resul
     match node.raft.initialize(founding).await {
         Ok(()) => {
             tracing::info!(cluster = format!("{cluster:016x}"), members = members.len(), "founded the cluster");
+            tokio::spawn(set_replicas(node.clone()));
             Ok(())
         }
         Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
@@ -110,10 +112,6 @@ pub(super) async fn bootstrap(node: &Arc<Node>, members: &[MemberSpec]) -> Resul
         let until = clock::now() + FOUND_DEADLINE;
         let outcome = if founder { found(node, members, until).await } else { await_adoption(node, members).await };
         match outcome {
-            Ok(()) if founder => {
-                set_replicas(node).await;
-                return Ok(());
-            }
             Ok(()) => return Ok(()),
             Err(BootstrapError::Unreachable(reason)) if started.elapsed() < BOOTSTRAP_DEADLINE => {
                 if last_told.elapsed() > TELL_PAUSE {
@@ -160,7 +158,7 @@ async fn await_adoption(node: &Node, members: &[MemberSpec]) -> Result<(), Boots
 }
 
 /// The founder proposes its own default number of copies as the cluster's (M1).
-async fn set_replicas(node: &Arc<Node>) {
+async fn set_replicas(node: Arc<Node>) {
     let replicas = node.config.replicas;
     if replicas == limits::REPLICAS_DEFAULT {
         return;

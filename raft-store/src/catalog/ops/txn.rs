@@ -247,8 +247,8 @@ mod test {
         }
 
         fn samples() -> Vec<Self> {
-            let key = |text| AttributeKey::parse(text).unwrap();
-            let text = |text: &str| AttributeValue::text(text).unwrap();
+            let key = |text| AttributeKey::parse(text).expect("a valid key");
+            let text = |text: &str| AttributeValue::text(text).expect("a valid text");
             let mut one = Txn::new(peer(1));
             one.then(name(5), Action::Set { key: key("unit"), value: text("kg") }, None);
             one.then(name(6), Action::Set { key: key("stock"), value: (-7).into() }, None);

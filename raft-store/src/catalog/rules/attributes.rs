@@ -1,8 +1,8 @@
 //! Attributes of names, and records: names that have nothing else (K1, K3, K4).
 //!
 //! Invariants
-//! * A name has at most [`limits::ATTRIBUTES_PER_NAME_MAX`] attributes, sorted by key. A name without a version, a lease
-//!   and an attribute has no record.
+//! * A name has at most [`limits::ATTRIBUTES_PER_NAME_MAX`] attributes, sorted by key. A name without a version, a
+//!   lease and an attribute has no record.
 //! * Attributes are drafted on copies; [`Catalog::carry_out`] cannot fail. Each change of a record is one event.
 
 use smallvec::SmallVec;
