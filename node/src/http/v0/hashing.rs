@@ -103,7 +103,7 @@ impl Hashing {
         let mut waiting = self.waiting.lock();
         waiting.remove(&key);
         if let Err(error) = outcome {
-            tracing::info!(%peer, %name, %error, "a file that was announced without a hash has none yet");
+            tracing::debug!(%peer, %name, %error, "a file that was announced without a hash has none yet");
             if matches!(error, Unknown::Unreachable(_)) {
                 waiting.retain(|(waits, _)| waits != peer);
             }

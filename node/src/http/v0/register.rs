@@ -6,20 +6,25 @@
 use axum::response::Response;
 use client::contract::{self, FileEntry, RegisterRequest};
 use futures::future::join_all;
-use raft_store::catalog::{self, Catalog, Listing, Op, Reply as Committal};
-use raft_store::types::{ContentHash, FileName, PeerId};
+use raft_store::catalog::{self, Listing, Op, Reply as Committal};
+use raft_store::types::{ContentHash, FileName, PeerId, limits};
 
 use super::hashes::{Said, stand_in};
 use super::wire::{self, FileInfo, TasksResponse};
 use super::{Current, V0, answered, file_name, numbers, peer_id};
+use crate::http::blocking;
 use crate::http::error::ApiError;
 use crate::http::handle::{Call, Handle, Sent};
 use crate::http::register::check_address;
 use crate::http::reply::Reply;
 use crate::http::writes::unexpected;
+use crate::node::Node;
 
 /// The address of a peer that has asked for a lease before it said where it is. It reaches nobody (RFC 6761).
 const NOWHERE: &str = "http://unknown.invalid";
+
+/// Notes about numbers that are proposed at a time: an entry of them.
+const NOTES_TOGETHER: usize = limits::ENTRY_COMMANDS_MAX;
 
 /// A checked file of a request.
 #[derive(Debug, Clone)]
@@ -53,8 +58,12 @@ impl Stated {
         }
     }
 
-    fn entry(&self, catalog: &Catalog) -> FileEntry {
-        let hash = self.hash_beside(Current::of(catalog, &self.name).as_ref());
+    fn entry(&self, node: &Node) -> FileEntry {
+        // The original's client states its hashes and knows no versions: then nothing has to be looked up. The catalog
+        // is locked for one file at a time, since a listing may be long.
+        let is_known = self.version <= 0 && matches!(Said::of(&self.hash), Said::Hash(_));
+        let current = if is_known { None } else { Current::of(&node.catalog(), &self.name) };
+        let hash = self.hash_beside(current.as_ref());
         FileEntry { name: self.name.clone(), version: None, size: Some(self.size), hash }
     }
 }
@@ -102,10 +111,7 @@ impl V0 {
     /// Registers a peer and answers its tasks.
     pub async fn register(&self, call: &Call, registration: &Registration) -> Result<Response, ApiError> {
         let Registration { peer, address, files } = registration;
-        let entries = {
-            let catalog = call.node.catalog();
-            files.iter().map(|file| file.entry(&catalog)).collect()
-        };
+        let entries = files.iter().map(|file| file.entry(&call.node)).collect();
         let request = RegisterRequest {
             peer_id: peer.clone(),
             address: address.clone(),
@@ -117,7 +123,10 @@ impl V0 {
             count: None,
             serving: None,
         };
-        let checked = <contract::Register as Handle>::check(Sent { query: Default::default(), request, key: None })?;
+        let checked = blocking::run(call.parts.body.len(), move || {
+            <contract::Register as Handle>::check(Sent { query: Default::default(), request, key: None })
+        });
+        let checked = checked.await?;
         let tasks = match contract::Register::answer(call, checked).await? {
             Reply::Logged(response, _) => response.tasks,
             Reply::Refused(rejection, _) => return Err(rejection.into()),
@@ -134,21 +143,21 @@ impl V0 {
 
     /// Notes the numbers under which the peer knows the current versions, where they are above what others see.
     async fn note_numbers(&self, call: &Call, peer: &PeerId, files: &[Stated]) -> Result<(), ApiError> {
-        let wanted: Vec<Op> = {
-            let catalog = call.node.catalog();
-            let op = |file: &Stated| {
-                let view = catalog.file(&file.name)?;
-                let current = Current::of_view(&view)?;
-                let holds = file.hash_beside(Some(&current)) == current.hash;
-                let known = numbers::noted(&view);
-                let note = numbers::to_note(current.version, file.version, known.as_ref()).filter(|_| holds)?;
-                numbers::note(peer, &file.name, note, None)
-            };
-            files.iter().filter(|file| file.version > 1).filter_map(op).collect()
+        let op = |file: &Stated| {
+            let view = call.node.catalog().file(&file.name)?;
+            let current = Current::of_view(&view)?;
+            let holds = file.hash_beside(Some(&current)) == current.hash;
+            let known = numbers::noted(&view);
+            let note = numbers::to_note(current.version, file.version, known.as_ref()).filter(|_| holds)?;
+            numbers::note(peer, &file.name, note, None)
         };
-        for noted in join_all(wanted.into_iter().map(|op| call.propose(op, 0))).await {
-            // A refusal means that somebody has the lease of the file: then the number stays as it is.
-            noted?;
+        let wanted: Vec<Op> = files.iter().filter(|file| file.version > 1).filter_map(op).collect();
+        for together in wanted.chunks(NOTES_TOGETHER) {
+            // Like the later pages of a listing, they have time of their own.
+            for noted in join_all(together.iter().map(|op| call.propose(op.clone(), 1))).await {
+                // A refusal means that somebody has the lease of the file: then the number stays as it is.
+                noted?;
+            }
         }
         Ok(())
     }
