@@ -8,6 +8,8 @@
 //! Kill leaders meanwhile. At the end the file has every line exactly once, in the order of the grants. `turns.rs` has
 //! the part to copy: what one client does. `docs/guide/locking.md` describes the run.
 
+#![expect(clippy::print_stdout, reason = "the demonstration tells what happens")]
+
 mod turns;
 
 use std::sync::Arc;
