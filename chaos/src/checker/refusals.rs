@@ -245,7 +245,7 @@ impl<'a> Keys<'a> {
     /// The complaint, if nothing else was sent under the operation's key before it was answered.
     fn unused_before(&self, operation: &Operation) -> Option<String> {
         let used = peer_of(&operation.op).zip(operation.key.as_deref()).and_then(|key| self.0.get(&key));
-        let by_another = |other: &Operation| other.op != operation.op && other.invoked < operation.end();
+        let by_another = |other: &&Operation| other.op != operation.op && other.invoked < operation.end();
         let unused = !used.into_iter().flatten().any(by_another);
         unused.then(|| "its key was used for nothing else".into())
     }
