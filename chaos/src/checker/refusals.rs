@@ -5,8 +5,8 @@
 //! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, but is useless).
 //!
 //! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of
-//! a leader or of room, which are accepted as long as a fault can explain them. Whether a transaction was rightly out of
-//! bounds is `transactions`'s to say.
+//! a leader or of room, which are accepted as long as a fault can explain them. Whether a transaction was rightly out
+//! of bounds is `transactions`'s to say.
 
 use std::collections::{BTreeMap, HashMap};
 
