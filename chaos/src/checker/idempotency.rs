@@ -1,6 +1,6 @@
 //! Proves: a key has one effect and one answer. Requests under one key that were answered got the same version, fencing
-//! token, transaction or refusal; another request under it got `key_reused`; and no content that was published once is found under two versions, so a request that the library
-//! repeated was applied at most once.
+//! token, transaction or refusal; another request under it got `key_reused`; and no content that was published once is
+//! found under two versions, so a request that the library repeated was applied at most once.
 //!
 //! Source: rules X1 to X3; Jepsen's jetcd 0.8.2 analysis (a client that repeats what must not be repeated).
 //!

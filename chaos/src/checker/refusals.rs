@@ -5,8 +5,8 @@
 //! Source: rules L1, L3, P1, P5, F5 and W5 (a cluster that refuses everything loses nothing, but is useless).
 //!
 //! Cannot see: leases that last longer than they need (allowed while there is no leader, T2), and refusals for want of
-//! a leader or of room, which are accepted as long as a fault can explain them. Whether a transaction was rightly out of
-//! bounds is `transactions`'s to say.
+//! a leader or of room, which are accepted as long as a fault can explain them. Whether a transaction was rightly out
+//! of bounds is `transactions`'s to say.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -245,7 +245,7 @@ impl<'a> Keys<'a> {
     /// The complaint, if nothing else was sent under the operation's key before it was answered.
     fn unused_before(&self, operation: &Operation) -> Option<String> {
         let used = peer_of(&operation.op).zip(operation.key.as_deref()).and_then(|key| self.0.get(&key));
-        let by_another = |other: &Operation| other.op != operation.op && other.invoked < operation.end();
+        let by_another = |other: &&Operation| other.op != operation.op && other.invoked < operation.end();
         let unused = !used.into_iter().flatten().any(by_another);
         unused.then(|| "its key was used for nothing else".into())
     }

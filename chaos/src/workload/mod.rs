@@ -91,8 +91,8 @@ pub enum WorkloadError {
     Name(#[from] raft_store::types::InvalidValue),
 }
 
-/// Starts `count` clients, those that search, those that change attributes, two readers for each node, and for each that is there from the beginning
-/// a client that writes through it alone; they run until `stop` turns true.
+/// Starts `count` clients, those that search, those that change attributes, two readers for each node, and for each
+/// that is there from the beginning a client that writes through it alone; they run until `stop` turns true.
 pub fn start(context: &Context, count: usize, seed: u64) -> Result<JoinSet<()>, WorkloadError> {
     let mut clients = JoinSet::new();
     let every = context.workload.zombie_one_in.max(1);

@@ -1,7 +1,7 @@
 //! The attributes of all names, and what a transaction does to them (Rules K1 to K3).
 //!
-//! Invariant: this is the only description of the rules that the search judges by, and it shares nothing with the index.
-//! Leases and versions are no part of it: a condition on what it does not know may hold or not.
+//! Invariant: this is the only description of the rules that the search judges by, and it shares nothing with the
+//! index. Leases and versions are no part of it: a condition on what it does not know may hold or not.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
