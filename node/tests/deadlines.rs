@@ -86,10 +86,12 @@ const NODE_COMMANDS: &[(&str, &str, Kind)] = &[
 /// Commands that run until they are stopped.
 const ENDLESS: [&str; 3] = ["dev", "start", "serve"];
 
-/// Commands of `raftshare`.
+/// Commands of `raftshare`. In arguments, `_` stands for a space.
 const CLIENT_COMMANDS: &[(&str, &str, Kind)] = &[
     ("search", "a", Kind::Read),
     ("get", "a.txt", Kind::Read),
+    ("exists", "a.txt", Kind::Read),
+    ("info", "a.txt", Kind::Read),
     ("list", "", Kind::Local),
     ("update", "a.txt --exec true", Kind::Change),
     ("append", "a.txt text", Kind::Change),
@@ -99,6 +101,11 @@ const CLIENT_COMMANDS: &[(&str, &str, Kind)] = &[
     ("lease release", "a.txt", Kind::Change),
     ("lease status", "a.txt", Kind::Read),
     ("lease queue", "a.txt", Kind::Read),
+    ("attr get", "a.txt", Kind::Read),
+    ("attr set", "a.txt k 1", Kind::Change),
+    ("attr add", "a.txt k 1", Kind::Change),
+    ("attr unset", "a.txt k", Kind::Change),
+    ("txn", "--then set_a.txt:k_1", Kind::Change),
     ("peers", "", Kind::Read),
     ("status", "", Kind::Look),
     ("why", "a.txt", Kind::Read),
@@ -230,7 +237,8 @@ async fn commands_of_the_client_end_in_time() {
             let dir = cluster.dir.path().join(format!("peer{row}"));
             std::fs::create_dir(&dir).unwrap();
             let mut line: Vec<OsString> = vec!["raftshare".into()];
-            line.extend(name.split(' ').chain(args.split_whitespace()).map(OsString::from));
+            line.extend(name.split(' ').map(OsString::from));
+            line.extend(args.split_whitespace().map(|arg| arg.replace('_', " ").into()));
             line.extend(["--server", &server, "--timeout", "5s", "--dir"].map(OsString::from));
             line.push(dir.into());
             async move {
@@ -262,6 +270,7 @@ fn body(path: &str) -> Value {
             body["file"] = file;
             body.as_object_mut().unwrap().remove("leaseToken");
         }
+        "/txn" => body["then"] = json!([{"set": {"name": "a.txt", "attr": "k", "value": 1}}]),
         "/cluster/init" => body["nodes"] = json!([{"id": 1, "address": "127.0.0.1:1"}]),
         _ => {}
     }
@@ -289,6 +298,7 @@ async fn requests_are_answered_in_time() {
                 "/file" => "?name=a.txt&consistency=linearizable",
                 "/peers" | "/why" | "/lease" => "?file=a.txt",
                 "/events" => "?from=1",
+                "/txn" => "?id=1.0",
                 _ => "",
             };
             let url = cluster.nodes[asked].url(&path.replace("{path}", "x"));
