@@ -13,7 +13,7 @@ use super::ledger::Verdict;
 use crate::market::Nodes;
 
 /// How long after a fault a gap between two purchases is put down to it.
-const EFFECT_MAX: Duration = Duration::from_secs(4);
+const EFFECT_MAX: Duration = Duration::from_secs(2);
 
 /// Something that was done to the nodes.
 #[derive(Debug, Clone, Serialize)]
