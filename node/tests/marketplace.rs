@@ -79,11 +79,12 @@ async fn fail(cluster: &mut Cluster, incidents: Incidents) {
 async fn thousands_of_purchases_are_carried_out_once_while_leaders_are_killed_and_paused() {
     let mut cluster = Cluster::start(3).await;
     let client = client(&cluster);
-    let plan = Plan { buyers: 40, products: 10, duration: TRADING, stock: 100_000, seed: 7, keep: true };
+    let (buyers, products) = (40, 10);
+    let plan = Plan { buyers, products, duration: TRADING, least: 2_000, stock: 100_000, seed: 7, keep: true };
     let report = stress::run(&client, &plan, |incidents| fail(&mut cluster, incidents)).await.unwrap();
     println!("{}", report.text());
     assert!(report.passed(), "\n{}", report.text());
-    assert!(report.purchases >= 1_000, "\n{}", report.text());
+    assert!(report.purchases >= 2_000, "\n{}", report.text());
     assert!(report.faults.len() >= 3, "\n{}", report.text());
     assert!(report.receipts_repeated > 0 && report.sold_out > 0, "\n{}", report.text());
     cluster.equal_digests().await;

@@ -44,7 +44,7 @@
 //! # Example
 //!
 //! ```
-//! use raft_store::catalog::{Acquire, Batch, Catalog, Command, Listing, Register, Reply, Stamp};
+//! use raft_store::catalog::{Acquire, Batch, Catalog, Command, EntryId, Listing, Register, Reply, Stamp};
 //! use raft_store::types::{FileName, LeaseToken, PeerId};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -66,13 +66,14 @@
 //! let batch = Batch { stamp: Some(Stamp { term: 1, at: 1_000 }), commands };
 //!
 //! let mut catalog = Catalog::default();
-//! let applied = catalog.apply(1, &batch);
+//! let entry = EntryId { term: 1, index: 1 };
+//! let applied = catalog.apply(entry, &batch);
 //! let Ok(Reply::Granted(grant)) = &applied.replies[1].result else { panic!("the file was free") };
 //! assert_eq!((grant.fencing_token, grant.deadline), (1, 61_000));
 //!
 //! // Another node applies the same entry, or loads a snapshot: both have the same state.
 //! let mut replica = Catalog::default();
-//! assert_eq!(replica.apply(1, &batch), applied);
+//! assert_eq!(replica.apply(entry, &batch), applied);
 //! let restored = Catalog::decode(&catalog.encode())?;
 //! assert_eq!(restored.state_digest(), replica.state_digest());
 //!

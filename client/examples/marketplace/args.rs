@@ -240,6 +240,7 @@ impl StressArgs {
             buyers: self.buyers,
             products: self.products,
             duration: self.duration,
+            least: 0,
             stock: self.stock,
             seed: self.seed,
             keep: self.keep,

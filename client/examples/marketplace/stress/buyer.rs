@@ -110,6 +110,7 @@ impl Buyer {
         if let Settled::Done(receipt) = settled {
             let now = self.floor.started.elapsed();
             self.log.purchases.push((micros(now), micros(sent.elapsed())));
+            self.floor.purchases.fetch_add(1, Ordering::Relaxed);
             self.log.baskets += u64::from(several > 1);
             for (item, line) in basket.iter().zip(&receipt.lines) {
                 if line.price > item.seen {

@@ -13,7 +13,7 @@ mod ledger;
 mod report;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::cluster::{Change, Consistency, IndexClient, ReadOptions};
@@ -40,6 +40,11 @@ const REMOVED_AT_ONCE: usize = 64;
 /// Most products: the ledger numbers them with 16 bits.
 pub const PRODUCTS_MAX: u16 = 1_000;
 
+/// The most by which orders are placed for longer than planned.
+const EXTENSION_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether that is still necessary.
+const EXTENSION_STEP: Duration = Duration::from_millis(50);
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -49,6 +54,8 @@ pub struct Plan {
     pub products: u16,
     /// How long new orders are placed.
     pub duration: Duration,
+    /// On a slow machine orders are placed for longer, until there are so many purchases.
+    pub least: u64,
     /// Stock of a product that is not scarce.
     pub stock: i64,
     /// Decides what the buyers do.
@@ -62,6 +69,7 @@ struct Floor {
     products: Vec<Product>,
     started: Instant,
     over: AtomicBool,
+    purchases: AtomicU64,
 }
 
 /// What the caller's faults note, and how they learn that the run is over.
@@ -98,7 +106,12 @@ pub async fn run<F: Future<Output = ()>>(
     let products = set_up(client, plan, &run).await?;
     let markets = enter(client, plan, &run).await?;
     let clerk = markets[0].clone();
-    let floor = Arc::new(Floor { products, started: Instant::now(), over: AtomicBool::new(false) });
+    let floor = Arc::new(Floor {
+        products,
+        started: Instant::now(),
+        over: AtomicBool::new(false),
+        purchases: AtomicU64::new(0),
+    });
     let ended = Arc::new(Notify::new());
     let incidents = Incidents { floor: Arc::clone(&floor), ended: Arc::clone(&ended), noted: Arc::default() };
     let buyers: Vec<_> = (0..)
@@ -107,6 +120,10 @@ pub async fn run<F: Future<Output = ()>>(
         .collect();
     let trading = async {
         tokio::time::sleep(plan.duration).await;
+        let last = Instant::now() + EXTENSION_MAX;
+        while floor.purchases.load(Ordering::Relaxed) < plan.least && Instant::now() < last {
+            tokio::time::sleep(EXTENSION_STEP).await;
+        }
         floor.over.store(true, Ordering::Release);
         ended.notify_one();
         let logs = futures::future::join_all(buyers).await;
