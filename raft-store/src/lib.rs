@@ -78,7 +78,8 @@
 //! assert_eq!(restored.state_digest(), replica.state_digest());
 //!
 //! // Once log time has passed the deadline, the lease is over.
-//! replica.apply(1, &Batch { stamp: Some(Stamp { term: 1, at: 61_000 }), commands: Vec::new() });
+//! let later = EntryId { term: 1, index: 2 };
+//! replica.apply(later, &Batch { stamp: Some(Stamp { term: 1, at: 61_000 }), commands: Vec::new() });
 //! assert!(replica.lease(&file).is_none());
 //! # Ok(())
 //! # }
