@@ -79,7 +79,7 @@ pub struct BenchArgs {
     /// A load of so many peers with a connection each; with --against, the numbers of clients to compare at
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=PEERS_MAX))]
     clients: Vec<u64>,
-    /// What the peers do, with weights: announce, register, batch, cycle, heartbeat, search, peers, file, such as
+    /// What the peers do, with weights: announce, register, batch, cycle, txn, heartbeat, search, peers, file, such as
     /// announce=5,search=4,heartbeat=1; or original, the mix of the original's benchmark
     #[arg(long)]
     mix: Option<Mix>,

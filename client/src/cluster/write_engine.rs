@@ -21,7 +21,7 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(6);
 /// Time for an answer to travel back: a server is told a deadline that is this much earlier than the client's own.
 const RETURN_MARGIN: Duration = Duration::from_millis(250);
 /// Silence after which the other servers are asked whether another node leads.
-const SUSPICION: Duration = Duration::from_secs(1);
+const SUSPICION: Duration = Duration::from_millis(500);
 
 /// The state of a call so far.
 pub(super) struct Effort {
@@ -219,7 +219,7 @@ impl IndexClient {
         }
     }
 
-    /// Returns once a node other than `slot` is known to lead; asks after `quiet`, then every second.
+    /// Returns once a node other than `slot` is known to lead; asks after `quiet`, and then again and again.
     async fn superseded(&self, slot: Slot, quiet: Duration) -> Duration {
         let mut waited = quiet;
         tokio::time::sleep(quiet).await;

@@ -21,6 +21,8 @@ pub enum OperationKind {
     Batch,
     /// Takes a lease and publishes the next version under it.
     Cycle,
+    /// Adds to an attribute in a transaction with a condition (K2).
+    Txn,
     /// Says that a peer lives.
     Heartbeat,
     /// Searches a name.
@@ -33,11 +35,12 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Announce,
         Self::Register,
         Self::Batch,
         Self::Cycle,
+        Self::Txn,
         Self::Heartbeat,
         Self::Search,
         Self::Peers,
@@ -51,6 +54,7 @@ impl OperationKind {
             Self::Register => "register",
             Self::Batch => "batch",
             Self::Cycle => "cycle",
+            Self::Txn => "txn",
             Self::Heartbeat => "heartbeat",
             Self::Search => "search",
             Self::Peers => "peers",

@@ -145,6 +145,7 @@ impl LoadClient {
             OperationKind::Register => self.register().await,
             OperationKind::Batch => self.batch().await,
             OperationKind::Cycle => self.cycle().await,
+            OperationKind::Txn => self.txn().await,
             OperationKind::Heartbeat => self.heartbeat().await,
             OperationKind::Search => self.read("search?q=", &format!("&limit={HITS}")).await,
             OperationKind::Peers => self.read("peers?file=", "").await,
@@ -207,6 +208,20 @@ impl LoadClient {
         }
         self.body.push('}');
         self.write("/announce").await.map(|_| 1)
+    }
+
+    /// Sells one piece of a product that never runs out, as a shop would.
+    async fn txn(&mut self) -> Result<u64, String> {
+        self.begin_txn();
+        self.write("/txn").await.map(|_| 1)
+    }
+
+    fn begin_txn(&mut self) {
+        self.begin_body();
+        let product = format_args!("\"name\":\"load/{}-{}/product\"", self.common.run, self.peers[self.turn].number);
+        let condition = format_args!("{{{product},\"attr\":\"sold\",\"is\":\"!=\",\"value\":-1}}");
+        let operation = format_args!("{{\"add\":{{{product},\"attr\":\"sold\",\"by\":1,\"min\":0}}}}");
+        let _ = write!(self.body, ",\"if\":[{condition}],\"then\":[{operation}]}}");
     }
 
     async fn heartbeat(&mut self) -> Result<u64, String> {

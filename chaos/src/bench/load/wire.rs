@@ -52,7 +52,8 @@ impl Wire {
 
     /// Refuses a mix with kinds that this format does not have.
     pub fn check(self, mix: &Mix) -> Result<(), String> {
-        let lacks = |kind: &OperationKind| matches!(kind, OperationKind::Batch | OperationKind::File);
+        let lacks =
+            |kind: &OperationKind| matches!(kind, OperationKind::Batch | OperationKind::Txn | OperationKind::File);
         match mix.kinds().find(|kind| self == Self::V0 && lacks(kind)) {
             Some(kind) => Err(format!("the wire format {} has no operation {}", self.name(), kind.name())),
             None => Ok(()),
