@@ -18,8 +18,6 @@ use crate::download::allow::AllowList;
 use crate::peer::Folder;
 use crate::terminal::{Exit, Failure, Output};
 
-/// Address of a peer that does not serve.
-const NOT_SERVING: &str = "http://127.0.0.1:0";
 /// Most rows of a search that are kept for numbers to refer to.
 pub const ROWS_MAX: usize = 10_000;
 
@@ -130,17 +128,10 @@ impl Session {
     }
 
     async fn register(&self, folder: &Arc<Folder>) -> Result<(), Error> {
-        let request = RegisterRequest {
-            peer_id: folder.peer_id(),
-            address: folder.identity().address.unwrap_or_else(|| NOT_SERVING.to_owned()),
-            files: Some(Vec::new()),
-            zone: None,
-            capacity_bytes: None,
-            listing: None,
-            digest: None,
-            count: None,
-            serving: Some(false),
-        };
+        let mut request = RegisterRequest::not_serving(folder.peer_id());
+        if let Some(address) = folder.identity().address {
+            request.address = address;
+        }
         let answer = self.client.register(&request).await?;
         let folder = Arc::clone(folder);
         let noted = blocking(move || {

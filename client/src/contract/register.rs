@@ -49,6 +49,22 @@ pub struct RegisterRequest {
     pub serving: Option<bool>,
 }
 
+/// The address of a peer that serves no files: nobody fetches from it.
+pub const NOT_SERVING: &str = "http://127.0.0.1:0";
+
+impl RegisterRequest {
+    /// States a peer's whole holdings.
+    pub fn whole(peer_id: PeerId, address: String, files: Vec<FileEntry>) -> Self {
+        let (zone, capacity_bytes, listing, digest, count, serving) = (None, None, None, None, None, None);
+        Self { peer_id, address, files: Some(files), zone, capacity_bytes, listing, digest, count, serving }
+    }
+
+    /// A peer that writes and serves no files.
+    pub fn not_serving(peer_id: PeerId) -> Self {
+        Self { serving: Some(false), ..Self::whole(peer_id, NOT_SERVING.to_owned(), Vec::new()) }
+    }
+}
+
 /// The listing that a page belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListingPage {

@@ -134,15 +134,11 @@ impl FolderSync {
 
     fn request(&self, registration: &Registration) -> RegisterRequest {
         RegisterRequest {
-            peer_id: self.folder.peer_id(),
-            address: registration.address.clone(),
             files: None,
             zone: registration.zone.clone(),
             capacity_bytes: registration.capacity_bytes,
-            listing: None,
-            digest: None,
-            count: None,
             serving: Some(true),
+            ..RegisterRequest::whole(self.folder.peer_id(), registration.address.clone(), Vec::new())
         }
     }
 

@@ -110,17 +110,7 @@ pub(super) async fn holders(index: &IndexClient, file: &FileName) -> anyhow::Res
 
 /// The registration of a peer that nobody fetches from, with these files.
 pub(super) fn registration(peer: &PeerId, files: Vec<FileEntry>) -> RegisterRequest {
-    RegisterRequest {
-        peer_id: peer.clone(),
-        address: ADDRESS.into(),
-        files: Some(files),
-        zone: None,
-        capacity_bytes: None,
-        listing: None,
-        digest: None,
-        count: None,
-        serving: None,
-    }
+    RegisterRequest::whole(peer.clone(), ADDRESS.into(), files)
 }
 
 /// A file of one byte for such a peer.

@@ -42,9 +42,6 @@ mod attribute {
     pub(super) const UNIT: &str = "unit";
 }
 
-/// Address of a peer that serves no files.
-const NOT_SERVING: &str = "http://127.0.0.1:0";
-
 /// The market as one trader sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Market {
@@ -55,18 +52,7 @@ pub struct Market {
 impl Market {
     /// Enters the market: registers the trader with the index, as a peer that serves no files.
     pub async fn enter(client: &IndexClient, trader: PeerId) -> Result<Self, Error> {
-        let request = RegisterRequest {
-            peer_id: trader.clone(),
-            address: NOT_SERVING.to_owned(),
-            files: Some(Vec::new()),
-            zone: None,
-            capacity_bytes: None,
-            listing: None,
-            digest: None,
-            count: None,
-            serving: Some(false),
-        };
-        client.register(&request).await?;
+        client.register(&RegisterRequest::not_serving(trader.clone())).await?;
         Ok(Self { client: client.clone(), trader })
     }
 

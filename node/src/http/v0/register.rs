@@ -112,17 +112,7 @@ impl V0 {
     pub async fn register(&self, call: &Call, registration: &Registration) -> Result<Response, ApiError> {
         let Registration { peer, address, files } = registration;
         let entries = files.iter().map(|file| file.entry(&call.node)).collect();
-        let request = RegisterRequest {
-            peer_id: peer.clone(),
-            address: address.clone(),
-            files: Some(entries),
-            zone: None,
-            capacity_bytes: None,
-            listing: None,
-            digest: None,
-            count: None,
-            serving: None,
-        };
+        let request = RegisterRequest::whole(peer.clone(), address.clone(), entries);
         let checked = blocking::run(call.parts.body.len(), move || {
             <contract::Register as Handle>::check(Sent { query: Default::default(), request, key: None })
         });
