@@ -1,9 +1,9 @@
 //! What one client of the shared file does, and the check at the end.
 //!
 //! ```text
-//! wait in line ─► fencing token ─► current content from its holder ─► one line more ─► publish under the lease
-//!      ▲                                                                                        │
-//!      └──────────────── certainly not published (the lease was lost): take another turn ◄──────┘
+//! wait in line -> fencing token -> current content from its holder -> one line more -> publish under the lease
+//!      ^                                                                                        |
+//!      +---------------- certainly not published (the lease was lost): take another turn -------+
 //! ```
 //!
 //! Invariant: a line is published under a grant of its own, and again only if the cluster refused it. An outcome that

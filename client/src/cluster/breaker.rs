@@ -1,11 +1,11 @@
 //! The circuit breaker of one node: it decides whether requests are sent to the node. Pure: the time is an argument.
 //!
 //! ```text
-//!                 a request fails                              the pause is over
-//!    closed ─────────────────────────────────► open ──────────────────────────────► half-open
-//!     ▲ ▲  └ silent while others answer ──────────────────────────────────────────►  │  │
-//!     │ └──── named leader of a newer term ──────┘ ▲── the probe fails: pause × 2 ────┘  │
-//!     └────────────── any answer ──────────────────────────────────────────────────────┘
+//!                 a request fails                       the pause is over
+//!    closed ---------------------------------> open -------------------------------> half-open
+//!     ^ ^  +- silent while others answer ------ | -------------------------------------> | |
+//!     | +---- named leader of a newer term -----+ <----- the probe fails: pause x 2 -----+ |
+//!     +-------------- any answer ----------------------------------------------------------+
 //! ```
 //!
 //! | state | requests | ends |

@@ -1,9 +1,9 @@
 //! Fetches one version of a file from its holders and verifies its hash.
 //!
 //! ```text
-//! fetch ── small or unknown size ──► single: one GET, hashed as it arrives
-//!    └── large ──► chunked: plan (pure) ⇄ executor ── ranges of several holders ─► writer: hashes behind them
-//!                                            ▲
+//! fetch -- small or unknown size --> single: one GET, hashed as it arrives
+//!    +-- large --> chunked: plan (pure) <-> executor -- ranges of several holders -> writer: hashes behind them
+//!                                            ^
 //!                              holders: asks the index again when a source is lost, and now and then
 //! ```
 //! Invariants: whatever its sources do, a download ends, and it takes no more space than the file's size in the index.

@@ -1,10 +1,10 @@
 //! The peer: a shared folder, its HTTP server, and the loops that keep it in step with the index.
 //!
 //! ```text
-//! disk ──scan──► Folder (table of known files) ◄──rules── tasks ◄── heartbeat loop ◄──► index cluster
-//!                  │        ▲                              │                              ▲
-//!                  │        └──────── sync loop (register, announce, withdraw) ───────────┘
-//!                  └──► server: other peers fetch from here        └──► download: fetches from other peers
+//! disk --scan--> Folder (table of known files) <--rules-- tasks <-- heartbeat loop <--> index cluster
+//!                  |        ^                              |                              ^
+//!                  |        +-------- sync loop (register, announce, withdraw) -----------+
+//!                  +--> server: other peers fetch from here        +--> download: fetches from other peers
 //! ```
 //! One-shot commands use the same [`Folder`] while `serve` is running; they share the table on disk.
 

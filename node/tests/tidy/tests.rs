@@ -74,7 +74,7 @@ fn check(tests: &BTreeSet<&str>, index: usize, cell: &str) -> Vec<Finding> {
 
 #[test]
 fn tests_are_told_from_other_functions() {
-    let source = "fn help() {}\n#[test]\n#[ignore]\nfn one() {}\n// fn no\n    #[tokio::test(flavor = \"x\")]\n    \
+    let source = "fn help() {}\n#[test]\n#[should_panic]\nfn one() {}\n// fn no\n    #[tokio::test(flavor = \"x\")]\n    \
         async fn two() {\n    fn inner() {}";
     assert_eq!(names(source).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(names("#[cfg(test)]\nmod tests {\nfn three() {}").count(), 0);

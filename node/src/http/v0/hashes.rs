@@ -4,7 +4,7 @@
 //! so two peers that say the same have the same version:
 //!
 //! ```text
-//! 8 bytes  mark │ 1 byte  length n of the text, or LONG │ n bytes  the text │ the rest: SHA-256 of all that was said
+//! 8 bytes  mark | 1 byte  length n of the text, or LONG | n bytes  the text | the rest: SHA-256 of all that was said
 //! ```
 //!
 //! Invariant: the text that a peer gave comes back as it was, up to [`TEXT_BYTES_MAX`] bytes. A stand-in is never taken

@@ -1,8 +1,8 @@
 //! Finds out the hash of files that a peer announced without one, so that peers of this version can verify copies.
 //!
 //! ```text
-//! announced without a hash ─► version n under a stand-in ─► the leader reads the bytes from that peer, once
-//!                                                       └─► version n + 1 with their SHA-256, under the same number
+//! announced without a hash -> version n under a stand-in -> the leader reads the bytes from that peer, once
+//!                                                       +-> version n + 1 with their SHA-256, under the same number
 //! ```
 //!
 //! Invariants
